@@ -215,6 +215,11 @@ class Source:
         index = torch.randperm(len(self.inputs), generator=generator, device=self.inputs.device)[:n]
         return self.inputs[index], self.targets[index]
 
+    def batches(self, size: int, generator):
+        index = torch.randperm(len(self.inputs), generator=generator, device=self.inputs.device)
+        for i in range(0, len(index) - size + 1, size):
+            yield self.inputs[index[i : i + size]], self.targets[index[i : i + size]]
+
     def chunks(self):
         return list(zip(self.inputs.split(self.sizes), self.targets.split(self.sizes)))
 
@@ -225,6 +230,24 @@ def gradients_inside_a_record(f):
     return [io[name].output_grads for name in sorted(io)]
 
 
+def propagated(f):
+    with f.record() as io:
+        f.propagate()
+    return [io[name].output_grads for name in sorted(io)]
+
+
+def roots(f):
+    with f.record():
+        return f.propagate_roots()
+
+
+def accumulated(f):
+    with f.record() as io:
+        f.propagate()
+    grads = {name: io[name].output_grads for name in f.matrices.names}
+    return f.accumulate(io, grads, torch.zeros_like(f.space.get()))
+
+
 ORACLES = {  # name as in Cost.used: a call that makes it work; all but the closure leave everything as it was
     "loss": lambda f: f.loss(),
     "value_and_grad": lambda f: f.value_and_grad(),
@@ -233,7 +256,11 @@ ORACLES = {  # name as in Cost.used: a call that makes it work; all but the clos
     "per_sample_grads": lambda f: f.per_sample_grads(),
     "output_jacobian": lambda f: f.output_jacobian(),
     "record": gradients_inside_a_record,
+    "propagate": propagated,
+    "propagate_roots": roots,
+    "accumulate": accumulated,
     "sampled": lambda f: f.sampled().value_and_grad(),
     "fresh": lambda f: f.fresh().value_and_grad(),
+    "batches": lambda f: [g.value_and_grad() for g in f.batches()],
     "full": lambda f: f.full().value_and_grad(),
 }

@@ -9,7 +9,7 @@ from problems import error, noise
 from torch import nn
 
 from sobench import Objective
-from sobench.errors import Unsupported
+from sobench.errors import Unsupported, UsageError
 from sobench.losses import CrossEntropy, SquaredError, SquaredHinge
 from sobench.streams import Streams
 
@@ -214,3 +214,85 @@ def test_output_gradients_carry_the_mean():
         found.append(io["2"].output_grads[:6])
         assert error(found[-1], (model(x) - t) / (6 * repeats)) < TOLERANCE
     assert error(2 * found[1], found[0]) < TOLERANCE
+
+
+# propagate: the gradients of the outputs alone
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_propagate_fills_the_gradients_of_the_outputs(model, device):
+    f = make(model, device, l2=0.3)
+    with f.record() as io:
+        loss = f.propagate()
+    assert f.cost.forwards == 1 and loss.shape == () and not loss.requires_grad
+    assert error(loss, f.loss()) < TOLERANCE
+    for name, record in io.items():
+        assert error(record.output_grads, plain(f)[name][2]) < TOLERANCE and not record.output_grads.requires_grad
+
+
+def test_propagate_after_a_gradient_is_of_the_sampled_labels(device):
+    """Kronecker factors: a gradient, then the output gradients of sampled labels, on one forward pass."""
+    f = make("conv_padding", device, streams=Streams(0, device).at(1))
+    with f.record() as io:
+        g = f.value_and_grad()[1]
+        s = f.sampled()
+        s.propagate()
+    assert not torch.equal(s.batch.targets, f.batch.targets)
+    expected, gradient = plain(f, targets=s.batch.targets), plain(f)
+    for name, record in io.items():
+        assert error(record.inputs, expected[name][0]) < TOLERANCE
+        assert error(record.output_grads, expected[name][2]) < TOLERANCE
+    parts = [p.flatten() for _, _, _, grads in gradient.values() for p in grads.values()]
+    assert error(g, torch.cat(parts)) < TOLERANCE
+
+
+def test_propagate_forms_no_gradient_of_a_parameter(device):
+    f, formed = make("conv", device), []
+    handles = [p.register_hook(formed.append) for p in f.space.parameters]
+    with f.record():
+        f.value_and_grad()
+        assert len(formed) == len(f.space.parameters)
+        f.propagate()
+    assert len(formed) == len(f.space.parameters) and all(p.grad is None for p in f.space.parameters)
+    [handle.remove() for handle in handles]
+
+
+def test_propagate_outside_a_record(device):
+    f = make(device=device)
+    for when in (lambda: None, f.value_and_grad, lambda: gradients_of_a_block(f)):
+        when()
+        with pytest.raises(UsageError, match=r"propagate\(\) .* call it inside `with f\.record\(\) as layers:`"):
+            f.propagate()
+
+
+def gradients_of_a_block(f):
+    with f.record() as io:
+        f.propagate()
+    return io
+
+
+def test_recorded_records_when_it_is_told_to(device):
+    f = make(device=device)
+    with f.recorded(False) as nothing:
+        f.value_and_grad()
+    assert nothing is None and "record" not in f.cost.used
+    with f.recorded(True) as io:
+        f.value_and_grad()
+    assert all(record.output_grads is not None for record in io.values())
+
+
+@pytest.mark.parametrize("backward", [lambda f: f.value_and_grad(), lambda f: f.propagate()], ids=["gradient", "propagate"])
+def test_a_layer_in_place_leaves_gradients_as_they_were_before_it(backward, device):
+    found = []
+    for inplace in (False, True):
+        f = make("mlp", device)
+        f.network.model[1] = nn.ReLU(inplace=inplace)
+        with f.record() as io:
+            backward(f)
+        found.append(io)
+    for name in ("0", "2"):
+        assert error(found[1][name].output_grads, found[0][name].output_grads) < TOLERANCE
+        assert error(found[1][name].inputs, found[0][name].inputs) < TOLERANCE
+    assert found[1]["0"].output_shape == (6, 5)
+    with pytest.raises(Unsupported, match=r"outputs of 0 \(Linear.*overwritten by an in-place layer: use inplace=False"):
+        found[1]["0"].outputs

@@ -10,7 +10,7 @@ from scipy.stats import chisquare, kstest
 from torch.func import hessian, vmap
 
 from sobench.errors import Unsupported, UsageError
-from sobench.losses import BinaryCrossEntropy, CrossEntropy, SquaredError, SquaredHinge
+from sobench.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, SquaredHinge
 
 ALL = [CrossEntropy(), BinaryCrossEntropy(), SquaredError(), SquaredHinge()]
 LABELLED = [ALL[0], ALL[3]]
@@ -59,6 +59,15 @@ def test_hessian_is_each_samples_own(loss):
     dense = vmap(hessian(lambda z, t: loss(z[None], t[None])))(z, t)
     torch.testing.assert_close(loss.hessian(z, t), dense, rtol=1e-12, atol=1e-14)
     assert dense.abs().amax() > 0.1
+
+
+@pytest.mark.parametrize("loss", ALL, ids=name)
+@pytest.mark.parametrize("c", [1, 2, C])
+def test_hessian_root(loss, c):
+    """Its own, and the one that a loss without one has: H = R R^T also where H is singular."""
+    z, t = outputs_and_targets(loss, c=c)
+    for root in (loss.hessian_root(z, t), Loss.hessian_root(loss, z, t)):
+        torch.testing.assert_close(root @ root.mT, loss.hessian(z, t), rtol=1e-10, atol=1e-14)
 
 
 @pytest.mark.parametrize("loss", ALL, ids=name)

@@ -235,6 +235,15 @@ def test_graphs_are_freed_without_the_garbage_collector():
 
 # The meter
 
+
+def propagated(f, gradient=False):
+    """A pass to the layers' outputs alone costs half a backward pass: one forward."""
+    with f.record():
+        if gradient:
+            f.value_and_grad()
+        (f.sampled() if gradient else f).propagate()
+
+
 COSTS = {  # oracle: (model, calls, (forwards, backwards, products, samples, passes)), N = 6, C = 3
     "closure": ("mlp_tanh", lambda f: f(), (1, 1, 0, 6, 18)),
     "loss": ("mlp_tanh", lambda f: f.loss(), (1, 0, 0, 6, 6)),
@@ -256,7 +265,12 @@ COSTS = {  # oracle: (model, calls, (forwards, backwards, products, samples, pas
     "jacobian": ("mlp_tanh", lambda f: f.output_jacobian(), (1, 1, 0, 6, 6 + 3 * 12)),
     "jacobian, coupled": ("batchnorm", lambda f: f.output_jacobian(), (1, 1, 0, 6, 6 + 18 * 12)),
     "sampled": ("mlp_tanh", lambda f: (f.value_and_grad(), f.sampled().value_and_grad()), (1, 2, 0, 6, 30)),
+    "propagate": ("mlp_tanh", propagated, (1, 1, 0, 6, 12)),
+    "gradient, sampled propagate": ("mlp_tanh", lambda f: propagated(f, gradient=True), (1, 2, 0, 6, 24)),
+    "propagate_roots": ("mlp_tanh", ORACLES["propagate_roots"], (1, 1, 0, 6, 6 + 3 * 6)),
+    "propagate, then accumulate": ("mlp_tanh", ORACLES["accumulate"], (1, 1, 0, 6, 18)),
     "fresh": ("mlp_tanh", lambda f: f.fresh().value_and_grad(), (1, 1, 0, 6, 18)),
+    "batches": ("mlp_tanh", lambda f: [g.value_and_grad() for g in f.batches()], (1, 1, 0, 6, 18)),
     "full": ("mlp_tanh", lambda f: f.full().value_and_grad(), (3, 3, 0, 11, 33)),
     "full hessian @ v": ("mlp_tanh", lambda f: f.full().hessian() @ f.space.get(), (3, 3, 3, 11, 33 + 44)),
 }

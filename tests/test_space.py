@@ -79,3 +79,13 @@ def test_a_vector_of_another_length(wrong):
     space = ParameterSpace([("w", torch.zeros(2, 4, requires_grad=True))])
     with pytest.raises(ValueError, match=f"expected a vector of 8 parameters, got {wrong[-1]}"):
         space.unflatten(torch.zeros(wrong))
+
+
+@pytest.mark.parametrize("alpha", [1.0, -0.5])
+def test_plus_is_theta_and_a_multiple_of_a_vector(alpha, device):
+    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).to(device)
+    space = ParameterSpace(model.named_parameters())
+    theta, v = space.get(), torch.arange(float(space.size), device=device)
+    there = space.plus(v, alpha=alpha)
+    torch.testing.assert_close(there, theta + alpha * v)
+    assert not there.requires_grad and torch.equal(space.get(), theta) and v[-1] == space.size - 1

@@ -104,6 +104,50 @@ def test_a_loss_without_a_distribution_has_no_labels_to_sample():
         Objective(p.model, p.loss, p.batch).sampled()
 
 
+# Batches of the training set
+
+
+def numbered(device, samples=14, size=4, step=1):
+    """An objective of `size` samples out of a training set whose inputs are their own numbers, and whose labels follow them."""
+    p = problem("mlp_tanh", "cross_entropy", samples=samples, device=device)
+    source = Source(p, samples=samples)
+    source.inputs[:, 0], source.targets[:] = torch.arange(samples, device=device), torch.arange(samples, device=device) % 3
+    batch = source.inputs[:size], source.targets[:size]
+    return Objective(p.model, p.loss, batch, source=source, streams=Streams(0, device).at(step))
+
+
+def test_batches_are_the_training_set_once_without_the_remainder(device):
+    f = numbered(device)
+    batches = list(f.batches())
+    seen = [batch.inputs[:, 0].long().tolist() for batch in (g.batch for g in batches)]
+    assert [len(s) for s in seen] == [4, 4, 4] and len(set(sum(seen, []))) == 12 and set(sum(seen, [])) <= set(range(14))
+    assert sum(seen, []) != sorted(sum(seen, []))
+    assert all(torch.equal(g.batch.targets, g.batch.inputs[:, 0].long() % 3) and g.cost is f.cost for g in batches)
+
+
+def test_batches_repeat_with_the_step_and_shift_no_other_stream(device):
+    order = lambda f: [g.batch.inputs[:, 0].tolist() for g in f.batches()]
+    assert order(numbered(device)) == order(numbered(device)) != order(numbered(device, step=2))
+    f, other = numbered(device), numbered(device)
+    list(f.batches())
+    assert torch.equal(f.sampled().batch.targets, other.sampled().batch.targets)
+    assert numbers(f.generator("probe")) == numbers(other.generator("probe"))
+
+
+def test_every_batch_draws_labels_of_its_own(device):
+    z = torch.zeros(3, dtype=torch.float64, device=device)
+    f = with_outputs(z, CrossEntropy(), 50, Streams(0, device).at(1))
+    f.source = type("Twice", (), {"batches": lambda self, size, generator: iter([f.batch, f.batch])})()
+    first, second = (g.sampled().batch.targets for g in f.batches())
+    assert not torch.equal(first, second)
+
+
+def test_without_a_training_set_the_batch_is_all_there_is(device):
+    p = problem("mlp_tanh", "cross_entropy", device=device)
+    f = Objective(p.model, p.loss, p.batch)
+    assert list(f.batches()) == [f]
+
+
 # Dropout
 
 
@@ -142,7 +186,7 @@ def test_the_mask_is_the_steps_own(device):
     assert torch.equal(at(1), at(1)) and not torch.equal(at(1), at(2))
 
 
-@pytest.mark.parametrize("oracle", sorted(ORACLES.keys() - {"sampled", "fresh"}))
+@pytest.mark.parametrize("oracle", sorted(ORACLES.keys() - {"sampled", "fresh", "batches"}))
 def test_the_global_random_state_is_left_alone(oracle, dropout):
     f = dropout
     state = torch.get_rng_state()

@@ -31,6 +31,15 @@ class Cost:
         self.backwards += 1
         self.passes += BACKWARD * samples * scale
 
+    def propagation(self, samples: int, columns: int = 1) -> None:
+        """A backward pass to the layers' outputs alone: one of its two products per layer, for each of `columns`."""
+        self.backwards += 1
+        self.passes += FORWARD * samples * columns
+
+    def accumulation(self, samples: int) -> None:
+        """From the layers' outputs to their parameters: the other one."""
+        self.passes += (BACKWARD - FORWARD) * samples
+
     def product(self, samples: int, columns: int = 1) -> None:
         self.products += columns
         self.passes += PRODUCT * samples * columns

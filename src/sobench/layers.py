@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from sobench.errors import Unsupported
 
@@ -18,14 +20,16 @@ class LayerRecord:
     """One layer with parameters of its own, in the latest pass inside `record()`.
 
     inputs [N, ...] and outputs [N, ...] come from the forward pass, detached; output_grads [N, ...] is the gradient of
-    the *mean* loss with respect to the outputs (so it carries the 1/N), from the latest backward pass. Reading `outputs`
-    raises Unsupported where an in-place layer after this one has overwritten them.
+    the *mean* loss with respect to the outputs (so it carries the 1/N), from the latest backward pass. edge is where the
+    outputs lie in the graph, while the block lasts. Reading `outputs` raises Unsupported where an in-place layer after
+    this one has overwritten them.
     """
 
     name: str
     module: nn.Module
     inputs: Tensor | None = None
     output_grads: Tensor | None = None
+    edge: GradientEdge | None = None
     _outputs: Tensor | None = None
     _version: int = 0
 
@@ -34,6 +38,11 @@ class LayerRecord:
         if self._outputs is not None and self._outputs._version != self._version:
             raise Unsupported(f"the outputs of {self.name} ({self.module}) were overwritten by an in-place layer: use inplace=False")
         return self._outputs
+
+    @property
+    def output_shape(self) -> torch.Size:
+        """[N, ...], whatever became of the outputs."""
+        return self._outputs.shape
 
     def saw(self, inputs: Tensor, outputs: Tensor) -> None:
         """Keep what a forward pass showed; the gradient of an earlier pass no longer belongs to it."""
@@ -57,7 +66,9 @@ def recording(model: nn.Module) -> Iterator[dict[str, LayerRecord]]:
             if not _paused and record._outputs is seen:
                 record.output_grads = grad.detach()
 
+        record.edge = None
         if outputs.requires_grad:
+            record.edge = get_gradient_edge(outputs)
             handles.append(outputs.register_hook(backward_hook))
 
     for name, module in model.named_modules():
@@ -69,6 +80,8 @@ def recording(model: nn.Module) -> Iterator[dict[str, LayerRecord]]:
     finally:
         for handle in handles:
             handle.remove()
+        for record in records.values():
+            record.edge = None
 
 
 @contextmanager

@@ -39,6 +39,11 @@ class Loss(ABC):
     def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor:
         """H_n v_n of every sample, shaped as v [..., N, C]; no C x C matrix is formed."""
 
+    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """R_n with R_n R_n^T = H_n of every sample, [N, C, C], for a loss that is convex in its outputs."""
+        eigenvalues, Q = torch.linalg.eigh(self.hessian(outputs, targets))
+        return Q * eigenvalues.clamp(min=0).sqrt()[:, None]
+
     @abstractmethod
     def sample(self, outputs: Tensor, generator: Generator | None = None) -> Tensor:
         """Targets drawn from p(t | z), shaped as the loss takes them, detached from the graph."""
@@ -71,6 +76,11 @@ class CrossEntropy(Loss):
         pv = p * v
         return pv - p * pv.sum(-1, keepdim=True)
 
+    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        p = outputs.softmax(1)
+        q = p.sqrt()  # a unit vector: diag(q) (I - q q') is a root of diag(p) - p p'
+        return torch.diag_embed(q) - torch.einsum("nc,nd->ncd", p, q)
+
     @torch.no_grad()
     def sample(self, outputs: Tensor, generator: Generator | None = None) -> Tensor:
         clocks = torch.empty_like(outputs).exponential_(generator=generator)  # clock_c / p_c is the first w.p. p_c
@@ -86,6 +96,9 @@ class Separable(Loss):
 
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return torch.diag_embed(self.second_derivative(outputs, targets))
+
+    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return torch.diag_embed(self.second_derivative(outputs, targets).sqrt())
 
     def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor:
         return self.second_derivative(outputs, targets) * v

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from sobench.errors import Unsupported
+from sobench.layer_matrices import LayerMatrices
 from sobench.space import ParameterSpace
 
 
@@ -21,7 +23,13 @@ class Network:
         self.space = ParameterSpace(model.named_parameters())
         self._normalisers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self._droppers = [m for m in model.modules() if _drops(m)]
+        self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters()))
         self._has_buffers = next(model.buffers(), None) is not None
+
+    @cached_property
+    def matrices(self) -> LayerMatrices:
+        """theta as one matrix a layer. Raises Unsupported for a layer that has none of its own."""
+        return LayerMatrices(self.model, self.space)
 
     @property
     def couples_samples(self) -> bool:
@@ -53,7 +61,7 @@ class Network:
         state = dict(zip(self.space.names, self.space.parameters if parameters is None else parameters))
         if self.writes_buffers:
             state |= self.buffers() if buffers is None else buffers
-        return functional_call(self.model, state, (inputs,))
+        return functional_call(self.model, state, (inputs,), tie_weights=self._tied)
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the model's buffers (BatchNorm's running statistics)."""

@@ -8,10 +8,12 @@ Both are exact, need no finite difference, and keep their graph: one linearisati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import GradientEdge
 
 from sobench.cost import Cost
 from sobench.layers import unrecorded
@@ -33,6 +35,27 @@ class Pass:
         grads = self._vjp(loss, None, create_graph=create_graph, recorded=True)
         self.cost.backward(self.samples)
         return loss.detach(), grads
+
+    def propagate(
+        self, targets: Tensor, edges: list[GradientEdge], parameters: Sequence[Tensor] = ()
+    ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
+        """The mean loss, a scalar; its gradient goes as far back as these places in the graph, where hooks see it, and to
+        these parameters, whose gradients are returned."""
+        with torch.enable_grad():
+            loss = self.loss_function(self.outputs, targets)
+        grads = torch.autograd.grad(loss, [*edges, *parameters], retain_graph=True, allow_unused=True)
+        self.cost.propagation(self.samples)
+        return loss.detach(), grads[len(edges) :]
+
+    def propagate_roots(self, targets: Tensor, edges: list[GradientEdge]) -> tuple[Tensor | None, ...]:
+        """The columns of R_n, R_n R_n^T the loss's Hessian of sample n, pulled back to these places: [C, N, ...] each."""
+        cotangents = self.loss_function.hessian_root(self.outputs.detach(), targets).permute(2, 0, 1)
+        with torch.enable_grad(), unrecorded():
+            roots = torch.autograd.grad(
+                self.outputs, edges, cotangents, retain_graph=True, is_grads_batched=True, allow_unused=True
+            )
+        self.cost.propagation(self.samples, columns=len(cotangents))
+        return roots
 
     def hessian(self, grads: tuple[Tensor, ...]) -> LinearOperator:
         """The Hessian of the mean loss, given the gradient with its graph."""

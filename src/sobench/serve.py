@@ -1,17 +1,21 @@
-"""Whether a problem can answer what an optimizer asks, found before any work starts."""
+"""Whether a problem can answer what an optimizer asks, found before any work starts; and the optimizer, made for it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
 from sobench import machine, registry
-from sobench.errors import Unsupported
+from sobench.errors import Unsupported, UsageError
+from sobench.network import Network
 
 ORACLES = frozenset({
-    "closure", "loss", "value_and_grad", "hessian", "ggn", "dense", "per_sample_grads", "output_jacobian", "record",
-    "sampled", "fresh", "full",
+    "closure", "loss", "value_and_grad", "hessian", "ggn", "dense", "dense_blocks", "per_sample_grads", "output_jacobian",
+    "record", "propagate", "propagate_roots", "accumulate", "sampled", "fresh", "batches", "full",
 })
-"""What an optimizer may name in `requires`: the oracles of Objective, and `dense` for those that form P x P matrices."""
+"""What an optimizer may name in `requires`: the oracles of Objective; `dense` for those that form P x P matrices, and
+`dense_blocks` for those that keep an I D x I D matrix for each layer W [I, D]."""
 
 DENSE_COPIES = 3
 """P x P matrices alive at once in a dense step: the matrix, its factor, and one to work in."""
@@ -27,6 +31,8 @@ def check_requirements(requires: frozenset[str], loss: str, problem=None, device
                           f"loss={' | '.join(able)}")
     if "dense" in requires and problem is not None:
         _check_dense(problem, device)
+    if "dense_blocks" in requires and problem is not None:
+        _check_blocks(problem, device)
 
 
 def _check_dense(problem, device: torch.device) -> None:
@@ -37,3 +43,25 @@ def _check_dense(problem, device: torch.device) -> None:
         largest = int((available / (DENSE_COPIES * p.element_size())) ** 0.5)
         raise Unsupported(f"optimizer: forms P x P matrices, and this model has P = {size:,}: {needed / 2**30:,.0f} GiB needed, "
                           f"{available / 2**30:,.0f} GiB free; allowed: at most {largest:,} parameters here")
+
+
+def _check_blocks(problem, device: torch.device) -> None:
+    """The blocks of all layers, and of the largest its factor and one to work in."""
+    theta = torch.cat([p.detach().flatten() for p in problem.model.parameters() if p.requires_grad])
+    sizes = {name: W.numel() for name, W in Network(problem.model).matrices.join(theta).items()}
+    largest = max(sizes, key=sizes.get)
+    entries = sum(size**2 for size in sizes.values()) + (DENSE_COPIES - 1) * sizes[largest] ** 2
+    needed, available = entries * theta.element_size(), machine.available_memory(device)
+    if needed > available:
+        raise Unsupported(f"optimizer: forms a matrix of n x n for the n parameters of each layer, and layer {largest} has "
+                          f"n = {sizes[largest]:,}: {needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; "
+                          "allowed: narrower layers")
+
+
+def make_optimizer(cls: type, settings: dict[str, Any], parameters) -> torch.optim.Optimizer:
+    """The optimizer with its hyperparameters. Raises UsageError with the constructor's own complaint."""
+    hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
+    try:
+        return cls(parameters, **hyperparameters)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"optimizer {settings['name']!r}: {error}") from error

@@ -28,6 +28,14 @@ class ParameterSpace:
         return self.flatten([p.detach() for p in self.parameters])
 
     @torch.no_grad()
+    def plus(self, v: Tensor, alpha: float = 1.0) -> Tensor:
+        """theta + alpha v, [P], in one pass over theta and v."""
+        out = torch.empty_like(v)
+        for p, v_p, out_p in zip(self.parameters, self.unflatten(v), self.unflatten(out)):
+            torch.add(p, v_p, alpha=alpha, out=out_p)
+        return out
+
+    @torch.no_grad()
     def assign_(self, theta: Tensor) -> None:
         """Write a flat vector [P] into the model's parameters, in place."""
         torch._foreach_copy_(list(self.parameters), list(self.unflatten(theta)))
@@ -46,8 +54,8 @@ class ParameterSpace:
         """[..., P] -> one view [..., *shape] per parameter. Raises ValueError for any other length."""
         if vector.shape[-1] != self.size:
             raise ValueError(f"expected a vector of {self.size} parameters, got {vector.shape[-1]}")
-        lead = vector.shape[:-1]
-        return tuple(v.view(lead + s) for v, s in zip(vector.split(self.sizes, dim=-1), self.shapes))
+        lead, parts = vector.shape[:-1], torch.split_with_sizes(vector, self.sizes, dim=-1)
+        return tuple(v.view(lead + s) for v, s in zip(parts, self.shapes))
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """[..., P] -> {parameter name: view}."""
