@@ -10,6 +10,7 @@ from torch.testing import assert_close
 
 from sobench.errors import Failure, UsageError
 from sobench.linalg import solve_symmetric
+from sobench.linalg.dense import spd_inverse, spd_solve
 
 BOTH = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
@@ -179,3 +180,26 @@ def test_carries_no_graph():
 def test_shapes_that_do_not_fit(A, b):
     with pytest.raises(UsageError, match=r"takes A \[n, n\] and b \[n\], got"):
         solve_symmetric(torch.ones(A), torch.ones(b))
+
+
+# (A + shift I)^-1 of a positive definite matrix
+
+
+@BOTH
+@pytest.mark.parametrize("eigenvalues, shift", [([0.5, 1.0, 4.0], 0.0), ([0.0, 0.0, 3.0], 0.5), ([-0.4, 0.2, 1.0], torch.tensor(0.9))])
+def test_the_inverse_and_the_solution_of_a_positive_definite_matrix(eigenvalues, shift, dtype):
+    A, b = with_eigenvalues(eigenvalues, dtype=dtype)
+    kept, expected = A.clone(), torch.linalg.inv(A + shift * torch.eye(3, dtype=dtype))
+    rtol = 1e-12 if dtype == torch.float64 else 1e-5
+    assert_close(spd_inverse(A, shift), expected, rtol=rtol, atol=rtol)
+    assert_close(spd_solve(A, b, shift), expected @ b, rtol=rtol, atol=rtol)
+    assert A.equal(kept)
+
+
+@pytest.mark.parametrize("A", [
+    torch.zeros(3, 3), torch.diag(torch.tensor([1.0, 0.0, 1.0])), torch.diag(torch.tensor([1.0, 2.0, -1.0])),
+    torch.ones(3, 3), torch.diag(torch.tensor([1.0, math.nan, 1.0])), torch.full((3, 3), math.nan),
+    torch.diag(torch.tensor([math.inf, 1.0, 1.0])) + 0.1,
+], ids=["zero", "dead row", "indefinite", "singular", "nan", "all nan", "infinity"])
+def test_what_is_not_positive_definite_is_not_a_number(A):
+    assert spd_inverse(A).isnan().all() and spd_solve(A, torch.ones(3)).isnan().all()

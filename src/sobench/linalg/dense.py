@@ -49,6 +49,26 @@ def solve_symmetric(A: Tensor, b: Tensor) -> Solution:
     return Solution(torch.zeros_like(b).index_copy(0, alive, inner.x), "singular", inner.rank)
 
 
+def spd_inverse(A: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+    """(A + shift I)^-1, [n, n], by Cholesky: n^3 operations where a general inverse takes 2 n^3.
+
+    Waits for no device: where the matrix is not positive definite, or not finite, every entry is NaN.
+    """
+    shifted = A.clone()
+    shifted.diagonal().add_(shift)
+    L, info = torch.linalg.cholesky_ex(shifted)
+    L.diagonal().masked_fill_(info != 0, 1)  # a zero there raises
+    return torch.cholesky_inverse(L).masked_fill_(info != 0, torch.nan)
+
+
+def spd_solve(A: Tensor, b: Tensor, shift: Tensor | float = 0.0) -> Tensor:
+    """(A + shift I)^-1 b, [n], by Cholesky, n^3 / 3 operations; every entry is NaN where `spd_inverse`'s would be."""
+    shifted = A.clone()
+    shifted.diagonal().add_(shift)
+    L, info = torch.linalg.cholesky_ex(shifted)
+    return torch.cholesky_solve(b[:, None], L).squeeze(1).masked_fill_(info != 0, torch.nan)
+
+
 def _nonzero_rows(A: Tensor) -> Tensor | None:
     """The indices of the rows that are not all zero, or None for every row: mostly the diagonal alone tells."""
     candidates = (A.diagonal() == 0).nonzero().squeeze(1)

@@ -6,6 +6,7 @@ As algorithm 1 of Wang and Huang, Second-order Optimization Made Practical.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -38,31 +39,48 @@ def cg(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: floa
     returned, or, where it is the first direction, b, along which 1/2 x'Ax - b'x descends from 0. b = 0 gives 0.
     The device is read once before the iterations and once in each. Raises UsageError for arguments out of range.
     """
-    _check(b, x0, max_iterations, tol)
+    check(b, x0, max_iterations, tol)
     b = b.detach()
-    x = torch.zeros_like(b) if x0 is None else x0.detach().clone()
-    r = b.clone() if x0 is None else b - (A @ x).detach()
-    p, rr, k = r.clone(), r.dot(r), 0
-    residual, scale = torch.stack((rr, b.dot(b))).tolist()  # ||r||^2, ||b||^2
+    x, r = start(A, b, x0)
+    residual, scale = torch.stack((r.dot(r), b.dot(b))).tolist()  # ||r||^2, ||b||^2
     if scale == 0:
         return CGResult(torch.zeros_like(b), 0, 0.0, "converged")
 
-    while not (status := _reason_to_stop(residual, tol**2 * scale, k, max_iterations)):
+    turns, k = updates(A, x, r), 0
+    while not (status := reason_to_stop(residual, tol**2 * scale, k, max_iterations)):
+        reached, curvature = torch.stack(next(turns)).tolist()
+        if curvature <= 0:
+            return CGResult(b.clone() if k == 0 else x, k, math.sqrt(residual), "negative_curvature")
+        residual, k = reached, k + 1
+    return CGResult(x, k, math.sqrt(residual), status)
+
+
+def start(A, b: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+    """x_0, zero unless given, and its residual b - A x_0: tensors of their own."""
+    if x0 is None:
+        return torch.zeros_like(b), b.clone()
+    return x0.detach().clone(), b - (A @ x0).detach()
+
+
+def updates(A, x: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Update x and its residual r in place, once a turn: ||r||^2 then, and the curvature p'Ap of the direction taken.
+
+    A direction of p'Ap <= 0 is not taken; whoever asks should ask no more.
+    """
+    p, rr = r.clone(), r.dot(r)
+    while True:
         Ap = (A @ p).detach()
         pAp = p.dot(Ap)
         alpha = torch.where(pAp <= 0, 0, rr / pAp)  # 0: the step that is not to be made leaves x as it is
         x.addcmul_(p, alpha)
         r.addcmul_(Ap, alpha, value=-1)
         rr, previous = r.dot(r), rr
-        reached, curvature = torch.stack((rr, pAp)).tolist()
-        if curvature <= 0:
-            return CGResult(b.clone() if k == 0 else x, k, math.sqrt(residual), "negative_curvature")
-        residual, k = reached, k + 1
+        yield rr, pAp
         p.mul_(rr / previous).add_(r)
-    return CGResult(x, k, math.sqrt(residual), status)
 
 
-def _reason_to_stop(residual: float, sufficiently_small: float, k: int, max_iterations: int) -> Status | None:
+def reason_to_stop(residual: float, sufficiently_small: float, k: int, max_iterations: int) -> Status | None:
+    """After k updates, residual being ||r||^2; None to go on."""
     if not math.isfinite(residual):
         return "not_finite"
     if residual <= sufficiently_small:
@@ -70,7 +88,8 @@ def _reason_to_stop(residual: float, sufficiently_small: float, k: int, max_iter
     return "max_iterations" if k == max_iterations else None
 
 
-def _check(b: Tensor, x0: Tensor | None, max_iterations: int, tol: float) -> None:
+def check(b: Tensor, x0: Tensor | None, max_iterations: int, tol: float) -> None:
+    """Raises UsageError for arguments out of range."""
     if b.dim() != 1 or (x0 is not None and x0.shape != b.shape):
         shapes = f"{list(b.shape)}" if x0 is None else f"{list(b.shape)} and {list(x0.shape)}"
         raise UsageError(f"cg takes vectors b and x0 of one length, got {shapes}")

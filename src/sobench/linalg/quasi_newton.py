@@ -1,0 +1,142 @@
+"""BFGS on an approximation H of an inverse Hessian, and the dampings that keep it positive definite.
+
+    H+ = (I - rho s y') H (I - rho y s') + rho s s',  rho = 1 / s'y        (Y. Ren, thesis, equations 2.6 and 3.11)
+
+H+ y = s (the secant equation), and H+ is positive definite where H is and s'y > 0. A pair whose s'y is not a positive
+finite number is skipped. H is a matrix (`Dense`) or what the last p pairs make of gamma I (`Compact`). Vectors are [d];
+no device is waited for: choices are made by `torch.where`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Inverse(Protocol):
+    """H [d, d], positive definite, by what can be done with it. `state`: all that it remembers, for an optimizer to keep."""
+
+    state: dict[str, Any]
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        """H X, for X [d] or [d, n]."""
+
+    def update_(self, s: Tensor, y: Tensor) -> Tensor:
+        """H <- H+, in place. Returns y'H y / s'y of the H before, a scalar."""
+
+
+class Dense:
+    """H as a matrix."""
+
+    def __init__(self, state: dict[str, Any]):
+        self.state = state
+
+    @classmethod
+    def start(cls, gamma: float, like: Tensor) -> Dense:
+        """H = gamma I, d, dtype and device those of a vector [d]."""
+        return cls({"H": torch.diag(torch.full_like(like, gamma))})
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        return self.state["H"] @ X
+
+    def update_(self, s: Tensor, y: Tensor) -> Tensor:
+        return bfgs_(self.state["H"], s, y)
+
+
+class Compact:
+    """H as gamma I and the last p pairs, never formed: H X is two products with 2p columns (Byrd, Nocedal, Schnabel 1994).
+
+        H = gamma I + [S Y] [ R^-T (D + gamma Y'Y) R^-1   -gamma R^-T ] [S Y]'
+                            [ -gamma R^-1                      0      ]
+
+    (their theorem 2.2 with gamma inside the small matrix) is the recursion (2.12) of the thesis from H_0 = gamma I: columns
+    of S and Y [d, p] are pairs, oldest first, R is the upper triangle of S'Y, D its diagonal. The state: `pairs` [p, 2, d],
+    the latest last, zeros before the first; `inner` [p, 2, p], s_i'y_j (0 for i > j) and y_i'y_j; `small` [2p, 2p], the small
+    matrix; `count` of the updates, and gamma.
+    """
+
+    def __init__(self, state: dict[str, Any]):
+        self.state = state
+
+    @classmethod
+    def start(cls, gamma: float, like: Tensor, history: int) -> Compact:
+        """H = gamma I with room for p = history pairs; d, dtype and device those of a vector [d]."""
+        return cls({"gamma": gamma, "count": 0, "pairs": like.new_zeros(history, 2, len(like)),
+                    "inner": like.new_zeros(history, 2, history),
+                    "small": like.new_zeros(2 * history, 2 * history)})
+
+    def __matmul__(self, X: Tensor) -> Tensor:
+        n = 2 * min(self.state["count"], len(self.state["pairs"]))  # what lies before is zero
+        pairs, small = self.state["pairs"].flatten(0, 1)[-n:], self.state["small"][-n:, -n:]
+        return self.state["gamma"] * X + pairs.T @ (small @ (pairs @ X)) if n else self.state["gamma"] * X
+
+    def update_(self, s: Tensor, y: Tensor) -> Tensor:
+        state, sy, yHy = self.state, s @ y, y @ (self @ y)
+        pairs = torch.cat([state["pairs"][1:], torch.stack([s, y])[None]])
+        column = pairs @ y
+        inner = state["inner"].roll((-1, -1), (0, 2))
+        inner[-1, 0], inner[-1, 1], inner[..., -1] = 0, column[:, 1], column
+        taken = curved(sy)
+        state["pairs"] = torch.where(taken, pairs, state["pairs"])
+        state["inner"] = torch.where(taken, inner, state["inner"])
+        state["small"] = _small(state["inner"], state["gamma"])
+        state["count"] += 1
+        return yHy / sy
+
+
+def _small(inner: Tensor, gamma: float) -> Tensor:
+    """The small matrix of `Compact`, [2p, 2p], its rows and columns in the order s_1, y_1, s_2, ..."""
+    SY, YY = inner.unbind(1)
+    D = SY.diagonal()
+    R = SY + torch.diag((D == 0).to(SY))  # 1 for a pair that is not there
+    R_inv = torch.linalg.solve_triangular(R, torch.eye(len(R), dtype=R.dtype, device=R.device), upper=True)
+    small = inner.new_zeros(len(R), 2, len(R), 2)
+    small[:, 0, :, 0] = R_inv.T @ (torch.diag(D) + gamma * YY) @ R_inv
+    small[:, 0, :, 1] = -gamma * R_inv.T
+    small[:, 1, :, 0] = -gamma * R_inv
+    return small.view(2 * len(R), -1)
+
+
+def bfgs_(H: Tensor, s: Tensor, y: Tensor) -> Tensor:
+    """H <- H+ for a matrix H [d, d], in place: H + s w' + w s' with w = rho ((1 + rho y'H y) s / 2 - H y), O(d^2).
+
+    Returns y'H y / s'y of the H before, a scalar.
+    """
+    Hy, sy = H @ y, s @ y
+    ratio = (y @ Hy) / sy
+    w = torch.addcmul(-Hy, s, 0.5 * (1 + ratio)) / sy
+    pair = torch.stack([s, w])
+    pair = torch.where(curved(sy), pair, 0.0)
+    H.addmm_(pair.T, pair.flip(0))
+    return ratio
+
+
+def curved(sy: Tensor) -> Tensor:
+    """Whether a pair with this s'y keeps H positive definite: a positive finite number."""
+    return (sy > 0) & (sy < torch.inf)
+
+
+def powell(s: Tensor, y: Tensor, Hy: Tensor, mu1: float) -> Tensor:
+    """Powell's damping on H: s~ = theta s + (1 - theta) H y, such that s~'y >= mu1 y'H y (thesis, algorithm 3)."""
+    sy, yHy = s @ y, y @ Hy
+    theta = torch.where(sy < mu1 * yHy, (1 - mu1) * yHy / (yHy - sy), 1.0)
+    return torch.lerp(Hy, s, theta)
+
+
+def double_damping(H: Inverse, s: Tensor, y: Tensor, mu1: float, mu2: float) -> tuple[Tensor, Tensor]:
+    """DD, (s~, y~): Powell's damping on H, then with B = I: s~'y~ >= mu2 s~'s~ (thesis, algorithm 3).
+
+    The thesis has mu2 in (0, 1]. Above 1 y~ is no convex combination of y and s~, but the inequality holds.
+    """
+    s = powell(s, y, H @ y, mu1)
+    sy, ss = s @ y, s @ s
+    theta = torch.where(sy < mu2 * ss, (1 - mu2) * ss / (ss - sy), 1.0)
+    return s, torch.lerp(s, y, theta)
+
+
+def lm_damping(H: Inverse, s: Tensor, y: Tensor, mu1: float, mu2: float) -> tuple[Tensor, Tensor]:
+    """D_P D_LM, (s~, y~): Powell's damping on H, then mu2 I is added to H^-1: y~ = y + mu2 s~ (thesis, algorithm 8)."""
+    s = powell(s, y, H @ y, mu1)
+    return s, torch.add(y, s, alpha=mu2)
