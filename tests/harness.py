@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-TIMES = ("seconds", "process_seconds", "peak_host_bytes", "peak_device_bytes", "finished", "metrics_bytes")
+TIMES = ("seconds", "process_seconds", "warm_start_seconds", "peak_host_bytes", "peak_device_bytes", "finished", "metrics_bytes")
 """What may differ between two runs of the same settings."""
 
 SMALL = ("threads=1", "model.widths=[4]", "budget=smoke")

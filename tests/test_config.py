@@ -21,7 +21,7 @@ def changed(key: str, value) -> dict:
 IGNORED = {
     "runs": "elsewhere", "reports": "elsewhere", "threads": 7, "logger.name": "other", "data.mirror": "/mirror",
     "data.cache": "/cache", "checkpoint.seconds": 0, "progress": False, "budgets": {"cpu": {"epochs": 3}},
-    "budget.name": "paper", "budget.dense_steps": 3, "experiment": "demo/digits",
+    "budget.name": "paper", "budget.dense_steps": 3, "budget.long_epochs": 3, "budget.long_seconds": 3, "experiment": "demo/digits",
 }
 COUNTED = {
     "batch_size": 32, "drop_last": False, "loss": "squared_error", "l2": 0.5, "dtype": "float64", "device": "cuda",
@@ -29,7 +29,7 @@ COUNTED = {
     "dataset.name": "mnist", "dataset.standardize": True, "model.name": "linear", "model.widths": [5],
     "model.activation": "tanh", "model.loss": "squared_error", "model.target": "input", "optimizer.name": "adam",
     "optimizer.lr": 0.3, "optimizer.momentum": 0.5, "optimizer.dampening": 0.5, "optimizer.weight_decay": 0.5,
-    "optimizer.nesterov": True, "schedule.name": "step",
+    "optimizer.nesterov": True, "schedule.name": "step", "instrument.name": "directions",
 }
 
 
@@ -132,7 +132,9 @@ def test_chosen(words, chosen):
 
 def test_members_are_found_at_any_depth():
     assert "practical/table-3" in conf_files.members("experiment")
-    assert {"sgd", "hf_newton"} <= set(conf_files.members("optimizer")) and conf_files.members("dataset") == ["digits", "mnist", "npz"]
+    assert {"sgd", "hf_newton"} <= set(conf_files.members("optimizer"))
+    assert set(conf_files.members("dataset")) == {"cifar10", "cifar100", "curves", "curves_synthetic", "digits", "faces",
+                                                  "faces_synthetic", "libsvm", "mnist", "npz"}
 
 
 def test_every_group_says_what_it_is():

@@ -9,22 +9,13 @@ import torch
 import torch.nn.functional as F
 from harness import run_with
 from torch import nn
+from watched import Record, Time
 
 from sobench import clock, registry, train
 from sobench.errors import Unsupported, UsageError
 from sobench.train import Trainer
 
 DIGITS = 1437  # training samples
-
-
-class Record(list):
-    """Stands for metrics.jsonl."""
-
-    def of(self, kind: str) -> list[dict]:
-        return [row for row in self if row["kind"] == kind]
-
-    def steps(self, kind: str) -> list[int]:
-        return [row["step"] for row in self.of(kind)]
 
 
 def trained(**changes) -> tuple[Trainer, Record, str | None]:
@@ -121,7 +112,7 @@ def test_every_optimizer_sees_the_same_batches(numbered, monkeypatch):
         "lbfgs": dict(lr=0.1, max_iter=4, max_eval=None, tolerance_grad=1e-7, tolerance_change=1e-9, history_size=5, line_search_fn=None),
     }.items():
         trained(optimizer={"name": name, **group}, budget__steps=7, **numbered)
-    assert len(seen) == 4 and len({str(batches) for batches in seen.values()}) == 1
+    assert len(seen) == 4 and len({str(batches[-7:]) for batches in seen.values()}) == 1  # a warm start is before
 
 
 def test_drawing_fresh_batches_and_labels_shifts_nothing(numbered, monkeypatch):
@@ -254,24 +245,6 @@ def test_schedules_move_the_learning_rate_once_an_epoch(schedule, rate, monkeypa
 # The clock
 
 
-class Time:
-    """A clock that moves only when it is told to."""
-
-    def __init__(self, monkeypatch):
-        self.now = 0.0
-        for name in ("perf_counter", "process_time", "monotonic"):
-            monkeypatch.setattr(clock.time, name, lambda: self.now)
-
-    def after(self, monkeypatch, owner, name: str, seconds: float) -> None:
-        true = getattr(owner, name)
-
-        def slow(*args, **kwargs):
-            self.now += seconds
-            return true(*args, **kwargs)
-
-        monkeypatch.setattr(owner, name, slow)
-
-
 def test_only_training_is_on_the_clock(monkeypatch):
     time = Time(monkeypatch)
     time.after(monkeypatch, torch.optim.SGD, "step", 1.0)
@@ -289,6 +262,55 @@ def test_only_training_is_on_the_clock(monkeypatch):
     assert trainer.step == 22 and time.now > 7e6
     for row in record:
         assert row["seconds"] == row["process_seconds"] == row["step"]
+
+
+class Warmed(torch.optim.SGD):
+    """SGD that looks at the training set before its first step."""
+
+    calls: list = []
+
+    def warm_start(self, f):
+        Warmed.calls.append([inputs(g) for g in f.batches()])
+        f.loss()
+
+
+@pytest.fixture
+def warmed(monkeypatch, numbered):
+    true = registry.load
+    monkeypatch.setattr(registry, "load", lambda kind, name: Warmed if kind == "optimizers" else true(kind, name))
+    monkeypatch.setattr(Warmed, "calls", [])
+    return numbered | {"optimizer": {"name": "sgd", "lr": 0.1}}
+
+
+def test_a_warm_start_is_off_the_clock_and_kept_apart(monkeypatch, warmed):
+    time = Time(monkeypatch)
+    time.after(monkeypatch, Warmed, "step", 1.0)
+    time.after(monkeypatch, Warmed, "warm_start", 50.0)
+    trainer, record, _ = trained(**warmed, budget__steps=5, log__every=1)
+    assert [row["seconds"] for row in record.of("train")] == [1, 2, 3, 4, 5]
+    assert trainer.warm_start_seconds == trainer.summary("done", None)["warm_start_seconds"] == 50
+    assert record[0]["forwards"] == 0 and record.of("train")[0]["forwards"] == 2  # its work is metered
+
+
+def test_a_warm_start_sees_the_training_set_once_and_shifts_no_batch(warmed):
+    trained(**warmed, budget__steps=5)
+    (batches,) = Warmed.calls
+    assert [len(batch) for batch in batches] == [6, 6, 6] and len(set(sum(batches, []))) == 18
+    bare = warmed | {"optimizer": {"name": "sgd", "lr": 0.1, "momentum": 0.0}}
+    assert order(5, **warmed) == order(5, **bare)
+    trained(**warmed, budget__steps=5)
+    trained(**warmed, budget__steps=5, seed=1)
+    assert Warmed.calls[1] == batches != Warmed.calls[2]
+
+
+def test_a_resumed_run_warms_up_no_more_and_remembers_how_long_it_took(warmed):
+    first, record = Trainer(run_with(**warmed, budget__steps=3)), Record()
+    first.train(record, lambda _: None, lambda *_: None)
+    second = Trainer(run_with(**warmed, budget__steps=6))
+    second.restore(first.state())
+    second.train(record, lambda _: None, lambda *_: None)
+    assert len(Warmed.calls) == 1 and second.step == 6
+    assert second.warm_start_seconds == first.warm_start_seconds > 0
 
 
 @pytest.mark.parametrize("log_every", [1, 10, 1000])

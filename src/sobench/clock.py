@@ -11,7 +11,7 @@ class Clock:
     """`seconds` of wall time and `process_seconds` of CPU time between `start` and `stop`."""
 
     def __init__(self, device: torch.device, seconds: float = 0.0, process_seconds: float = 0.0):
-        self._device = device
+        self.device = device
         self.seconds, self.process_seconds = seconds, process_seconds
 
     def start(self) -> None:
@@ -28,5 +28,5 @@ class Clock:
         return self.seconds + time.perf_counter() - self._wall
 
     def _synchronise(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)

@@ -39,6 +39,8 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept["budget"] = {k: settings["budget"][k] for k in ("epochs", "steps", "seconds")}
     if kept["dataset"].get("sha256"):
         kept["dataset"] = {k: v for k, v in kept["dataset"].items() if k != "path"}
+    if kept["instrument"]["name"] == "none":
+        del kept["instrument"]
     return _canonical(kept)
 
 

@@ -36,7 +36,7 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
         if found := directory.finished():
             return found.summary
         trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
-        directory.describe(machine.environment(trainer.device))
+        directory.describe(machine.environment(trainer.device) | {"data": trainer.problem.data})
         record = Metrics(directory.metrics, written)
         summary = _attempt(trainer, record, _saver(directory, record, run.config["checkpoint"]["seconds"]), progress, directory)
         directory.finish(summary)

@@ -3,6 +3,7 @@ until a run has to be trained."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
@@ -68,12 +69,11 @@ def perform(run: Run) -> dict[str, Any]:
 
 def fetch_data(runs: Sequence[Run]) -> None:
     """Have every declared file of the runs' data sets at hand. Raises Failure before anything starts."""
-    from sobench.data import Store
+    from sobench.data import Store, prepare
 
-    for name, mirror, cache in {(run.label("dataset"), *run.config["data"].values()) for run in runs}:
-        store = Store.default(mirror, cache)
-        for file in store.sources[name].files if name in store.sources else ():
-            store.path(name, file)
+    wanted = {json.dumps([run.config["dataset"], *run.config["data"].values()], sort_keys=True) for run in runs}
+    for dataset, mirror, cache in map(json.loads, sorted(wanted)):
+        prepare(dataset, Store.default(mirror, cache))
 
 
 def finished(directory: RunDirectory) -> State | None:

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from sobench import machine, registry
 from sobench.clock import Clock
-from sobench.errors import UsageError
 from sobench.grid import Run
+from sobench.instrument import make_instrument
 from sobench.problem import Problem
 from sobench.results.rundir import Metrics
 from sobench.schedule import make_schedule
-from sobench.serve import check_requirements
+from sobench.serve import check_requirements, make_optimizer
 
 Report = Callable[[int, int | None, dict[str, float]], None]
 """progress(step, steps or None, last row)"""
@@ -35,6 +35,7 @@ class Trainer:
         self.settings = settings
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
+        torch.set_flush_denormal(True)  # what decays in a dead unit ends in denormal numbers: 100 times slower to multiply
         self.device = machine.device(settings["device"])
         cls = registry.load("optimizers", settings["optimizer"]["name"])
         requires = frozenset(getattr(cls, "requires", {"closure"}))
@@ -46,7 +47,9 @@ class Trainer:
         self.schedule = make_schedule(self.optimizer, settings["schedule"], self.problem.steps_per_epoch)
         self.commits = "closure" not in requires
         self.clock = Clock(self.device)
+        self.instrument = make_instrument(self.problem, self.clock, settings)
         self.step = 0
+        self.warm_start_seconds = 0.0
         self.final: dict[str, float] = {}
         self.limit = self._step_limit()
         evaluate = settings["evaluate"]
@@ -64,14 +67,18 @@ class Trainer:
 
     def train(self, record: Metrics, save: Callable[[Trainer], None], progress: Report) -> str | None:
         """Train until the budget is spent. Returns the reason if the run diverged, else None."""
-        if self.step == 0 and (reason := self._evaluate(record)):
-            return reason
+        if self.step == 0:
+            if reason := self._evaluate(record):
+                return reason
+            self._warm_start()
+            self.instrument.begin()
         losses, due = [], self._next_due()
         self.clock.start()
         for self.step, f in self.problem.objectives(after=self.step):
-            losses.append(self.optimizer.step(f))
-            if self.commits:
-                f.commit()
+            with self.instrument.around(self.step, f):
+                losses.append(self.optimizer.step(f))
+                if self.commits:
+                    f.commit()
             self.schedule(self.step)
             if self.step < due and not self._out_of_time():
                 continue
@@ -86,6 +93,15 @@ class Trainer:
                 return reason
             save(self)
             self.clock.start()
+
+    def _warm_start(self) -> None:
+        """What an optimizer estimates before its first step: its work is metered, its time is kept apart."""
+        if warm_start := getattr(self.optimizer, "warm_start", None):
+            clock = Clock(self.device)
+            clock.start()
+            warm_start(self.problem.beforehand())
+            clock.stop()
+            self.warm_start_seconds = clock.seconds
 
     def _next_due(self) -> int:
         """The next step after which there is something to do besides stepping."""
@@ -111,7 +127,8 @@ class Trainer:
         values = torch.stack([torch.as_tensor(loss) for loss in losses]).tolist()
         bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
         row = {"kind": "train", **self._position(), "loss": math.fsum(values) / len(values)}
-        row = {k: _number(v) for k, v in getattr(self.optimizer, "diagnostics", {}).items()} | row
+        diagnostics = {k: _number(v) for k, v in getattr(self.optimizer, "diagnostics", {}).items()}
+        row = diagnostics | self.instrument.readings() | row
         record.append(row)
         if bad is None:
             return row, None
@@ -144,10 +161,12 @@ class Trainer:
         return {
             "step": self.step,
             "clock": [self.clock.seconds, self.clock.process_seconds],
+            "warm_start_seconds": self.warm_start_seconds,
             "cost": self.problem.cost.counts(),
             "model": self.problem.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
+            "instrument": self.instrument.state_dict(),
             "final": self.final,
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
@@ -157,10 +176,12 @@ class Trainer:
         """Continue where `state()` was taken."""
         self.step = state["step"]
         self.clock.seconds, self.clock.process_seconds = state["clock"]
+        self.warm_start_seconds = state["warm_start_seconds"]
         vars(self.problem.cost).update(state["cost"])
         self.problem.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+        self.instrument.load_state_dict(state.get("instrument", {}))
         self.final = state["final"]
         torch.set_rng_state(state["random"].cpu())
         if state["cuda_random"] is not None:
@@ -175,21 +196,13 @@ class Trainer:
             "steps": self.step,
             "epochs": position["epoch"],
             **{key: position[key] for key in ("seconds", "process_seconds", "work")},
+            "warm_start_seconds": self.warm_start_seconds,
             **machine.peak_memory(self.device),
             "state_bytes": tensor_bytes(self.optimizer.state_dict()["state"]),
             "parameters": sum(p.numel() for p in parameters),
             "parameters_sha256": sha256(parameters),
             "final": self.final,
         }
-
-
-def make_optimizer(cls: type, settings: dict[str, Any], parameters) -> torch.optim.Optimizer:
-    """The optimizer with its hyperparameters. Raises UsageError with the constructor's own complaint."""
-    hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
-    try:
-        return cls(parameters, **hyperparameters)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"optimizer {settings['name']!r}: {error}") from error
 
 
 def tensor_bytes(state: Any) -> int:

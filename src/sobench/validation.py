@@ -33,14 +33,24 @@ RULES: dict[str, Rule] = {
     "budget.steps": optional(COUNT),
     "budget.seconds": optional(POSITIVE),
     "budget.dense_steps": optional(COUNT),
+    "budget.long_epochs": optional(POSITIVE),
+    "budget.long_seconds": optional(POSITIVE),
     "model.widths": WIDTHS,
     "model.code": COUNT,
     "model.activation": choice("relu", "tanh", "sigmoid", "elu", "softplus", "sin"),
-    "model.target": choice("label", "input"),
+    "model.target": choice("label", "binary", "input"),
+    "model.width": COUNT,
+    "model.depth": COUNT,
+    "dataset.train": COUNT,
+    "dataset.test": COUNT,
     "schedule.period": COUNT,
     "schedule.gamma": POSITIVE,
     "schedule.epochs": POSITIVE,
 }
+
+COMPANIONS = "instrument.companions"
+OPTIMIZER = re.compile(rf"(optimizer|{re.escape(COMPANIONS)}\.[^.]+)\.(\w+)")
+"""The keys that are an optimizer's settings: the run's own, or a companion's."""
 
 
 def validate(settings: dict[str, Any]) -> None:
@@ -79,7 +89,9 @@ def _check_complete(prefix: str, settings: Mapping, required) -> None:
 
 def _check(key: str, value: Any, default: Any) -> None:
     """One node against the node of the same place in the defaults."""
-    if isinstance(default, dict):
+    if key == COMPANIONS:
+        _check_companions(value)
+    elif isinstance(default, dict):
         if not isinstance(value, dict):
             raise UsageError(f"{key}: got {value!r}, allowed: the keys {', '.join(default)}")
         _check_keys(f"{key}.", value, default)
@@ -87,10 +99,21 @@ def _check(key: str, value: Any, default: Any) -> None:
             _check_complete(f"{key}.", value, default)
         for name in value:
             _check(f"{key}.{name}", value[name], default[name])
-    elif key.startswith("optimizer."):
-        rules.check(key, value, _hyperparameter(key.removeprefix("optimizer."), default))
+    elif found := OPTIMIZER.fullmatch(key):
+        rules.check(key, value, _hyperparameter(found[2], default))
     else:
         rules.check(key, value, RULES.get(key) or _like(default))
+
+
+def _check_companions(companions: Any) -> None:
+    """Optimizers beside the run's own, {label: the settings of one}."""
+    if not isinstance(companions, dict):
+        raise UsageError(f"{COMPANIONS}: got {companions!r}, allowed: an optimizer's settings for each label")
+    for label, settings in companions.items():
+        if not (isinstance(settings, dict) and isinstance(settings.get("name"), str)):
+            raise UsageError(f"{COMPANIONS}.{label}: got {settings!r}, allowed: +optimizer@{COMPANIONS}.{label}=NAME")
+        registry.check_name("optimizers", settings["name"])
+        _check(f"{COMPANIONS}.{label}", settings, group_defaults("optimizer", settings["name"]))
 
 
 def _hyperparameter(name: str, default: Any) -> Rule:

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from problems import error, problem
+from problems import Source, error, problem
 from torch import nn
 
 from sobench import Objective, load_optimizer
@@ -136,3 +136,75 @@ def test_one_parameter_group(name):
     with pytest.raises(UsageError, match="one parameter group, got 2"):
         load_optimizer(name)([{"params": a.parameters()}, {"params": b.parameters(), "lr": 0.1}])
     assert load_optimizer(name)([{"params": [*a.parameters(), *b.parameters()]}]).hyperparameters["lr"] == 0.5
+
+
+# What a step is made of
+
+
+class Averaging(SecondOrderOptimizer):
+    """A step along the moving average of the gradient, after a warm start that counts the batches it saw."""
+
+    def __init__(self, params, lr: float = 0.1, momentum: float = 0.9, dampening: float = 0.0, weight_decay: float = 0.0):
+        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
+
+    def initialize(self, f):
+        self.shared["batches"] = self.shared.get("batches", 0) + sum(1 for _ in f.batches())
+
+    def step(self, f):
+        self.diagnostics = {"k": self.begin(f)}
+        loss, g = f.value_and_grad()
+        self.descend(f, self.averaged(g, self.hyperparameters["momentum"], self.hyperparameters["dampening"]))
+        return loss
+
+
+def averaging(device="cpu", cls=Averaging, **options):
+    p = problem("mlp_tanh", "cross_entropy", device=device)
+    f = Objective(p.model, p.loss, p.batch, source=Source(p))
+    return f, cls(f.space.parameters, **options)
+
+
+def test_begin_counts_the_steps_and_warms_up_once(device):
+    f, optimizer = averaging(device)
+    for k in (1, 2, 3):
+        optimizer.step(f)
+        assert optimizer.diagnostics["k"] == k
+    assert optimizer.shared["batches"] == 1  # 11 samples in batches of 6
+    g, resumed = averaging(device)
+    resumed.load_state_dict(optimizer.state_dict())
+    resumed.step(g)
+    assert resumed.diagnostics["k"] == 4 and resumed.shared["batches"] == 1
+
+
+def test_a_warm_start_before_the_first_step_is_not_made_again(device):
+    f, optimizer = averaging(device)
+    optimizer.warm_start(f)
+    assert optimizer.shared["step"] == 0 and optimizer.shared["batches"] == 1
+    optimizer.step(f)
+    assert optimizer.diagnostics["k"] == 1 and optimizer.shared["batches"] == 1
+
+
+@pytest.mark.parametrize("momentum, dampening", [(0.0, 0.0), (0.9, 0.0), (0.9, 0.9), (0.5, 0.2)])
+@pytest.mark.parametrize("decay", [0.0, 0.4])
+def test_a_step_is_heavy_ball_from_zero_with_decoupled_decay(momentum, dampening, decay, device):
+    f, optimizer = averaging(device, lr=0.3, momentum=momentum, dampening=dampening, weight_decay=decay)
+    theta, m = f.space.get(), 0.0
+    for _ in range(4):
+        m = momentum * m + (1 - dampening) * f.value_and_grad(theta)[1]
+        theta = theta - 0.3 * (m + decay * theta)
+        optimizer.step(f)
+        assert error(f.space.get(), theta) < 1e-13
+
+
+def test_descend_leaves_the_direction_as_it_was(device):
+    f, optimizer = averaging(device)
+    p = f.value_and_grad()[1]
+    kept = p.clone()
+    optimizer.descend(f, p)
+    assert torch.equal(p, kept)
+
+
+def test_a_step_after_a_descent_is_at_the_new_parameters(device):
+    """The kept forward pass is of the parameters before."""
+    f, optimizer = averaging(device)
+    optimizer.step(f)
+    assert error(f.value_and_grad()[1], f.value_and_grad(f.space.get())[1]) < 1e-14

@@ -45,6 +45,38 @@ class SecondOrderOptimizer(torch.optim.Optimizer):
     def step(self, f: Objective) -> Tensor:  # type: ignore[override]
         raise NotImplementedError
 
+    # What a step is made of
+
+    def initialize(self, f: Objective) -> None:
+        """Statistics that a method estimates before its first step, from `f.batches()`. None by default."""
+
+    def warm_start(self, f: Objective) -> None:
+        """Before the first step. The loop calls it off the clock and records its time apart; `begin` calls it otherwise."""
+        self.initialize(f)
+        self.shared["step"] = 0
+
+    def begin(self, f: Objective) -> int:
+        """The number of the step that begins: 1, 2, ..."""
+        if "step" not in self.shared:
+            self.warm_start(f)
+        self.shared["step"] += 1
+        return self.shared["step"]
+
+    def averaged(self, g: Tensor, momentum: float, dampening: float = 0.0) -> Tensor:
+        """m <- momentum m + (1 - dampening) g from m = 0, [P]: the state itself, not to be written."""
+        if "momentum" not in self.shared:
+            self.shared["momentum"] = torch.zeros_like(g)
+        return self.shared["momentum"].mul_(momentum).add_(g, alpha=1 - dampening)
+
+    @torch.no_grad()
+    def descend(self, f: Objective, p: Tensor) -> None:
+        """theta <- theta - lr (p + weight_decay theta), for a direction p [P]."""
+        lr, decay = self.hyperparameters["lr"], self.hyperparameters.get("weight_decay", 0.0)
+        parameters = list(f.space.parameters)
+        if decay:
+            torch._foreach_mul_(parameters, 1 - lr * decay)
+        torch._foreach_add_(parameters, list(f.space.unflatten(p)), alpha=-lr)
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, but a saved tensor keeps its dtype: torch casts it to its parameter's."""
         super().load_state_dict(state_dict)

@@ -1,0 +1,207 @@
+"""Instruments measure and move nothing: the same bits with and without; and the cosines are those of steps made apart."""
+
+import copy
+
+import pytest
+import torch
+from harness import command, directory, rows, run_with
+from watched import Record, Time
+from torch import nn
+
+from sobench import conf_files, config, registry, train
+from sobench.errors import Unsupported, UsageError
+from sobench.instrument import INSTRUMENTS
+from sobench.train import Trainer
+from sobench.validation import validate
+
+SETTINGS = {name: conf_files.group_defaults("optimizer", name) for name in ("sgd", "adam", "kfac", "newton")}
+COMPANIONS = {"kfac": SETTINGS["kfac"], "adam": SETTINGS["adam"] | {"lr": 1.0}, "sgd": SETTINGS["sgd"] | {"momentum": 0.9}}
+
+
+def settings(own="kfac", companions=COMPANIONS, **changes):
+    instrument = {"name": "none"} if companions is None else {"name": "directions", "companions": copy.deepcopy(companions)}
+    own_settings = {"instrument": instrument, "optimizer": SETTINGS[own]}
+    return own_settings | {"log__every": 1, "budget__steps": 6, "dtype": "float64"} | changes
+
+
+def trained(*, steps=None, trainer=None, **changes):
+    trainer, record = trainer or Trainer(run_with(**settings(**changes))), Record()
+    trainer.limit = steps or trainer.limit
+    trainer.train(record, lambda _: None, lambda *_: None)
+    return trainer, record
+
+
+def bits(trainer):
+    """Everything of the model and of torch that a step may have touched."""
+    model = trainer.problem.model
+    return [*(p.detach() for p in model.parameters()), *model.buffers(), torch.get_rng_state()]
+
+
+class Drawing(torch.optim.SGD):
+    """A companion of bad manners: it draws from every random state, moves buffers, and asks for what it likes."""
+
+    requires = {"closure", "value_and_grad", "sampled", "fresh", "batches"}
+
+    def warm_start(self, f):
+        for g in f.batches():
+            g()
+
+    def step(self, f):
+        torch.rand(3), f.generator("labels"), f.fresh()(), f.sampled().value_and_grad()
+        loss = super().step(f)
+        with torch.no_grad():
+            for p in self.param_groups[0]["params"]:
+                p.add_(torch.randn_like(p))
+                p.grad.fill_(float("nan"))
+        return loss
+
+
+class Normed(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Dropout(0.2), nn.Linear(5, 10))
+
+
+@pytest.fixture
+def rough(monkeypatch):
+    """A model with BatchNorm and dropout; adam stands for an optimizer of bad manners."""
+    true = registry.load
+    theirs = {("models", "mlp"): lambda *_, **__: Normed(), ("optimizers", "adam"): Drawing}
+    monkeypatch.setattr(registry, "load", lambda kind, name: theirs.get((kind, name)) or true(kind, name))
+    return {"kfac": SETTINGS["kfac"], "drawing": {"name": "adam", "lr": 0.1, "momentum": 0.9}}
+
+
+@pytest.mark.parametrize("own", ["kfac", "sgd"])
+def test_the_trajectory_is_the_same_bits_with_companions_and_without(rough, own):
+    runs, found = [], []
+    for companions in (rough, None):
+        runs.append(trained(own=own, companions=companions))
+        found.append(bits(runs[-1][0]))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    kept = lambda row: {k: v for k, v in row.items() if not k.startswith("cosine/") and "seconds" not in k}
+    with_, without = ([kept(row) for row in record] for _, record in runs)
+    assert with_ == without  # losses, metrics and what was metered
+    grads = [[p.grad for p in trainer.problem.model.parameters()] for trainer, _ in runs]
+    for a, b in zip(*grads):
+        assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_only_the_run_is_on_the_clock(monkeypatch):
+    time = Time(monkeypatch)
+    time.after(monkeypatch, train.registry.load("optimizers", "kfac"), "step", 1.0)
+    time.after(monkeypatch, train.registry.load("optimizers", "kfac"), "warm_start", 10.0)
+    time.after(monkeypatch, torch.optim.Adam, "step", 1000.0)
+    trainer, record = trained(companions={"adam": SETTINGS["adam"]})
+    assert [row["seconds"] for row in record if row["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
+    assert trainer.warm_start_seconds == 10 and time.now > 6000
+
+
+# What is read
+
+
+def layers(trainer, vector):
+    """Weights and bias of each layer of a flat vector, together."""
+    parts = trainer.problem._objective.space.unflatten(vector)
+    return [torch.cat([w.flatten(), b]) for w, b in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def test_the_cosines_are_those_of_steps_made_apart():
+    """A companion by itself: it follows the trajectory of another optimizer, and what it would do is looked at and undone."""
+    trainer, record = trained(own="kfac")
+    apart = {label: Trainer(run_with(**settings(companions=None, optimizer=COMPANIONS[label]))) for label in COMPANIONS}
+    own = Trainer(run_with(**settings(companions=None)))
+    moves = {}
+    for one in (own, *apart.values()):
+        if hasattr(one.optimizer, "warm_start"):
+            one.optimizer.warm_start(one.problem.beforehand())
+    for row, (_, f), *theirs in zip([r for r in record if r["kind"] == "train"], own.problem.objectives(),
+                                    *(one.problem.objectives() for one in apart.values())):
+        before = f.space.get()
+        own.optimizer.step(f)
+        step = layers(own, f.space.get() - before)
+        for label, (_, g) in zip(apart, theirs):
+            g.space.assign_(before)
+            apart[label].optimizer.step(g)
+            moves[label] = layers(own, g.space.get() - before)
+            for i, (a, b) in enumerate(zip(moves[label], step), 1):
+                assert row[f"cosine/{label}/{i}"] == pytest.approx(torch.cosine_similarity(a, b, dim=0).item(), abs=1e-9)
+    assert {k for k in row if k.startswith("cosine")} == {f"cosine/{label}/{i}" for label in COMPANIONS for i in (1, 2)}
+    assert row["step"] == 6
+
+
+def test_a_companion_of_the_same_settings_goes_the_same_way():
+    _, record = trained(companions={"same": SETTINGS["kfac"], "scaled": SETTINGS["kfac"] | {"lr": 3.0}})
+    for row in record:
+        if row["kind"] == "train":
+            assert [row[f"cosine/{label}/{i}"] for label in ("same", "scaled") for i in (1, 2)] == pytest.approx([1.0] * 4)
+
+
+def test_a_layer_that_is_not_moved_has_no_cosine():
+    trainer = Trainer(run_with(**settings(companions={"sgd": SETTINGS["sgd"]})))
+    trainer.problem.train[0].zero_()
+    with torch.no_grad():
+        for p in trainer.problem.model.parameters():
+            p.zero_()
+    _, record = trained(trainer=trainer, steps=1)
+    row = next(row for row in record if row["kind"] == "train")
+    assert row["cosine/sgd/1"] != row["cosine/sgd/1"] and row["cosine/sgd/2"] > 0
+
+
+def test_a_row_has_the_reading_of_its_last_step():
+    dense, sparse = (trained(log__every=every)[1] for every in (1, 3))
+    by_step = {row["step"]: row for row in dense if row["kind"] == "train"}
+    found = [row for row in sparse if row["kind"] == "train"]
+    assert [row["step"] for row in found] == [3, 6]
+    for row in found:
+        assert row["cosine/adam/1"] == by_step[row["step"]]["cosine/adam/1"]
+    assert not any("cosine/adam/1" in row for row in sparse if row["kind"] == "eval")
+
+
+def test_resume():
+    """The companions' states are in the checkpoint."""
+    _, straight = trained()
+    first, start = trained(steps=3)
+    second = Trainer(run_with(**settings()))
+    second.restore(copy.deepcopy(first.state()))
+    _, rest = trained(trainer=second)
+    readings = lambda record: [[v for k, v in row.items() if k.startswith("cosine")] for row in record if row["kind"] == "train"]
+    assert readings(start) + readings(rest) == readings(straight)
+
+
+# Choosing one
+
+
+def test_every_instrument_has_a_file():
+    assert set(INSTRUMENTS) == set(conf_files.members("instrument"))
+
+
+def test_a_companion_that_the_problem_cannot_serve():
+    with pytest.raises(Unsupported, match="samples labels, and loss=squared_hinge"):
+        Trainer(run_with(**settings(own="sgd", loss="squared_hinge")))
+
+
+def test_without_an_instrument_a_run_is_what_it_was_before_there_were_any():
+    base = run_with(**settings(companions=None))
+    assert "instrument" not in config.identity(base.config)
+    other = run_with(**settings())
+    assert other.cell != base.cell and config.identity(other.config)["instrument"]["companions"].keys() == COMPANIONS.keys()
+
+
+@pytest.mark.parametrize("companions, message", [
+    ({"a": {"name": "adma"}}, r"^optimizer: got 'adma', allowed: .*; did you mean 'adam'\?"),
+    ({"a": {"lr": 1.0}}, r"^instrument\.companions\.a: got {'lr': 1.0}, allowed: \+optimizer@instrument\.companions\.a=NAME"),
+    ({"a": SETTINGS["adam"] | {"lr": -1}}, r"^instrument\.companions\.a\.lr: got -1, allowed: a number above 0"),
+    ({"a": SETTINGS["adam"] | {"speed": 1}}, r"^instrument\.companions\.a\.speed: no such key"),
+    ({"a": {"name": "adam"}}, r"^instrument\.companions\.a\.\w+: must be given"),
+    ([SETTINGS["adam"]], r"^instrument\.companions: got .*, allowed: an optimizer's settings for each label"),
+])
+def test_what_is_wrong_with_a_companion_is_one_line(companions, message):
+    with pytest.raises(UsageError, match=message):
+        validate(run_with(**settings(companions=companions)).config)
+
+
+def test_companions_on_the_command_line(workplace):
+    done = command("run", "threads=1", "model.widths=[4]", "budget=smoke", "log.every=1", "instrument=directions",
+                   "+optimizer@instrument.companions.adam=adam", "instrument.companions.adam.lr=1")
+    assert done.code == 0 and not done.err, done
+    found = rows(directory(), "train")
+    assert len(found) == 2 and all(-1 <= row["cosine/adam/2"] <= 1 for row in found)
