@@ -32,6 +32,7 @@ class Rule:
 POSITIVE = Rule((int, float), "a number above 0", lambda v: 0 < v < math.inf)
 NON_NEGATIVE = Rule((int, float), "a number of at least 0", lambda v: 0 <= v < math.inf)
 UNIT = Rule((int, float), "a number in [0, 1)", lambda v: 0 <= v < 1)
+OPEN_UNIT = Rule((int, float), "a number above 0 and below 1", lambda v: 0 < v < 1)
 COUNT = Rule((int,), "a whole number of at least 1", lambda v: v >= 1)
 NUMBER = Rule((int, float), "a number", math.isfinite)
 FLAG = Rule((bool,), "true or false")
@@ -57,14 +58,28 @@ HYPERPARAMETERS: dict[str, Rule] = {
     "stats_period": COUNT,
     "inverse_period": COUNT,
     "curvature_period": COUNT,
+    "mu1": OPEN_UNIT,
+    "powell": choice("lm", "double"),
+    "action": choice("minibatch", "average"),
+    "start": choice("inverse", "identity"),
+    "bias_input": choice("one", "mean"),
+    "double_gradient": FLAG,
+    "early_inverses": FLAG,
+    "split": choice("balanced", "equal"),
+    "roots": choice("auto", "newton", "eigen"),
     "history": COUNT,
     "history_size": COUNT,
     "fisher": choice("true", "empirical"),
-    "curvature_batch": COUNT,
+    "boost": Rule((int, float), "a number of at least 1", lambda v: 1 <= v < math.inf),
+    "drop": Rule((int, float), "a number in (0, 1]", lambda v: 0 < v <= 1),
+    "tau": NON_NEGATIVE,
+    "damping_rule": choice("fixed", "levenberg_marquardt"),
+    "curvature_batch": optional(COUNT),
     "lambda_int": NON_NEGATIVE,
     "taylor_ratio": POSITIVE,
     "cg_iterations": COUNT,
     "cg_tol": NON_NEGATIVE,
+    "cg_decay": UNIT,
     "eps": NON_NEGATIVE,
     "alpha": UNIT,
     "lr_decay": NON_NEGATIVE,

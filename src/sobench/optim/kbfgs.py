@@ -1,0 +1,166 @@
+"""K-BFGS and K-BFGS(L): quasi-Newton updates of the two Kronecker factors of a layer's Hessian.
+
+Y. Ren, thesis, algorithm 9 (chapter 3). A layer W [I, D] reads a_t [D] and gives h_t = W a_t [I] at the locations t in T;
+its Hessian is taken as A x G, A = E_n [sum_t a_t a_t'], G = E_n [1/|T| sum_t d2f / dh_t^2] (equation 3.9). With
+lambda_A = sqrt(|T| damping), lambda_G = sqrt(damping / |T|):
+
+    m <- momentum m + (1 - dampening) g;   W <- W - lr (H_G M H_A + weight_decay W)             lines 8 to 10
+    every curvature_period steps (T), on the same batch at the new W (marked +), means over samples and locations:
+    s_A = H_A E[a],  y_A = A s_A + lambda_A s_A;   H_A <- BFGS(H_A; s_A, y_A)                       lines 16 and 17
+    s <- beta s + (1 - beta) E[h+ - h],  y <- beta y + (1 - beta) E[Dh+ - Dh]                       line 19
+    H_G <- BFGS or L-BFGS(H_G; damped(s, y))                                                        lines 20 and 21
+
+BFGS is `linalg.quasi_newton`; at the start s = y = 0 and H_A = (A + lambda_A I)^-1, A the mean over the training set.
+
+powell: `lm`, damping by algorithm 8 with mu2 = lambda_G, H_G from I / lambda_G; `double`, by chapter 2's algorithm 3, H_G
+from I (algorithm 4, line 3). action: `minibatch`, A s_A with A of the batch, never formed (3.15); `average`, with chapter 2's
+A <- beta A + (1 - beta) A of the batch. With both improvements off, `double` and `average`, it is K-BFGS-20 (table 3.8).
+start: `inverse`, H_A as above and in algorithm 4; `identity`, H_A = I as the text of chapter 2 says. bias_input: the last
+entry of E[a] in s_A, `one` by the thesis, `mean` of the other entries in the authors' public code of chapter 2. double_gradient:
+the gradient that follows a second pass is averaged with that pass's own (section 2.8.3).
+
+Decisions. y is of the loss alone: l2 and weight_decay are not in it. A pair whose s'y is not positive and finite is skipped,
+of either factor (a dead layer gives 0). A Linear layer over a sequence counts as |T| its rows. BatchNorm's parameters follow
+m / damping (section 3.4.3). diagnostics, of the curvature steps: `yhy/<l>` = y'H_G y / s'y after damping, for the layers
+l = 1, 2, ..., and `yhy_ok/<l>`, 1 where it is at most 2 / mu1 (figure 2.1).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sobench.layer_matrices import input_action, input_factor, locations, mean_input, output_grads, outputs
+from sobench.layers import LayerRecord
+from sobench.linalg.dense import spd_inverse
+from sobench.linalg.kronecker import mode_products
+from sobench.linalg.quasi_newton import Compact, Dense, Inverse, bfgs_, double_damping, lm_damping
+from sobench.objective import Objective
+from sobench.optim.base import SecondOrderOptimizer
+from sobench.rules import POSITIVE, check
+
+DAMPINGS = {"lm": lm_damping, "double": double_damping}
+
+
+class KBFGS(SecondOrderOptimizer):
+    """damping: the thesis's lambda; stats_decay: its beta; curvature_period: its T."""
+
+    requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss"})
+    inverse: type[Inverse] = Dense
+
+    def __init__(self, params, lr: float = 0.03, damping: float = 0.3, momentum: float = 0.9, dampening: float = 0.0,
+                 weight_decay: float = 0.0, stats_decay: float = 0.9, curvature_period: int = 1, mu1: float = 0.2,
+                 powell: str = "lm", action: str = "minibatch", start: str = "inverse", bias_input: str = "one",
+                 double_gradient: bool = False, **more: Any):
+        check("damping", damping, POSITIVE)
+        super().__init__(params, lr=lr, damping=damping, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
+                         stats_decay=stats_decay, curvature_period=curvature_period, mu1=mu1, powell=powell, action=action,
+                         start=start, bias_input=bias_input, double_gradient=double_gradient, **more)
+
+    @property
+    def factors(self) -> dict[str, dict[str, Any]]:
+        """{layer: {"H_A": [D, D], "H_G": the state of an Inverse, "s": [I], "y": [I], and "A": [D, D] if averaged}}."""
+        return self.shared.setdefault("factors", {})
+
+    @torch.no_grad()
+    def initialize(self, f: Objective) -> None:
+        hp, A = self.hyperparameters, {}
+        for count, batch in enumerate(f.batches(), 1):
+            with batch.record() as layers:
+                batch.loss()
+            A = {l: input_factor(layers[l], A.get(l), alpha=1 / count, beta=1 - 1 / count) for l in f.matrices.names}
+        for l in f.matrices.names:
+            lambda_A, lambda_G = self._split(layers[l])
+            s = A[l].new_zeros(outputs(layers[l]).shape[2])
+            H_A = spd_inverse(A[l], lambda_A) if hp["start"] == "inverse" else torch.eye(len(A[l])).to(A[l])
+            H_G = self._scaled_identity(1 / lambda_G if hp["powell"] == "lm" else 1.0, like=s)
+            self.factors[l] = {"H_A": H_A, "H_G": H_G.state, "s": s, "y": s.clone()}
+            if hp["action"] == "average":
+                self.factors[l]["A"] = A[l]
+
+    @torch.no_grad()
+    def step(self, f: Objective) -> Tensor:
+        hp, k = self.hyperparameters, self.begin(f)
+        due = k % hp["curvature_period"] == 0
+        with f.recorded(due) as before:
+            loss, g = f.value_and_grad()
+        m = self.averaged(self._with_second(g), hp["momentum"], hp["dampening"])
+        M = f.matrices.join(m)
+        p = {l: mode_products(M[l], (self.inverse(H["H_G"]), H["H_A"])) for l, H in self.factors.items()}
+        self.descend(f, f.matrices.write_(torch.div(m, hp["damping"], out=g), p))
+        self.diagnostics = {}
+        if due:
+            with f.record() as after:
+                self._second_pass(f)
+            for l, factor in self.factors.items():
+                self._update_A(factor, before[l])
+            self._report([self._update_G(factor, before[l], after[l]) for l, factor in self.factors.items()])
+        return loss
+
+    def _split(self, record: LayerRecord) -> tuple[float, float]:
+        """lambda_A, lambda_G (algorithm 9, line 2)."""
+        lam, T = self.hyperparameters["damping"], locations(record)
+        return (T * lam) ** 0.5, (lam / T) ** 0.5
+
+    def _scaled_identity(self, gamma: float, like: Tensor) -> Inverse:
+        """H_G = gamma I."""
+        return Dense.start(gamma, like)
+
+    def _update_A(self, factor: dict[str, Any], record: LayerRecord) -> None:
+        """Hessian-action BFGS (algorithm 9, lines 16 and 17; algorithm 4, lines 20 to 23)."""
+        beta, H, a = self.hyperparameters["stats_decay"], factor["H_A"], mean_input(record)
+        if self.hyperparameters["bias_input"] == "mean" and len(a) > record.module.weight[0].numel():
+            a[-1] = a[:-1].mean()
+        s = H @ a
+        if "A" in factor:
+            y = input_factor(record, factor["A"], alpha=1 - beta, beta=beta) @ s
+        else:
+            y = input_action(record, s)
+        bfgs_(H, s, y.add_(s, alpha=self._split(record)[0]))
+
+    def _update_G(self, factor: dict[str, Any], before: LayerRecord, after: LayerRecord) -> Tensor:
+        """BFGS on the averaged and damped pair (algorithm 9, lines 19 to 21); y'H_G y / s'y."""
+        hp, H, N = self.hyperparameters, self.inverse(factor["H_G"]), len(before.inputs)
+        s = factor["s"].lerp_(_mean(outputs(after)) - _mean(outputs(before)), 1 - hp["stats_decay"])
+        y = factor["y"].lerp_((_mean(output_grads(after)) - _mean(output_grads(before))) * N, 1 - hp["stats_decay"])
+        return H.update_(*DAMPINGS[hp["powell"]](H, s, y, hp["mu1"], self._split(before)[1]))
+
+    def _second_pass(self, f: Objective) -> None:
+        if self.hyperparameters["double_gradient"]:
+            self.shared["second"] = f.value_and_grad()[1]
+        else:
+            f.propagate()
+
+    def _with_second(self, g: Tensor) -> Tensor:
+        """g, or its mean with the gradient of the previous step's second pass."""
+        second = self.shared.pop("second", None)
+        return g if second is None else torch.lerp(g, second, 0.5)
+
+    def _report(self, ratios: list[Tensor]) -> None:
+        yhy = torch.stack(ratios)
+        ok = (yhy <= 2 / self.hyperparameters["mu1"]).to(yhy)
+        self.diagnostics = {f"yhy/{l}": r for l, r in enumerate(yhy.unbind(), 1)}
+        self.diagnostics |= {f"yhy_ok/{l}": r for l, r in enumerate(ok.unbind(), 1)}
+
+
+def _mean(h: Tensor) -> Tensor:
+    """Over samples and locations, [N, |T|, I] -> [I]."""
+    return h.mean((0, 1))
+
+
+class KBFGSL(KBFGS):
+    """K-BFGS(L): H_G by L-BFGS from the last `history` pairs (p)."""
+
+    inverse = Compact
+
+    def __init__(self, params, lr: float = 0.03, damping: float = 0.3, momentum: float = 0.9, dampening: float = 0.0,
+                 weight_decay: float = 0.0, stats_decay: float = 0.9, curvature_period: int = 1, mu1: float = 0.2,
+                 powell: str = "lm", action: str = "minibatch", start: str = "inverse", bias_input: str = "one",
+                 double_gradient: bool = False, history: int = 100):
+        super().__init__(params, lr, damping, momentum, dampening, weight_decay, stats_decay, curvature_period, mu1, powell,
+                         action, start, bias_input, double_gradient, history=history)
+
+    def _scaled_identity(self, gamma: float, like: Tensor) -> Inverse:
+        return Compact.start(gamma, like, self.hyperparameters["history"])
