@@ -31,7 +31,10 @@ class Problem:
         dtype = getattr(torch, settings["dtype"])
         self.loss = registry.load("losses", settings["loss"])()
         dataset = _dataset(settings)
+        self.data = str(dataset)
         self._reconstructs = settings["model"]["target"] == "input"
+        self._binary = settings["model"]["target"] == "binary"
+        self._augment = dataset.augment
         self._metric = metrics.mean_squared_error if self._reconstructs or dataset.classes is None else metrics.accuracy
         self._check_loss(settings["loss"], dataset)
         self.train, self.test = (self._place(part, dataset.classes, device, dtype) for part in (dataset.train, dataset.test))
@@ -40,7 +43,7 @@ class Problem:
         self.model = _model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
         self.batch_size, self.drop_last = settings["batch_size"], settings["drop_last"]
         self.cost = Cost()
-        self._objective = Objective(self.model, self.loss, self._batch(slice(1)), l2=settings["l2"], source=self, cost=self.cost)
+        self._objective = Objective(self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost)
         self._check_batch_size(dataset.name)
 
     @property
@@ -60,13 +63,26 @@ class Problem:
             order = order.to(self.train[0].device)
             for i in range(max(0, after - epoch * per_epoch), per_epoch):
                 step = epoch * per_epoch + i + 1
-                batch = self._batch(order[i * self.batch_size : (i + 1) * self.batch_size])
+                draws = self.streams.generator("augmentation", step) if self._augment else None
+                batch = self._batch(order[i * self.batch_size : (i + 1) * self.batch_size], draws)
                 yield step, self._objective.on(batch, self.streams.at(step))
+
+    def beforehand(self) -> Objective:
+        """The objective of the first batch with random streams of its own, for what an optimizer estimates before step 1."""
+        _, f = next(self.objectives())
+        return f.on(f.batch, self.streams.at(0))
 
     def draw(self, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """An independent batch of the training set: the objective's `fresh()`."""
         device = self.train[0].device
-        return self._batch(torch.randperm(self.samples, generator=generator, device=device)[:samples])
+        return self._batch(torch.randperm(self.samples, generator=generator, device=device)[:samples], generator)
+
+    def batches(self, size: int, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
+        """The training set once, in a random order, in batches of `size`; the remainder is dropped: the objective's
+        `batches()`."""
+        order = torch.randperm(self.samples, generator=generator, device=self.train[0].device)
+        for i in range(0, self.samples - size + 1, size):
+            yield self._batch(order[i : i + size], generator)
 
     def chunks(self) -> list[tuple[Tensor, Tensor]]:
         """The training set in order, in large pieces: the objective's `full()`."""
@@ -92,9 +108,10 @@ class Problem:
         total["loss"] = total["loss"] + self._objective.penalty()
         return {key: value.item() for key, value in total.items()}
 
-    def _batch(self, index) -> tuple[Tensor, Tensor]:
+    def _batch(self, index, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Those samples of the training set, augmented with draws from `generator` where the data set says so."""
         inputs, targets = self.train
-        x = inputs[index]
+        x = self._augment(inputs[index], generator) if self._augment else inputs[index]
         return x, x.flatten(1) if self._reconstructs else targets[index]
 
     def _place(self, part, classes: int | None, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -103,12 +120,15 @@ class Problem:
         targets = inputs.flatten(1) if self._reconstructs else part[1].to(device)
         if self.loss.takes == "labels":
             return inputs, targets
-        if not targets.is_floating_point():
+        if not targets.is_floating_point() and not self._binary:
             targets = F.one_hot(targets, classes)
         return inputs, targets.to(dtype).view(len(targets), -1)
 
     def _check_loss(self, name: str, dataset: Dataset) -> None:
-        if self.loss.takes == "labels" and (self._reconstructs or dataset.classes is None):
+        if self._binary and dataset.classes != 2:
+            found = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
+            raise UsageError(f"model.target: got 'binary', {dataset.name} has {found}; allowed: label, or two classes")
+        if self.loss.takes == "labels" and (self._reconstructs or self._binary or dataset.classes is None):
             able = [other for other in registry.entries("losses") if registry.load("losses", other).takes == "values"]
             raise UsageError(f"loss: got {name!r}, the targets here are real numbers; allowed: {', '.join(able)}")
 
@@ -128,7 +148,7 @@ def _model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.M
     """The model with the initial parameters of this seed; torch's global random state is left alone."""
     options = {k: v for k, v in settings["model"].items() if k not in ("name", "loss", "target")}
     inputs = dataset.input_shape
-    outputs = torch.Size(inputs).numel() if settings["model"]["target"] == "input" else dataset.outputs
+    outputs = {"input": torch.Size(inputs).numel(), "binary": 1}.get(settings["model"]["target"], dataset.outputs)
     with seeded(streams.entropy("init"), torch.device("cpu")):
         return registry.load("models", settings["model"]["name"])(inputs, outputs, **options)
 

@@ -13,12 +13,14 @@ import pytest
 import torch
 import yaml
 
+from sobench import registry
 from sobench.data import Dataset, Store, load
 from sobench.data.command import add_parser
-from sobench.data.sources import declared
+from sobench.data.sources import File, Source, declared
 from sobench.errors import UsageError
 
 CONF = sorted((Path(__file__).parents[2] / "conf/dataset").glob("*.yaml"))
+DECLARED = {name.partition("-")[0] for name in declared()}  # libsvm-a9a is one set of libsvm
 NAME = "train-labels-idx1-ubyte.gz"
 
 
@@ -64,6 +66,27 @@ def test_fetch_then_verify(data, small, tmp_path, capsys):
     assert f"{damaged}: wrong checksum" in out and str(damaged) in err and out.count(": ok") == 3
 
 
+def test_what_cannot_be_verified_is_said(monkeypatch, data, tmp_path, capsys):
+    files = {"a.mat": File("a.mat")}
+    sources = {"plain": Source("plain", "x", folder="d", files=files),
+               "other": Source("other", "y", folder="e", files={"b.gz": File("b.gz", "md5:0", 3)}, stand_in="b.npz")}
+    for file in ("d/a.mat", "e/b.npz"):
+        (tmp_path / file).parent.mkdir()
+        (tmp_path / file).write_bytes(b"x")
+    monkeypatch.setattr("sobench.data.command.Store.default", lambda mirror, cache: Store(tmp_path, tmp_path / "cache", sources))
+    assert data("list", "plain", "other") == 0
+    _, plain, other = capsys.readouterr().out.splitlines()
+    assert "unknown" in plain and "present, unverified" in plain and str(tmp_path / "d") in plain
+    assert "b.npz, unverified" in other and str(tmp_path / "e") in other
+    assert data("verify", "plain", "other") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"plain: {tmp_path / 'd/a.mat'}: unverified, no checksum is published",
+        f"other: {tmp_path / 'e/b.npz'}: unverified, stands in for b.gz",
+    ]
+    (tmp_path / "d/a.mat").write_bytes(b"")
+    assert data("verify", "plain") == 1 and "a.mat: empty" in capsys.readouterr().out
+
+
 def test_fetch_offline(data, capsys):
     assert data("fetch", "mnist") == 1
     err = capsys.readouterr().err
@@ -95,9 +118,9 @@ def test_the_commands_import_no_torch(tmp_path):
 @pytest.mark.parametrize("file", CONF, ids=lambda file: file.stem)
 def test_yaml_loader_and_declaration_agree(file):
     keys = yaml.safe_load(file.read_text())
-    loader = getattr(import_module(f"sobench.data.{file.stem}"), file.stem)
+    loader = registry.load("datasets", file.stem)
     options = list(inspect.signature(loader).parameters.values())[1:]
-    assert keys.pop("name") == file.stem and file.stem in declared()
+    assert keys.pop("name") == file.stem and file.stem in DECLARED
     assert [option.name for option in options] == list(keys)
     for option in options:
         assert option.kind is inspect.Parameter.KEYWORD_ONLY
@@ -105,7 +128,7 @@ def test_yaml_loader_and_declaration_agree(file):
 
 
 def test_there_is_a_yaml_for_every_declaration():
-    assert {file.stem for file in CONF} == set(declared())
+    assert {file.stem for file in CONF} == DECLARED
 
 
 def test_list_shows_the_data_set_of_a_plugin(data, monkeypatch, capsys):

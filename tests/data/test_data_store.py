@@ -10,8 +10,8 @@ from collections import Counter
 import pytest
 import yaml
 
-from sobench.data import Store
-from sobench.data.sources import declared
+from sobench.data import Store, prepare
+from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
 
 NAME = "t10k-labels-idx1-ubyte.gz"
@@ -198,3 +198,60 @@ def test_default_places(monkeypatch, mirror, cache):
     monkeypatch.delenv("SOBENCH_CACHE")
     monkeypatch.setenv("HOME", str(cache))
     assert (Store.default().mirror, Store.default().cache) == (None, cache / ".cache/sobench")
+
+
+# Files without a published checksum, and stand-ins
+
+
+def unverified(folder="d", stand_in=""):
+    files = {"a.mat": File("a.mat")}
+    return {"theirs": Source("theirs", "", folder=folder, urls=("http://127.0.0.1:9/",), files=files, stand_in=stand_in)}
+
+
+def put(root, name, content=b"anything"):
+    (root / "d").mkdir(parents=True, exist_ok=True)
+    (root / "d" / name).write_bytes(content)
+    return root / "d" / name
+
+
+def test_a_file_without_a_checksum_is_taken_as_it_is(tmp_path, cache):
+    file = put(tmp_path, "a.mat")
+    store = Store(tmp_path, cache, unverified())
+    assert store.path("theirs", "a.mat") == file and store.fetch("theirs", "a.mat").read_bytes() == b"anything"
+    assert not store.source("theirs").verifiable and store.source("theirs").bytes is None
+
+
+def test_but_not_an_empty_one(tmp_path, cache):
+    put(tmp_path, "a.mat", b"")
+    with pytest.raises(Failure, match="cannot get a.mat"):
+        Store(tmp_path, cache, unverified()).path("theirs", "a.mat")
+
+
+def test_it_may_be_declared_with_nothing(tmp_path):
+    (tmp_path / "sources.yaml").write_text("theirs:\n  about: x\n  files:\n    a.mat:\n  stand_in: b.npz\n")
+    source = declared(tmp_path / "sources.yaml")["theirs"]
+    assert source.files == {"a.mat": File("a.mat", "", 0)} and source.stand_in == "b.npz"
+    (tmp_path / "bad.yaml").write_text("theirs:\n  about: x\n  stand_in: ../b.npz\n")
+    with pytest.raises(ValueError, match="is not a plain file name"):
+        declared(tmp_path / "bad.yaml")
+
+
+def test_a_stand_in_is_read_where_none_of_the_files_is(tmp_path, cache):
+    (tmp_path / "empty").mkdir()
+    store = Store(tmp_path / "empty", cache, unverified(stand_in="b.npz"))
+    with pytest.raises(Failure, match=f"put it by hand in {cache / 'd'} or {tmp_path / 'empty/d'}, or b.npz in its place"):
+        store.paths("theirs")
+    stand_in = put(cache, "b.npz")
+    assert store.paths("theirs") == [stand_in] == [store.stand_in("theirs")]
+    file = put(cache, "a.mat")
+    assert store.paths("theirs") == [file] and store.stand_in("theirs") is None
+
+
+def test_prepare_has_the_files_of_one_set(tmp_path, cache):
+    sources = {f"many-{name}": Source(f"many-{name}", "", folder="d", files={name: File(name)}) for name in ("one", "two")}
+    put(tmp_path, "one")
+    store = Store(tmp_path, cache, sources)
+    prepare({"name": "many", "set": "one"}, store)
+    prepare({"name": "of their own"}, store)
+    with pytest.raises(Failure, match="many-two: cannot get two"):
+        prepare({"name": "many", "set": "two"}, store)

@@ -10,7 +10,7 @@ from torchvision.datasets import MNIST
 from sobench.data import Store
 from sobench.data.mnist import mnist
 from sobench.data.sources import declared
-from sobench.errors import Failure
+from sobench.errors import Failure, UsageError
 
 
 def test_decodes_the_arrays_that_were_written(small, tmp_path):
@@ -65,3 +65,16 @@ def test_the_real_one(tmp_path):
     assert float(data.train[0].double().std()) == pytest.approx(0.3081, abs=5e-5)
     assert data.train[0].min() == 0 and data.train[0].max() == 1
     assert not (tmp_path / "cache").exists(), "what the mirror has is not copied"
+
+
+def test_size_and_per_feature(small, tmp_path):
+    store = small.store(small.write(tmp_path / "mirror"), tmp_path / "cache")
+    data = mnist(store, size=14)
+    images = small.arrays["t10k-images-idx3-ubyte.gz"].astype(np.float64) / 255
+    expected = images.reshape(20, 14, 2, 14, 2).mean((2, 4))
+    np.testing.assert_allclose(data.test[0][:, 0].numpy(), expected, rtol=1e-6)
+    assert mnist(store, size=16).input_shape == (1, 16, 16)
+    standard = mnist(store, size=14, standardize=True, per_feature=True).train[0].double()
+    assert standard.mean(0).abs().max() < 1e-6 and (standard.std(0, correction=0) - 1).abs().max() < 1e-6
+    with pytest.raises(UsageError, match="dataset.size: got 29"):
+        mnist(store, size=29)

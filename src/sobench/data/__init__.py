@@ -7,6 +7,7 @@ its options are the keys of `conf/dataset/<name>.yaml` besides `name`. Importing
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from sobench import registry
@@ -14,7 +15,14 @@ from sobench.data.dataset import Dataset
 from sobench.data.store import Store
 from sobench.errors import UsageError
 
-__all__ = ["Dataset", "Store", "load"]
+__all__ = ["Dataset", "Store", "load", "prepare"]
+
+
+def prepare(dataset: Mapping[str, Any], store: Store) -> None:
+    """Have every declared file of a data set at hand: its name and options, as configured. Raises Failure."""
+    name = "-".join(str(dataset[key]) for key in ("name", "set") if key in dataset)
+    if name in store.sources:
+        store.paths(name)
 
 
 def load(name: str, options: dict[str, Any], store: Store) -> Dataset:

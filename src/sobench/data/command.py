@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sobench import registry
-from sobench.data.sources import Source
+from sobench.data.sources import File, Source
 from sobench.data.store import Store, intact
 from sobench.errors import Failure
+
+BAD = ("wrong checksum", "empty")
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
@@ -71,16 +73,25 @@ def verify(args: argparse.Namespace) -> int:
     for source in _chosen(store, args.names):
         if not source.files:
             print(f"{source.name}: nothing to verify: {source.where}")
+        if stand_in := store.stand_in(source.name):
+            print(f"{source.name}: {stand_in}: unverified, stands in for {', '.join(source.files)}")
+            continue
         for filename, file in source.files.items():
             copies = [place for place in store.places(source.name, filename) if place.exists()]
-            states = {str(place): "ok" if intact(place, file) else "wrong checksum" for place in copies}
+            states = {str(place): _verdict(place, file) for place in copies}
             for place, state in (states or {filename: "missing"}).items():
                 print(f"{source.name}: {place}: {state}")
-                if state == "wrong checksum" or (state == "missing" and args.names):
+                if state in BAD or (state == "missing" and args.names):
                     bad.append(place)
     if bad:
         print(f"sobench: bad: {', '.join(bad)}", file=sys.stderr)
     return int(bool(bad))
+
+
+def _verdict(place: Path, file: File) -> str:
+    if not file.verifiable:
+        return "unverified, no checksum is published" if intact(place, file) else "empty"
+    return "ok" if intact(place, file) else "wrong checksum"
 
 
 def _chosen(store: Store, names: Iterable[str]) -> list[Source]:
@@ -88,15 +99,20 @@ def _chosen(store: Store, names: Iterable[str]) -> list[Source]:
 
 
 def _size(source: Source) -> str:
-    return f"{source.bytes / 1e6:.1f} MB" if source.files else ""
+    if not source.files:
+        return ""
+    return "unknown" if source.bytes is None else f"{source.bytes / 1e6:.1f} MB"
 
 
 def _state(store: Store, source: Source) -> tuple[str, str]:
     """Whether all files of a data set exist (their contents are for `verify`), and the folders they are in."""
     if not source.files:
         return "", source.where
+    if stand_in := store.stand_in(source.name):
+        return f"{stand_in.name}, unverified", str(stand_in.parent)
     here = [next((p for p in store.places(source.name, name) if p.exists()), None) for name in source.files]
     folders = dict.fromkeys(str(place.parent) for place in here if place)
     found = sum(place is not None for place in here)
-    state = "present" if found == len(here) else f"{found} of {len(here)} files" if found else "missing"
+    present = "present" if source.verifiable else "present, unverified"
+    state = present if found == len(here) else f"{found} of {len(here)} files" if found else "missing"
     return state, ", ".join(folders)

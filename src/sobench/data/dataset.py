@@ -1,14 +1,15 @@
-"""What every loader returns, and the scaling that image loaders share. torch itself is not imported."""
+"""What every loader returns. torch itself is not imported."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sobench.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,13 +17,15 @@ class Dataset:
     """A training and a test set in memory, on the CPU. Loaders may share them between calls: do not write to them.
 
     train, test: (inputs [N, ...] floating point, targets); targets are int64 labels [N] in 0..classes-1, or floating
-    point [N, ...] with `classes` None. Raises UsageError when inputs and targets do not fit together.
+    point [N, ...] with `classes` None. augment(inputs [N, ...], generator): a random variant of a training batch, or None.
+    Raises UsageError when inputs and targets do not fit together.
     """
 
     name: str
     train: tuple[Tensor, Tensor]
     test: tuple[Tensor, Tensor]
     classes: int | None
+    augment: Callable[[Tensor, Generator | None], Tensor] | None = None
 
     def __post_init__(self) -> None:
         for part, (inputs, targets) in (("train", self.train), ("test", self.test)):
@@ -50,19 +53,3 @@ class Dataset:
         kind = f"{self.classes} classes" if self.classes is not None else f"{self.outputs} real targets"
         size = "x".join(map(str, self.input_shape))
         return f"{self.name}: {len(self.train[0])} train, {len(self.test[0])} test, inputs {size}, {kind}"
-
-
-def scale(train: Tensor, test: Tensor, largest: int, *, standardize: bool) -> tuple[Tensor, Tensor]:
-    """uint8 pixels in 0..largest to float32: in [0, 1], or, standardized, less the training mean over the training
-    standard deviation (one number each, over all pixels, from exact counts: the same bits on any number of threads).
-    """
-    shift, unit = _mean_and_deviation(train) if standardize else (0.0, float(largest))
-    return train.float().sub_(shift).div_(unit), test.float().sub_(shift).div_(unit)
-
-
-def _mean_and_deviation(pixels: Tensor) -> tuple[float, float]:
-    counts = pixels.flatten().bincount().tolist()
-    n = sum(counts)
-    first = sum(value * count for value, count in enumerate(counts))
-    second = sum(value * value * count for value, count in enumerate(counts))
-    return first / n, (n * second - first * first) ** 0.5 / n

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sobench.data.dataset import Dataset, scale
+from sobench.data.dataset import Dataset
+from sobench.data.pixels import scale
 from sobench.data.store import Store
 
 

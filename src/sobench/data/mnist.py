@@ -9,7 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.data.dataset import Dataset, scale
+from sobench.data.dataset import Dataset
+from sobench.data.pixels import WHOLE, resize, scale, shared
 from sobench.data.store import Store
 from sobench.errors import Failure
 
@@ -17,23 +18,30 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def mnist(store: Store, *, standardize: bool = False) -> Dataset:
-    """60,000 training and 10,000 test images [N, 1, 28, 28], float32 in [0, 1] (or standardized); 10 classes.
+def mnist(store: Store, *, standardize: bool = False, per_feature: bool = False, size: int = 28) -> Dataset:
+    """60,000 training and 10,000 test images [N, 1, size, size], float32 in [0, 1]; 10 classes.
 
-    The last one loaded is kept for the next call in the process. Raises Failure when a file cannot be had.
+    standardize: less the training mean, over the training deviation, one number each; per_feature: those of each pixel's
+    place. size < 28: by area interpolation (`resize`), before it is scaled. The last one loaded is kept for the next call
+    in the process. Raises Failure when a file cannot be had.
     """
-    parts = [
+    train, test = (
         tuple(store.path("mnist", f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))
         for part in ("train", "t10k")
-    ]
-    return _read(*parts, standardize=standardize)
+    )
+    return _read(train, test, size=size, standardize=standardize, alike=shared(standardize, per_feature, WHOLE))
 
 
 @lru_cache(maxsize=1)
-def _read(train: tuple[Path, Path], test: tuple[Path, Path], *, standardize: bool) -> Dataset:
+def _read(
+    train: tuple[Path, Path], test: tuple[Path, Path], *, size: int, standardize: bool, alike: tuple[int, ...]
+) -> Dataset:
     (train_pixels, train_labels), (test_pixels, test_labels) = _decode(*train), _decode(*test)
-    train_inputs, test_inputs = scale(train_pixels, test_pixels, 255, standardize=standardize)
-    return Dataset("mnist", (train_inputs, train_labels), (test_inputs, test_labels), classes=10)
+    factor = 1
+    if size != 28:
+        (train_pixels, factor), (test_pixels, _) = resize(train_pixels, size), resize(test_pixels, size)
+    inputs = scale(train_pixels, test_pixels, 255 * factor, standardize=standardize, alike=alike)
+    return Dataset("mnist", (inputs[0], train_labels), (inputs[1], test_labels), classes=10)
 
 
 def _decode(images: Path, labels: Path) -> tuple[Tensor, Tensor]:

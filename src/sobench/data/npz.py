@@ -29,7 +29,7 @@ def npz(store: Store, *, path: str, sha256: str | None = None) -> Dataset:
 
     file = _file(path, sha256)
     try:
-        arrays = _read(file)
+        arrays = read_arrays(file)
         inputs = {key: _numbers(key, arrays[key], least=2) for key in ("x_train", "x_test")}
         targets, classes = _targets(arrays["y_train"], arrays["y_test"])
         train = torch.from_numpy(inputs["x_train"]), torch.from_numpy(targets[0])
@@ -54,7 +54,8 @@ def _file(path: object, sha256: object) -> Path:
     return file
 
 
-def _read(file: Path) -> dict[str, np.ndarray]:
+def read_arrays(file: Path) -> dict[str, np.ndarray]:
+    """The arrays KEYS of an .npz file, as they are; nothing is unpickled. Raises UsageError, what is wrong with "it"."""
     try:
         stream = file.open("rb")
     except OSError as error:

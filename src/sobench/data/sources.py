@@ -13,15 +13,23 @@ DECLARED = Path(__file__).with_name("sources.yaml")
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set: its name, its checksum ("md5:...") and its size in bytes."""
+    """One file of a data set: its name, its checksum ("md5:...") and its size in bytes; '' and 0 where none is published."""
 
     name: str
-    checksum: str
-    bytes: int
+    checksum: str = ""
+    bytes: int = 0
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether there is a checksum to compare with."""
+        return bool(self.checksum)
 
     def matches(self, path: Path) -> bool:
-        """Whether the contents of `path` have this file's checksum. Raises OSError."""
-        return path.stat().st_size == self.bytes and digest(path, self.checksum.partition(":")[0]) == self.checksum
+        """Whether the contents of `path` have this file's checksum; without one, whether there are any. Raises OSError."""
+        size = path.stat().st_size
+        if not self.verifiable:
+            return size > 0
+        return size == self.bytes and digest(path, self.checksum.partition(":")[0]) == self.checksum
 
 
 @dataclass(frozen=True)
@@ -34,11 +42,18 @@ class Source:
     folder: str = ""
     urls: tuple[str, ...] = ()
     files: dict[str, File] = field(default_factory=dict)
+    stand_in: str = ""
 
     @property
-    def bytes(self) -> int:
-        """Size of all files together."""
-        return sum(file.bytes for file in self.files.values())
+    def bytes(self) -> int | None:
+        """Size of all files together; None where it is not known."""
+        sizes = [file.bytes for file in self.files.values()]
+        return sum(sizes) if all(sizes) else None
+
+    @property
+    def verifiable(self) -> bool:
+        """Whether every file has a checksum."""
+        return all(file.verifiable for file in self.files.values())
 
 
 def digest(path: Path, algorithm: str) -> str:
@@ -56,12 +71,12 @@ def declared(path: Path = DECLARED) -> dict[str, Source]:
     return {name: _source(name, **entry) for name, entry in yaml.safe_load(path.read_text("utf-8")).items()}
 
 
-def _source(name: str, files: dict[str, dict[str, Any]] | None = None, urls: tuple[str, ...] = (),
-            folder: str = "", **rest: Any) -> Source:
-    for part in (name, *(files or {})):
+def _source(name: str, files: dict[str, dict[str, Any] | None] | None = None, urls: tuple[str, ...] = (),
+            folder: str = "", stand_in: str = "", **rest: Any) -> Source:
+    for part in (name, *(files or {}), *([stand_in] if stand_in else [])):
         if PurePosixPath(part).name != part or "\\" in part:
             raise ValueError(f"{name}: {part!r} is not a plain file name")
     if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts or "\\" in folder:
         raise ValueError(f"{name}: folder {folder!r} leaves the place it is in")
-    return Source(name, folder=folder, urls=tuple(urls),
-                  files={key: File(key, **entry) for key, entry in (files or {}).items()}, **rest)
+    return Source(name, folder=folder, urls=tuple(urls), stand_in=stand_in,
+                  files={key: File(key, **(entry or {})) for key, entry in (files or {}).items()}, **rest)

@@ -1,5 +1,6 @@
 """Where the files of a data set are: a read-only mirror, then the cache, then the network. Every file is verified
-against its declared checksum each time it is asked for, so a path that a store returns can be read without a doubt."""
+against its declared checksum each time it is asked for, so a path that a store returns can be read without a doubt; what
+has no published checksum is taken as it is."""
 
 from __future__ import annotations
 
@@ -58,7 +59,22 @@ class Store:
         source = self.source(dataset)
         if filename not in source.files:
             raise UsageError(f"file of {dataset}: got {filename!r}, {suggestion(filename, source.files)}")
+        return self._in_each(source, filename)
+
+    def _in_each(self, source: Source, filename: str) -> list[Path]:
         return [root / source.folder / filename for root in (self.mirror, self.cache) if root is not None]
+
+    def stand_in(self, dataset: str) -> Path | None:
+        """The declared stand-in for a data set's files: where it is, if it is here and none of the files is."""
+        source = self.source(dataset)
+        if not source.stand_in or any(place.exists() for name in source.files for place in self.places(dataset, name)):
+            return None
+        return next((place for place in self._in_each(source, source.stand_in) if place.is_file()), None)
+
+    def paths(self, dataset: str) -> list[Path]:
+        """All that a data set is read from: its stand-in, else its verified files in order. Raises Failure."""
+        stand_in = self.stand_in(dataset)
+        return [stand_in] if stand_in else [self.path(dataset, name) for name in self.source(dataset).files]
 
     def path(self, dataset: str, filename: str) -> Path:
         """A verified file: the mirror's, else the cache's, else a fresh download in the cache. Raises Failure."""
@@ -113,7 +129,8 @@ class Store:
         by_hand = " or ".join(str(place.parent) for place in reversed(self.places(source.name, file.name)))
         named = "" if self.mirror else ", or name a folder that has it with SOBENCH_DATA"
         text = f"{source.name}: cannot get {file.name} from {', nor '.join(reasons)}{wrong}"
-        return " ".join(f"{text}; put it by hand in {by_hand}{named}".split())
+        other = f", or {source.stand_in} in its place" if source.stand_in else ""
+        return " ".join(f"{text}; put it by hand in {by_hand}{other}{named}".split())
 
 
 def intact(path: Path, file: File) -> bool:
