@@ -173,3 +173,9 @@ def test_a_cost_per_step_is_judged_whatever_the_budget(tmp_path):
     found = verdict(tmp_path, outcomes, cut=("b",), kind="ratio", metric="seconds_per_step", rivals=["b"],
                     within=[0.5, 2])
     assert found.n == 2 and found.verdict == "holds"
+
+
+def test_a_value_that_is_not_finite_is_worse_than_any_number(tmp_path):
+    higher = {"rivals": ["b"], "better": "higher"}
+    assert verdict(tmp_path / "1", {"a": [math.inf, math.inf], "b": [0.5, 0.6]}, **higher).verdict == "fails"
+    assert verdict(tmp_path / "2", {"a": [0.5, 0.6], "b": [math.inf, math.inf]}, rivals=["b"]).verdict == "holds"

@@ -1,6 +1,7 @@
 import csv
 import io
 
+import pytest
 from run_tree import a_run, evals, put
 
 from sobench.report import formats
@@ -81,3 +82,35 @@ def test_latex_is_booktabs_and_escaped(folder, tmp_path):
 
 def test_escapes_are_latex_not_text():
     assert formats.Latex.escape(r"a\b~^{}#$") == r"a\textbackslash{}b\textasciitilde{}\textasciicircum{}\{\}\#\$"
+
+
+GROWTH = """
+title: Costs
+source: a thesis, table 2.1
+experiment: a/costs
+methods: {sgd: SGD, newton: Newton}
+table:
+  columns:
+    - {metric: state_bytes, label: Growth, growth: model.widths, format: .2f, better: lower, published: {newton: 2}}
+    - {metric: state_bytes, label: "At 20, 20", format: ",.0f", where: {model.widths: [[20, 20]]}}
+    - {metric: state_bytes_over_parameters, label: a parameter, format: .1f, where: {model.widths: [[20, 20]]}}
+"""
+
+
+def test_bytes_by_width_and_the_exponent_of_their_growth(folder, tmp_path):
+    (folder / "a" / "costs.yaml").write_text(GROWTH)
+    runs = [a_run(name, widths=(width, width)) for name in ("sgd", "newton") for width in (10, 20, 40)]
+    for run in runs:
+        width = run.config["model"]["widths"][0]
+        newton = run.config["optimizer"]["name"] == "newton"
+        if newton or width < 40:
+            put(tmp_path, run, evals("train_loss", 2.0, 1.0), state_bytes=4 * width ** (2 if newton else 1), parameters=100)
+    found = contents(Evidence(read("a/costs", folder=folder), collect(runs, tmp_path)))
+    growth = cells(found)
+    assert growth["newton"].ours.mean == pytest.approx(2) and growth["newton"].published == 2
+    assert growth["sgd"].ours.mean == pytest.approx(1) and growth["sgd"].ours.gap == "missing 1/3"
+    assert [cells(found, column)["newton"].ours.mean for column in (1, 2)] == [1600, 16]
+    text = formats.to_markdown(found)
+    assert "| Newton | <u>2.00 ± 0.00</u> | 2.00 | 1,600 | 16.0 | 3/3, 1/1 |" in text
+    assert "**1.00** (missing 1/3)" in text and "standard error of the fit" in text
+    assert "last, growth with model.widths" in formats.to_csv(found)

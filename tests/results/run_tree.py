@@ -7,12 +7,13 @@ from pathlib import Path
 from sobench.grid import Run
 
 
-def a_run(optimizer: str, seed: int = 0, *, dataset: str = "mnist", lr: float = 0.1, cell: str | None = None,
-          **settings) -> Run:
-    config = {"dataset": {"name": dataset}, "model": {"name": "mlp"}, "optimizer": {"name": optimizer, "lr": lr},
+def a_run(optimizer: str, seed: int = 0, *, dataset: str = "mnist", lr: float = 0.1, damping: float = 1.0,
+          widths: tuple[int, ...] = (10,), cell: str | None = None, **settings) -> Run:
+    config = {"dataset": {"name": dataset}, "model": {"name": "mlp", "widths": list(widths)},
+              "optimizer": {"name": optimizer, "lr": lr, "damping": damping},
               "budget": {"name": "cpu", "epochs": 7, "steps": None, "seconds": None}, "batch_size": 64, "seed": seed}
     config |= settings
-    return Run(config, cell or sha256(f"{dataset} {optimizer} {lr}".encode()).hexdigest()[:12], seed)
+    return Run(config, cell or sha256(f"{dataset} {optimizer} {lr} {damping} {widths}".encode()).hexdigest()[:12], seed)
 
 
 def row(kind: str, step: int, **values) -> dict:

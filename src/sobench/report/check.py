@@ -26,16 +26,16 @@ def key(check: Check, default: Any = dataclasses.MISSING, **more: Any) -> Any:
 def build(cls: type[T], data: Any, where: str) -> T:
     """An instance of the dataclass from a mapping: no unknown key, none missing, every value checked."""
     if not isinstance(data, Mapping):
-        raise UsageError(f"{where}: wants keys ({', '.join(_keys(cls))}), got {_short(data)}")
+        raise UsageError(f"{where}: wants keys ({', '.join(_keys(cls))}), got {short(data)}")
     fields = _keys(cls)
     for name in data:
         if name not in fields:
-            raise UsageError(f"{_at(where, name)}: unknown key; {nearest(str(name), fields)}")
+            raise UsageError(f"{inside(where, name)}: unknown key; {nearest(str(name), fields)}")
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in data:
-            raise UsageError(f"{_at(where, name)}: missing")
-    return cls(**{name: fields[name].metadata["check"](value, _at(where, name)) for name, value in data.items()})
+            raise UsageError(f"{inside(where, name)}: missing")
+    return cls(**{name: fields[name].metadata["check"](value, inside(where, name)) for name, value in data.items()})
 
 
 def nearest(name: str, allowed: Any) -> str:
@@ -44,35 +44,10 @@ def nearest(name: str, allowed: Any) -> str:
     return (f"did you mean {close[0]}? " if close else "") + f"allowed: {', '.join(allowed)}"
 
 
-def words(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{where}: wants text, got {_short(value)}")
-    return " ".join(value.split())
-
-
-def number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) and "e" in value.lower() else ""
-        raise UsageError(f"{where}: wants a number, got {_short(value)}{hint}")
-    return value
-
-
-def number_format(value: Any, where: str) -> str:
-    try:
-        format(1.5, value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: wants a format such as .4f or ,.0f, got {_short(value)}") from None
-    return value
-
-
-def anything(value: Any, where: str) -> Any:
-    return value
-
-
 def choice(*allowed: str) -> Check:
     def check(value: Any, where: str) -> str:
         if value not in allowed:
-            raise UsageError(f"{where}: got {_short(value)}; {nearest(str(value), allowed)}")
+            raise UsageError(f"{where}: got {short(value)}; {nearest(str(value), allowed)}")
         return value
 
     return check
@@ -85,19 +60,33 @@ def one(cls: type) -> Check:
 def listed(check: Check, length: int | None = None) -> Check:
     def check_list(value: Any, where: str) -> list:
         if not isinstance(value, list) or (length is not None and len(value) != length):
-            raise UsageError(f"{where}: wants a list{f' of {length}' if length else ''}, got {_short(value)}")
+            raise UsageError(f"{where}: wants a list{f' of {length}' if length else ''}, got {short(value)}")
         return [check(item, f"{where}[{index}]") for index, item in enumerate(value)]
 
     return check_list
 
 
+def one_or_more(check: Check) -> Check:
+    return lambda value, where: (listed(check) if isinstance(value, list) else check)(value, where)
+
+
 def mapped(check: Check) -> Check:
     def check_mapping(value: Any, where: str) -> dict:
         if not isinstance(value, Mapping):
-            raise UsageError(f"{where}: wants keys and values, got {_short(value)}")
-        return {str(name): check(item, _at(where, name)) for name, item in value.items()}
+            raise UsageError(f"{where}: wants keys and values, got {short(value)}")
+        return {str(name): check(item, inside(where, name)) for name, item in value.items()}
 
     return check_mapping
+
+
+def by_kind(default: str, **classes: type) -> Check:
+    """An instance of the class that the key `kind` names."""
+
+    def check(value: Any, where: str) -> Any:
+        kind = value.get("kind", default) if isinstance(value, Mapping) else default
+        return build(classes[choice(*classes)(kind, inside(where, "kind"))], value, where)
+
+    return check
 
 
 def either(*checks: Check) -> Check:
@@ -118,10 +107,12 @@ def _keys(cls: type) -> dict[str, dataclasses.Field]:
     return {field.name: field for field in dataclasses.fields(cls) if "check" in field.metadata}
 
 
-def _at(where: str, name: object) -> str:
+def inside(where: str, name: object) -> str:
+    """The place of a key inside another."""
     return f"{where}{name}" if where.endswith(": ") else f"{where}.{name}"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """The value as it was written, at most 60 characters of it."""
     shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

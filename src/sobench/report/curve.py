@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sobench.report import legend
 from sobench.report.evidence import Evidence
-from sobench.report.spec import Panel
+from sobench.report.panels import Panel
 from sobench.results.axes import AXES
-from sobench.results.curves import curve
+from sobench.results.curves import curve, without_value
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,32 +19,37 @@ if TYPE_CHECKING:
 Styles = dict[str, dict[str, object]]
 
 
-def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> None:
-    """Draw every method of the panel.
+def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend.Entries:
+    """Draw every method of the panel; its entries of the figure's legend.
 
     The mean is over the runs that finished; the legend says how many, if not all did. A method of which none finished
     is drawn from the runs that diverged, thin and dashed, up to where the first of them ended, marked by a cross.
     """
-    for method in panel.methods or evidence.report.methods:
-        mean = _mean(evidence, method, panel, "done")
-        label = _label(evidence, method, panel)
-        style = styles[method]
+    methods = list(panel.methods or evidence.report.methods)
+    for method in methods:
+        mean, style, label = _mean(evidence, method, panel, "done"), styles[method], evidence.report.methods[method].label
         if len(mean):
-            axes.plot(mean["x"], mean["mean"], label=label, marker="o" if len(mean) <= 8 else None, markersize=3.5,
-                      **style)
+            axes.plot(mean["x"], mean["mean"], label=label, marker="o" if len(mean) <= 8 else None, markersize=3.5, **style)
             _shade(axes, mean, panel, style)
         elif len(mean := _mean(evidence, method, panel, "diverged")):
             axes.plot(mean["x"], mean["mean"], label=label, **{**style, "linestyle": "--", "linewidth": 1.1})
             last = mean.iloc[-1:]
             axes.plot(last["x"], last["mean"], marker="x", markersize=7, markeredgewidth=1.8, **style)
-        else:
-            axes.plot([], [], label=label, **style)
         _published(axes, panel, method, style)
-    _finish(axes, panel)
+    _finish(axes, panel, evidence, methods)
+    if not any(legend.drawable(evidence, method, panel) for method in methods):
+        legend.say_empty(axes)
+        axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
+    return legend.entries(evidence, methods, styles)
+
+
+def _y(panel: Panel, method: str) -> str:
+    return panel.y.replace("{method}", method)
 
 
 def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
-    found = curve(evidence.rows(method, panel.where, panel.rows, status), panel.x, panel.y, smooth=panel.smooth)
+    rows = evidence.rows(method, panel.where, panel.rows, status)
+    found = curve(rows, panel.x, _y(panel, method), smooth=panel.smooth, by_epoch=panel.mean_by == "epoch")
     keep = np.ones(len(found), bool)
     if panel.scale == "log":
         keep &= found["mean"].to_numpy() > 0
@@ -61,18 +67,6 @@ def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: dict[str, object
     axes.fill_between(mean["x"], low, high, color=style["color"], alpha=0.22, linewidth=0)
 
 
-def _label(evidence: Evidence, method: str, panel: Panel) -> str:
-    """The method's label, with its gap if a seed is not in the mean, and its steps if its budget was cut."""
-    runs = evidence.runs(method, panel.where)
-    states = [evidence.results.states[run.id].status for run in runs]
-    more = [f"{status} {states.count(status)}/{len(runs)}" for status in sorted(set(states) - {"done"})]
-    if cut := evidence.cuts(panel.where).get(method):
-        more.append(f"{cut.steps:,} of {cut.of:,} steps")
-    if not runs:
-        more.append("missing")
-    return evidence.report.methods[method].label + (f" ({', '.join(more)})" if more else "")
-
-
 def _published(axes: Axes, panel: Panel, method: str, style: dict[str, object]) -> None:
     published = panel.published.get(method)
     dotted = {"color": style["color"], "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
@@ -82,13 +76,22 @@ def _published(axes: Axes, panel: Panel, method: str, style: dict[str, object]) 
         axes.axhline(published, **dotted)
 
 
-def _finish(axes: Axes, panel: Panel) -> None:
-    axes.set_xlabel(AXES[panel.x])
+def _finish(axes: Axes, panel: Panel, evidence: Evidence, methods: list[str]) -> None:
+    axes.set_xlabel(AXES[panel.x] + _left_out(panel, evidence, methods))
     smooth = f"\n(mean of the last {panel.smooth:g} steps)" if panel.smooth else ""
-    axes.set_ylabel(panel.label + smooth)
-    axes.set_title(panel.title, loc="left")
+    axes.set_ylabel(panel.label + (f"\n(mean of each {panel.mean_by})" if panel.mean_by else smooth))
+    axes.set_title(legend.title(evidence, panel, methods), loc="left")
     axes.set_yscale(panel.scale)
     axes.set_xscale(panel.x_scale)
     if panel.limits:
         axes.set_ylim(*panel.limits)
     axes.margins(x=0.02)
+
+
+def _left_out(panel: Panel, evidence: Evidence, methods: list[str]) -> str:
+    """How many of the values that the means of the epochs are of are not there."""
+    if not panel.mean_by:
+        return ""
+    rows = {method: evidence.rows(method, panel.where, panel.rows, "done") for method in methods}
+    bad, of = sum(without_value(rows[m], _y(panel, m)) for m in methods), sum(map(len, rows.values()))
+    return f"\n({bad:,} of {of:,} values undefined, left out)" if bad else ""

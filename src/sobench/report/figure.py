@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.report.curve import draw
+from sobench.report import contour, curve
 from sobench.report.evidence import Evidence
+from sobench.report.legend import Entries
 from sobench.report.style import RC, colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS: dict[str, Callable] = {"curve": draw}
-"""How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods)."""
+PANELS: dict[str, Callable[..., Entries]] = {"curve": curve.draw, "contour": contour.draw}
+"""How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods) -> its entries of the legend."""
 
 
 def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:
@@ -26,32 +27,29 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     from matplotlib.figure import Figure
 
     spec = evidence.report.figure
-    columns = min(int(spec.columns), len(spec.panels))
+    columns = min(spec.columns, len(spec.panels))
     rows = math.ceil(len(spec.panels) / columns)
     styles = colours(evidence.report, folder=folder)
     with matplotlib.rc_context(RC):
         sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained")
         grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
+        entries: Entries = {}
         for axes, panel in zip(grid, spec.panels, strict=False):
-            PANELS[panel.kind](axes, panel, evidence, styles)
+            entries |= PANELS[panel.kind](axes, panel, evidence, styles)
         for axes in grid[len(spec.panels):]:
             axes.set_visible(False)
-        _legend(sheet, dotted=any(panel.published for panel in spec.panels))
+        _legend(sheet, entries, dotted=any(panel.published for panel in spec.panels))
         sheet.savefig(out / "figure.png", metadata={"Software": None})
         sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return [out / "figure.png", out / "figure.pdf"]
 
 
-def _legend(sheet: Figure, *, dotted: bool) -> None:
-    """One legend below all panels, each label once, in as many columns as fit."""
+def _legend(sheet: Figure, entries: Entries, *, dotted: bool) -> None:
+    """One legend below all panels, each text once, in as many columns as fit."""
     from matplotlib.lines import Line2D
 
-    handles = {}
-    for axes in sheet.axes:
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
     if dotted:
-        handles["published"] = Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)
-    widest = 0.65 + 0.07 * max(map(len, handles))  # inches: the line beside it, and about 0.07 a character
+        entries = entries | {"published": Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)}
+    widest = 0.65 + 0.07 * max(map(len, entries))  # inches: the line beside it, and about 0.07 a character
     fit = max(1, int(sheet.get_figwidth() / widest))
-    sheet.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), fit))
+    sheet.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), fit))

@@ -60,7 +60,8 @@ def to_csv(table: Contents) -> str:
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             value, spread = _published(cell)
-            writer.writerow([row.method, row.label, column.label, column.metric, column.at, _number(cell.ours.mean),
+            writer.writerow([row.method, row.label, column.label,
+                             column.metric.replace("{method}", row.method), column.place, _number(cell.ours.mean),
                              _number(cell.ours.stderr), cell.ours.found, cell.ours.expected, cell.ours.gap, value,
                              spread, cell.rank or "", row.steps, row.epochs,
                              table.footnotes.get(cell.mark, "")])
@@ -109,7 +110,7 @@ def _notes(table: Contents, style: Format) -> list[str]:
 def _ours(cell: Cell, column: Column, style: Format) -> str:
     ours, mark = cell.ours, style.mark(cell.mark) if cell.mark else ""
     gap = style.escape(ours.gap)
-    if not ours.found:
+    if math.isnan(ours.mean):
         return (gap or "missing") + mark
     text = format(ours.mean, column.format)
     if math.isfinite(ours.stderr):

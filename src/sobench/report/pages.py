@@ -6,8 +6,9 @@ import csv
 import io
 import math
 
-from sobench.report.claims import ALPHA, Verdict, shown
+from sobench.report.claims import ALPHA, Verdict
 from sobench.report.formats import Markdown
+from sobench.report.parts import shown
 from sobench.report.spec import Report
 
 _escape = Markdown.escape
@@ -48,15 +49,25 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
     if table:
         parts += ["## Table", table.rstrip()]
     if report.figure:
-        band = "Solid: mean over seeds; shaded: its standard error."
-        if "diverged" in provenance["states"]:
-            band += " Dashed, ending in a cross: a method of which no run finished, up to where the first diverged."
-        parts += ["## Figure", "![figure](figure.png)", f"{band} [As PDF](figure.pdf)."]
+        parts += ["## Figure", "![figure](figure.png)", f"{_key(report, provenance)} [As PDF](figure.pdf)."]
     if verdicts:
         parts += ["## Claims", _overview(verdicts), claims_markdown(verdicts).rstrip()]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"
+
+
+def _key(report: Report, provenance: dict) -> str:
+    """What the figure's lines and marks mean."""
+    kinds, text = {panel.kind for panel in report.figure.panels}, []
+    if "curve" in kinds:
+        text.append("Solid: mean over seeds; shaded: its standard error.")
+        if "diverged" in provenance["states"]:
+            text.append("Dashed, ending in a cross: a method of which no run finished, up to where the first diverged.")
+    if "contour" in kinds:
+        text.append("Contours: mean over seeds, interpolated between the settings that were tried (dots). Cross: a seed "
+                    "diverged, and the setting is left out. Ring: not every seed is finished. Star: the best.")
+    return " ".join(text)
 
 
 def _overview(verdicts: list[Verdict]) -> str:

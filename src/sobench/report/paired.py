@@ -15,6 +15,7 @@ from scipy import stats
 SIGN_TEST = "exact sign test"
 T_TEST = "t-test"
 BY_SIGN = "no variance, the sign alone"
+COUNTED = "a count, which no seed changes"
 NONE = "none"
 
 
@@ -28,34 +29,35 @@ class Decision:
     n: int
 
 
-def between(sample: np.ndarray, low: float = -math.inf, high: float = math.inf) -> Decision:
+def between(sample: np.ndarray, low: float = -math.inf, high: float = math.inf, *, exact: bool = False) -> Decision:
     """Test low < mean < high. With both bounds: two one-sided tests, so the larger p value holds; outside is either
-    side, so Bonferroni's twice the smaller fails. An infinite bound asks nothing."""
+    side, so Bonferroni's twice the smaller fails. An infinite bound asks nothing. exact: the sample
+    is of counts, of which one is enough."""
     sides = []
     if math.isfinite(high):
-        sides.append(one_sided(sample, high))
+        sides.append(one_sided(sample, high, exact=exact))
     if math.isfinite(low):
-        less, greater, test = one_sided(sample, low)
+        less, greater, test = one_sided(sample, low, exact=exact)
         sides.append((greater, less, test))
     p_holds = max(inside for inside, _, _ in sides)
     p_fails = min(1.0, len(sides) * min(outside for _, outside, _ in sides))
     return Decision(p_holds, p_fails, sides[0][2], len(sample))
 
 
-def one_sided(sample: np.ndarray, threshold: float) -> tuple[float, float, str]:
+def one_sided(sample: np.ndarray, threshold: float, *, exact: bool = False) -> tuple[float, float, str]:
     """p values of "mean < threshold" and "mean > threshold", and the name of the test.
 
-    - Fewer than two values: 1 and 1, no test.
+    - Fewer than two values: 1 and 1, no test; but one exact value is decided by its sign.
     - Any value not finite (a pair in which a run diverged): the t-test is not defined. If every value is the same
       infinity, or otherwise all are equal, there is no variance and the sign decides (p = 0), or nothing where the
       values equal the threshold. Else the exact sign test, in which ties and pairs where both diverged do not count.
     - Otherwise Student's one-sample t-test (of differences: the paired t-test).
     """
-    if len(sample) < 2:
+    if len(sample) < (1 if exact else 2):
         return 1.0, 1.0, NONE
     side = np.sign(np.nan_to_num(sample - threshold, nan=0.0))  # inf - inf: both diverged, a tie
     if _constant(sample):
-        return (float(side[0] >= 0), float(side[0] <= 0), BY_SIGN)
+        return (float(side[0] >= 0), float(side[0] <= 0), COUNTED if exact else BY_SIGN)
     if np.isfinite(sample).all():
         less = float(stats.ttest_1samp(sample, threshold, alternative="less").pvalue)
         return less, 1 - less, T_TEST

@@ -24,7 +24,7 @@ def provenance(evidence: Evidence, runs_root: Path) -> dict:
         "experiment": report.experiment,
         "command": command(report.id, results.runs),
         "generator": {"sobench": version()},
-        "data": sorted({_name(config.get("dataset")) for config in configs}),
+        "data": sorted({_data(config.get("dataset")) for config in configs}),
         "budgets": _distinct(config.get("budget") for config in configs),
         "environments": {key: _distinct(env.get(key) for env in environments.values() if env) for key in _VERSIONS},
         "seeds": {"found": sum(state.status == "done" for state in results.states.values()),
@@ -70,6 +70,12 @@ def _environment(directory: Path) -> dict:
 
 def _name(group: object) -> str:
     return str(group.get("name")) if isinstance(group, dict) else str(group)
+
+
+def _data(group: object) -> str:
+    """The name of a data set, with the set that a loader of many reads: "libsvm (webspam)"."""
+    more = group.get("set") if isinstance(group, dict) else None
+    return _name(group) + (f" ({more})" if more else "")
 
 
 def _distinct(values: object) -> list:

@@ -7,34 +7,55 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sobench.report.check import anything, choice, either, key, listed, mapped, number, number_format, one, words
-from sobench.results.axes import AXES
+from sobench.report.check import by_kind, choice, either, key, listed, mapped, one, one_or_more
+from sobench.report.panels import AT, BETTER, ROWS, WHERE, Contour, Panel
+from sobench.report.values import at, axis_value, metric, number, number_format, setting, whole, words
 
-_at = either(choice("last", "best"), mapped(number))
-_where = mapped(anything)
-_flag = choice(True, False)
+_budgets = choice("equal", "any")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A row of the table, a line of the figure: a label, and which runs (default: the optimizer of this name)."""
+    """A row of the table, a line of the figure: a label, and which runs (default: the optimizer of this name). Methods
+    with the same `where` are series of the same runs, told apart by {method} in the names of metrics."""
 
     label: str = key(words)
-    where: dict[str, object] = key(_where, {})
+    where: dict[str, object] = key(WHERE, {})
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The first row in which a metric comes to a level: at_most for one that falls, at_least for one that rises."""
+
+    metric: str = key(metric)
+    at_most: float | None = key(number, None)
+    at_least: float | None = key(number, None)
+
+    def __str__(self) -> str:
+        return f"{self.metric} <= {self.at_most:g}" if self.at_least is None else f"{self.metric} >= {self.at_least:g}"
 
 
 @dataclass(frozen=True)
 class Column:
-    """One metric in the table. published: a number or [number, spread] per method, as the paper prints them."""
+    """One metric in the table. published: a number or [number, spread] per method, as the paper prints them. reach: the
+    metric (an axis) where another one reaches a level. growth: the exponent with which it grows with this setting."""
 
-    metric: str = key(words)
+    metric: str = key(metric)
     label: str = key(words)
     format: str = key(number_format, ".4f")
-    better: str | None = key(choice("lower", "higher"), None)
-    at: object = key(_at, "last")
-    rows: str = key(choice("eval", "train"), "eval")
-    where: dict[str, object] = key(_where, {})
+    better: str | None = key(BETTER, None)
+    at: object = key(AT, "last")
+    rows: str = key(ROWS, "eval")
+    reach: Reach | None = key(one(Reach), None)
+    growth: str | None = key(setting, None)
+    where: dict[str, object] = key(WHERE, {})
     published: dict[str, object] = key(mapped(either(number, listed(number, 2))), {})
+
+    @property
+    def place(self) -> str:
+        """What `at`, `reach` and `growth` say, in a word."""
+        place = str(self.reach or self.at)
+        return f"{place}, growth with {self.growth}" if self.growth else place
 
 
 @dataclass(frozen=True)
@@ -43,50 +64,50 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One set of axes. methods: which of the report's (default: all). smooth: y is the mean of the last so many steps.
-    published: a final value (a dotted level) or a list of [x, y] points per method."""
-
-    x: str = key(choice(*AXES))
-    y: str = key(words)
-    label: str = key(words)
-    title: str = key(words, "")
-    kind: str = key(choice("curve"), "curve")
-    rows: str = key(choice("eval", "train"), "eval")
-    scale: str = key(choice("linear", "log"), "linear")
-    x_scale: str = key(choice("linear", "log"), "linear")
-    limits: list[float] | None = key(listed(number, 2), None)
-    smooth: float | None = key(number, None)
-    methods: list[str] | None = key(listed(words), None)
-    where: dict[str, object] = key(_where, {})
-    published: dict[str, object] = key(mapped(either(number, listed(listed(number, 2)))), {})
-
-
-@dataclass(frozen=True)
 class Figure:
-    panels: list[Panel] = key(listed(one(Panel)))
-    columns: int = key(number, 3)
+    panels: list[Panel | Contour] = key(listed(by_kind("curve", curve=Panel, contour=Contour)))
+    columns: int = key(whole, 3)
 
 
 @dataclass(frozen=True)
 class Test:
-    """What decides a claim; see `sobench.report.claims` for each kind. budgets: `any` lets it compare runs that were
-    given different numbers of epochs."""
+    """What decides a claim; see `sobench.report.claims` for each kind. metric: one, or a list of which each must do.
+    at: `every` is every row, from `start` on. budgets: `any` lets it compare runs that were given different numbers of
+    epochs."""
 
-    kind: str = key(choice("compare", "ratio", "bound"))
-    metric: str = key(words)
+    kind: str = key(choice("compare", "ratio", "bound", "share", "robust"))
+    metric: str | list[str] = key(one_or_more(metric))
     subject: str = key(words)
-    better: str = key(choice("lower", "higher"))
+    better: str = key(BETTER)
     rivals: list[str] = key(listed(words), [])
     at_most: float | None = key(number, None)
     at_least: float | None = key(number, None)
     within: list[float] | None = key(listed(number, 2), None)
-    at: object = key(_at, "last")
-    rows: str = key(choice("eval", "train"), "eval")
-    where: dict[str, object] = key(_where, {})
-    budgets: str = key(choice("equal", "any"), "equal")
+    share: float | None = key(number, None)
+    times: float | None = key(number, None)
+    at: object = key(at("last", "best", "every"), "last")
+    start: dict[str, float] = key(axis_value, {})
+    reach: Reach | None = key(one(Reach), None)
+    growth: str | None = key(setting, None)
+    rows: str = key(ROWS, "eval")
+    where: dict[str, object] = key(WHERE, {})
+    budgets: str = key(_budgets, "equal")
 
     __test__ = False  # not a class of tests
+
+    @property
+    def metrics(self) -> list[str]:
+        return self.metric if isinstance(self.metric, list) else [self.metric]
+
+    @property
+    def by_row(self) -> bool:
+        """Whether it speaks of every row of a run, and not of one number a run."""
+        return self.kind == "share" or self.at == "every"
+
+    @property
+    def over_settings(self) -> bool:
+        """Whether it speaks of runs of several configurations at once."""
+        return self.kind == "robust" or self.growth is not None
 
 
 @dataclass(frozen=True)
@@ -103,7 +124,8 @@ class Claim:
 @dataclass(frozen=True)
 class Report:
     """One artifact of a paper, and the experiment whose runs it shows. methods give the rows, their order, and the
-    names that everything else in the file uses."""
+    names that everything else in the file uses. budgets: `any` where the paper itself gives its methods different numbers
+    of epochs: no method is then marked as cut."""
 
     title: str = key(words)
     source: str = key(words)
@@ -112,6 +134,7 @@ class Report:
     table: Table | None = key(one(Table), None)
     figure: Figure | None = key(one(Figure), None)
     claims: list[Claim] = key(listed(one(Claim)), [])
+    budgets: str = key(_budgets, "equal")
     notes: list[str] = key(listed(words), [])
     id: str = field(default="")
     file: str = field(default="")
@@ -119,3 +142,9 @@ class Report:
     @property
     def paper(self) -> str:
         return self.id.rpartition("/")[0]
+
+    @property
+    def series(self) -> bool:
+        """Whether its methods are series of the same runs."""
+        wheres = [method.where for method in self.methods.values()]
+        return len(wheres) > 1 and all(where == wheres[0] for where in wheres)

@@ -21,11 +21,14 @@ RC = {
 
 
 def colours(report: Report, *, folder: Path | None = None) -> dict[str, dict[str, object]]:
-    """Line properties of each method of the report: its place among all methods of the paper's reports decides."""
+    """Line properties of each method of the report: its place among all methods of the paper's reports
+    decides. A report whose methods are series of one run, and none of them a method elsewhere, starts anew."""
     methods: dict[str, None] = {}
     for other in reports(folder=folder):
-        if other.rpartition("/")[0] == report.paper:
-            methods |= dict.fromkeys(read(other, folder=folder).methods)
+        if other.rpartition("/")[0] == report.paper and not (found := read(other, folder=folder)).series:
+            methods |= dict.fromkeys(found.methods)
+    if not methods.keys() & report.methods.keys():  # series of one run, such as its layers
+        methods = {}
     methods |= dict.fromkeys(report.methods)
     return {method: {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
             for place, method in enumerate(methods)}

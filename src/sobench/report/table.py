@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from sobench.report.evidence import Cut, Evidence
+from sobench.report.budget import Cut
+from sobench.report.evidence import Evidence
+from sobench.report.grid import exponent
 from sobench.report.spec import Column
 from sobench.results.aggregate import Aggregate
+from sobench.results.growth import Growth
 from sobench.results.pick import COSTS
 
 BEST, SECOND = "best", "second"
 _RANKING = "Best of ours in bold, second best underlined; a method with a diverged seed or a cut budget is not ranked."
-_COST = "The cost of a step is a mean over diverged runs too, and is ranked whatever the budget."
+_COST = "A cost is a mean over diverged runs too, and is ranked whatever the budget."
+_GROWTH = "A growth is the exponent of a power law fitted to all runs of a method, ± the standard error of the fit."
 _MEAN = "Mean ± standard error over the seeds that finished; n counts them, of those expected."
 
 
@@ -20,7 +24,7 @@ _MEAN = "Mean ± standard error over the seeds that finished; n counts them, of 
 class Cell:
     """One entry. mark points to the footnote of a cut budget."""
 
-    ours: Aggregate
+    ours: Aggregate | Growth
     published: float | list[float] | None
     rank: str | None = None
     mark: str = ""
@@ -37,7 +41,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Contents:
-    """The table, in no format yet. footnotes: by the mark they have in the cells; notes are about the whole table."""
+    """The table, in no format yet. Columns of a look-alike data set have its name in their label. footnotes: by the mark
+    they have in the cells; notes are about the whole table."""
 
     columns: list[Column]
     rows: list[Row]
@@ -52,8 +57,8 @@ def contents(evidence: Evidence) -> Contents:
     marks: dict[str, str] = {}  # footnote text -> mark
     grid: dict[str, list[Cell]] = {method: [] for method in report.methods}
     for column in columns:
-        aggregates = {method: evidence.aggregate(column, method) for method in report.methods}
-        cuts = evidence.cuts(column.where)
+        aggregates = {method: _ours(evidence, column, method) for method in report.methods}
+        cuts = {} if column.growth else evidence.cuts(column.where)
         ranks = _ranks(aggregates, column, cuts)
         for method, ours in aggregates.items():
             mark = ""
@@ -65,12 +70,27 @@ def contents(evidence: Evidence) -> Contents:
     notes = [_MEAN]
     if any(column.metric in COSTS for column in columns):
         notes.append(_COST)
+    if any(column.growth for column in columns):
+        notes.append(_GROWTH)
     if any(column.better for column in columns):
         notes.append(_RANKING)
-    return Contents(columns, rows, {mark: text for text, mark in marks.items()}, notes)
+    footnotes = {mark: text for text, mark in marks.items()}
+    return Contents([_labelled(evidence, column) for column in columns], rows, footnotes, notes)
 
 
-def _ranks(aggregates: dict[str, Aggregate], column: Column, cuts: dict[str, Cut]) -> dict[str, str]:
+def _ours(evidence: Evidence, column: Column, method: str) -> Aggregate | Growth:
+    if column.growth:
+        return exponent(evidence, column, column.metric, method)
+    return evidence.aggregate(column, column.metric, method, evidence.runs(method, column.where))
+
+
+def _labelled(evidence: Evidence, column: Column) -> Column:
+    """The column, with the name of the data set in its label where that stands in for another."""
+    names = evidence.look_alikes(evidence.report.methods, column.where)
+    return replace(column, label=f"{column.label} ({', '.join(names)})") if names else column
+
+
+def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, cuts: dict[str, Cut]) -> dict[str, str]:
     """Best and second best among the comparable means. A cost per step can be compared whatever the budget."""
     if not column.better:
         return {}
@@ -85,7 +105,7 @@ def _ranks(aggregates: dict[str, Aggregate], column: Column, cuts: dict[str, Cut
 def _lengths(evidence: Evidence, method: str) -> tuple[str, str]:
     """Steps and epochs that the runs of a method made, over all columns: "6,566", or "40 to 60"."""
     wheres = [column.where for column in evidence.report.table.columns]
-    states = [evidence.results.states[run.id] for where in wheres for run in evidence.runs(method, where)]
+    states = [evidence.results.states[run.id] for where in wheres for run in evidence.fitting(method, where)]
     return _span([s.step for s in states], ",.0f"), _span([s.epoch for s in states], ".3g")
 
 

@@ -16,7 +16,7 @@ class Aggregate:
     """Over the seeds of one cell. The mean is over `values` alone: the finite ones of the runs that finished.
 
     stderr is the sample standard deviation over sqrt(n), NaN below two values. `gaps` counts, by reason, the expected
-    runs that are not `done` or have no finite value ("not finite", "not recorded").
+    runs that are not `done` or have no finite value ("not finite", "not reached", "not recorded").
     """
 
     values: dict[int, float]  # seed -> value
@@ -53,11 +53,11 @@ class Aggregate:
 
 
 def aggregate(values: Mapping[str, float], runs: Sequence[Run], states: Mapping[str, State], *,
-              diverged: bool = False) -> Aggregate:
+              diverged: bool = False, infinite: str = "not finite") -> Aggregate:
     """Aggregate over the expected `runs` of one cell, from the value of each run by id.
 
     diverged: let the values of diverged runs into the mean too (for costs, which they have like any run); they stay
-    counted among the gaps.
+    counted among the gaps. infinite: the name of the gap that a value which is not finite leaves.
     """
     kept: dict[int, float] = {}
     gaps: Counter[str] = Counter()
@@ -71,5 +71,5 @@ def aggregate(values: Mapping[str, float], runs: Sequence[Run], states: Mapping[
         if math.isfinite(value):
             kept[run.seed] = float(value)
         elif status == "done":
-            gaps["not recorded" if run.id not in values or math.isnan(value) else "not finite"] += 1
+            gaps["not recorded" if run.id not in values or math.isnan(value) else infinite] += 1
     return Aggregate(dict(sorted(kept.items())), len(runs), dict(sorted(gaps.items())))

@@ -1,9 +1,13 @@
-"""The x-axes that every row of metrics carries, and how a figure names them."""
+"""The x-axes that every row of metrics carries or gives, and how a figure names them.
+
+The clock does not run during a warm start: `seconds` leaves it out, `total_seconds` has it.
+"""
 
 AXES = {
     "step": "steps",
     "epoch": "epochs",
     "seconds": "training time (s)",
+    "total_seconds": "training time with warm start (s)",
     "process_seconds": "CPU time (s)",
     "work": "work (gradient-equivalent epochs)",
 }

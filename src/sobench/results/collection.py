@@ -60,11 +60,12 @@ def collect(runs: list[Run], root: Path) -> Results:
 def matches(config: Mapping, where: Mapping[str, object]) -> bool:
     """Whether the configuration has every value of `where`, its keys dotted paths (`optimizer.lr`). A group stands for
     its name (`dataset: mnist`); a list is any of its members; a key the configuration has not does not match."""
-    return all(_value(config, key) in (wanted if isinstance(wanted, list) else [wanted])
+    return all(setting(config, key) in (wanted if isinstance(wanted, list) else [wanted])
                for key, wanted in where.items())
 
 
-def _value(config: Mapping, key: str) -> object:
+def setting(config: Mapping, key: str) -> object:
+    """The value at a dotted path of the configuration (of a group: its name); None where there is none."""
     node: object = config
     for part in key.split("."):
         if not isinstance(node, Mapping) or part not in node:

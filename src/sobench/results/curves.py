@@ -10,13 +10,15 @@ from sobench.results.pick import column
 POINTS = 1000  # the most that a curve keeps
 
 
-def curve(rows: pd.DataFrame, x: str, y: str, *, smooth: float | None = None) -> pd.DataFrame:
+def curve(rows: pd.DataFrame, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False) -> pd.DataFrame:
     """x, mean, stderr, n over the runs of `rows` (one kind), within the range of x that every run covers.
 
     Where the runs have not recorded the same x (seconds), each is interpolated linearly; nothing is extrapolated.
-    smooth: y is first the mean over the last `smooth` steps, run by run.
+    smooth: y is first the mean over the last `smooth` steps, run by run. by_epoch: y is first the mean over the rows of
+    each epoch, and x is the number of the epoch, from 1.
     """
-    series = [_series(group, x, y, smooth) for _, group in rows.groupby("run", observed=True)]
+    groups = [group for _, group in rows.groupby("run", observed=True)]
+    series = [_epochs(group, y) if by_epoch else _series(group, x, y, smooth) for group in groups]
     series = [(xs, ys) for xs, ys in series if len(xs)]
     if not series:
         return pd.DataFrame({"x": [], "mean": [], "stderr": [], "n": []}, dtype=float)
@@ -27,12 +29,27 @@ def curve(rows: pd.DataFrame, x: str, y: str, *, smooth: float | None = None) ->
     return pd.DataFrame({"x": grid, "mean": values.mean(axis=0), "stderr": stderr, "n": n})
 
 
+def without_value(rows: pd.DataFrame, y: str) -> int:
+    """How many of the rows have no finite value of y: a mean leaves them out."""
+    return int((~np.isfinite(column(rows, y).to_numpy(float))).sum())
+
+
 def _series(rows: pd.DataFrame, x: str, y: str, smooth: float | None) -> tuple[np.ndarray, np.ndarray]:
     """(x, y) of one run where both are finite, x ascending."""
     xs, ys, steps = column(rows, x).to_numpy(float), column(rows, y).to_numpy(float), rows["step"].to_numpy(float)
     keep = np.isfinite(xs) & np.isfinite(ys)
     xs, ys, steps = xs[keep], ys[keep], steps[keep]
     return xs, trailing_mean(steps, ys, smooth) if smooth else ys
+
+
+def _epochs(rows: pd.DataFrame, y: str) -> tuple[np.ndarray, np.ndarray]:
+    """(epoch, mean of the finite values recorded in it) of one run; an epoch without any is left out. A row is of the
+    epoch in which its last step was made: one at epoch 1.0 ends the first."""
+    values = column(rows, y).to_numpy(float)
+    epochs = np.ceil(rows["epoch"].to_numpy(float) - 1e-9)
+    keep = np.isfinite(values)
+    found, place = np.unique(epochs[keep], return_inverse=True)
+    return found, np.bincount(place, weights=values[keep], minlength=len(found)) / np.bincount(place, minlength=len(found))
 
 
 def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:

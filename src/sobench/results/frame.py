@@ -20,13 +20,15 @@ from sobench.results.state import state
 
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")
 """Columns of few distinct values, categorical in the frame."""
+SUMMARY = ("parameters", "state_bytes", "peak_host_bytes", "peak_device_bytes", "warm_start_seconds")
+"""Numbers of summary.json that every row of their run repeats: metrics of the run, read like any other."""
 
 
 @dataclass(frozen=True)
 class Record:
     """One run: what it is, and its rows as columns: a block for each kind of row."""
 
-    identity: dict[str, object]
+    identity: dict[str, object]  # the columns IDENTITY, seed, and SUMMARY
     blocks: list[tuple[str, dict[str, list]]] = field(default_factory=list)  # (kind, {column: values [rows]})
     damage: str | None = None
 
@@ -41,8 +43,8 @@ def load(paths: Iterable[Path] | Path | str) -> pd.DataFrame:
     """One long frame of all rows of all runs, a run's rows together, its train rows and eval rows in order of step.
 
     `paths` is a root, or the run directories; those that do not exist add nothing. Columns: kind, run, cell, seed,
-    dataset, model, optimizer, status, reason, then every number the rows hold (NaN where a row has none). A run that is
-    damaged is named in one warning; its good rows are kept.
+    dataset, model, optimizer, status, reason, the numbers of SUMMARY (NaN for a run that is not over), then every number
+    the rows hold (NaN where a row has none). A run that is damaged is named in one warning; its good rows are kept.
     """
     directories = find(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     records, damaged = [], []
@@ -72,6 +74,7 @@ def read(directory: Path) -> Record:
         return Record({}, damage="run.json cannot be read")
     found = state(directory)
     identity |= {"status": found.status, "reason": found.reason}
+    identity |= {name: _number(found.summary.get(name)) for name in SUMMARY}
     rows, damage = _rows(directory / "metrics.jsonl")
     return Record(identity, _blocks(rows), damage or (found.reason if found.status == "interrupted" else None))
 
@@ -100,6 +103,10 @@ def _parsed(line: bytes) -> object | None:
         return None
 
 
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
 def _blocks(rows: list[dict]) -> list[tuple[str, dict[str, list]]]:
     blocks = []
     for kind in sorted({row["kind"] for row in rows}):
@@ -119,6 +126,7 @@ def assemble(records: list[Record]) -> pd.DataFrame:
     for name in (*IDENTITY[:3], "seed", *IDENTITY[3:]):
         values = [kind if name == "kind" else identity[name] for identity, kind, _ in blocks]
         data[name] = _repeated(values, lengths) if name in IDENTITY else np.repeat(np.array(values, dtype=int), lengths)
+    data |= {name: np.repeat(np.array([run[name] for run, _, _ in blocks], dtype=float), lengths) for name in SUMMARY}
     names = dict.fromkeys(["step", "epoch", "seconds"] + [name for _, _, columns in blocks for name in columns])
     for name in names:
         if name in data:  # a row does not rename its run

@@ -1,4 +1,5 @@
-"""One number a run: the value of a metric at the end, at its best, or at a given place on the x-axis."""
+"""One number a run: the value of a metric at the end, at its best, at a given place on the x-axis, or when another metric
+reaches a level; and all numbers of a run, for what is said of every step."""
 
 from __future__ import annotations
 
@@ -8,16 +9,21 @@ import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.results.axes import AXES
+from sobench.results.frame import SUMMARY
 
 DERIVED: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "seconds_per_step": lambda rows: rows["seconds"] / rows["step"].where(rows["step"] > 0),
     "work_per_step": lambda rows: rows["work"] / rows["step"].where(rows["step"] > 0),
     "train_error": lambda rows: 1 - rows["train_accuracy"],
     "test_error": lambda rows: 1 - rows["test_accuracy"],
+    "total_seconds": lambda rows: rows["seconds"] + rows["warm_start_seconds"].fillna(0.0),  # of a run without one: none
+    "state_bytes_over_parameters": lambda rows: rows["state_bytes"] / rows["parameters"],
 }
 """Metrics computed from the recorded ones."""
-COSTS = frozenset({"seconds_per_step", "work_per_step"})
-"""The cost of a step: of any run that made steps, also one that diverged or was cut to a smaller budget."""
+COSTS = frozenset({"seconds_per_step", "work_per_step", "state_bytes_over_parameters", *SUMMARY})
+"""Costs: of any run that made steps, also one that diverged or was cut to a smaller budget."""
+EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters"})
+"""Counts that no seed changes: one run tells them."""
 
 At = str | Mapping[str, float]
 
@@ -30,8 +36,7 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
     at: "last"; "best" (the lowest or highest, as `better` says, of those that are numbers); or {axis: x}, the last row
     at or before x, NaN for a run that never came as far. Raises UsageError on an `at` that is none of these.
     """
-    rows = frame if metric in AXES or metric in COSTS else frame[frame["kind"] == kind]
-    rows = rows.sort_values("step", kind="stable")
+    rows = _rows(frame, None if metric in AXES or metric in COSTS else kind)
     rows = rows.assign(value=column(rows, metric)).set_index("run")
     if at == "last":
         return _last(rows)
@@ -43,9 +48,38 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
     if isinstance(at, Mapping) and len(at) == 1 and next(iter(at)) in AXES:
         (axis, x), = at.items()
         slack = 1e-9 * max(1.0, abs(x))
-        reached = rows[axis].groupby(level=0, observed=True).transform("max") >= x - slack
-        return _last(rows[reached & (rows[axis] <= x + slack)])
+        places = column(rows, axis)
+        reached = places.groupby(level=0, observed=True).transform("max") >= x - slack
+        return _last(rows[reached & (places <= x + slack)])
     raise UsageError(f"at: {at!r} is not one of last, best, {{{', '.join(AXES)}: number}}")
+
+
+def reach(frame: pd.DataFrame, metric: str, of: str, *, at_most: float | None = None, at_least: float | None = None,
+          kind: str = "eval") -> pd.Series:
+    """Value of `metric` (an axis: how long it took) in the first row of this kind in which `of` is at_most, or at_least,
+    a level; by run id. Infinity for a run that never came there, NaN for one that has not recorded `of`.
+
+    The row is the first that was recorded at the level: between two evaluations nothing is interpolated.
+    """
+    rows = _rows(frame, kind)
+    rows = rows.assign(value=column(rows, metric), of=column(rows, of)).set_index("run")
+    there = rows["of"] <= at_most if at_least is None else rows["of"] >= at_least
+    first = rows[there]["value"]
+    first = first[~first.index.duplicated(keep="first")]
+    recorded = rows["of"].notna().groupby(level=0, observed=True).any()
+    never = pd.Series(float("inf"), index=recorded.index).where(recorded)
+    return first.reindex(recorded.index).where(recorded.index.isin(first.index), never)
+
+
+def series(frame: pd.DataFrame, metric: str, *, kind: str = "train",
+           start: Mapping[str, float] | None = None) -> dict[str, pd.Series]:
+    """Every recorded value of `metric` in the rows of this kind, by run id: a series by step, from `start` ({axis: x}) on.
+    Rows without a value (NaN) are left out; a run without any has an empty series."""
+    rows = _rows(frame, kind)
+    for axis, x in (start or {}).items():
+        rows = rows[column(rows, axis) >= x - 1e-9 * max(1.0, abs(x))]
+    rows = rows.assign(value=column(rows, metric))
+    return {run: group.set_index("step")["value"].dropna() for run, group in rows.groupby("run", observed=True)}
 
 
 def column(rows: pd.DataFrame, metric: str) -> pd.Series:
@@ -58,6 +92,11 @@ def column(rows: pd.DataFrame, metric: str) -> pd.Series:
         except KeyError:
             pass
     return pd.Series(float("nan"), index=rows.index)
+
+
+def _rows(frame: pd.DataFrame, kind: str | None) -> pd.DataFrame:
+    """Rows of a kind (None: of all), a run's in order of step."""
+    return (frame if kind is None else frame[frame["kind"] == kind]).sort_values("step", kind="stable")
 
 
 def _last(rows: pd.DataFrame) -> pd.Series:

@@ -1,0 +1,69 @@
+"""The kinds of panel that a figure is made of: their keys, as `sobench.report.spec` has those of the rest of a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sobench.report.check import choice, either, key, listed, mapped
+from sobench.report.values import anything, at, metric, number, setting, whole, words
+from sobench.results.axes import AXES
+
+AT = at("last", "best")
+WHERE = mapped(anything)
+ROWS = choice("eval", "train")
+BETTER = choice("lower", "higher")
+_scale = choice("linear", "log")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One set of axes with a curve a method. methods: which of the report's (default: all). {method} in y is replaced by
+    the name of each: the columns of one run as several curves. smooth: y is the mean of the last so many steps. mean_by:
+    y is the mean of the rows of each epoch. published: a final value (a dotted level) or a list of [x, y] points per
+    method."""
+
+    x: str = key(choice(*AXES))
+    y: str = key(metric)
+    label: str = key(words)
+    title: str = key(words, "")
+    kind: str = key(choice("curve"), "curve")
+    rows: str = key(ROWS, "eval")
+    scale: str = key(_scale, "linear")
+    x_scale: str = key(_scale, "linear")
+    limits: list[float] | None = key(listed(number, 2), None)
+    smooth: float | None = key(number, None)
+    mean_by: str | None = key(choice("epoch"), None)
+    methods: list[str] | None = key(listed(words), None)
+    where: dict[str, object] = key(WHERE, {})
+    published: dict[str, object] = key(mapped(either(number, listed(listed(number, 2)))), {})
+
+
+@dataclass(frozen=True)
+class Contour:
+    """One set of axes with the contours of a metric of one method over two settings, on logarithmic axes. levels: how many
+    steps of colour; scale: of the colours."""
+
+    method: str = key(words)
+    metric: str = key(metric)
+    label: str = key(words)
+    x: str = key(setting, "optimizer.lr")
+    y: str = key(setting, "optimizer.damping")
+    x_label: str = key(words, "learning rate")
+    y_label: str = key(words, "damping")
+    title: str = key(words, "")
+    kind: str = key(choice("contour"), "contour")
+    rows: str = key(ROWS, "eval")
+    at: object = key(AT, "last")
+    better: str = key(BETTER, "lower")
+    scale: str = key(_scale, "linear")
+    levels: int = key(whole, 12)
+    where: dict[str, object] = key(WHERE, {})
+
+    published: ClassVar[dict[str, object]] = {}
+    reach: ClassVar[None] = None
+    growth: ClassVar[None] = None
+
+    @property
+    def methods(self) -> list[str]:
+        return [self.method]
