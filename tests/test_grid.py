@@ -85,6 +85,30 @@ def test_a_group_selects_among_the_cells(experiment):
         runs(experiment, "optimizer=lbfgs")
 
 
+def test_the_command_line_selects_among_what_an_experiment_selects(experiment):
+    file = conf_files.conf_dir() / "experiment" / "test" / "cells.yaml"
+    file.write_text(EXPERIMENT.replace('l2: "0,0.5"', 'optimizer: "sgd,adam"'))
+    assert {row[0] for row in runs(experiment)} == {"sgd", "adam"}
+    assert {row[0] for row in runs(experiment, "optimizer=sgd")} == {"sgd"}
+    with pytest.raises(UsageError, match="optimizer: got 'newton', allowed in this experiment: adam, sgd"):
+        runs(experiment, "optimizer=newton")
+
+
+def test_a_look_alike_takes_the_cells_of_its_original(experiment):
+    file = conf_files.conf_dir() / "experiment" / "test" / "cells.yaml"
+    of_two = EXPERIMENT.replace("[optimizer=sgd", "[dataset=curves, optimizer=sgd")
+    file.write_text(of_two.replace("[optimizer=adam", "[dataset=mnist, optimizer=adam"))
+
+    def names(word: str) -> set[tuple[str, str]]:
+        words = [experiment, word, "optimizer=sgd,adam", "l2=0", "loss=squared_error", "model.target=input"]
+        return {(run.label("dataset"), run.label("optimizer")) for run in grid.expand(words)}
+
+    assert names("dataset=curves_synthetic") == {("curves_synthetic", "sgd")}
+    assert names("dataset=mnist,curves_synthetic") == {("mnist", "adam"), ("curves_synthetic", "sgd")}
+    with pytest.raises(UsageError, match="dataset: got 'faces_synthetic', allowed in this experiment: curves, mnist"):
+        names("dataset=faces_synthetic")
+
+
 def test_a_setting_applies_to_all_cells(experiment):
     assert {row[1] for row in runs(experiment, "optimizer.lr=0.5")} == {0.5}
     assert {row[3] for row in runs(experiment, "budget.steps=7")} == {7}

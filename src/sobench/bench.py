@@ -37,7 +37,7 @@ def overhead() -> int:
 
 
 def _compare(folder: Path, steps: int, settings: tuple[str, ...]) -> str:
-    data = _mnist_shaped(folder)
+    data = mnist_shaped(folder)
     run = expand(["dataset=npz", f"dataset.path={data}", *COMMON, *settings])[0]
     ours, bare = _Ours(run, folder), _Bare(run)
     ours(steps), bare(steps)
@@ -106,7 +106,8 @@ class _Bare:
         self.optimizer.step()
 
 
-def _mnist_shaped(folder: Path) -> Path:
+def mnist_shaped(folder: Path) -> Path:
+    """A file of noise with MNIST's shapes, 10,000 training samples."""
     import numpy as np
 
     random = np.random.default_rng(0)

@@ -28,7 +28,7 @@ def add_parsers(actions) -> None:
     add(reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
-    add(bench, "measure the harness itself", what=dict(choices=["overhead"]))
+    add(bench, "measure the harness itself", what=dict(choices=["overhead", "step"]))
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -129,8 +129,9 @@ def check(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     from sobench.bench import overhead
+    from sobench.bench_step import step
 
-    return overhead()
+    return {"overhead": overhead, "step": step}[args.what]()
 
 
 def _runs(experiment: str, overrides: list[str]):

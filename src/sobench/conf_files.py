@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 from sobench import registry
 from sobench.errors import UsageError
 
-GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger")
+GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
 
 
 @cache
@@ -57,7 +57,7 @@ def about(name: str) -> str:
 
 def chosen(words: Sequence[str]) -> dict[str, str]:
     """The member of each group that the words of a command line choose, or that is the default where no experiment is named."""
-    named = dict(found.groups() for word in words if (found := re.fullmatch(r"(\w+)=([\w/-]+)", word)))
+    named = dict(found.groups() for word in words if (found := re.fullmatch(r"(\w+)=([\w./-]+)", word)))
     defaults = {} if "experiment" in named else read(conf_dir() / "config.yaml")["defaults"]
     return {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()} | named
 

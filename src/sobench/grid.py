@@ -4,7 +4,8 @@
 
 `hydra.sweeper.params` is the grid of an experiment; `hydra.sweeper.cells` are zipped settings, each a list of overrides, so
 that every optimizer comes with its own learning rate. A config group named on the command line (`optimizer=sgd`) selects
-among the cells; any other override applies to all of them.
+among the cells, and a look-alike (`dataset=curves_synthetic`) takes the place of its original in them; any other override
+applies to all of them.
 """
 
 from __future__ import annotations
@@ -100,8 +101,11 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
         sweeper = loader.load_configuration("config", about_sweep, run_mode=RunMode.MULTIRUN).hydra.sweeper
         sweeper = OmegaConf.to_container(sweeper, resolve=False)  # a run resolves what its cell refers to
         params = parser.parse_overrides([f"{k}={v}" for k, v in sweeper["params"].items()])
-    values = {o.get_key_element(): _values(o) for o in [*params, *parsed] if not o.is_hydra_override()}
-    cells = _selected(sweeper["cells"], values)
+    given = [{o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)]
+    cells = sweeper["cells"]
+    for values in given:  # the command line selects among what the experiment selects
+        cells = _selected(cells, values)
+    values = given[0] | given[1]
     grid = [values[key] for key in values if not cells or key not in _group_keys(cells)]
     return [[*job, *cell] for cell in cells or [[]] for job in itertools.product(*grid)]
 
@@ -126,6 +130,13 @@ def _values(override) -> list[str]:
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
+def _stand_in(cells: list[list[str]], value: str) -> list[list[str]]:
+    """The cells of a data set as cells of its look-alike, NAME_synthetic for NAME, where that is the value."""
+    original = value.removesuffix("_synthetic")
+    alike = original != value and original.startswith("dataset=") and not any(value in cell for cell in cells)
+    return [[value if s == original else s for s in cell] for cell in cells if original in cell] if alike else []
+
+
 def _group_keys(cells: list[list[str]]) -> set[str]:
     """The config groups that cells choose among."""
     keys = {setting.split("=", 1)[0] for cell in cells for setting in cell}
@@ -134,13 +145,15 @@ def _group_keys(cells: list[list[str]]) -> set[str]:
 
 def _selected(cells: list[list[str]], values: dict[str, list[str]]) -> list[list[str]]:
     """The cells that name the members of the groups given, without the settings that are given."""
-    for key in _group_keys(cells) & set(values):
+    keys = sorted(_group_keys(cells) & set(values))
+    cells = cells + [cell for key in keys for value in values[key] for cell in _stand_in(cells, value)]
+    for key in keys:
         allowed = sorted({s for cell in cells for s in cell if s.startswith(f"{key}=")})
         for value in values[key]:
             if value not in allowed:
                 raise UsageError(f"{key}: got {value.split('=', 1)[1]!r}, allowed in this experiment: "
                                  + ", ".join(a.split("=", 1)[1] for a in allowed))
-        cells = [cell for cell in cells if set(cell) & set(values[key])]
+    cells = [cell for cell in cells if all(set(cell) & set(values[key]) for key in keys)]
     return [[s for s in cell if s.split("=", 1)[0] not in values or s.split("=", 1)[0] in GROUPS] for cell in cells]
 
 

@@ -1,0 +1,43 @@
+"""The benchmark of a step: what it counts is what the mathematics says; what it prints names every optimizer."""
+
+import re
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sobench import bench_step
+from sobench.linalg.kronecker import BLOCK, gram
+
+SETTINGS = "model=mlp model.widths=[20,10] batch_size=50"
+
+
+@pytest.fixture
+def case(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench_step, "SETTLED", 2)
+    monkeypatch.setattr(bench_step, "ROUNDS", 1)
+    return [f"dataset=npz dataset.path={bench_step.mnist_shaped(tmp_path)}", *bench_step.COMMON, SETTINGS]
+
+
+def test_a_step_of_sgd_multiplies_three_times_a_layer_and_twice_the_first(case):
+    layers = [784 * 20, 20 * 10, 10 * 10]
+    expected = 2 * 50 * (3 * sum(layers) - layers[0])  # nobody needs the gradient of the inputs
+    assert bench_step._walker(case, bench_step.SGD).operations(4) == 4 * expected
+
+
+def test_the_counter_sees_what_a_symmetric_product_leaves_out():
+    m, n = 8, 4 * BLOCK
+    with FlopCounterMode(display=False) as counter:
+        gram(torch.ones(m, n), torch.ones(n, n), alpha=0.5, beta=0.5)
+    assert counter.get_total_flops() == 2 * m * n * n * (1 + BLOCK / n) / 2
+
+
+def test_every_optimizer_has_a_line(monkeypatch, capsys):
+    optimizers = {"the same": bench_step.SGD, "K-FAC": "optimizer=kfac"}
+    monkeypatch.setattr(bench_step, "CASES", {"small": (SETTINGS, 3, optimizers)})
+    monkeypatch.setattr(bench_step, "SETTLED", 2)
+    monkeypatch.setattr(bench_step, "ROUNDS", 1)
+    assert bench_step.step() == 0
+    title, same, kfac = capsys.readouterr().out.splitlines()
+    assert title.startswith("small") and "multiplications 1.00" in same
+    assert float(re.search(r"multiplications ([\d.]+)", kfac)[1]) > 1.3
