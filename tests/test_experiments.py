@@ -1,0 +1,132 @@
+"""Every experiment that ships, all of its cells, for two steps: on tiny files in the formats of its data sets, networks made
+narrow where the real ones would take minutes. A worker's experiments share one folder of runs, as they do for a user."""
+
+import gzip
+import hashlib
+import lzma
+import os
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_data
+import yaml
+from harness import command, directories, summary
+
+from sobench import conf_files
+from sobench.data.sources import File, Source, declared
+
+SAMPLES = {"train": 120, "test": 20}
+NAMES = conf_files.members("experiment")
+AUTOENCODERS = ["model.widths=[12,8]", "model.code=3", "batch_size=20"]
+SHRINK: dict[str, list[list[str]]] = {
+    r"kbfgs20/(fig-2\.[124567]|authors-log)|kbfgs/(table-3\.[38]|fig-3\.[123])|tnt/fig-4\.[246]": [AUTOENCODERS],
+    r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
+    r"kbfgs20/table-2\.[12]": [["model.widths=[16,16],[24,24]", "batch_size=400"]],
+    r"kbfgs/table-3\.[12]": [["model.width=1", "batch_size=400"]],
+    r"kbfgs/table-3\.4|tnt/(table-4\.2|fig-4\.[35])": [
+        ["model=vgg16", "model.width=4", "batch_size=20"], ["model=resnet32", "model.depth=8", "batch_size=20"]],
+    r"kbfgs/fig-3\.[46]": [["model.width=4", "batch_size=20"]],
+    r"kbfgs/fig-3\.[57]": [["model.depth=8", "batch_size=20"]],
+    r"kbfgs/(table-3\.9|fig-3\.[89])": [["model.width=2", "model.depth=8", "batch_size=20"]],
+    r"tnt/fig-4\.1": [["batch_size=60"]],
+    r"tnt/table-4\.1|smw/table-costs": [["model.widths=[16,16],[24,24]"]],
+    r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
+    r"practical/(fig|table)-.*": [["dataset=digits"]],
+}
+"""What makes an experiment small, by its name: the words of each command that runs it, together all of its cells."""
+
+
+def commands(name: str) -> list[list[str]]:
+    return next((words for pattern, words in SHRINK.items() if re.fullmatch(pattern, name)), [[]])
+
+
+# A mirror whose MNIST has the checksums that are declared
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder for all runs of this module, and SOBENCH_DATA a mirror of tiny files."""
+    folder = tmp_path_factory.mktemp("experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_data, "SAMPLES", SAMPLES)
+        mirror = tiny_data.write(folder / "mirror")
+        patch.setitem(declared(), "mnist", write_mnist(mirror))
+        write_webspam(mirror)
+        patch.setenv("SOBENCH_DATA", str(mirror))
+        patch.setenv("SOBENCH_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        yield folder
+
+
+def write_mnist(root: Path) -> Source:
+    """The four files in the mirror, and their declaration."""
+    rng, source = np.random.default_rng(0), declared()["mnist"]
+    (root / source.folder).mkdir(parents=True)
+    files = {}
+    for name in source.files:
+        samples = SAMPLES["train" if name.startswith("train") else "test"]
+        shape = (samples, 28, 28) if "images" in name else (samples,)
+        array = rng.integers(0, 256 if "images" in name else 10, shape, dtype=np.uint8)
+        content = gzip.compress(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
+        (root / source.folder / name).write_bytes(content)
+        files[name] = File(name, f"md5:{hashlib.md5(content).hexdigest()}", len(content))
+    return Source("mnist", "small", folder=source.folder, urls=("http://127.0.0.1:9/",), files=files)
+
+
+def write_webspam(root: Path) -> None:
+    (name,) = declared()["libsvm-webspam"].files
+    lines = tiny_data.svmlight(np.random.default_rng(0), SAMPLES["train"], 254, (-1, 1))
+    (root / "libsvm" / name).write_bytes(lzma.compress(lines))
+
+
+# The tests
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_cell_runs(place, name):
+    for words in commands(name):
+        done = command("run", f"experiment={name}", "budget=smoke", "seed=0", "threads=1", *words)
+        assert done.code == 0 and not done.err, done
+        assert re.search(r"^(\d+) runs: (\1 done|all done already, nothing to do)$", done.out, re.MULTILINE), done.out
+    found = {(summary(path)["status"], summary(path)["steps"]) for path in directories(place / "runs")}
+    assert found == {("done", 2)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_budget_has_a_limit(name):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(conf_files.conf_dir()), version_base="1.3"):
+        budgets = compose("config", [f"experiment={name}"]).budgets
+    for budget in ("paper", "cpu"):
+        assert any(budgets[budget].get(limit) for limit in ("epochs", "steps", "seconds")), budget
+
+
+def test_each_way_to_shrink_is_of_an_experiment():
+    for pattern in SHRINK:
+        assert any(re.fullmatch(pattern, name) for name in NAMES), pattern
+
+
+def test_a_look_alike_takes_the_cells_of_its_original(place):
+    words = ["dataset=curves_synthetic", "dataset.train=40", "dataset.test=20", *AUTOENCODERS]
+    done = command("run", "experiment=kbfgs/fig-3.3", "budget=smoke", "seed=0", "threads=1", f"runs={place}/look-alikes", *words)
+    assert done.code == 0 and not done.err, done
+    found = [yaml.safe_load((path / "config.yaml").read_text()) for path in directories(place / "look-alikes")]
+    assert len(found) == 8 and {config["dataset"]["name"] for config in found} == {"curves_synthetic"}
+
+
+REAL = {"practical/table-3": [], "kbfgs20/fig-2.4": [], "kbfgs/fig-3.1": [], "tnt/fig-4.2": ["dataset=mnist"], "smw/fig-5.1": []}
+"""Experiments on data that is at hand, at their real sizes."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_on_its_own_data(workplace, name):
+    if not (mirror := os.environ.get("SOBENCH_DATA")):
+        pytest.skip("SOBENCH_DATA names no folder with the real data")
+    done = command("run", f"experiment={name}", "budget=smoke", "seed=0", f"data.mirror={Path(mirror).absolute()}", *REAL[name])
+    assert done.code == 0 and not done.err, done
+    assert {(summary(path)["status"], summary(path)["steps"]) for path in directories()} == {("done", 2)}
