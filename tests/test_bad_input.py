@@ -36,7 +36,7 @@ SETTINGS = [  # the words after `sobench run`; what the line must say
     ("~seed", "seed: must be given", ""),
     ("optimizer=null", "optimizer: got 'null'", "sgd"),
     ("dataset=5", "dataset: got '5'", "digits"),
-    ("dataset.name=[1]", "dataset: got", "digits | mnist"),
+    ("dataset.name=[1]", "dataset: got", "digits | faces"),
     ("optimizer.name=adam", "optimizer.momentum: no such key", "betas"),
     ("optimizer.lr=abc", "optimizer.lr: got 'abc'", "a number above 0"),
     ("optimizer.lr=-1", "optimizer.lr: got -1", "a number above 0"),
@@ -232,7 +232,7 @@ class Asking(Sampling):
 def test_an_optimizer_that_the_problem_cannot_serve(workplace, plugins):
     plugins("sampling", {"sampling.py": SAMPLING}, {"sampling": "sampling:Sampling", "asking": "sampling:Asking"})
     refused(command("run", "optimizer=sampling", "loss=squared_hinge", *SMALL), 2, "loss=squared_hinge", "loss=binary_cross_entropy")
-    refused(command("run", "optimizer=asking", *SMALL), 2, "requires oracle", "allowed: closure")
+    refused(command("run", "optimizer=asking", *SMALL), 2, "requires oracle", "allowed: accumulate")
 
 
 def test_a_sweep_records_what_cannot_be_served_and_goes_on(workplace, plugins):

@@ -9,8 +9,9 @@ from sobench.errors import UsageError
 
 NAMES = {
     "optimizers": {"sgd", "adam", "rmsprop", "adagrad", "lbfgs", "newton", "damped_newton", "hf_newton", "hf_gauss_newton"},
-    "datasets": {"digits", "mnist", "npz"},
-    "models": {"mlp", "linear", "autoencoder"},
+    "datasets": {"digits", "mnist", "npz", "cifar10", "cifar100", "libsvm",
+                 "faces", "faces_synthetic", "curves", "curves_synthetic"},
+    "models": {"mlp", "linear", "autoencoder", "vgg", "resnet"},
     "losses": {"cross_entropy", "binary_cross_entropy", "squared_error", "squared_hinge"},
 }
 
