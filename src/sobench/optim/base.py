@@ -62,6 +62,13 @@ class SecondOrderOptimizer(torch.optim.Optimizer):
         self.shared["step"] += 1
         return self.shared["step"]
 
+    def inverses_due(self, k: int, fresh: bool) -> bool:
+        """Whether step k forms its inverses anew: the first, every inverse_period-th, and, with early_inverses, those of the
+        first inverse_period whose statistics are fresh."""
+        hp = self.hyperparameters
+        early = fresh and hp["early_inverses"] and k <= hp["inverse_period"]
+        return k == 1 or k % hp["inverse_period"] == 0 or early
+
     def averaged(self, g: Tensor, momentum: float, dampening: float = 0.0) -> Tensor:
         """m <- momentum m + (1 - dampening) g from m = 0, [P]: the state itself, not to be written."""
         if "momentum" not in self.shared:

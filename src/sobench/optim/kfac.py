@@ -76,7 +76,7 @@ class KFAC(SecondOrderOptimizer):
                 f.sampled().propagate()
         if due:
             self._accumulate(f, layers, hp["stats_decay"])
-        if k == 1 or k % hp["inverse_period"] == 0 or (due and hp["early_inverses"] and k <= hp["inverse_period"]):
+        if self.inverses_due(k, fresh=due):
             self._invert()
         m = self.averaged(g, hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)

@@ -61,7 +61,7 @@ class TensorOptimizer(SecondOrderOptimizer):
         due = k > 1 and k % hp["stats_period"] == 0
         if due:
             self.accumulate(f, self.statistic(f, g), hp["stats_decay"])
-        if k == 1 or k % hp["inverse_period"] == 0 or (due and hp["early_inverses"] and k <= hp["inverse_period"]):
+        if self.inverses_due(k, fresh=due):
             self.invert()
         m = self.averaged(g, hp["momentum"])
         self.descend(f, self.preconditioned(f, m))
