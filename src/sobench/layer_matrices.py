@@ -59,6 +59,10 @@ class LayerMatrices:
         return {name: (named[_prefix(name) + "weight"], named[_prefix(name) + "bias"] if _has_bias(module) else None)
                 for name, module in self._modules.items()}
 
+    def others(self, vector: Tensor) -> list[Tensor]:
+        """[P] -> views of the parameters that no layer owns, in the order of `rest`."""
+        return [self.space.unflatten(vector)[i] for i in self.rest]
+
     def has_bias(self, name: str) -> bool:
         """Whether a layer's matrix has the column of a bias."""
         return _has_bias(self._modules[name])

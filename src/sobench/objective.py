@@ -196,9 +196,8 @@ class Objective:
         others = () if rest is None else self.matrices.rest
         loss, grads = forward.propagate(self.batch.targets, list(edges.values()), [forward.parameters[i] for i in others])
         if others:
-            parts = self.space.unflatten(rest)
-            for i, g in zip(others, grads):
-                parts[i].zero_() if g is None else parts[i].copy_(g)
+            for part, g in zip(self.matrices.others(rest), grads):
+                part.zero_() if g is None else part.copy_(g)
         return loss + self._penalty(forward.parameters) if self.l2 else loss
 
     def propagate_roots(self) -> dict[str, Tensor]:

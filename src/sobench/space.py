@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch._utils import _unflatten_dense_tensors
 
 
 class ParameterSpace:
@@ -54,6 +55,8 @@ class ParameterSpace:
         """[..., P] -> one view [..., *shape] per parameter. Raises ValueError for any other length."""
         if vector.shape[-1] != self.size:
             raise ValueError(f"expected a vector of {self.size} parameters, got {vector.shape[-1]}")
+        if vector.dim() == 1:
+            return tuple(_unflatten_dense_tensors(vector, self.parameters))  # one call, as a step makes several
         lead, parts = vector.shape[:-1], torch.split_with_sizes(vector, self.sizes, dim=-1)
         return tuple(v.view(lead + s) for v, s in zip(parts, self.shapes))
 

@@ -68,10 +68,11 @@ class SMWNG(SecondOrderOptimizer):
             J = LayerRows(f.matrices, layers, self.rows(f, layers, S2), S2)
         penalty = f.l2 * f.space.get() if f.l2 else None
         d = self._inner(J, penalty, lam)  # line 5: D d = J g, -p = (g - J'd / N2) / lambda
-        f.accumulate(layers, J.subtracted(d / J.samples), out=minus_p)
+        h = J.subtracted(d / J.samples)
+        torch._foreach_div_([*h.values(), *f.matrices.others(minus_p)], lam)  # on what is small: samples, not parameters
+        f.accumulate(layers, h, out=minus_p)
         if penalty is not None:
-            minus_p.add_(penalty)
-        minus_p.div_(lam)
+            minus_p.add_(penalty / lam)
         predicted = (d.square().sum() / J.samples + lam * minus_p.dot(minus_p)) / 2
         rho = reduction_ratio(loss, f.loss(at=f.space.plus(minus_p, alpha=-1)), predicted)
         self.shared["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])
