@@ -43,7 +43,9 @@ def test_every_group_is_run_here():
 
 
 UNLABELLED = ["model.target=input", "loss=squared_error"]
+TEXT = ["model=lstm", "model.hidden=4", "dataset.length=5"]
 DATASET_WORDS = {
+    "imdb": TEXT, "covid_tweets": TEXT,
     "cifar10": ["dataset.augment=true"], "libsvm": ["dataset.set=a9a"], "faces": UNLABELLED, "curves": UNLABELLED,
     "curves_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
     "faces_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
@@ -59,13 +61,17 @@ def test_dataset(workplace, tmp_path, name):
         np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
         words = [f"dataset.path={tmp_path}/own.npz"]
     place = mirror() if name in NEEDS_DATA else f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"
-    check(f"dataset={name}", "budget=smoke", "model.widths=[4]", "batch_size=20", place, *words)
+    model = [] if words is TEXT else ["model.widths=[4]"]
+    check(f"dataset={name}", "budget=smoke", "batch_size=20", place, *words, *model)
+
+
+MODEL_DATA = {"vgg": "cifar10", "vgg16": "cifar10", "resnet18": "cifar10", "lstm": "covid_tweets"}
 
 
 @pytest.mark.parametrize("name", members("model"))
 def test_model(workplace, tmp_path, name):
-    """On the digits, or on a few images of 32x32 pixels where smaller ones do not survive the model."""
-    data = ["dataset=cifar10", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"] if name.startswith("vgg") else []
+    """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
+    data = [f"dataset={MODEL_DATA[name]}", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"] if name in MODEL_DATA else []
     check(f"model={name}", "budget=smoke", "batch_size=4", *data)
 
 

@@ -20,11 +20,12 @@ def changed(key: str, value) -> dict:
 
 IGNORED = {
     "runs": "elsewhere", "reports": "elsewhere", "threads": 7, "logger.name": "other", "data.mirror": "/mirror",
-    "data.cache": "/cache", "checkpoint.seconds": 0, "progress": False, "budgets": {"cpu": {"epochs": 3}},
+    "data.cache": "/cache", "checkpoint.seconds": 0, "progress": False, "convergence.evaluations": 5, "budgets": {"cpu": {"epochs": 3}},
     "budget.name": "paper", "budget.dense_steps": 3, "budget.long_epochs": 3, "budget.long_seconds": 3, "experiment": "demo/digits",
 }
 COUNTED = {
     "batch_size": 32, "drop_last": False, "loss": "squared_error", "l2": 0.5, "dtype": "float64", "device": "cuda",
+    "batches": "fixed", "validation": 0.2, "convergence.change": 0.1,
     "evaluate.every": 2, "evaluate.steps": 5, "log.every": 1, "budget.epochs": 3, "budget.steps": 3, "budget.seconds": 3.0,
     "dataset.name": "mnist", "dataset.standardize": True, "model.name": "linear", "model.widths": [5],
     "model.activation": "tanh", "model.loss": "squared_error", "model.target": "input", "optimizer.name": "adam",

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from scipy.io import savemat
 
 SAMPLES = {"train": 40, "test": 20}
 
 
 def write(root: Path) -> Path:
-    """The mirror `root`: cifar10, cifar100, faces, curves, faces_synthetic (train=60 test=40 will do), libsvm's a9a, webspam."""
+    """The mirror `root`: cifar10, cifar100, faces, curves, faces_synthetic (train=60 test=40 will do), libsvm's a9a, usps; imdb,
+    covid_tweets and their word vectors of 50 and 100 numbers, sars_cov2."""
     rng = np.random.default_rng(0)
-    for folder in ("cifar10", "cifar100", "autoencoders", "olivetti", "libsvm"):
+    for folder in ("cifar10", "cifar100", "autoencoders", "olivetti", "libsvm", "imdb", "covid_tweets", "glove"):
         (root / folder).mkdir(parents=True)
     for classes in (10, 100):
         np.savez(root / f"cifar{classes}/cifar{classes}.npz", **cifar(rng, classes))
@@ -22,7 +28,66 @@ def write(root: Path) -> Path:
     savemat(root / "olivetti/olivettifaces.mat", {"faces": rng.integers(0, 256, (4096, 400), dtype=np.uint8)})
     (root / "libsvm/a9a").write_bytes(svmlight(rng, 70, 5, (-1, 1)))
     (root / "libsvm/a9a.t").write_bytes(svmlight(rng, 20, 4, (-1, 1)))
+    for name, samples in (("usps.bz2", 120), ("usps.t.bz2", 20)):
+        (root / "libsvm" / name).write_bytes(bz2.compress(svmlight(rng, samples, 6, tuple(range(1, 11)))))
+    (root / "imdb/aclImdb_v1.tar.gz").write_bytes(reviews(rng))
+    for name, samples in (("train", SAMPLES["train"]), ("valid", 10), ("test", SAMPLES["test"])):
+        (root / f"covid_tweets/{name}.tsv").write_text(tweets(rng, samples), "utf-8")
+    (root / "glove/glove.6B.zip").write_bytes(glove(rng, 50, 100))
+    write_scans(root / "sars_cov2", rng)
     return root
+
+
+WORDS = "good bad film plot the of and it was not n't never again actor scene end very dull bright".split()
+
+
+def sentence(rng: np.random.Generator) -> str:
+    return " ".join(rng.choice(WORDS, rng.integers(3, 12)))
+
+
+def archive(members: dict[str, bytes]) -> bytes:
+    """A .tar.gz of these files."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as packed:
+        for name, content in members.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            packed.addfile(entry, io.BytesIO(content))
+    return stream.getvalue()
+
+
+def reviews(rng: np.random.Generator) -> bytes:
+    """An archive like aclImdb_v1.tar.gz, with its files of other kinds."""
+    members = {"aclImdb/README": b"", "aclImdb/train/unsup/0_0.txt": b"no label", "aclImdb/train/labeledBow.feat": b"9 0:1"}
+    for part, samples in SAMPLES.items():
+        for i in range(samples):
+            kind, stars = (("pos", 9), ("neg", 2))[i % 2]
+            members[f"aclImdb/{part}/{kind}/{i // 2}_{stars}.txt"] = f"{sentence(rng)}.<br /><br />{sentence(rng)}!".encode()
+    return archive(members)
+
+
+def tweets(rng: np.random.Generator, samples: int) -> str:
+    rows = [f"12{i:04}\t@USER {sentence(rng)} HTTPURL\t{('INFORMATIVE', 'UNINFORMATIVE')[i % 2]}" for i in range(samples)]
+    return "\n".join(["Id\tText\tLabel", *rows, ""])
+
+
+def glove(rng: np.random.Generator, *dimensions: int) -> bytes:
+    """An archive like glove.6B.zip: a line `word v1 ... vD` for half of WORDS and some punctuation, a file a dimension."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for dimension in dimensions:
+            lines = [f"{word} {' '.join(f'{v:.4f}' for v in rng.normal(size=dimension))}\n" for word in (",", *WORDS[::2])]
+            archive.writestr(f"glove.6B.{dimension}d.txt", "".join(lines))
+    return stream.getvalue()
+
+
+def write_scans(root: Path, rng: np.random.Generator) -> None:
+    """Folders of images as SARS-CoV-2 CT has them: of any size, in colour, grey, or with an alpha channel."""
+    for name, files in (("COVID", "Covid ({}).png"), ("non-COVID", "Non-Covid ({}).png")):
+        (root / name).mkdir(parents=True)
+        for i in range(SAMPLES["train"] // 2):
+            shape = (int(rng.integers(20, 50)), int(rng.integers(20, 50)), *[(3,), (4,), ()][i % 3])
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(root / name / files.format(i + 1))
 
 
 def cifar(rng: np.random.Generator, classes: int) -> dict[str, np.ndarray]:

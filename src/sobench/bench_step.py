@@ -35,6 +35,8 @@ CASES: dict[str, tuple[str, int, dict[str, str]]] = {
         "kbfgs, T = 1": "optimizer=kbfgs",
         "shampoo, T1 = T2 = 20": "optimizer=shampoo optimizer.stats_period=20",
         "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
+        "adahessian": "optimizer=adahessian",
+        "esgd": "optimizer=esgd",
     }),
     "MLP 784-500-10, batch 60": ("model=mlp model.widths=[500] model.activation=sigmoid batch_size=60", 100, {
         "smw_ng, N2 = 30": "optimizer=smw_ng",

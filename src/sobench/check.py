@@ -109,15 +109,15 @@ def check_state_dict(subject: Subject) -> None:
             raise Broken(f"state {path} comes back changed")
 
 
-def check_memory(subject: Subject) -> None:
+def check_memory(subject: Subject, steps: int = 100) -> None:
     """The memory of the process does not grow over 200 steps: no graph is retained."""
     trainer = subject.trainer()
     trainer.problem.batch_size = 256
     early = _residents(trainer, after=40)
-    late = _residents(trainer, after=100)
+    late = _residents(trainer, after=steps)
     grown = min(late) - max(early)  # an allocator goes up and down by itself; a leak goes up
-    if grown > 100 * 48 * 1024:  # a retained graph of this problem holds several times that a step
-        raise Broken(f"100 steps took {grown / 2**20:.0f} MiB of memory and kept it")
+    if grown > steps * 48 * 1024:  # a retained graph of this problem holds several times that a step
+        raise Broken(f"{steps} steps took {grown / 2**20:.0f} MiB of memory and kept it")
 
 
 def _residents(trainer: Trainer, after: int) -> list[int]:

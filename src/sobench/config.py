@@ -16,6 +16,9 @@ from sobench.validation import validate
 NOT_IDENTITY = ("threads", "checkpoint", "progress", "runs", "reports", "data", "budgets", "logger", "experiment")
 """Top-level keys that cannot change a run's result."""
 
+NOTHING: dict[str, Any] = {"instrument": {"name": "none"}, "batches": "reshuffled", "validation": 0, "convergence": None}
+"""Settings that a run is not told apart by, where they have these values: those that came after the first runs were made."""
+
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """The composed configuration as a nested dict, interpolations resolved and every key checked.
@@ -39,8 +42,11 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     kept["budget"] = {k: settings["budget"][k] for k in ("epochs", "steps", "seconds")}
     if kept["dataset"].get("sha256"):
         kept["dataset"] = {k: v for k, v in kept["dataset"].items() if k != "path"}
-    if kept["instrument"]["name"] == "none":
-        del kept["instrument"]
+    if kept["convergence"]["change"] is None:
+        kept["convergence"] = None
+    for key, nothing in NOTHING.items():
+        if kept[key] == nothing:
+            del kept[key]
     return _canonical(kept)
 
 

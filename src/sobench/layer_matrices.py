@@ -68,6 +68,11 @@ class LayerMatrices:
         return _has_bias(self._modules[name])
 
     @cached_property
+    def weights(self) -> dict[str, nn.Parameter]:
+        """{layer: its weight, [I, ...]}, the model's own; the layer of the outputs is the last."""
+        return {name: module.weight for name, module in self._modules.items()}
+
+    @cached_property
     def rest(self) -> tuple[int, ...]:
         """The parameters that no layer owns (BatchNorm's), by their place in theta's."""
         owned = {_prefix(name) + part for name in self.names for part in ("weight", "bias")}

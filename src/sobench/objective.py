@@ -40,7 +40,7 @@ class Objective:
 
     model: any module whose output is [N, C]; loss: one of `sobench.losses`; batch: (inputs, targets).
     source: where `fresh()` and `full()` draw from (the harness gives its training set); streams: the step's random
-    streams. At `theta` [P] given as `at`, an oracle is evaluated there; otherwise at the model's own parameters.
+    streams. key: which batch of a fixed partition this is, or None. At `theta` [P] given as `at`, an oracle is evaluated there; otherwise at the model's own parameters.
     """
 
     def __init__(self, model: nn.Module, loss, batch, *, l2: float = 0.0, source=None, streams=None, cost=None):
@@ -48,22 +48,24 @@ class Objective:
         self.l2, self.source, self.streams = l2, source, streams
         self.space = self.network.space
         self.cost = Cost() if cost is None else cost
+        self.key: int | None = None
         self._noise_seed = self._new_noise_seed()
         self._statistics: dict[str, Tensor] | None = None
         self._records: dict[str, LayerRecord] | None = None
         self._forget()
 
-    def on(self, batch, streams=None) -> Objective:
-        """The same model, loss, source and meter on the batch of another step, with dropout masks of its own."""
+    def on(self, batch, streams=None, key: int | None = None) -> Objective:
+        """The same model, loss, source and meter on the batch of another step, with dropout masks of its own. key: which batch
+        that is of a fixed partition of the training set."""
         other = self.twin(batch)
-        other.streams = streams
+        other.streams, other.key = streams, key
         other._noise_seed = other._new_noise_seed()
         return other
 
     def twin(self, batch) -> Objective:
         """The same on another batch of this step, with the same dropout masks."""
         other = object.__new__(Objective)
-        other.__dict__.update(self.__dict__, batch=Batch(*batch), _statistics=None)
+        other.__dict__.update(self.__dict__, batch=Batch(*batch), key=None, _statistics=None)
         other._forget()
         return other
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -40,8 +41,9 @@ class Problem:
         self.train, self.test = (self._place(part, dataset.classes, device, dtype) for part in (dataset.train, dataset.test))
         self._check_targets(settings["loss"], dataset.name)
         self.streams = Streams(settings["seed"], device)
+        self.validation = self._hold_out(settings["validation"], dataset, device, dtype)
         self.model = _model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
-        self.batch_size, self.drop_last = settings["batch_size"], settings["drop_last"]
+        self.batch_size, self.drop_last, self._fixed = settings["batch_size"], settings["drop_last"], settings["batches"] == "fixed"
         self.cost = Cost()
         self._objective = Objective(self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost)
         self._check_batch_size(dataset.name)
@@ -59,13 +61,21 @@ class Problem:
         """(step, f) for step = after + 1, after + 2, ...: each epoch in its own random order, without end."""
         per_epoch = self.steps_per_epoch
         for epoch in count(after // per_epoch):
-            order = torch.randperm(self.samples, generator=self.streams.generator("order", epoch, device="cpu"))
-            order = order.to(self.train[0].device)
+            parts = self._epoch(epoch)
             for i in range(max(0, after - epoch * per_epoch), per_epoch):
                 step = epoch * per_epoch + i + 1
                 draws = self.streams.generator("augmentation", step) if self._augment else None
-                batch = self._batch(order[i * self.batch_size : (i + 1) * self.batch_size], draws)
-                yield step, self._objective.on(batch, self.streams.at(step))
+                key, part = parts[i]
+                yield step, self._objective.on(self._batch(part, draws), self.streams.at(step), key)
+
+    def _epoch(self, epoch: int) -> list[tuple[int | None, Tensor]]:
+        """(key, indices) of every batch of an epoch: a new random partition; or one that is fixed, its batches in a new order."""
+        order = torch.randperm(self.samples, generator=self.streams.generator("order", 0 if self._fixed else epoch, device="cpu"))
+        parts = order.to(self.train[0].device).split(self.batch_size)[: self.steps_per_epoch]
+        if not self._fixed:
+            return [(None, part) for part in parts]
+        turns = torch.randperm(len(parts), generator=self.streams.generator("order", epoch, 1, device="cpu"))
+        return [(key, parts[key]) for key in turns.tolist()]
 
     def beforehand(self) -> Objective:
         """The objective of the first batch with random streams of its own, for what an optimizer estimates before step 1."""
@@ -90,10 +100,11 @@ class Problem:
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Mean loss (with the penalty) and accuracy or mean squared error, on all of the training and the test set."""
+        """Mean loss (with the penalty) and accuracy or mean squared error, on all of the training, validation and test set."""
         self.model.eval()
         try:
-            sets = (("train", self.train), ("test", self.test))
+            sets = [("train", self.train), ("test", self.test)]
+            sets += [("validation", self.validation)] if self.validation else []
             return {f"{name}_{key}": value for name, part in sets for key, value in self._metrics(part).items()}
         finally:
             self.model.train()
@@ -114,9 +125,23 @@ class Problem:
         x = self._augment(inputs[index], generator) if self._augment else inputs[index]
         return x, x.flatten(1) if self._reconstructs else targets[index]
 
+    def _hold_out(self, share: float, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+        """The validation set: the data set's own, or a share of the training samples, drawn by the seed; None for share 0."""
+        if not share:
+            return None
+        if dataset.validation is not None:
+            return self._place(dataset.validation, dataset.classes, device, dtype)
+        count = round(share * self.samples)
+        if not 0 < count < self.samples:
+            raise UsageError(f"validation: got {share}, of {self.samples} training samples that leaves none on one side")
+        order = torch.randperm(self.samples, generator=self.streams.generator("validation", device="cpu")).to(device)
+        held, kept = order[:count].sort().values, order[count:].sort().values
+        validation, self.train = (tuple(part[index] for part in self.train) for index in (held, kept))
+        return validation
+
     def _place(self, part, classes: int | None, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """(inputs, targets) on the device, with the targets that the model and the loss are about."""
-        inputs = part[0].to(device=device, dtype=dtype)
+        inputs = part[0].to(device, dtype if part[0].is_floating_point() else part[0].dtype)  # word ids stay what they are
         targets = inputs.flatten(1) if self._reconstructs else part[1].to(device)
         if self.loss.takes == "labels":
             return inputs, targets
@@ -125,6 +150,8 @@ class Problem:
         return inputs, targets.to(dtype).view(len(targets), -1)
 
     def _check_loss(self, name: str, dataset: Dataset) -> None:
+        if self._reconstructs and dataset.vectors is not None:
+            raise UsageError(f"model.target: got 'input', {dataset.name} has words; allowed: label or binary")
         if self._binary and dataset.classes != 2:
             found = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
             raise UsageError(f"model.target: got 'binary', {dataset.name} has {found}; allowed: label, or two classes")
@@ -149,8 +176,21 @@ def _model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.M
     options = {k: v for k, v in settings["model"].items() if k not in ("name", "loss", "target")}
     inputs = dataset.input_shape
     outputs = {"input": torch.Size(inputs).numel(), "binary": 1}.get(settings["model"]["target"], dataset.outputs)
+    build = registry.load("models", settings["model"]["name"])
+    if _takes_words(build, settings["model"]["name"], dataset):
+        options["vectors"] = dataset.vectors
     with seeded(streams.entropy("init"), torch.device("cpu")):
-        return registry.load("models", settings["model"]["name"])(inputs, outputs, **options)
+        return build(inputs, outputs, **options)
+
+
+def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
+    """Whether the model is one of texts: it takes `vectors`. Raises UsageError unless the data set is what it takes."""
+    words = "vectors" in inspect.signature(build).parameters
+    kinds = ("numbers", "words")
+    if words != (dataset.vectors is not None):
+        raise UsageError(f"model: {model} takes {kinds[words]}, {dataset.name} has {kinds[not words]}; "
+                         f"allowed: a data set of {kinds[words]}, or a model of {kinds[not words]}")
+    return words
 
 
 def _dataset(settings: dict[str, Any]) -> Dataset:

@@ -2,7 +2,7 @@
 
 A stream is addressed by its name and a position, (epoch,) or (step, draw), and keeps no state: what one consumer
 draws never shifts another's numbers, and a resumed run needs nothing but its step. Names: `init`, `order`,
-`augmentation`, `fresh`, `labels`, `probe`, `dropout`.
+`augmentation`, `fresh`, `labels`, `probe`, `dropout`, `validation`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections import Counter
 import numpy as np
 import torch
 
-NAMES = ("init", "order", "augmentation", "fresh", "labels", "probe", "dropout")
+NAMES = ("init", "order", "augmentation", "fresh", "labels", "probe", "dropout", "validation")
 
 
 class Streams:

@@ -51,6 +51,7 @@ class Trainer:
         self.step = 0
         self.warm_start_seconds = 0.0
         self.final: dict[str, float] = {}
+        self.still = 0
         self.limit = self._step_limit()
         evaluate = settings["evaluate"]
         self._evaluation_periods = [evaluate["every"] * self.problem.steps_per_epoch]
@@ -89,7 +90,7 @@ class Trainer:
             if reason is None and (over or self._evaluation_due()):
                 reason = self._evaluate(record)
             progress(self.step, self.limit, row)
-            if reason or over:
+            if reason or over or self._converged():
                 return reason
             save(self)
             self.clock.start()
@@ -120,6 +121,10 @@ class Trainer:
         seconds = self.settings["budget"]["seconds"]
         return self.step == self.limit or (seconds is not None and self.clock.seconds >= seconds)
 
+    def _converged(self) -> bool:
+        """Whether the training loss has stood still for as many evaluations as `convergence` asks."""
+        return self.still >= self.settings["convergence"]["evaluations"]
+
     def _record_losses(self, record: Metrics, losses: list) -> tuple[dict, str | None]:
         """One row for the steps since the last; and the reason, if one of their losses is not finite."""
         if any(loss is None for loss in losses):
@@ -138,8 +143,10 @@ class Trainer:
         """One row of metrics; and the reason, if the training loss is not finite."""
         metrics = self.problem.evaluate()
         record.append({"kind": "eval", **self._position(), **metrics})
+        loss, change = metrics["train_loss"], self.settings["convergence"]["change"]
+        if self.final and change is not None:
+            self.still = self.still + 1 if abs(loss - self.final["train_loss"]) < change else 0
         self.final = metrics
-        loss = metrics["train_loss"]
         return None if math.isfinite(loss) else f"training loss is {loss} after step {self.step}"
 
     def _position(self) -> dict[str, float]:
@@ -168,6 +175,7 @@ class Trainer:
             "schedule": self.schedule.state_dict(),
             "instrument": self.instrument.state_dict(),
             "final": self.final,
+            "still": self.still,
             "random": torch.get_rng_state(),
             "cuda_random": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
         }
@@ -183,6 +191,7 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.instrument.load_state_dict(state.get("instrument", {}))
         self.final = state["final"]
+        self.still = state.get("still", 0)
         torch.set_rng_state(state["random"].cpu())
         if state["cuda_random"] is not None:
             torch.cuda.set_rng_state(state["cuda_random"].cpu(), self.device)
@@ -195,6 +204,7 @@ class Trainer:
             "reason": reason,
             "steps": self.step,
             "epochs": position["epoch"],
+            "converged": self._converged(),
             **{key: position[key] for key in ("seconds", "process_seconds", "work")},
             "warm_start_seconds": self.warm_start_seconds,
             **machine.peak_memory(self.device),

@@ -9,13 +9,17 @@ from typing import Any
 from sobench import conf_files, registry, rules
 from sobench.conf_files import GROUPS, group_defaults, members, read
 from sobench.errors import UsageError
-from sobench.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, Rule, choice, optional
+from sobench.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
 
 WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
 RULES: dict[str, Rule] = {
     "seed": Rule((int,), "a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
     "batch_size": COUNT,
     "drop_last": FLAG,
+    "batches": choice("reshuffled", "fixed"),
+    "validation": UNIT,
+    "convergence.change": optional(POSITIVE),
+    "convergence.evaluations": COUNT,
     "l2": NON_NEGATIVE,
     "dtype": choice("float32", "float64"),
     "device": Rule((str,), "cpu, cuda or cuda:N", lambda v: re.fullmatch(r"cpu|cuda(:\d+)?", v) is not None),
@@ -41,8 +45,16 @@ RULES: dict[str, Rule] = {
     "model.target": choice("label", "binary", "input"),
     "model.width": COUNT,
     "model.depth": COUNT,
+    "model.hidden": COUNT,
+    "model.layers": COUNT,
+    "model.dropout": UNIT,
     "dataset.train": COUNT,
     "dataset.test": COUNT,
+    "dataset.vocabulary": COUNT,
+    "dataset.length": COUNT,
+    "dataset.vectors": optional(Rule((str,), "glove or the path of a file", lambda v: v.strip() != "")),
+    "dataset.dimension": COUNT,
+    "dataset.split_seed": Rule((int,), "a whole number of at least 0", lambda v: v >= 0),
     "schedule.period": COUNT,
     "schedule.gamma": POSITIVE,
     "schedule.epochs": POSITIVE,

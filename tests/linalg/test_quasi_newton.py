@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sobench.linalg.kronecker import mode_products
-from sobench.linalg.quasi_newton import Compact, Dense, bfgs_, double_damping, lm_damping, powell
+from sobench.linalg.quasi_newton import Compact, Dense, Scaled, bfgs_, double_damping, lm_damping, powell
 
 seeds = settings(max_examples=60, deadline=None)
 cases = st.tuples(st.integers(0, 2**31), st.integers(1, 6), st.floats(-3, 3))  # seed, d, log10 of the scale of y
@@ -53,7 +53,8 @@ def test_an_update_is_the_formula_and_satisfies_the_secant_equation(case):
 
 
 @pytest.mark.parametrize("y", [[-1.0, 0.5], [0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0], [-math.inf, 0.0]])
-@pytest.mark.parametrize("start", [Dense.start, lambda gamma, like: Compact.start(gamma, like, 3)], ids=["dense", "compact"])
+@pytest.mark.parametrize("start", [Dense.start, lambda gamma, like: Compact.start(gamma, like, 3),
+                                   lambda gamma, like: Scaled.start(gamma, like, 3)], ids=["dense", "compact", "scaled"])
 def test_a_pair_without_positive_finite_curvature_is_skipped(start, y, device):
     s, y = torch.tensor([1.0, 0.0], device=device), torch.tensor(y, device=device)
     H = start(0.5, s)
@@ -143,6 +144,26 @@ def test_compact_is_the_recursion_over_the_last_pairs(history, device):
         if s @ y > 0:
             close(ratio.cpu(), y @ before @ y / (s @ y))
             kept.append((s, y))
+        expected = gamma * eye
+        for pair in kept[-history:]:
+            expected = recursion(expected, *pair)
+        close((H @ eye.to(device)).cpu(), expected)
+        close((H @ eye[0].to(device)).cpu(), expected[:, 0])
+    assert len(kept) > 4
+
+
+@pytest.mark.parametrize("history", [1, 3, 20])
+def test_scaled_is_the_recursion_from_the_latest_gamma(history, device):
+    d, gamma, kept = 6, 0.7, []
+    eye = torch.eye(d, dtype=torch.float64)
+    H = Scaled.start(gamma, eye[0].to(device), history)
+    expected = gamma * eye
+    close((H @ eye[0].to(device)).cpu(), expected[0])
+    for s, y in pairs(12, d):
+        ratio = H.update_(s.to(device), y.to(device))
+        if s @ y > 0:
+            close(ratio.cpu(), y @ expected @ y / (s @ y))
+            kept, gamma = [*kept, (s, y)], s @ y / (y @ y)
         expected = gamma * eye
         for pair in kept[-history:]:
             expected = recursion(expected, *pair)

@@ -21,8 +21,9 @@ __all__ = ["Dataset", "Store", "load", "prepare"]
 def prepare(dataset: Mapping[str, Any], store: Store) -> None:
     """Have every declared file of a data set at hand: its name and options, as configured. Raises Failure."""
     name = "-".join(str(dataset[key]) for key in ("name", "set") if key in dataset)
-    if name in store.sources:
-        store.paths(name)
+    for source in (name, dataset.get("vectors")):
+        if source in store.sources:
+            store.paths(source)
 
 
 def load(name: str, options: dict[str, Any], store: Store) -> Dataset:

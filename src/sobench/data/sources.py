@@ -43,6 +43,8 @@ class Source:
     urls: tuple[str, ...] = ()
     files: dict[str, File] = field(default_factory=dict)
     stand_in: str = ""
+    by_hand: str = ""
+    kind: str = ""
 
     @property
     def bytes(self) -> int | None:

@@ -64,6 +64,17 @@ class Store:
     def _in_each(self, source: Source, filename: str) -> list[Path]:
         return [root / source.folder / filename for root in (self.mirror, self.cache) if root is not None]
 
+    def folder(self, dataset: str, *parts: str) -> Path:
+        """The folder of a data set that has all these folders in it, put there by hand. Raises Failure."""
+        source = self.source(dataset)
+        places = [root / source.folder for root in (self.mirror, self.cache) if root is not None]
+        for place in places:
+            if all((place / part).is_dir() for part in parts):
+                return place
+        named = "" if self.mirror else ", or name a folder that has it with SOBENCH_DATA"
+        where = " or ".join(map(str, reversed(places)))
+        raise Failure(f"{dataset}: cannot get its folders {' and '.join(parts)}; put them by hand in {where}{named}")
+
     def stand_in(self, dataset: str) -> Path | None:
         """The declared stand-in for a data set's files: where it is, if it is here and none of the files is."""
         source = self.source(dataset)
@@ -128,7 +139,8 @@ class Store:
         wrong = "".join(f"; {place} has the wrong checksum and is not used" for place in damaged)
         by_hand = " or ".join(str(place.parent) for place in reversed(self.places(source.name, file.name)))
         named = "" if self.mirror else ", or name a folder that has it with SOBENCH_DATA"
-        text = f"{source.name}: cannot get {file.name} from {', nor '.join(reasons)}{wrong}"
+        from_where = f" from {', nor '.join(reasons)}" if reasons else f": {source.by_hand}"
+        text = f"{source.name}: cannot get {file.name}{from_where}{wrong}"
         other = f", or {source.stand_in} in its place" if source.stand_in else ""
         return " ".join(f"{text}; put it by hand in {by_hand}{other}{named}".split())
 

@@ -3,8 +3,8 @@
     H+ = (I - rho s y') H (I - rho y s') + rho s s',  rho = 1 / s'y        (Y. Ren, thesis, equations 2.6 and 3.11)
 
 H+ y = s (the secant equation), and H+ is positive definite where H is and s'y > 0. A pair whose s'y is not a positive
-finite number is skipped. H is a matrix (`Dense`) or what the last p pairs make of gamma I (`Compact`). Vectors are [d];
-no device is waited for: choices are made by `torch.where`.
+finite number is skipped. H is a matrix (`Dense`) or what the last p pairs make of gamma I (`Compact`; `Scaled` where gamma
+moves with them). Vectors are [d]; no device is waited for: choices are made by `torch.where`.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ class Compact:
     def __matmul__(self, X: Tensor) -> Tensor:
         n = 2 * min(self.state["count"], len(self.state["pairs"]))  # what lies before is zero
         pairs, small = self.state["pairs"].flatten(0, 1)[-n:], self.state["small"][-n:, -n:]
-        return self.state["gamma"] * X + pairs.T @ (small @ (pairs @ X)) if n else self.state["gamma"] * X
+        if not n:
+            return self.state["gamma"] * X
+        return self.state["gamma"] * X + pairs.T @ (small @ (pairs @ X).to(small)).to(X)
 
     def update_(self, s: Tensor, y: Tensor) -> Tensor:
         state, sy, yHy = self.state, s @ y, y @ (self @ y)
         pairs = torch.cat([state["pairs"][1:], torch.stack([s, y])[None]])
-        column = pairs @ y
-        inner = state["inner"].roll((-1, -1), (0, 2))
-        inner[-1, 0], inner[-1, 1], inner[..., -1] = 0, column[:, 1], column
+        inner = _shifted(state["inner"], pairs @ y)
         taken = curved(sy)
         state["pairs"] = torch.where(taken, pairs, state["pairs"])
         state["inner"] = torch.where(taken, inner, state["inner"])
@@ -86,7 +86,49 @@ class Compact:
         return yHy / sy
 
 
-def _small(inner: Tensor, gamma: float) -> Tensor:
+class Scaled(Compact):
+    """L-BFGS: `Compact` whose gamma is s'y / y'y of the latest pair taken (J. Nocedal and S. Wright, Numerical Optimization,
+    equation 7.20), a 0-dim tensor; before the first it is as given.
+
+    Vectors here may be all of theta. A pair is written over the oldest and the others stay where they are, O(d) of writing for
+    O(p d); the state has `order` [p] besides, the places of the pairs in `pairs` and `small`, oldest first. `inner`,
+    `small` and gamma are in double precision: in single, R^-1 costs two digits that the recursion in two loops does not lose.
+    """
+
+    @classmethod
+    def start(cls, gamma: float, like: Tensor, history: int) -> Scaled:
+        H = super().start(gamma, like, history)
+        H.state |= {name: H.state[name].double() for name in ("inner", "small")}
+        H.state["gamma"] = like.new_full((), gamma, dtype=torch.float64)
+        H.state["order"] = torch.arange(history - 1, -1, -1, device=like.device)  # so that what is not there comes first
+        return H
+
+    def update_(self, s: Tensor, y: Tensor) -> Tensor:
+        state, order, sy, yy = self.state, self.state["order"], s @ y, y @ y
+        known = state["pairs"] @ y
+        products = known.flatten().double()
+        yHy = state["gamma"] * yy + products @ (state["small"] @ products)
+        taken, oldest = curved(sy), order[:1]
+        pair = torch.where(taken, torch.stack([s, y]), state["pairs"][oldest])
+        state["pairs"].index_copy_(0, oldest, pair)
+        column = torch.cat([known[order[1:]], torch.stack([sy, yy])[None]])
+        state["inner"] = torch.where(taken, _shifted(state["inner"], column), state["inner"])
+        state["order"] = order = torch.where(taken, order.roll(-1), order)
+        state["gamma"] = torch.where(taken, sy / yy, state["gamma"])
+        places = torch.stack([2 * order, 2 * order + 1], 1).flatten()
+        state["small"][places[:, None], places] = _small(state["inner"], state["gamma"])
+        state["count"] += 1
+        return yHy / sy
+
+
+def _shifted(inner: Tensor, column: Tensor) -> Tensor:
+    """`inner` without the oldest pair and with the latest, of which `column` [p, 2] has the products with its y."""
+    inner = inner.roll((-1, -1), (0, 2))
+    inner[-1, 0], inner[-1, 1], inner[..., -1] = 0, column[:, 1], column
+    return inner
+
+
+def _small(inner: Tensor, gamma: float | Tensor) -> Tensor:
     """The small matrix of `Compact`, [2p, 2p], its rows and columns in the order s_1, y_1, s_2, ..."""
     SY, YY = inner.unbind(1)
     D = SY.diagonal()

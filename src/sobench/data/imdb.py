@@ -1,0 +1,50 @@
+"""IMDb film reviews, positive or negative (Maas et al., 2011), from the official archive; it is read once, front to back.
+
+The samples of a part are in the order of class and file name, whatever the order of the archive. Reviews without a label are
+passed over, so that an archive without them may stand in for the official one.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+import zlib
+from collections import defaultdict
+from pathlib import Path
+
+from sobench.data.dataset import Dataset
+from sobench.data.store import Store
+from sobench.data.text import text_dataset
+from sobench.errors import Failure
+
+REVIEW = re.compile(r"(?:\./)?aclImdb/(train|test)/(neg|pos)/[^/]+\.txt")
+CLASSES = {"neg": 0, "pos": 1}
+
+
+def imdb(
+    store: Store, *, vocabulary: int = 25000, length: int = 200, vectors: str | None = "glove", dimension: int = 100
+) -> Dataset:
+    """25,000 training and 25,000 test reviews: word ids int64 [N, length], see `text`; 0 is negative, 1 positive.
+
+    vectors: `glove`, a file in GloVe's text form, or None. Raises Failure when a file cannot be had or does not hold this.
+    """
+    (file,) = store.paths("imdb")
+    return text_dataset("imdb", _reviews(file), store, vocabulary=vocabulary, length=length, vectors=vectors, dimension=dimension)
+
+
+def _reviews(file: Path) -> dict[str, tuple[list[str], list[int]]]:
+    """(texts, labels) of the training and of the test set. Raises Failure."""
+    found: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    try:
+        with tarfile.open(file, "r|gz") as archive:
+            for member in archive:
+                if member.isfile() and (place := REVIEW.fullmatch(member.name)):
+                    text = archive.extractfile(member).read().decode("utf-8", "replace")
+                    found[place[1]].append((CLASSES[place[2]], member.name, text))
+    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
+        raise Failure(f"imdb: {file} is not the archive, or it is damaged ({' '.join(str(error).split())})") from error
+    for part in ("train", "test"):
+        if {label for label, _, _ in found[part]} != set(CLASSES.values()):
+            raise Failure(f"imdb: {file} has no reviews in aclImdb/{part}/pos or in aclImdb/{part}/neg")
+    ordered = {part: sorted(found[part]) for part in ("train", "test")}
+    return {part: ([text for *_, text in rows], [label for label, *_ in rows]) for part, rows in ordered.items()}

@@ -1,0 +1,53 @@
+"""IMDb from archives in the official one's form."""
+
+import pytest
+import tiny_data
+import torch
+
+from sobench.data.imdb import imdb
+from sobench.data.store import Store
+from sobench.errors import Failure
+
+MEMBERS = {
+    "aclImdb/train/pos/10_9.txt": b"good<br />film", "aclImdb/train/neg/2_1.txt": b"bad film", "aclImdb/README": b"read",
+    "aclImdb/train/pos/1_10.txt": "good caf\u00e9".encode(), "aclImdb/train/unsup/0_0.txt": b"unseen",
+    "aclImdb/test/pos/0_10.txt": b"film film unseen", "aclImdb/test/neg/0_3.txt": b"bad", "aclImdb/train/urls_pos.txt": b"good",
+}
+
+
+def store(tmp_path, content: bytes, name: str = "aclImdb_v1.tar.gz") -> Store:
+    (tmp_path / "mirror/imdb").mkdir(parents=True)
+    (tmp_path / "mirror/imdb" / name).write_bytes(content)
+    return Store(tmp_path / "mirror", tmp_path / "cache")
+
+
+@pytest.mark.parametrize("name", ["aclImdb_v1.tar.gz", "aclImdb_labelled_50k.tar.gz"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_reviews_in_the_order_of_class_and_name(tmp_path, name, order):
+    """Whatever the order of the archive, and without the reviews that have no label."""
+    members = dict(list(MEMBERS.items())[::order])
+    data = imdb(store(tmp_path, tiny_data.archive(members), name), length=3, vectors=None, dimension=4)
+    film, good, bad, cafe = 2, 3, 4, 5  # film and good twice, then bad and café once
+    assert data.train[0].tolist() == [[0, bad, film], [0, good, film], [0, good, cafe]] and data.train[1].tolist() == [0, 1, 1]
+    assert data.test[0].tolist() == [[0, 0, bad], [film, film, 1]] and data.test[1].tolist() == [0, 1]
+    assert data.train[0].dtype == data.train[1].dtype == torch.int64 and data.vectors.shape == (6, 4)
+    assert str(data) == "imdb: 3 train, 2 test, inputs of 3 words, 2 classes, 4 words, their vectors drawn"
+    assert data.classes == data.outputs == 2 and data.input_shape == (3,) and data.validation is None
+    assert not (tmp_path / "cache").exists(), "nothing is unpacked"
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"x" * 600, "is not the archive, or it is damaged"),
+    (tiny_data.archive(MEMBERS)[:200], "is not the archive, or it is damaged"),
+    (tiny_data.archive({"aclImdb/train/pos/0_9.txt": b"x"}), "no reviews in aclImdb/train/pos or in aclImdb/train/neg"),
+])
+def test_another_file(tmp_path, content, message):
+    with pytest.raises(Failure, match=message):
+        imdb(store(tmp_path, content), vectors=None)
+
+
+def test_not_at_hand(tmp_path):
+    (tmp_path / "mirror").mkdir()
+    here = Store(tmp_path / "mirror", tmp_path / "cache")
+    assert here.source("imdb").urls and here.stand_in("imdb") is None
+    assert not here.source("imdb").verifiable

@@ -1,0 +1,94 @@
+"""CT scans from folders of images."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sobench.data.sars_cov2 import sars_cov2
+from sobench.data.store import Store
+from sobench.errors import Failure
+
+
+def write(root, counts: dict[str, int]) -> Store:
+    """Images of one colour, which is their number: 100 and more in COVID."""
+    for name, count in counts.items():
+        (root / "mirror/sars_cov2" / name).mkdir(parents=True)
+        for i in range(count):
+            value = i + 100 * (name == "COVID")
+            Image.new("RGB", (40 + i, 50), (value, 0, 255)).save(root / f"mirror/sars_cov2/{name}/{name} ({i}).png")
+    return Store(root / "mirror", root / "cache")
+
+
+def red(inputs: torch.Tensor) -> list[int]:
+    return (inputs[:, 0, 0, 0] * 255).round().int().tolist()
+
+
+def test_every_image_in_one_part_with_its_label(tmp_path):
+    here = write(tmp_path, {"COVID": 13, "non-COVID": 12})
+    (tmp_path / "mirror/sars_cov2/COVID/notes.txt").write_text("not an image")
+    data = sars_cov2(here)
+    assert data.train[0].shape == (21, 3, 32, 32) and data.test[0].shape == (4, 3, 32, 32)  # 25 * 482 / 2482
+    assert data.train[0].dtype == torch.float32 and data.classes == 2
+    found = {}
+    for inputs, labels in (data.train, data.test):
+        assert torch.equal(inputs[:, 2], torch.ones_like(inputs[:, 2])) and not inputs[:, 1].any()
+        found |= dict(zip(red(inputs), labels.tolist()))
+    assert found == {i: 0 for i in range(12)} | {100 + i: 1 for i in range(13)}
+
+
+def test_the_papers_sizes(tmp_path, monkeypatch):
+    """2,482 images: 2,000 and 482."""
+    image = np.zeros((3, 32, 32), np.uint8)
+    monkeypatch.setattr("sobench.data.sars_cov2._image", lambda path: image)
+    here = write(tmp_path, {"COVID": 0, "non-COVID": 0})
+    for name, count in (("COVID", 1252), ("non-COVID", 1230)):
+        for i in range(count):
+            (tmp_path / f"mirror/sars_cov2/{name}/{i}.png").touch()
+    data = sars_cov2(here)
+    assert (len(data.train[0]), len(data.test[0])) == (2000, 482)
+    assert int(data.train[1].sum() + data.test[1].sum()) == 1252
+
+
+def test_the_split_is_drawn_by_its_own_seed(tmp_path):
+    here = write(tmp_path, {"COVID": 13, "non-COVID": 12})
+    torch.manual_seed(1), np.random.seed(1)
+    first, again, other = (sars_cov2(here, split_seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.test[0], again.test[0]) and set(red(first.test[0])) != set(red(other.test[0]))
+
+
+def test_made_smaller_by_the_mean_over_what_a_pixel_covers(tmp_path):
+    """A chequerboard of single pixels, twice as large each way, becomes grey; grey and transparent images are taken too."""
+    here = write(tmp_path, {"COVID": 3, "non-COVID": 3})
+    board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
+    for i, mode in enumerate(("L", "RGB", "RGBA")):
+        Image.fromarray(board).convert(mode).save(tmp_path / f"mirror/sars_cov2/COVID/COVID ({i}).png")
+    data = sars_cov2(here)
+    boards = torch.cat([inputs[labels == 1] for inputs, labels in (data.train, data.test)])
+    assert len(boards) == 3 and (boards[..., 1:-1, 1:-1] - 0.5).abs().max() < 0.01
+
+
+def test_standardized_by_channel(tmp_path):
+    here = write(tmp_path, {"COVID": 13, "non-COVID": 12})
+    plain, standard = sars_cov2(here), sars_cov2(here, standardize=True)
+    channel = plain.train[0][:, 0].double()
+    expected = (plain.test[0][:, 0].double() - channel.mean()) / channel.std(correction=0)
+    torch.testing.assert_close(standard.test[0][:, 0].double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_not_at_hand(tmp_path):
+    here = write(tmp_path, {"COVID": 1})
+    message = (rf"sars_cov2: cannot get its folders non-COVID and COVID; "
+               rf"put them by hand in {tmp_path}/cache/sars_cov2 or {tmp_path}/mirror/sars_cov2")
+    with pytest.raises(Failure, match=message):
+        sars_cov2(here)
+
+
+def test_an_empty_folder_and_a_damaged_image(tmp_path):
+    here = write(tmp_path, {"COVID": 1, "non-COVID": 0})
+    with pytest.raises(Failure, match=r"no .png files in .*non-COVID$"):
+        sars_cov2(here)
+    for content in (b"x", (tmp_path / "mirror/sars_cov2/COVID/COVID (0).png").read_bytes()[:60]):
+        (tmp_path / "mirror/sars_cov2/non-COVID/a.png").write_bytes(content)
+        with pytest.raises(Failure, match="a.png is not an image, or it is damaged"):
+            sars_cov2(here)

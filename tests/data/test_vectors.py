@@ -1,0 +1,99 @@
+"""Word vectors from the official archive's form, from its stand-in, from a file of the user's own, and drawn."""
+
+import io
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from sobench.data.store import Store
+from sobench.data.vectors import initial_vectors
+from sobench.errors import Failure, UsageError
+
+
+WORDS = ["the", "n't", "film"]
+LINES = ", 9 9 9\nfilm 1 2 3\nn't -0.5 0 1e-1\nat the 1 2 3\nseldom 7 7 7\n"
+
+
+def store(tmp_path, name: str = "", content: bytes = b"") -> Store:
+    (tmp_path / "mirror/glove").mkdir(parents=True)
+    if name:
+        (tmp_path / "mirror/glove" / name).write_bytes(content)
+    return Store(tmp_path / "mirror", tmp_path / "cache")
+
+
+def packed(member: str, content: str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(member, content)
+    return stream.getvalue()
+
+
+def check(table: torch.Tensor) -> None:
+    """Padding is zero, a word of the file has its vector, every other row is drawn."""
+    assert table.shape == (5, 3) and table.dtype == torch.float32
+    assert not table[0].any() and table[1:3].all()
+    assert table[3].tolist() == torch.tensor([-0.5, 0, 0.1]).tolist() and table[4].tolist() == [1, 2, 3]
+
+
+def test_a_text_file(tmp_path):
+    """A line with another number of values (a word with a space in it, as some files have) is no word of ours."""
+    (tmp_path / "own.txt").write_text(LINES)
+    table, note = initial_vectors(store(tmp_path), str(tmp_path / "own.txt"), WORDS, 3)
+    check(table)
+    assert note == "3 words, 2 with vectors of own.txt"
+
+
+def test_the_official_archive(tmp_path):
+    """Of its files, the one of the dimension asked for."""
+    table, note = initial_vectors(store(tmp_path, "glove.6B.zip", packed("glove.6B.3d.txt", LINES)), "glove", WORDS, 3)
+    check(table)
+    assert note == "3 words, 2 with vectors of glove.6B.zip"
+
+
+def test_the_stand_in(tmp_path):
+    content = json.dumps({",": [9, 9, 9], "film": [1, 2, 3], "n't": [-0.5, 0, 0.1]}).encode()
+    table, _ = initial_vectors(store(tmp_path, "glove-50d-5k.json", content), "glove", WORDS, 3)
+    check(table)
+
+
+def test_drawn():
+    """N(0, 0.1^2), the same at every call; a word's draw does not depend on which others a file has."""
+    table, note = initial_vectors(None, None, [f"w{i}" for i in range(998)], 50)
+    assert note == "998 words, their vectors drawn" and not table[0].any()
+    n = 999 * 50
+    assert abs(table[1:].std().item() - 0.1) < 4 * 0.1 / np.sqrt(2 * n) and abs(table.mean().item()) < 4 * 0.1 / np.sqrt(n)
+    again, _ = initial_vectors(None, None, [f"w{i}" for i in range(998)], 50)
+    assert torch.equal(table, again)
+
+
+def test_what_is_drawn_does_not_depend_on_the_file(tmp_path):
+    (tmp_path / "own.txt").write_text(LINES)
+    table, _ = initial_vectors(store(tmp_path), str(tmp_path / "own.txt"), WORDS, 3)
+    assert torch.equal(table[:3], initial_vectors(None, None, WORDS, 3)[0][:3])
+
+
+def test_another_dimension(tmp_path):
+    (tmp_path / "own.txt").write_text(LINES)
+    with pytest.raises(UsageError, match=r"dataset.dimension: got 100, .*own.txt has vectors of 3; allowed: 3"):
+        initial_vectors(store(tmp_path), str(tmp_path / "own.txt"), WORDS, 100)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UsageError, match=r"dataset.vectors: got 'globe', which is not a file; allowed: glove, a file"):
+        initial_vectors(store(tmp_path), "globe", WORDS, 3)
+
+
+@pytest.mark.parametrize("name, content, message", [
+    ("glove.6B.zip", b"x", "does not hold word vectors, or it is damaged"),
+    ("glove.6B.zip", packed("glove.6B.50d.txt", LINES), "There is no item named 'glove.6B.3d.txt'"),
+    ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 x\n"), "does not hold word vectors, .*'x'"),
+    ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 nan\n"), "holds values that are not finite"),
+    ("glove-50d-5k.json", b"[1]", "does not hold word vectors"),
+    ("glove-50d-5k.json", b'{"film": 1}', "does not hold word vectors"),
+])
+def test_damaged(tmp_path, name, content, message):
+    with pytest.raises(Failure, match=message):
+        initial_vectors(store(tmp_path, name, content), "glove", WORDS, 3)
