@@ -21,6 +21,9 @@ from sobench.data.sources import File, Source, declared
 SAMPLES = {"train": 120, "test": 20}
 NAMES = conf_files.members("experiment")
 AUTOENCODERS = ["model.widths=[12,8]", "model.code=3", "batch_size=20"]
+IMAGES = "dataset=cifar10,sars_cov2"
+TABLES_AND_TEXTS = [["dataset=usps,mnist", "model.widths=[8,8]"],
+                    *([f"dataset={texts}", "model.hidden=4", "dataset.length=12"] for texts in ("covid_tweets", "imdb"))]
 SHRINK: dict[str, list[list[str]]] = {
     r"kbfgs20/(fig-2\.[124567]|authors-log)|kbfgs/(table-3\.[38]|fig-3\.[123])|tnt/fig-4\.[246]": [AUTOENCODERS],
     r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
@@ -33,6 +36,11 @@ SHRINK: dict[str, list[list[str]]] = {
     r"kbfgs/(table-3\.9|fig-3\.[89])": [["model.width=2", "model.depth=8", "batch_size=20"]],
     r"tnt/fig-4\.1": [["batch_size=60"]],
     r"tnt/table-4\.1|smw/table-costs": [["model.widths=[16,16],[24,24]"]],
+    r"kernelsgd/theorem-3\.1": [[]],
+    r"kernelsgd/(table-[34]|fig-[23])": [
+        *TABLES_AND_TEXTS, [IMAGES, "batch_size=2", "optimizer=kernel_sgd,adahessian,esgd,robust_lbfgs,sgd"],
+        [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"]],
+    r"kernelsgd/(table-1|fig-[45])": [*TABLES_AND_TEXTS, [IMAGES, "batch_size=2"]],
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
     r"practical/(fig|table)-.*": [["dataset=digits"]],
 }

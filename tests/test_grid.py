@@ -174,3 +174,10 @@ def test_a_file_of_the_users_own_is_what_it_holds(tmp_path):
     before = cell(one)
     save("one.npz", 3.0)
     assert cell(one) != before
+
+
+def test_a_setting_of_a_group_that_cells_choose_is_left_to_the_runs():
+    """The experiment's first model has no such setting, the one that its cells have for texts has."""
+    words = ["experiment=kernelsgd/table-3", "dataset=imdb", "model.hidden=4"]
+    assert grid.for_hydra(words) == [*words[:2], "model.hidden=choice(4)"]
+    assert grid.for_hydra(["dataset=mnist", "model.widths=[4]"]) == ["dataset=mnist", "model.widths=[4]"]

@@ -205,3 +205,25 @@ def test_companions_on_the_command_line(workplace):
     assert done.code == 0 and not done.err, done
     found = rows(directory(), "train")
     assert len(found) == 2 and all(-1 <= row["cosine/adam/2"] <= 1 for row in found)
+
+
+# Descent
+
+
+def test_what_a_step_does_to_its_batch():
+    """After minus before, of the loss that an objective of the same batch gives; a row has the worst of its steps."""
+    run = run_with(instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=1, budget__steps=6)
+    trainer, record = Trainer(run), Record()
+    trainer.train(record, lambda _: None, lambda *_: None)
+    changes = [row["batch_change"] for row in record if row["kind"] == "train"]
+    other = Trainer(run_with(optimizer=SETTINGS["sgd"], dtype="float64", log__every=1, budget__steps=6))
+    for change, (_, f) in zip(changes, other.problem.objectives()):
+        before = f.loss()
+        other.optimizer.step(f)
+        assert change == pytest.approx((f.loss() - before).item(), rel=1e-12)
+    changed = dict(instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=3, budget__steps=6)
+    coarse, record = Trainer(run_with(**changed)), Record()
+    coarse.train(record, lambda _: None, lambda *_: None)
+    assert [row["batch_change"] for row in record if row["kind"] == "train"] == [max(changes[:3]), max(changes[3:])]
+    assert all(torch.equal(a, b) for a, b in zip(bits(trainer), bits(other))), "and nothing moved"
+    assert trainer.problem.cost.counts()["forwards"] == 6, "nor was it metered"

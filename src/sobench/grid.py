@@ -6,6 +6,9 @@
 that every optimizer comes with its own learning rate. A config group named on the command line (`optimizer=sgd`) selects
 among the cells, and a look-alike (`dataset=curves_synthetic`) takes the place of its original in them; any other override
 applies to all of them.
+
+`hydra.sweeper.tuned` names a file of chosen settings, which take the place of those of the cells; `hydra.sweeper.trials` makes
+of the cells those of the grid that they are chosen from. See sobench.tuning.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sobench import conf_files, config
+from sobench import conf_files, config, tuning
 from sobench.conf_files import GROUPS
 from sobench.errors import UsageError
 from sobench.messages import readable_errors
@@ -91,18 +94,18 @@ def compose(overrides: list[str], loader):
 def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
     """The list of overrides of each job: the grid's values x the experiment's cells."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.types import RunMode
-    from omegaconf import OmegaConf
 
     with readable_errors(overrides):
         parser = OverridesParser.create(config_loader=loader)
         parsed = parser.parse_overrides(list(overrides))
-        about_sweep = [o.input_line for o in parsed if o.is_hydra_override() or o.get_key_element() == "experiment"]
-        sweeper = loader.load_configuration("config", about_sweep, run_mode=RunMode.MULTIRUN).hydra.sweeper
-        sweeper = OmegaConf.to_container(sweeper, resolve=False)  # a run resolves what its cell refers to
+        sweeper = _sweeper(parsed, loader)
         params = parser.parse_overrides([f"{k}={v}" for k, v in sweeper["params"].items()])
     given = [{o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)]
     cells = sweeper["cells"]
+    if sweeper["trials"]:
+        cells, given[0]["seed"] = tuning.trials(sweeper)
+    elif sweeper["tuned"]:
+        cells = tuning.chosen(cells, sweeper["tuned"])
     for values in given:  # the command line selects among what the experiment selects
         cells = _selected(cells, values)
     values = given[0] | given[1]
@@ -110,12 +113,31 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
     return [[*job, *cell] for cell in cells or [[]] for job in itertools.product(*grid)]
 
 
+def sweeper(overrides: Sequence[str], loader=None) -> dict[str, Any]:
+    """What an experiment says of its sweep: params, cells, tune, tuned."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with _loader(loader) as loader, readable_errors(overrides):
+        return _sweeper(OverridesParser.create(config_loader=loader).parse_overrides(list(overrides)), loader)
+
+
+def _sweeper(parsed, loader) -> dict[str, Any]:
+    from hydra.types import RunMode
+    from omegaconf import OmegaConf
+
+    about_sweep = [o.input_line for o in parsed if o.is_hydra_override() or o.get_key_element() == "experiment"]
+    found = loader.load_configuration("config", about_sweep, run_mode=RunMode.MULTIRUN).hydra.sweeper
+    return OmegaConf.to_container(found, resolve=False)  # a run resolves what its cell refers to
+
+
 def for_hydra(words: Sequence[str]) -> list[str]:
     """The words of a sweep as Hydra takes them. It also composes a configuration without what is swept, where a setting of
-    a swept group may not exist: as a sweep of one value it is left to the runs."""
+    a group that is swept, or chosen by an experiment's cells, may not exist: as a sweep of one value it is left to the runs."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     swept = {found[1] for word in words if (found := re.match(r"(\w+)=.*[,(]", word))} & set(GROUPS)
+    if about := [word for word in words if word.startswith("experiment=") and any(re.match(r"\w+\.", w) for w in words)]:
+        swept |= _group_keys(sweeper(about)["cells"])
     parser = OverridesParser.create() if swept else None
     alone = lambda word: word.split(".")[0] in swept and "=" in word and not parser.parse_overrides([word])[0].is_sweep_override()
     return [re.sub(r"=(.*)", r"=choice(\1)", word, count=1, flags=re.DOTALL) if alone(word) else word for word in words]

@@ -140,7 +140,29 @@ class Directions(Instrument):
             companion.load_state_dict(state[label])
 
 
-INSTRUMENTS: dict[str, type[Instrument]] = {"none": Instrument, "directions": Directions}
+class Descent(Instrument):
+    """What each step did to the loss of its own batch. Reading: `batch_change`, the largest rise, or the smallest fall, of the
+    steps since the last row of the record, after minus before."""
+
+    def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
+        super().__init__(problem, clock, settings)
+        self._changes: list[Tensor] = []
+
+    @contextmanager
+    def around(self, step: int, f: Objective) -> Iterator[None]:
+        with self._off_the_clock():
+            beside = self._beside(step, f)
+            before = beside.loss()
+        yield
+        with self._off_the_clock():
+            self._changes.append(beside.loss() - before)
+
+    def readings(self) -> dict[str, float]:
+        found, self._changes = self._changes, []
+        return {"batch_change": torch.stack(found).max().item()} if found else {}
+
+
+INSTRUMENTS: dict[str, type[Instrument]] = {"none": Instrument, "directions": Directions, "descent": Descent}
 """By the names of conf/instrument/."""
 
 

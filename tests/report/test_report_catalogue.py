@@ -71,6 +71,7 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
     ("format: .3g}", "format: .3g, reach: {metric: train_loss}}", "columns[1].reach: wants exactly one of at_most, at_least"),
     ("format: .3g}", "format: .3g, at: best, reach: {metric: train_loss, at_most: 1}}", "columns[1].at: a metric is taken"),
     ("format: .3g}", "format: .3g, at: {epochs: 3}}", "columns[1].at: got 'epochs'; did you mean epoch"),
+    ("format: .3g}", "format: .3g, at: {highest: 3}}", "columns[1].at.highest: wants text, got 3"),
     ("format: .3g}", "format: .3g, at: first}", "columns[1].at: got 'first'; allowed: last, best"),
     ("figure:", "figure:\n  columns: 0", "figure.columns: wants a whole number from 1 on, got 0"),
     ("title: Test", "budgets: some\ntitle: Test", "budgets: got 'some'; allowed: equal, any"),

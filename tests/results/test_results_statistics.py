@@ -28,6 +28,17 @@ def test_last_and_best_and_at_a_place(tmp_path):
     assert picked(tmp_path, rows, at={"seconds": 2.0}) == 1.0
 
 
+def test_where_another_metric_is_best(tmp_path):
+    """The first of the best rows; rows in which the other was not recorded do not count."""
+    values = [(0.1, 0.5, 3.0), (0.9, 0.7, 2.0), (0.8, 0.7, math.nan), (1.0, None, 1.0), (0.2, 0.6, 4.0)]
+    rows = [row("eval", 10 * i, test_accuracy=t, train_loss=loss, **({} if v is None else {"validation_accuracy": v}))
+            for i, (t, v, loss) in enumerate(values)]
+    assert picked(tmp_path, rows, "test_accuracy", at={"highest": "validation_accuracy"}) == 0.9
+    assert picked(tmp_path, rows, "test_accuracy", at={"lowest": "train_loss"}) == 1.0
+    assert picked(tmp_path, rows, "step", at={"highest": "validation_accuracy"}) == 10
+    assert math.isnan(picked(tmp_path, rows, "test_accuracy", at={"highest": "unheard_of"}))
+
+
 def test_a_run_that_never_came_as_far_has_no_value_there(tmp_path):
     run = a_run("sgd")
     put(tmp_path, run, evals("train_loss", 2.0, 0.5))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.plugins.sweeper import Sweeper
@@ -11,8 +10,8 @@ from hydra.plugins.sweeper import Sweeper
 class GridSweeper(Sweeper):
     """The grid of `params` x the zipped `cells` (see sobench.grid), on any of Hydra's launchers."""
 
-    def __init__(self, params: Mapping[str, Any], cells: Sequence[Sequence[str]]):
-        self.params, self.cells = params, cells  # read by sobench.grid from the configuration itself
+    def __init__(self, **settings: Any):
+        """settings: read by sobench.grid from the configuration itself."""
 
     def setup(self, *, hydra_context, task_function, config) -> None:
         from hydra.core.plugins import Plugins

@@ -53,7 +53,7 @@ class Contents:
 def contents(evidence: Evidence) -> Contents:
     """Every method against every column of the report's table."""
     report = evidence.report
-    columns = report.table.columns
+    columns, absent = _asked_for(evidence)
     marks: dict[str, str] = {}  # footnote text -> mark
     grid: dict[str, list[Cell]] = {method: [] for method in report.methods}
     for column in columns:
@@ -65,9 +65,11 @@ def contents(evidence: Evidence) -> Contents:
             if method in cuts:
                 mark = marks.setdefault(f"{method}: {cuts[method]}", chr(ord("a") + len(marks) % 26))
             grid[method].append(Cell(ours, column.published.get(method), ranks.get(method), mark))
-    rows = [Row(method, report.methods[method].label, cells, *_lengths(evidence, method))
+    rows = [Row(method, report.methods[method].label, cells, *_lengths(evidence, method, columns))
             for method, cells in grid.items()]
     notes = [_MEAN]
+    if absent:
+        notes.append(f"Left out, as no run of theirs was asked for: {', '.join(dict.fromkeys(column.label for column in absent))}.")
     if any(column.metric in COSTS for column in columns):
         notes.append(_COST)
     if any(column.growth for column in columns):
@@ -76,6 +78,13 @@ def contents(evidence: Evidence) -> Contents:
         notes.append(_RANKING)
     footnotes = {mark: text for text, mark in marks.items()}
     return Contents([_labelled(evidence, column) for column in columns], rows, footnotes, notes)
+
+
+def _asked_for(evidence: Evidence) -> tuple[list[Column], list[Column]]:
+    """The columns of which the selection has runs, and the others; all of them, where it has none of any."""
+    columns = evidence.report.table.columns
+    asked = [column for column in columns if any(evidence.fitting(method, column.where) for method in evidence.report.methods)]
+    return (asked, [column for column in columns if column not in asked]) if asked else (columns, [])
 
 
 def _ours(evidence: Evidence, column: Column, method: str) -> Aggregate | Growth:
@@ -102,9 +111,9 @@ def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, cuts: dict
     return {method: names[mean] for method, mean in means.items() if mean in names} if len(means) > 1 else {}
 
 
-def _lengths(evidence: Evidence, method: str) -> tuple[str, str]:
+def _lengths(evidence: Evidence, method: str, columns: list[Column]) -> tuple[str, str]:
     """Steps and epochs that the runs of a method made, over all columns: "6,566", or "40 to 60"."""
-    wheres = [column.where for column in evidence.report.table.columns]
+    wheres = [column.where for column in columns]
     states = [evidence.results.states[run.id] for where in wheres for run in evidence.fitting(method, where)]
     return _span([s.step for s in states], ",.0f"), _span([s.epoch for s in states], ".3g")
 

@@ -8,6 +8,7 @@ from typing import Any
 from sobench.errors import UsageError
 from sobench.report.check import Check, choice, inside, short
 from sobench.results.axes import AXES
+from sobench.results.pick import EXTREMES
 
 
 def words(value: Any, where: str) -> str:
@@ -60,8 +61,15 @@ def axis_value(value: Any, where: str) -> dict[str, float]:
 
 
 def at(*names: str) -> Check:
-    """One of the names, or a place on one of the x-axes."""
-    return lambda value, where: choice(*names)(value, where) if isinstance(value, str) else axis_value(value, where)
+    """One of the names, a place on one of the x-axes, or {highest: metric} or {lowest: metric}: where that one is best."""
+    def check(value: Any, where: str) -> Any:
+        if isinstance(value, str):
+            return choice(*names)(value, where)
+        if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in EXTREMES:
+            return {extreme: metric(of, inside(where, extreme)) for extreme, of in value.items()}
+        return axis_value(value, where)
+
+    return check
 
 
 def anything(value: Any, where: str) -> Any:

@@ -17,15 +17,20 @@ DERIVED: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "train_error": lambda rows: 1 - rows["train_accuracy"],
     "test_error": lambda rows: 1 - rows["test_accuracy"],
     "total_seconds": lambda rows: rows["seconds"] + rows["warm_start_seconds"].fillna(0.0),  # of a run without one: none
+    "accuracy_gap": lambda rows: rows["train_accuracy"] - rows["test_accuracy"],
+    "state_megabytes": lambda rows: rows["state_bytes"] / 2**20,
     "state_bytes_over_parameters": lambda rows: rows["state_bytes"] / rows["parameters"],
 }
 """Metrics computed from the recorded ones."""
-COSTS = frozenset({"seconds_per_step", "work_per_step", "state_bytes_over_parameters", *SUMMARY})
+COSTS = frozenset({"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", *SUMMARY})
 """Costs: of any run that made steps, also one that diverged or was cut to a smaller budget."""
-EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters"})
+EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """Counts that no seed changes: one run tells them."""
 
-At = str | Mapping[str, float]
+EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
+"""Where another metric has its best value, and how pandas finds that row."""
+
+At = str | Mapping[str, float | str]
 
 
 def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval",
@@ -33,8 +38,9 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
     """Value of `metric` in each run that has rows of this kind, by run id; NaN where none was recorded. An axis, or a
     cost, is taken from rows of any kind: all carry it, and a run that diverges may do so before it is evaluated.
 
-    at: "last"; "best" (the lowest or highest, as `better` says, of those that are numbers); or {axis: x}, the last row
-    at or before x, NaN for a run that never came as far. Raises UsageError on an `at` that is none of these.
+    at: "last"; "best" (the lowest or highest, as `better` says, of those that are numbers); {axis: x}, the last row at or
+    before x, NaN for a run that never came as far; {"highest": other}, {"lowest": other}, the first row in which another
+    metric is highest or lowest, NaN where that was never recorded. Raises UsageError on an `at` that is none of these.
     """
     rows = _rows(frame, None if metric in AXES or metric in COSTS else kind)
     rows = rows.assign(value=column(rows, metric)).set_index("run")
@@ -45,13 +51,23 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
             raise UsageError(f"at: best needs `better: lower` or `better: higher` for {metric}")
         best = rows["value"].groupby(level=0, observed=True)
         return best.min() if better == "lower" else best.max()
+    if isinstance(at, Mapping) and len(at) == 1 and next(iter(at)) in EXTREMES:
+        (extreme, of), = at.items()
+        return _where(rows["value"], column(rows, of), EXTREMES[extreme])
     if isinstance(at, Mapping) and len(at) == 1 and next(iter(at)) in AXES:
         (axis, x), = at.items()
         slack = 1e-9 * max(1.0, abs(x))
         places = column(rows, axis)
         reached = places.groupby(level=0, observed=True).transform("max") >= x - slack
         return _last(rows[reached & (places <= x + slack)])
-    raise UsageError(f"at: {at!r} is not one of last, best, {{{', '.join(AXES)}: number}}")
+    raise UsageError(f"at: {at!r} is not one of last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}")
+
+
+def _where(values: pd.Series, of: pd.Series, extreme: str) -> pd.Series:
+    """By run, the value in the row in which `of` is extreme."""
+    table = pd.DataFrame({"run": values.index.astype(str), "value": values.to_numpy(), "of": of.to_numpy()})
+    places = getattr(table.dropna(subset="of").groupby("run")["of"], extreme)()
+    return table.loc[places, "value"].set_axis(places.index).reindex(pd.unique(table["run"]))
 
 
 def reach(frame: pd.DataFrame, metric: str, of: str, *, at_most: float | None = None, at_least: float | None = None,
