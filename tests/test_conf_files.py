@@ -111,4 +111,5 @@ def test_logger(workplace, name):
 
 @pytest.mark.parametrize("name", members("instrument"))
 def test_instrument(workplace, name):
-    check(f"instrument={name}", "budget=smoke", "model.widths=[4]")
+    model = "free_mlp" if name == "trajectory" else "mlp"
+    check(f"instrument={name}", f"model={model}", "budget=smoke", "model.widths=[4]")

@@ -37,6 +37,7 @@ SHRINK: dict[str, list[list[str]]] = {
     r"tnt/fig-4\.1": [["batch_size=60"]],
     r"tnt/table-4\.1|smw/table-costs": [["model.widths=[16,16],[24,24]"]],
     r"kernelsgd/theorem-3\.1": [[]],
+    r"kernelsgd/fig-1": [["instrument.points=3", "model.widths=[8,8]"]],
     r"kernelsgd/(table-[34]|fig-[23])": [
         *TABLES_AND_TEXTS, [IMAGES, "batch_size=2", "optimizer=kernel_sgd,adahessian,esgd,robust_lbfgs,sgd"],
         [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"]],

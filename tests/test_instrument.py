@@ -227,3 +227,50 @@ def test_what_a_step_does_to_its_batch():
     assert [row["batch_change"] for row in record if row["kind"] == "train"] == [max(changes[:3]), max(changes[3:])]
     assert all(torch.equal(a, b) for a, b in zip(bits(trainer), bits(other))), "and nothing moved"
     assert trainer.problem.cost.counts()["forwards"] == 6, "nor was it metered"
+
+
+# Trajectory
+
+
+def free_run(**changes):
+    model = conf_files.group_defaults("model", "free_mlp") | {"widths": [6]}
+    instrument = {"name": "trajectory", "points": 3, "radius": 0.5}
+    return run_with(model=model, instrument=instrument, optimizer=SETTINGS["sgd"], dtype="float64", log__every=2, **changes)
+
+
+def test_the_way_of_two_weights_and_the_loss_around_their_start():
+    trainer, record = Trainer(free_run(budget__steps=6)), Record()
+    layer, model = trainer.problem.model[-1], trainer.problem.model
+    start = layer.free().tolist()
+    x, y = trainer.problem.train
+    expected = {}
+    for u in (start[0] - 0.5, start[0], start[0] + 0.5):
+        for v in (start[1] - 0.5, start[1], start[1] + 0.5):
+            other = copy.deepcopy(model)
+            with torch.no_grad():
+                other[-1].weight[tuple(layer.places.T)] = torch.tensor([u, v], dtype=torch.float64)
+            expected[u, v] = nn.functional.cross_entropy(other(x), y).item()
+    trainer.train(record, lambda _: None, lambda *_: None)
+    first, *others = [row for row in record if row["kind"] == "train"]
+    found = {tuple(map(float, key.split("/")[1:])): value for key, value in first.items() if key.startswith("landscape/")}
+    assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-9)
+    assert [place for place in found] == [pytest.approx(place, rel=1e-5) for place in expected]
+    assert [first["start/0"], first["start/1"]] == start and len(others) == 2
+    assert not any("landscape" in key or "start" in key for row in others for key in row)
+    assert [others[-1]["weight/0"], others[-1]["weight/1"]] == layer.free().tolist() != start
+
+
+def test_a_trajectory_moves_nothing():
+    looked, plain = free_run(budget__steps=6), free_run(budget__steps=6)
+    plain.config["instrument"] = {"name": "none"}
+    ends = []
+    for run in (looked, plain):
+        trainer = Trainer(run)
+        trainer.train(Record(), lambda _: None, lambda *_: None)
+        ends.append((bits(trainer), trainer.problem.cost.counts()))
+    assert all(torch.equal(a, b) for a, b in zip(ends[0][0], ends[1][0])) and ends[0][1] == ends[1][1]
+
+
+def test_a_trajectory_of_another_model_is_one_line():
+    with pytest.raises(UsageError, match="trajectory is of two free weights"):
+        Trainer(run_with(instrument={"name": "trajectory", "points": 3, "radius": 0.5}))

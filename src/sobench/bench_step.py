@@ -35,6 +35,8 @@ CASES: dict[str, tuple[str, int, dict[str, str]]] = {
         "kbfgs, T = 1": "optimizer=kbfgs",
         "shampoo, T1 = T2 = 20": "optimizer=shampoo optimizer.stats_period=20",
         "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
+        "kernel_sgd, matrices kept": "optimizer=kernel_sgd batches=fixed",
+        "kernel_sgd, new batches": "optimizer=kernel_sgd",
         "adahessian": "optimizer=adahessian",
         "esgd": "optimizer=esgd",
     }),

@@ -10,9 +10,9 @@ Learning (AAAI 2021), a baseline of Kernel SGD (section 4.1):
 
 H is the Hessian of the mini-batch loss, with the penalty of `l2`. With one probe, as published, D = |H z|. What the paper leaves
 out is as in the authors' code: the absolute value comes before the mean over a kernel, eps stands outside the root, the power
-acts on the root. That code also averages the rows of matrices; here, as in the paper's text on convolutions, none of them. A
-kernel is a parameter of three or more dimensions, (out, in, *spatial). Between the products of curvature_period > 1 the last D
-enters v again, and is kept for that.
+acts on the root. One version of that code also averages the rows of matrices; here kernels alone are averaged: the parameters
+of three or more dimensions, (out, in, *spatial). Between the products of curvature_period > 1 the last D enters v again, and is
+kept for that.
 """
 
 from __future__ import annotations

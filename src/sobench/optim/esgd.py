@@ -7,8 +7,7 @@ Kernel SGD (section 4.1):
     theta <- theta - lr g / (sqrt(D / count) + damping)     count: the products so far; damping: their lambda
 
 H is the Hessian of the mini-batch loss, with the penalty of `l2`. The paper makes a product every 20 steps or so, which is
-curvature_period; 1 is a product at every step. It is the paper's mean over all products, with no momentum; its authors' later
-code has moving averages of both.
+curvature_period; 1 is a product at every step. D is the mean over all products, none forgotten, and there is no momentum.
 """
 
 from __future__ import annotations

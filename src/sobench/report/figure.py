@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.report import contour, curve
+from sobench.report import contour, curve, trajectory
 from sobench.report.evidence import Evidence
 from sobench.report.legend import Entries
 from sobench.report.style import RC, colours
@@ -15,7 +15,7 @@ from sobench.report.style import RC, colours
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS: dict[str, Callable[..., Entries]] = {"curve": curve.draw, "contour": contour.draw}
+PANELS: dict[str, Callable[..., Entries]] = {"curve": curve.draw, "contour": contour.draw, "trajectory": trajectory.draw}
 """How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods) -> its entries of the legend."""
 
 

@@ -67,3 +67,20 @@ class Contour:
     @property
     def methods(self) -> list[str]:
         return [self.method]
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One set of axes with the ways of all methods over a landscape, as `instrument=trajectory` records them: those of the
+    first seed that all of them have, from a triangle to a cross each. levels: how many steps of colour."""
+
+    label: str = key(words)
+    x_label: str = key(words, "first weight")
+    y_label: str = key(words, "second weight")
+    title: str = key(words, "")
+    kind: str = key(choice("trajectory"), "trajectory")
+    methods: list[str] | None = key(listed(words), None)
+    levels: int = key(whole, 16)
+    where: dict[str, object] = key(WHERE, {})
+
+    published: ClassVar[dict[str, object]] = {}
