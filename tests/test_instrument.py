@@ -10,7 +10,7 @@ from torch import nn
 
 from sobench import conf_files, config, registry, train
 from sobench.errors import Unsupported, UsageError
-from sobench.instrument import INSTRUMENTS
+from sobench.instruments import INSTRUMENTS
 from sobench.train import Trainer
 from sobench.validation import validate
 

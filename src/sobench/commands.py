@@ -26,6 +26,8 @@ def add_parsers(actions) -> None:
     add(status, "what became of the runs of an experiment, or of all", experiment=dict(nargs="?", default=None), overrides=overrides)
     add(report, "write the tables, figures and verdicts from the runs that are there", id=artifact, overrides=overrides)
     add(reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
+    from sobench.tune_command import tune
+
     add(tune, "run an experiment's grid on its tuning seeds, and choose", experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
@@ -119,43 +121,13 @@ def reproduce(args: argparse.Namespace) -> int:
     return code
 
 
-def tune(args: argparse.Namespace) -> int:
-    """Run the trials that are missing, choose, write the choice where the experiment finds it, and say where it lies on an edge."""
-    from sobench import app, grid
-    from sobench.registry import warn
-    from sobench.report import tuning as pages
-    from sobench.results.collection import collect
-    from sobench.results.trials import searches
-    from sobench.tuning import checked
-
-    words = [f"experiment={args.experiment}", *_settings(args.overrides)]
-    sweeper, reported = grid.sweeper(words), {run.seed for run in grid.expand(w for w in words if not w.startswith("seed="))}
-    criterion, words = checked(sweeper), [*words, "hydra.sweeper.trials=true"]
-    runs = grid.expand(words)
-    if shared := sorted({run.seed for run in runs} & reported):
-        raise UsageError(f"seed: {shared[0]} is one of those that {args.experiment} reports; allowed: others, as {criterion['seeds']}")
-    code = app.run(words)
-    found = searches(sweeper, collect(runs, Path(runs[0].config["runs"])))
-    if not any(search.best for search in found):
-        raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds")
-    said = {key: criterion[key] for key in ("metric", "better", "at")} | {
-        "seeds": sorted({run.seed for run in runs}), "budget": runs[0].config["budget"]["name"]}
-    written = pages.write(found, said, args.experiment, _folder(f"{args.experiment}/tune", runs, args.overrides))
-    written += [pages.adopt(sweeper["tuned"], found, said)] if sweeper["tuned"] else []
-    for search in found:
-        for key in search.edge:
-            warn(f"{search.label}: {key}={search.best.values[key]}: {pages.NOTE}")
-    print(*written, sep="\n")
-    return code
-
-
 def check(args: argparse.Namespace) -> int:
     from sobench import registry
 
     registry.check_name("optimizers", args.name)
     from sobench.check import run_suite
 
-    return run_suite(args.name, tuple(_settings(args.overrides)))
+    return run_suite(args.name, tuple(settings_of(args.overrides)))
 
 
 def bench(args: argparse.Namespace) -> int:
@@ -168,10 +140,10 @@ def bench(args: argparse.Namespace) -> int:
 def _runs(experiment: str, overrides: list[str]):
     from sobench.grid import expand
 
-    return expand([f"experiment={experiment}", *_settings(overrides)])
+    return expand([f"experiment={experiment}", *settings_of(overrides)])
 
 
-def _settings(words: list[str]) -> list[str]:
+def settings_of(words: list[str]) -> list[str]:
     """The words as they are. Raises UsageError for one that is no setting."""
     for word in words:
         if "=" not in word:
@@ -179,7 +151,7 @@ def _settings(words: list[str]) -> list[str]:
     return words
 
 
-def _folder(name: str, runs, overrides: list[str]) -> Path:
+def folder_of(name: str, runs, overrides: list[str]) -> Path:
     """reports/<paper>/<artifact>/<budget>, with the other settings that were changed in its name."""
     config = runs[0].config
     elsewhere = ("budget", "runs", "reports", "progress", "threads", "data.mirror", "data.cache")
@@ -205,7 +177,7 @@ def _write_reports(names: list[str], runs: dict, overrides: list[str]) -> None:
 
     paths = []
     for name in names:
-        folder = _folder(name, runs[name], overrides)
+        folder = folder_of(name, runs[name], overrides)
         paths += write(name, runs[name], Path(runs[name][0].config["runs"]), folder)
     show(read(names[-1]).title, folder, Console())
     print()

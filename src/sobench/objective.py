@@ -8,19 +8,17 @@ the parameters, `.grad`, BatchNorm's running statistics and the random state as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge
 
 from sobench import per_sample
 from sobench.cost import Cost
 from sobench.errors import Unsupported, UsageError
-from sobench.layer_matrices import LayerMatrices, weight_gradient_
-from sobench.layers import LayerRecord, recording
+from sobench.layer_oracles import LayerOracles
 from sobench.linalg.operator import LinearOperator
 from sobench.network import Network
 from sobench.passes import Pass
@@ -35,7 +33,7 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
-class Objective:
+class Objective(LayerOracles):
     """The loss of one batch, answering the questions optimizers ask.
 
     model: any module whose output is [N, C]; loss: one of `sobench.losses`; batch: (inputs, targets).
@@ -51,7 +49,7 @@ class Objective:
         self.key: int | None = None
         self._noise_seed = self._new_noise_seed()
         self._statistics: dict[str, Tensor] | None = None
-        self._records: dict[str, LayerRecord] | None = None
+        self._records = None
         self._forget()
 
     def on(self, batch, streams=None, key: int | None = None) -> Objective:
@@ -163,70 +161,7 @@ class Objective:
         self._meter(backwards=J.shape[1])
         return J
 
-    # Layers, and other objectives
-
-    @property
-    def matrices(self) -> LayerMatrices:
-        """theta as one matrix a Linear or Conv2d layer, weight and bias joined. Raises Unsupported where that cannot be."""
-        return self.network.matrices
-
-    @contextmanager
-    def record(self) -> Iterator[dict[str, LayerRecord]]:
-        """Per layer inputs, outputs and output gradients of the passes made inside the block, by module name."""
-        self.cost.used.add("record")
-        self._forget()
-        with recording(self.network.model) as records:
-            self._records = records
-            try:
-                yield records
-            finally:
-                self._records = None
-
-    def recorded(self, when: bool = True):
-        """`record()` at the steps that need it; elsewhere a context that records nothing and yields None."""
-        return self.record() if when else nullcontext()
-
-    def propagate(self, rest: Tensor | None = None) -> Tensor:
-        """Inside `record()`: a backward pass to the layers' outputs alone, at half its cost; f(theta) is returned.
-
-        Fills every `output_grads`, and forms no gradient of a layer's parameters; those of the others (BatchNorm's), without
-        the penalty, are written into `rest` [P] where it is given. Shares the forward pass of `value_and_grad()`, and of the
-        objective that this one was `sampled()` from. Raises UsageError outside `record()`.
-        """
-        self.cost.used.add("propagate")
-        forward, edges = self._pass_to_layers("propagate")
-        others = () if rest is None else self.matrices.rest
-        loss, grads = forward.propagate(self.batch.targets, list(edges.values()), [forward.parameters[i] for i in others])
-        if others:
-            for part, g in zip(self.matrices.others(rest), grads):
-                part.zero_() if g is None else part.copy_(g)
-        return loss + self._penalty(forward.parameters) if self.l2 else loss
-
-    def propagate_roots(self) -> dict[str, Tensor]:
-        """Inside `record()`: the rows of a square root of the Gauss-Newton matrix, as far back as the layers' outputs h.
-
-        {layer: [C, N, ...]}: d (R_n^T z_n)_c / dh, with R_n R_n^T the loss's Hessian in the outputs of sample n. One backward
-        pass of C cotangents, sharing the forward pass as `propagate()` does. Raises UsageError outside `record()`.
-        """
-        self.cost.used.add("propagate_roots")
-        forward, edges = self._pass_to_layers("propagate_roots")
-        roots = forward.propagate_roots(self.batch.targets, list(edges.values()))
-        return {name: root for name, root in zip(edges, roots) if root is not None}
-
-    def accumulate(self, layers: Mapping[str, LayerRecord], grads: Mapping[str, Tensor], out: Tensor) -> Tensor:
-        """The other half of a backward pass: sum_nt h_nt a_nt^T of every layer, for gradients h [N, ...] at its outputs.
-
-        Written into the layers' parts of `out` [P], zero for a layer that is not in `grads`; what no layer owns stays as it
-        is. Returns `out`.
-        """
-        self.cost.used.add("accumulate")
-        for name, (weight, bias) in self.matrices.parts(out).items():
-            if name in grads:
-                weight_gradient_(layers[name], grads[name], weight, bias)
-            else:
-                torch._foreach_zero_([weight] if bias is None else [weight, bias])
-        self.cost.accumulation(len(self))
-        return out
+    # Other objectives
 
     def sampled(self) -> Objective:
         """The same inputs with labels y ~ p(y | x) drawn from the model's own predictive distribution.
@@ -292,13 +227,6 @@ class Objective:
             self._kept = (made, versions)
             self._statistics = self._statistics or buffers
         return made
-
-    def _pass_to_layers(self, oracle: str) -> tuple[Pass, dict[str, GradientEdge]]:
-        """The forward pass, and where the outputs of the layers that it went through lie in its graph."""
-        if self._records is None:
-            raise UsageError(f"{oracle}() goes back to recorded layers: call it inside `with f.record() as layers:`")
-        forward = self._pass(None)
-        return forward, {name: r.edge for name, r in self._records.items() if r.edge is not None}
 
     def _known_gradient(self, at: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]] | None:
         """The gradient that `hessian()` has already formed on the kept pass."""

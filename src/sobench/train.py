@@ -13,7 +13,7 @@ from torch import Tensor
 from sobench import machine, registry
 from sobench.clock import Clock
 from sobench.grid import Run
-from sobench.instrument import make_instrument
+from sobench.instruments import make_instrument
 from sobench.problem import Problem
 from sobench.results.rundir import Metrics
 from sobench.schedule import make_schedule

@@ -1,0 +1,20 @@
+"""What is measured beside the training: one file an instrument, by the names of conf/instrument/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sobench.clock import Clock
+from sobench.instruments.base import Instrument
+from sobench.instruments.descent import Descent
+from sobench.instruments.directions import Directions
+from sobench.instruments.trajectory import Trajectory
+from sobench.problem import Problem
+
+INSTRUMENTS: dict[str, type[Instrument]] = {
+    "none": Instrument, "directions": Directions, "descent": Descent, "trajectory": Trajectory}
+
+
+def make_instrument(problem: Problem, clock: Clock, settings: dict[str, Any]) -> Instrument:
+    """The instrument that the settings of a run choose."""
+    return INSTRUMENTS[settings["instrument"]["name"]](problem, clock, settings)
