@@ -134,8 +134,9 @@ def test_chosen(words, chosen):
 def test_members_are_found_at_any_depth():
     assert "practical/table-3" in conf_files.members("experiment")
     assert {"sgd", "hf_newton"} <= set(conf_files.members("optimizer"))
-    assert set(conf_files.members("dataset")) == {"cifar10", "cifar100", "curves", "curves_synthetic", "digits", "faces",
-                                                  "faces_synthetic", "libsvm", "mnist", "npz"}
+    assert set(conf_files.members("dataset")) == {
+        "cifar10", "cifar100", "covid_tweets", "curves", "curves_synthetic", "digits", "faces", "faces_synthetic", "imdb",
+        "libsvm", "mnist", "npz", "sars_cov2", "usps"}
 
 
 def test_every_group_says_what_it_is():

@@ -105,7 +105,7 @@ def test_every_optimizer_sees_the_same_batches(numbered, monkeypatch):
     from sobench.objective import Objective
 
     true = Objective.on
-    monkeypatch.setattr(Objective, "on", lambda self, batch, streams=None: seen[name].append(batch[0][:, 0].int().tolist()) or true(self, batch, streams))
+    monkeypatch.setattr(Objective, "on", lambda self, batch, *rest: seen[name].append(batch[0][:, 0].int().tolist()) or true(self, batch, *rest))
     for name, group in {
         "sgd": dict(lr=0.01, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False),
         "newton": dict(lr=0.1), "hf_gauss_newton": dict(lr=0.1, damping=1.0, cg_iterations=5, cg_tol=1e-5),

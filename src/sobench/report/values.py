@@ -7,8 +7,7 @@ from typing import Any
 
 from sobench.errors import UsageError
 from sobench.report.check import Check, choice, inside, short
-from sobench.results.axes import AXES
-from sobench.results.pick import EXTREMES
+from sobench.results.axes import AXES, EXTREMES
 
 
 def words(value: Any, where: str) -> str:

@@ -1,4 +1,4 @@
-"""The x-axes that every row of metrics carries or gives, and how a figure names them.
+"""The x-axes that every row of metrics carries or gives, and how a figure names them; the places off them.
 
 The clock does not run during a warm start: `seconds` leaves it out, `total_seconds` has it.
 """
@@ -11,3 +11,6 @@ AXES = {
     "process_seconds": "CPU time (s)",
     "work": "work (gradient-equivalent epochs)",
 }
+
+EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
+"""Where another metric has its best value, and how pandas finds that row."""

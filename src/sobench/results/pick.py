@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from sobench.errors import UsageError
-from sobench.results.axes import AXES
+from sobench.results.axes import AXES, EXTREMES
 from sobench.results.frame import SUMMARY
 
 DERIVED: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
@@ -26,9 +26,6 @@ COSTS = frozenset({"seconds_per_step", "work_per_step", "state_bytes_over_parame
 """Costs: of any run that made steps, also one that diverged or was cut to a smaller budget."""
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """Counts that no seed changes: one run tells them."""
-
-EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
-"""Where another metric has its best value, and how pandas finds that row."""
 
 At = str | Mapping[str, float | str]
 
