@@ -36,7 +36,7 @@ class LayerOracles:
         """Per layer inputs, outputs and output gradients of the passes made inside the block, by module name."""
         self.cost.used.add("record")
         self._forget()
-        with recording(self.network.model) as records:
+        with recording(self.network.layers) as records:
             self._records = records
             try:
                 yield records

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -49,9 +49,14 @@ class LayerRecord:
         self.inputs, self._outputs, self._version, self.output_grads = inputs, outputs, outputs._version, None
 
 
+def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules that own trainable parameters, by name."""
+    return {name: module for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))}
+
+
 @contextmanager
-def recording(model: nn.Module) -> Iterator[dict[str, LayerRecord]]:
-    """Record every module that owns trainable parameters, by name; the hooks are gone when the block ends."""
+def recording(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerRecord]]:
+    """Record these modules, by name; the hooks are gone when the block ends."""
     records, handles = {}, []
 
     def forward_hook(record: LayerRecord, args: tuple, outputs: Tensor) -> None:
@@ -71,10 +76,9 @@ def recording(model: nn.Module) -> Iterator[dict[str, LayerRecord]]:
             record.edge = get_gradient_edge(outputs)
             handles.append(outputs.register_hook(backward_hook))
 
-    for name, module in model.named_modules():
-        if any(p.requires_grad for p in module.parameters(recurse=False)):
-            record = records[name] = LayerRecord(name, module)
-            handles.append(module.register_forward_hook(lambda _, *seen, record=record: forward_hook(record, *seen)))
+    for name, module in modules.items():
+        record = records[name] = LayerRecord(name, module)
+        handles.append(module.register_forward_hook(lambda _, *seen, record=record: forward_hook(record, *seen)))
     try:
         yield records
     finally:

@@ -12,6 +12,7 @@ from torch.func import functional_call
 
 from sobench.errors import Unsupported
 from sobench.layer_matrices import LayerMatrices
+from sobench.layers import with_parameters
 from sobench.space import ParameterSpace
 
 
@@ -30,6 +31,11 @@ class Network:
     def matrices(self) -> LayerMatrices:
         """theta as one matrix a layer. Raises Unsupported for a layer that has none of its own."""
         return LayerMatrices(self.model, self.space)
+
+    @cached_property
+    def layers(self) -> dict[str, nn.Module]:
+        """The modules that `record()` sees, found once: a step that takes a millisecond would notice the search."""
+        return with_parameters(self.model)
 
     @property
     def couples_samples(self) -> bool:
