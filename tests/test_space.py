@@ -82,10 +82,10 @@ def test_a_vector_of_another_length(wrong):
 
 
 @pytest.mark.parametrize("alpha", [1.0, -0.5])
-def test_plus_is_theta_and_a_multiple_of_a_vector(alpha, device):
+def test_a_multiple_of_a_vector_is_added_in_place(alpha, device):
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1)).to(device)
     space = ParameterSpace(model.named_parameters())
     theta, v = space.get(), torch.arange(float(space.size), device=device)
-    there = space.plus(v, alpha=alpha)
-    torch.testing.assert_close(there, theta + alpha * v)
-    assert not there.requires_grad and torch.equal(space.get(), theta) and v[-1] == space.size - 1
+    space.add_(v, alpha=alpha)
+    torch.testing.assert_close(space.get(), theta + alpha * v)
+    assert all(p.grad is None and p.requires_grad for p in model.parameters()) and v[-1] == space.size - 1

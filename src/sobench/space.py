@@ -29,12 +29,9 @@ class ParameterSpace:
         return self.flatten([p.detach() for p in self.parameters])
 
     @torch.no_grad()
-    def plus(self, v: Tensor, alpha: float = 1.0) -> Tensor:
-        """theta + alpha v, [P], in one pass over theta and v."""
-        out = torch.empty_like(v)
-        for p, v_p, out_p in zip(self.parameters, self.unflatten(v), self.unflatten(out)):
-            torch.add(p, v_p, alpha=alpha, out=out_p)
-        return out
+    def add_(self, v: Tensor, alpha: float = 1.0) -> None:
+        """theta <- theta + alpha v, v [P], in the model's parameters."""
+        torch._foreach_add_(list(self.parameters), list(self.unflatten(v)), alpha=alpha)
 
     @torch.no_grad()
     def assign_(self, theta: Tensor) -> None:

@@ -79,10 +79,9 @@ class SecondOrderOptimizer(torch.optim.Optimizer):
     def descend(self, f: Objective, p: Tensor) -> None:
         """theta <- theta - lr (p + weight_decay theta), for a direction p [P]."""
         lr, decay = self.hyperparameters["lr"], self.hyperparameters.get("weight_decay", 0.0)
-        parameters = list(f.space.parameters)
         if decay:
-            torch._foreach_mul_(parameters, 1 - lr * decay)
-        torch._foreach_add_(parameters, list(f.space.unflatten(p)), alpha=-lr)
+            torch._foreach_mul_(list(f.space.parameters), 1 - lr * decay)
+        f.space.add_(p, alpha=-lr)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """As torch's, but a saved tensor keeps its dtype: torch casts it to its parameter's."""

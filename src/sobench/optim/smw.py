@@ -74,9 +74,10 @@ class SMWNG(SecondOrderOptimizer):
         if penalty is not None:
             minus_p.add_(penalty / lam)
         predicted = (d.square().sum() / J.samples + lam * minus_p.dot(minus_p)) / 2
-        rho = reduction_ratio(loss, f.loss(at=f.space.plus(minus_p, alpha=-1)), predicted)
-        self.shared["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])
-        self.descend(f, minus_p)
+        f.space.add_(minus_p, alpha=-1)  # theta + p, where rho looks
+        rho = reduction_ratio(loss, f.loss(), predicted)
+        self.shared["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])  # line 6
+        f.space.add_(minus_p, alpha=1 - hp["lr"])  # line 7: back to theta + lr p
         self.diagnostics = {"damping": damping, "rho": rho}
         return loss
 
