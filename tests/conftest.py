@@ -15,6 +15,13 @@ def pytest_report_header() -> str:
     return "devices: " + ("cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device: the gpu tests are not collected)")
 
 
+@pytest.fixture(autouse=True)
+def denormals():
+    """A trainer flushes denormal numbers for its whole process: a test's own must not do so for those after it."""
+    yield
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture(params=DEVICES)
 def device(request) -> torch.device:
     return torch.device(request.param)

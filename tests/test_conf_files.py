@@ -16,7 +16,7 @@ from sobench.signature import optimizer_defaults
 CONF = conf_files.conf_dir()
 MIRROR = os.environ.get("SOBENCH_DATA")
 NEEDS_DATA = {"mnist"}
-SKIPPED_GROUPS = {"experiment": "in test_experiments.py", "report": "described in tests/report", "hydra": "part of every run here"}
+SKIPPED_GROUPS = {"tuned": "in test_tuning.py", "experiment": "in test_experiments.py", "report": "described in tests/report", "hydra": "part of every run here"}
 
 
 def members(group: str) -> list[str]:
