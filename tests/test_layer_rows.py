@@ -2,19 +2,14 @@
 
 import pytest
 import torch
-from problems import LOSSES, MODELS, Dense, error, noise, problem
+from objectives import make
+from problems import LOSSES, MODELS, Dense, error, noise
 
-from sobench import Objective
 from sobench.errors import UsageError
 from sobench.layer_rows import LayerRows
 
 LAYERED = [name for name in MODELS if name not in ("tied", "dropout", "scaled", "partial") and "batchnorm" not in name]
 MODEL = pytest.mark.parametrize("model", LAYERED)
-
-
-def make(model="mlp_tanh", loss="cross_entropy", device="cpu", **options):
-    p = problem(model, loss, device=device, **options)
-    return p, Objective(p.model, p.loss, p.batch, l2=p.l2)
 
 
 def output_rows(f):

@@ -136,7 +136,8 @@ def for_hydra(words: Sequence[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     swept = {found[1] for word in words if (found := re.match(r"(\w+)=.*[,(]", word))} & set(GROUPS)
-    if about := [word for word in words if word.startswith("experiment=") and any(re.match(r"\w+\.", w) for w in words)]:
+    about = [word for word in words if word.startswith("experiment=")]
+    if about and any(word.split(".")[0] in GROUPS for word in words):
         swept |= _group_keys(sweeper(about)["cells"])
     parser = OverridesParser.create() if swept else None
     alone = lambda word: word.split(".")[0] in swept and "=" in word and not parser.parse_overrides([word])[0].is_sweep_override()

@@ -1,13 +1,12 @@
 """CIFAR from archives of the official binary form, and from an .npz file that stands in for them."""
 
 import hashlib
-import io
-import tarfile
 
 import numpy as np
 import pytest
 import tiny_data
 import torch
+from tiny_data import archive
 
 from sobench.data.cifar import cifar10, cifar100
 from sobench.data.sources import File, Source, declared
@@ -22,16 +21,6 @@ LABELS = RNG.integers(0, 10, 14, dtype=np.uint8)
 def records(labels: np.ndarray, images: np.ndarray) -> bytes:
     """One record an image: its label bytes, then its red, green and blue plane."""
     return np.concatenate([labels.reshape(len(images), -1), images.transpose(0, 3, 1, 2).reshape(len(images), -1)], 1).tobytes()
-
-
-def archive(members: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w:gz") as packed:
-        for name, content in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            packed.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
 
 
 def ten() -> bytes:

@@ -33,6 +33,13 @@ def recursion(H, s, y):
     return (eye - rho * torch.outer(s, y)) @ H @ (eye - rho * torch.outer(y, s)) + rho * torch.outer(s, s)
 
 
+def after(H, pairs):
+    """H after these pairs, one by one."""
+    for pair in pairs:
+        H = recursion(H, *pair)
+    return H
+
+
 def norm(M):
     return float(torch.linalg.eigvalsh(M)[-1])
 
@@ -138,15 +145,11 @@ def test_compact_is_the_recursion_over_the_last_pairs(history, device):
     H = Compact.start(gamma, eye[0].to(device), history)
     for s, y in pairs(12, d):
         ratio = H.update_(s.to(device), y.to(device))
-        before = gamma * eye
-        for pair in kept[-history:]:
-            before = recursion(before, *pair)
+        before = after(gamma * eye, kept[-history:])
         if s @ y > 0:
             close(ratio.cpu(), y @ before @ y / (s @ y))
             kept.append((s, y))
-        expected = gamma * eye
-        for pair in kept[-history:]:
-            expected = recursion(expected, *pair)
+        expected = after(gamma * eye, kept[-history:])
         close((H @ eye.to(device)).cpu(), expected)
         close((H @ eye[0].to(device)).cpu(), expected[:, 0])
     assert len(kept) > 4
@@ -164,9 +167,7 @@ def test_scaled_is_the_recursion_from_the_latest_gamma(history, device):
         if s @ y > 0:
             close(ratio.cpu(), y @ expected @ y / (s @ y))
             kept, gamma = [*kept, (s, y)], s @ y / (y @ y)
-        expected = gamma * eye
-        for pair in kept[-history:]:
-            expected = recursion(expected, *pair)
+        expected = after(gamma * eye, kept[-history:])
         close((H @ eye.to(device)).cpu(), expected)
         close((H @ eye[0].to(device)).cpu(), expected[:, 0])
     assert len(kept) > 4

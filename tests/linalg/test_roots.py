@@ -8,7 +8,7 @@ from problems import error, noise
 
 from sobench.errors import Failure
 from sobench.linalg.coupled_newton import coupled_newton
-from sobench.linalg.roots import inverse_root, inverse_roots
+from sobench.linalg.roots import inverse_roots
 
 METHOD = pytest.mark.parametrize("method", ["newton", "eigen", "auto"])
 
@@ -19,6 +19,11 @@ def known(n, eigenvalues, device="cpu"):
     eigenvalues = eigenvalues.to(Q)
     A = (Q * eigenvalues) @ Q.T
     return (A + A.T) / 2, lambda p: (Q * eigenvalues ** (-1 / p)) @ Q.T
+
+
+def inverse_root(A, p, shift=0.0, **options):
+    """Of one matrix."""
+    return inverse_roots([A], [p], shift, **options).X[0]
 
 
 def spread(n, condition):

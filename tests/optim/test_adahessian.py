@@ -1,12 +1,13 @@
 """AdaHessian against its formulas with the Hessian of plain autograd, dense, in float64."""
 
 import math
+from functools import partial
 
+import objectives
 import pytest
 import torch
-from problems import Dense, error, problem
+from problems import Dense, error
 
-from sobench import Objective
 from sobench.check import Subject, check_memory
 from sobench.errors import UsageError
 from sobench.optim.adahessian import AdaHessian, signs
@@ -16,9 +17,7 @@ from sobench.streams import Streams
 MODELS = ["mlp_tanh", "mlp_relu", "conv_maxpool", "conv_avgpool", "batchnorm", "batchnorm_conv"]
 
 
-def make(model="mlp_tanh", loss="cross_entropy", device="cpu", step=1, **options):
-    p = problem(model, loss, device=device, **options)
-    return p, Objective(p.model, p.loss, p.batch, l2=p.l2, streams=Streams(0, device).at(step))
+make = partial(objectives.make, step=1)
 
 
 def over_kernels(p, D):

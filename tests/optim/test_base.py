@@ -1,10 +1,10 @@
 """What every optimizer of ours shares: hyperparameters checked, and read at each step; a state that survives."""
 
-import io
 import math
 
 import pytest
 import torch
+from objectives import through_a_file
 from problems import Source, error, problem
 from torch import nn
 
@@ -42,14 +42,7 @@ def single(device="cpu"):
     return Objective(model, p.loss, (p.batch[0].float(), p.batch[1])), Remembering(model.parameters())
 
 
-def through_disk(state, device):
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=True, map_location="cpu" if device.type == "cpu" else device)
-
-
-@pytest.mark.parametrize("through", [lambda state, _: state, through_disk], ids=["memory", "torch.save"])
+@pytest.mark.parametrize("through", [lambda state, _: state, through_a_file], ids=["memory", "torch.save"])
 def test_the_state_survives_bit_for_bit_with_its_dtypes(through, device):
     f, optimizer = single(device)
     for _ in range(3):

@@ -1,10 +1,12 @@
 """ESGD against its formulas with the Hessian of plain autograd, dense, in float64."""
 
 import math
+from functools import partial
 
+import objectives
 import pytest
 import torch
-from problems import Dense, error, noise, problem
+from problems import Dense, error, noise
 from torch import nn
 
 from sobench import Objective
@@ -16,9 +18,7 @@ STANDS = 1e-300
 """A learning rate that leaves every parameter as it is, bit for bit."""
 
 
-def make(model="mlp_tanh", loss="cross_entropy", device="cpu", **options):
-    p = problem(model, loss, device=device, **options)
-    return p, Objective(p.model, p.loss, p.batch, l2=p.l2, streams=Streams(0, device).at(1))
+make = partial(objectives.make, step=1)
 
 
 def probe(f, step, device):

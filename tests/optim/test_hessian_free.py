@@ -1,11 +1,11 @@
 """Martens' Hessian-free method against the dense damped step, and each of its rules against a step put together by hand."""
 
 import copy
-import io
 import math
 
 import pytest
 import torch
+from objectives import moved, objective, through_a_file
 from problems import LOSSES, Dense, error, problem
 from torch import nn
 
@@ -16,16 +16,6 @@ from sobench.optim.hessian_free import HessianFree
 from sobench.streams import Streams
 
 EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
-
-
-def objective(p, step=1):
-    return Objective(p.model, p.loss, p.batch, l2=p.l2, streams=Streams(0, p.batch[0].device).at(step))
-
-
-def moved(optimizer, f):
-    before = f.space.get()
-    loss = optimizer.step(f)
-    return f.space.get() - before, loss
 
 
 def system(p, damping, index=None):
@@ -218,11 +208,8 @@ def test_a_resumed_run_has_the_same_bits(device):
         straight.step(objective(p, step))
     for step in (1, 2):
         first.step(objective(q, step))
-    buffer = io.BytesIO()
-    torch.save(first.state_dict(), buffer)
-    buffer.seek(0)
     second = HessianFree(q.model.parameters(), **options)
-    second.load_state_dict(torch.load(buffer, weights_only=True))
+    second.load_state_dict(through_a_file(first.state_dict()))
     for step in (3, 4):
         second.step(objective(q, step))
     assert q.theta.equal(p.theta) and second.shared["damping"].equal(straight.shared["damping"])

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from objectives import make, moved
 from problems import LOSSES, Dense, error, problem
 from torch import nn
 
@@ -12,18 +13,6 @@ from sobench.optim.hf_newton import HessianFreeGaussNewton, HessianFreeNewton
 
 METHODS = {"hessian": HessianFreeNewton, "ggn": HessianFreeGaussNewton}
 BOTH = pytest.mark.parametrize("matrix", METHODS)
-
-
-def make(model="mlp_tanh", loss="cross_entropy", device="cpu", **options):
-    p = problem(model, loss, device=device, **options)
-    return p, Objective(p.model, p.loss, p.batch, l2=p.l2)
-
-
-def moved(optimizer, f):
-    """What one step adds to theta, and the loss that it returns."""
-    before = f.space.get()
-    loss = optimizer.step(f)
-    return f.space.get() - before, loss
 
 
 def textbook_cg(A, b, tol, most):

@@ -1,11 +1,11 @@
 """K-BFGS against a dense transcription of the thesis's algorithms 4 and 9, and its degenerate cases."""
 
-import io
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from objectives import through_a_file
 from problems import LOSSES, error, noise
 from problems import targets as make_targets
 from torch import nn
@@ -269,13 +269,11 @@ def test_diagnostics_are_those_of_figure_2_1(cls):
 def test_the_memory_resumes_when_it_is_full_and_when_it_is_not():
     for steps in (1, 3):
         straight, f, _ = run(KBFGSL, steps=steps, history=2)
-        buffer = io.BytesIO()
-        torch.save(straight.state_dict(), buffer)
-        buffer.seek(0)
+        saved = through_a_file(straight.state_dict())
         model = sequential(layers_of("mlp"))
         model.load_state_dict(f.network.model.state_dict())
         resumed = KBFGSL(model.parameters(), history=2)
-        resumed.load_state_dict(torch.load(buffer, weights_only=True))
+        resumed.load_state_dict(saved)
         for k in range(7, 10):
             straight.step(f.on(batch("mlp", k)))
             resumed.step(Objective(model, f.loss_function, batch("mlp", k)))

@@ -4,24 +4,13 @@ import math
 
 import pytest
 import torch
-from problems import LOSSES, Dense, error, noise, problem
+from objectives import make, moved
+from problems import LOSSES, Dense, error, noise
 from torch import nn
 
 from sobench import Objective
 from sobench.losses import SquaredError
 from sobench.optim.newton import DampedNewton, Newton
-
-
-def make(model="mlp_tanh", loss="cross_entropy", device="cpu", **options):
-    p = problem(model, loss, device=device, **options)
-    return p, Objective(p.model, p.loss, p.batch, l2=p.l2)
-
-
-def moved(optimizer, f):
-    """What one step adds to theta, and the loss that it returns."""
-    before = f.space.get()
-    loss = optimizer.step(f)
-    return f.space.get() - before, loss
 
 
 @pytest.mark.parametrize("outputs", [1, 3])

@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from problems import Dense, error, noise, problem
+from objectives import make
+from problems import Dense, error, noise
 from torch import nn
 
 from sobench import Objective
@@ -13,11 +14,6 @@ from sobench.losses import CrossEntropy
 from sobench.optim.robust_lbfgs import RobustLBFGS
 
 SETTINGS = {"lr": 0.4, "history": 3}
-
-
-def make(model="mlp_tanh", loss="cross_entropy", device="cpu", **options):
-    p = problem(model, loss, device=device, **options)
-    return p, Objective(p.model, p.loss, p.batch, l2=p.l2)
 
 
 def batches(p, steps, sizes=(8,)):

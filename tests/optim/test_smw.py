@@ -1,15 +1,15 @@
 """SMW-GN, SMW-NG and SMW-NG-BD against the damped system solved densely, and algorithm 23's rules around it."""
 
 import copy
-import io
 import math
 
 import pytest
 import torch
+from objectives import moved, objective, through_a_file
 from problems import LOSSES, Dense, Problem, error, noise, problem, targets
 from torch import nn
 
-from sobench import Objective, layer_rows
+from sobench import layer_rows
 from sobench.errors import UsageError
 from sobench.optim.smw import SMWGN, SMWNG, SMWNGBD
 from sobench.streams import Streams
@@ -38,10 +38,6 @@ def small(kind="mlp", loss="cross_entropy", outputs=3, l2=0.0, device="cpu"):
     under_test, formula = LOSSES[loss]
     batch = noise((N, *SHAPES[kind]), 6).to(device), targets(under_test, N, outputs).to(device)
     return Problem(kind, net, under_test, formula, batch, l2)
-
-
-def objective(p, step=1):
-    return Objective(p.model, p.loss, p.batch, l2=p.l2, streams=Streams(0, p.batch[0].device).at(step))
 
 
 def drawn(p, count, step=1):
@@ -78,12 +74,6 @@ def direction(p, method, damping, count=None, step=1):
 
 def make(method, p, **options):
     return METHODS[method](p.model.parameters(), **{"lr": 1.0, "damping": 0.5, "tau": TAU, "curvature_batch": None} | options)
-
-
-def moved(optimizer, f):
-    before = f.space.get()
-    loss = optimizer.step(f)
-    return f.space.get() - before, loss
 
 
 CASES = [("cross_entropy", 3), ("cross_entropy", 10), ("squared_hinge", 3), ("binary_cross_entropy", 1),
@@ -233,11 +223,8 @@ def test_a_resumed_run_has_the_same_bits(method, device):
         straight.step(objective(p, step))
     for step in (1, 2):
         first.step(objective(q, step))
-    buffer = io.BytesIO()
-    torch.save(first.state_dict(), buffer)
-    buffer.seek(0)
     second = make(method, q, curvature_batch=3, damping=9.0)
-    second.load_state_dict(torch.load(buffer, weights_only=True))
+    second.load_state_dict(through_a_file(first.state_dict()))
     for step in (3, 4):
         second.step(objective(q, step))
     assert q.theta.equal(p.theta) and second.shared["damping"].equal(straight.shared["damping"])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from layered import C, Fixed, Sets, batch, moved
+from objectives import through_a_file
 from problems import Partial, error, noise
 from tensorial import MODEL, MODELS, SHAPES, contractions, covariances, gradients, kron, make, tnt_direction
 
@@ -157,13 +158,12 @@ def test_a_step_is_one_forward_pass(fisher, backwards):
     assert (f.cost.forwards, f.cost.backwards) == (1, backwards)
 
 
-def test_it_resumes_bit_for_bit(tmp_path):
+def test_it_resumes_bit_for_bit():
     f, g = make("batchnorm"), make("batchnorm")
     straight, other = TNT(f.space.parameters, lr=0.01, inverse_period=4), TNT(g.space.parameters, lr=0.01, inverse_period=4)
     for _ in range(3):
         straight.step(f)
-    torch.save(straight.state_dict(), tmp_path / "state.pt")
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    other.load_state_dict(through_a_file(straight.state_dict()))
     g.space.assign_(f.space.get())
     for _ in range(3):
         assert straight.step(f) == other.step(g)

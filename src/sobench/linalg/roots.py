@@ -38,11 +38,6 @@ class Roots(NamedTuple):
     failures: int
 
 
-def inverse_root(A: Tensor, p: int, shift: float = 0.0, **options) -> Tensor:
-    """(A + shift I)^(-1/p), [n, n]; options as for `inverse_roots`."""
-    return inverse_roots([A], [p], shift, **options).X[0]
-
-
 @torch.no_grad()
 def inverse_roots(matrices: Sequence[Tensor], powers: Sequence[int], shift: float = 0.0, *, method: str = "auto",
                   tolerance: float = 1e-6, max_iterations: int = 100) -> Roots:

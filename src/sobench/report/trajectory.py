@@ -20,7 +20,8 @@ LANDSCAPE = "landscape/"
 def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
     """Draw the landscape and the ways; the entries of the figure's legend."""
     methods = panel.methods or list(evidence.report.methods)
-    ways = {method: rows for method in methods if len(rows := _rows(evidence, method, panel))}
+    seed = _seed(evidence, methods, panel)
+    ways = {method: rows for method in methods if len(rows := _rows(evidence, method, panel, seed))}
     if not ways:
         legend.say_empty(axes)
     else:
@@ -39,13 +40,16 @@ def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: dict[str, di
     return legend.entries(evidence, methods, styles)
 
 
-def _rows(evidence: Evidence, method: str, panel: Trajectory) -> pd.DataFrame:
-    """The rows of a method's run, of the first seed that is over with every method."""
-    methods = panel.methods or list(evidence.report.methods)
+def _seed(evidence: Evidence, methods: list[str], panel: Trajectory) -> int | None:
+    """The first seed that is over with every method that any is over with; None where there is none."""
     over = [{run.seed for run in evidence.runs(m, panel.where) if evidence.results.states[run.id].status == "done"} for m in methods]
-    seeds = set.intersection(*(seeds for seeds in over if seeds)) if any(over) else set()
+    return min(set.intersection(*(seeds for seeds in over if seeds)), default=None) if any(over) else None
+
+
+def _rows(evidence: Evidence, method: str, panel: Trajectory, seed: int | None) -> pd.DataFrame:
+    """The rows of a method's run of this seed."""
     rows = evidence.rows(method, panel.where, "train", "done")
-    return rows[rows["seed"] == min(seeds)] if seeds else rows.iloc[:0]
+    return rows[rows["seed"] == seed]
 
 
 def landscape(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
