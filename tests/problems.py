@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sobench import losses
+from sobench.partition import make_partition
 
 N = 6  # samples in a batch
 
@@ -248,6 +249,10 @@ def accumulated(f):
     return f.accumulate(io, grads, torch.zeros_like(f.space.get()))
 
 
+def summarised(f):
+    return f.summary(torch.ones_like(f.space.get()), make_partition(f.space, "canonical"))
+
+
 ORACLES = {  # name as in Cost.used: a call that makes it work; all but the closure leave everything as it was
     "loss": lambda f: f.loss(),
     "value_and_grad": lambda f: f.value_and_grad(),
@@ -259,8 +264,11 @@ ORACLES = {  # name as in Cost.used: a call that makes it work; all but the clos
     "propagate": propagated,
     "propagate_roots": roots,
     "accumulate": accumulated,
+    "summary": summarised,
     "sampled": lambda f: f.sampled().value_and_grad(),
     "fresh": lambda f: f.fresh().value_and_grad(),
     "batches": lambda f: [g.value_and_grad() for g in f.batches()],
     "full": lambda f: f.full().value_and_grad(),
+    "complex": lambda f: f.value_and_grad(f.space.get() + 1e-12j),
+    "curvature": lambda f: f.curvature(f.space.get()),
 }

@@ -8,6 +8,9 @@ FORWARD, BACKWARD, PRODUCT = 1, 2, 4
 """Cost per sample in forward passes. A backward pass is two products per layer where the forward is one; a product
 with a linearised Hessian or Gauss-Newton matrix differentiates both (Pearlmutter 1994): twice the backward."""
 
+COMPLEX, DUAL = 4, 3
+"""A product of complex numbers is four real ones; one of dual numbers, (a + a't)(b + b't) = ab + (a'b + ab')t, is three."""
+
 COUNTERS = ("forwards", "backwards", "products", "samples", "passes")
 
 
@@ -43,6 +46,15 @@ class Cost:
     def product(self, samples: int, columns: int = 1) -> None:
         self.products += columns
         self.passes += PRODUCT * samples * columns
+
+    def third(self, samples: int, columns: int) -> None:
+        """A third derivative: a backward pass through a product, for each of `columns`."""
+        self.passes += 2 * PRODUCT * samples * columns
+
+    def jets(self, samples: int, columns: int) -> None:
+        """First and second derivatives of a forward pass along each of `columns` directions."""
+        self.products += columns
+        self.passes += 2 * FORWARD * samples * columns
 
     def work(self, training_samples: int) -> float:
         """Work in gradient-equivalent epochs: 1.0 is one gradient of every training sample."""

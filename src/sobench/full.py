@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from sobench.errors import Unsupported
+from sobench.linalg.complex_step import STEP
 from sobench.linalg.operator import LinearOperator
 from sobench.objective import Objective
+from sobench.partition import Partition
+from sobench.summary_oracles import Summary
 
 
 class FullObjective(Objective):
@@ -47,6 +50,9 @@ class FullObjective(Objective):
             loss, g = loss + weight * part_loss, g + weight * part_g
         return loss, g
 
+    def curvature(self, p: Tensor, h: float = STEP, at: Tensor | None = None) -> Tensor:
+        return sum(weight * f.curvature(p, h, at) for weight, f in self._parts())
+
     def hessian(self, at: Tensor | None = None) -> LinearOperator:
         return self._mean_operator(lambda f: f.hessian(at))
 
@@ -58,6 +64,10 @@ class FullObjective(Objective):
 
     def output_jacobian(self, at: Tensor | None = None) -> Tensor:
         return torch.cat([f.output_jacobian(at) for _, f in self._parts()])
+
+    def summary(self, u: Tensor, partition: Partition, at: Tensor | None = None) -> Summary:
+        parts = [(weight, f.summary(u, partition, at)) for weight, f in self._parts()]
+        return Summary(*(sum(weight * found[i] for weight, found in parts) for i in range(3)))
 
     def record(self):
         raise Unsupported("record() is for one batch; the full training set is many: record each batch")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from sobench.complex_scalars import log_sum_exp, softplus
 from sobench.errors import Unsupported, UsageError
 
 _NO_LABEL = torch.iinfo(torch.int64).min  # what F.cross_entropy skips in silence; its default, -100, may be a mistake
@@ -61,9 +62,7 @@ class CrossEntropy(Loss):
         try:
             if not outputs.is_complex():
                 return F.cross_entropy(outputs, targets, ignore_index=_NO_LABEL)
-            largest = outputs.real.amax(1, keepdim=True).detach()
-            log_sum_exp = (outputs - largest).exp().sum(1, keepdim=True).log() + largest
-            return (log_sum_exp - outputs.gather(1, targets[:, None])).mean()
+            return (log_sum_exp(outputs, 1) - outputs.gather(1, targets[:, None])).mean()
         except (IndexError, RuntimeError) as error:
             raise _bad_label(self, outputs, error) from error
 
@@ -114,10 +113,7 @@ class BinaryCrossEntropy(Separable):
         targets = _values(self, outputs, targets)
         if not outputs.is_complex():
             return F.binary_cross_entropy_with_logits(outputs, targets, reduction="sum") / len(outputs)
-        positive = outputs.real > 0
-        decaying = torch.where(positive, -outputs, outputs)
-        softplus = torch.where(positive, outputs, 0) + (1 + decaying.exp()).log()  # complex log1p underflows to NaN
-        return (softplus - targets * outputs).sum() / len(outputs)
+        return (softplus(outputs, threshold=math.inf) - targets * outputs).sum() / len(outputs)
 
     def second_derivative(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return outputs.sigmoid() * (-outputs).sigmoid()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from sobench.complex_functions import ComplexFunctions
 from sobench.errors import Unsupported
 from sobench.layer_matrices import LayerMatrices
 from sobench.layers import with_parameters
@@ -25,6 +26,7 @@ class Network:
         self._normalisers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         self._droppers = [m for m in model.modules() if _drops(m)]
         self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters()))
+        self.has_series = True  # until an operation without a rule is met: `sobench.jets`
         self._has_buffers = next(model.buffers(), None) is not None
 
     @cached_property
@@ -80,17 +82,22 @@ class Network:
             b.copy_(buffers[name])
 
     def complex(self, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-        """Outputs at complex parameters. Raises Unsupported, naming the layer that has no complex form."""
-        entered: list[str] = []
+        """Outputs at complex parameters; inputs stay real. Raises Unsupported, naming the layer that has no complex form."""
+        entered = []
         handles = [
-            module.register_forward_pre_hook(lambda *_, name=name, module=module: entered.append(f"{name} ({module})"))
+            module.register_forward_pre_hook(lambda module, _, name=name: entered.append((name, module)))
             for name, module in self.model.named_modules()
             if next(module.children(), None) is None
         ]
         try:
-            return self(inputs.to(parameters[0].dtype), parameters)
-        except (RuntimeError, NotImplementedError) as error:
-            where = entered[-1] if entered else type(self.model).__name__
+            if inputs.is_floating_point():
+                inputs = inputs.to(parameters[0].dtype.to_real())
+            with ComplexFunctions():
+                return self(inputs, parameters)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # NotImplementedError is one
+            where = "{} ({})".format(*entered[-1]) if entered else type(self.model).__name__
             raise Unsupported(f"no complex pass through {where}: {str(error).splitlines()[0]}") from error
         finally:
             for handle in handles:

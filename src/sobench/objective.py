@@ -16,12 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from sobench import per_sample
+from sobench.complex_oracles import ComplexOracles
 from sobench.cost import Cost
 from sobench.errors import Unsupported, UsageError
 from sobench.layer_oracles import LayerOracles
 from sobench.linalg.operator import LinearOperator
 from sobench.network import Network
 from sobench.passes import Pass
+from sobench.summary_oracles import SummaryOracles
 
 _SILENCE = nullcontext()
 
@@ -33,7 +35,7 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
-class Objective(LayerOracles):
+class Objective(SummaryOracles, LayerOracles, ComplexOracles):
     """The loss of one batch, answering the questions optimizers ask.
 
     model: any module whose output is [N, C]; loss: one of `sobench.losses`; batch: (inputs, targets).
@@ -107,16 +109,19 @@ class Objective(LayerOracles):
         """f(theta), a scalar. With a complex `at` [P] it is a complex-step pass, and complex itself."""
         self.cost.used.add("loss")
         parameters = None if at is None else self.space.unflatten(at)
-        is_complex = at is not None and at.is_complex()
-        self.cost.forward(len(self), scale=4 if is_complex else 1)
+        if at is not None and at.is_complex():
+            return self._complex_value(parameters)
+        self.cost.forward(len(self))
         with self._noise():
-            network = self.network.complex if is_complex else self.network
-            value = self.loss_function(network(self.batch.inputs, parameters), self.batch.targets)
+            value = self.loss_function(self.network(self.batch.inputs, parameters), self.batch.targets)
         return value + self._penalty(parameters or self.space.parameters) if self.l2 else value
 
     def value_and_grad(self, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """f(theta), a scalar, and its gradient [P]; `.grad` is left alone."""
+        """f(theta), a scalar, and its gradient [P]; `.grad` is left alone. With a complex `at` [P] both are complex, and the
+        gradient is the holomorphic one: Im g(theta + ihp) / h is a Hessian product."""
         self.cost.used.add("value_and_grad")
+        if at is not None and at.is_complex():
+            return self._complex_gradient(at)
         forward = self._pass(at)
         loss, grads = self._known_gradient(at) or forward.gradient(self.batch.targets)
         g = self.space.flatten([g.detach() for g in grads])
@@ -176,10 +181,11 @@ class Objective(LayerOracles):
         twin._kept = self._kept
         return twin
 
-    def fresh(self) -> Objective:
-        """An independent batch of the same size. Raises Unsupported where there is no training set."""
+    def fresh(self, samples: int | None = None) -> Objective:
+        """An independent batch, of the same size unless `samples` says otherwise. Raises Unsupported where there is no training
+        set."""
         self.cost.used.add("fresh")
-        return self.twin(self._source().draw(len(self), self.generator("fresh")))
+        return self.twin(self._source().draw(samples or len(self), self.generator("fresh")))
 
     def batches(self) -> Iterator[Objective]:
         """The training set once, in a random order, in batches of this one's size (a remainder is dropped), for what is

@@ -9,13 +9,16 @@ import torch
 from sobench import machine, registry
 from sobench.errors import Unsupported, UsageError
 from sobench.network import Network
+from sobench.objective import Objective
 
 ORACLES = frozenset({
     "closure", "loss", "value_and_grad", "hessian", "ggn", "dense", "dense_blocks", "per_sample_grads", "output_jacobian",
-    "record", "propagate", "propagate_roots", "accumulate", "sampled", "fresh", "batches", "full",
+    "record", "propagate", "propagate_roots", "accumulate", "sampled", "fresh", "batches", "full", "summary",
+    "complex", "curvature",
 })
-"""What an optimizer may name in `requires`: the oracles of Objective; `dense` for those that form P x P matrices, and
-`dense_blocks` for those that keep an I D x I D matrix for each layer W [I, D]."""
+"""What an optimizer may name in `requires`: the oracles of Objective; `dense` for those that form P x P matrices,
+`dense_blocks` for those that keep an I D x I D matrix for each layer W [I, D], and `complex` for those that take complex steps
+(`curvature`, or any oracle at complex parameters)."""
 
 DENSE_COPIES = 3
 """P x P matrices alive at once in a dense step: the matrix, its factor, and one to work in."""
@@ -33,6 +36,8 @@ def check_requirements(requires: frozenset[str], loss: str, problem=None, device
         _check_dense(problem, device)
     if "dense_blocks" in requires and problem is not None:
         _check_blocks(problem, device)
+    if "complex" in requires and problem is not None:
+        _check_complex(problem, requires)
 
 
 def _check_dense(problem, device: torch.device) -> None:
@@ -56,6 +61,18 @@ def _check_blocks(problem, device: torch.device) -> None:
         raise Unsupported(f"optimizer: forms a matrix of n x n for the n parameters of each layer, and layer {largest} has "
                           f"n = {sizes[largest]:,}: {needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; "
                           "allowed: narrower layers")
+
+
+def _check_complex(problem, requires: frozenset[str]) -> None:
+    """A pass over two samples, on a meter of its own; what torch loads for its first dual number it loads here, off the clock."""
+    f = problem.beforehand()
+    two = Objective(problem.model, problem.loss, [part[:2] for part in f.batch], streams=f.streams)
+    theta = two.space.get()
+    try:
+        two.curvature(theta) if "curvature" in requires else two.loss(theta + 0j)
+    except Unsupported as error:
+        reason = f"optimizer: takes complex steps, and there is {error}; allowed: layers that have a complex form"
+        raise Unsupported(reason) from error
 
 
 def make_optimizer(cls: type, settings: dict[str, Any], parameters) -> torch.optim.Optimizer:
