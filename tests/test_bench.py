@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sobench import bench_step
+from sobench import bench_csdd, bench_step
 from sobench.linalg.kronecker import BLOCK, gram
 
 SETTINGS = "model=mlp model.widths=[20,10] batch_size=50"
@@ -41,3 +41,12 @@ def test_every_optimizer_has_a_line(monkeypatch, capsys):
     title, same, kfac = capsys.readouterr().out.splitlines()
     assert title.startswith("small") and "multiplications 1.00" in same
     assert float(re.search(r"multiplications ([\d.]+)", kfac)[1]) > 1.3
+
+
+def test_every_second_derivative_has_a_line(monkeypatch, capsys):
+    monkeypatch.setattr(bench_csdd, "WIDTH", 1)
+    monkeypatch.setattr(bench_csdd, "ROUNDS", 1)
+    assert bench_csdd.csdd() == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.startswith("VGG-11, width 1") and len(lines) == len(bench_csdd.ORACLES)
+    assert all(re.search(r" \d+\.\d\d  \(.* ms over .* ms\)$", line) for line in lines)

@@ -65,7 +65,8 @@ def test_dataset(workplace, tmp_path, name):
     check(f"dataset={name}", "budget=smoke", "batch_size=20", place, *words, *model)
 
 
-MODEL_DATA = {"vgg": "cifar10", "vgg16": "cifar10", "resnet18": "cifar10", "lstm": "covid_tweets"}
+MODEL_DATA = {**dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
+              "resnet18": "cifar10", "lstm": "covid_tweets"}
 
 
 @pytest.mark.parametrize("name", members("model"))
@@ -111,5 +112,5 @@ def test_logger(workplace, name):
 
 @pytest.mark.parametrize("name", members("instrument"))
 def test_instrument(workplace, name):
-    model = "free_mlp" if name == "trajectory" else "mlp"
-    check(f"instrument={name}", f"model={model}", "budget=smoke", "model.widths=[4]")
+    words = {"trajectory": ["model=free_mlp", "model.widths=[4]"], "optimum": ["model=linear", "l2=0.1"]}
+    check(f"instrument={name}", "budget=smoke", *words.get(name, ["model.widths=[4]"]))

@@ -25,7 +25,7 @@ IGNORED = {
 }
 COUNTED = {
     "batch_size": 32, "drop_last": False, "loss": "squared_error", "l2": 0.5, "dtype": "float64", "device": "cuda",
-    "batches": "fixed", "validation": 0.2, "convergence.change": 0.1,
+    "batches": "fixed", "validation": 0.2, "convergence.change": 0.1, "init": "lecun_normal",
     "evaluate.every": 2, "evaluate.steps": 5, "log.every": 1, "budget.epochs": 3, "budget.steps": 3, "budget.seconds": 3.0,
     "dataset.name": "mnist", "dataset.standardize": True, "model.name": "linear", "model.widths": [5],
     "model.activation": "tanh", "model.loss": "squared_error", "model.target": "input", "optimizer.name": "adam",
@@ -135,8 +135,8 @@ def test_members_are_found_at_any_depth():
     assert "practical/table-3" in conf_files.members("experiment")
     assert {"sgd", "hf_newton"} <= set(conf_files.members("optimizer"))
     assert set(conf_files.members("dataset")) == {
-        "cifar10", "cifar100", "covid_tweets", "curves", "curves_synthetic", "digits", "faces", "faces_synthetic", "imdb",
-        "libsvm", "mnist", "npz", "sars_cov2", "usps"}
+        "a9a", "cifar10", "cifar100", "covid_tweets", "curves", "curves_synthetic", "digits", "faces", "faces_synthetic", "imdb",
+        "letter", "libsvm", "mnist", "noise", "npz", "pendigits", "sars_cov2", "satimage", "svhn", "usps"}
 
 
 def test_every_group_says_what_it_is():

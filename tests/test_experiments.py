@@ -24,6 +24,8 @@ AUTOENCODERS = ["model.widths=[12,8]", "model.code=3", "batch_size=20"]
 IMAGES = "dataset=cifar10,sars_cov2"
 TABLES_AND_TEXTS = [["dataset=usps,mnist", "model.widths=[8,8]"],
                     *([f"dataset={texts}", "model.hidden=4", "dataset.length=12"] for texts in ("covid_tweets", "imdb"))]
+GROUPED = [["model=mlp", "model.widths=[8,8]", "batch_size=20"], ["model=lenet", "batch_size=20"],
+           ["model=vgg11_prime", "model.width=2", "batch_size=20"]]
 SHRINK: dict[str, list[list[str]]] = {
     r"kbfgs20/(fig-2\.[124567]|authors-log)|kbfgs/(table-3\.[38]|fig-3\.[123])|tnt/fig-4\.[246]": [AUTOENCODERS],
     r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
@@ -42,6 +44,18 @@ SHRINK: dict[str, list[list[str]]] = {
         *TABLES_AND_TEXTS, [IMAGES, "batch_size=2", "optimizer=kernel_sgd,adahessian,esgd,robust_lbfgs,sgd"],
         [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"]],
     r"kernelsgd/(table-1|fig-[45])": [*TABLES_AND_TEXTS, [IMAGES, "batch_size=2"]],
+    r"groupednewton/(fig-[12])": [["model=lenet", "batch_size=20"], ["model=vgg11_prime", "model.width=2", "batch_size=20"]],
+    r"csfd/fig-3": [["model=linear", "batch_size=20"], ["model=mnist_autoencoder", *AUTOENCODERS],
+                    ["dataset=mnist,svhn,cifar10", "model=lenet", "batch_size=20"],
+                    ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"]],
+    r"csfd/fig-1": [[]],
+    r"csfd/s-fig-4": [["drop_last=false"]],
+    r"csfd/hvp-time": [["model.width=2", "budget.steps=2"]],
+    r"csfd/s-fig-1": [["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"], ["model=lenet", "batch_size=20"]],
+    r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time)": [["batch_size=20"]],
+    r"groupednewton/diagonal": GROUPED,
+    r"groupednewton/(fig-3|test-curves|train-times|partition)": [
+        *GROUPED, ["model=big_mlp", f"model.widths={[4] * 20}".replace(" ", ""), "batch_size=20"]],
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
     r"practical/(fig|table)-.*": [["dataset=digits"]],
 }

@@ -16,18 +16,22 @@ SAMPLES = {"train": 40, "test": 20}
 
 
 def write(root: Path) -> Path:
-    """The mirror `root`: cifar10, cifar100, faces, curves, faces_synthetic (train=60 test=40 will do), libsvm's a9a, usps; imdb,
-    covid_tweets and their word vectors of 50 and 100 numbers, sars_cov2."""
+    """The mirror `root`: cifar10, cifar100, svhn, faces, curves, faces_synthetic (train=60 test=40 will do), libsvm's a9a, letter,
+    pendigits, satimage, usps; imdb, covid_tweets and their word vectors of 50 and 100 numbers, sars_cov2."""
     rng = np.random.default_rng(0)
-    for folder in ("cifar10", "cifar100", "autoencoders", "olivetti", "libsvm", "imdb", "covid_tweets", "glove"):
+    for folder in ("cifar10", "cifar100", "svhn", "autoencoders", "olivetti", "libsvm", "imdb", "covid_tweets", "glove"):
         (root / folder).mkdir(parents=True)
     for classes in (10, 100):
         np.savez(root / f"cifar{classes}/cifar{classes}.npz", **cifar(rng, classes))
+    np.savez(root / "svhn/svhn.npz", **cifar(rng, 10))
     savemat(root / "autoencoders/newfaces_rot_single.mat", {"newfaces_single": rng.normal(size=(625, 80)).astype(np.float32)})
     savemat(root / "autoencoders/digs3pts_1.mat", {"bdata": rng.random((40, 784)), "bdatatest": rng.random((20, 784))})
     savemat(root / "olivetti/olivettifaces.mat", {"faces": rng.integers(0, 256, (4096, 400), dtype=np.uint8)})
     (root / "libsvm/a9a").write_bytes(svmlight(rng, 70, 5, (-1, 1)))
     (root / "libsvm/a9a.t").write_bytes(svmlight(rng, 20, 4, (-1, 1)))
+    for name, classes in (("letter.scale", 26), ("pendigits", 10), ("satimage.scale", 6)):
+        (root / "libsvm" / name).write_bytes(svmlight(rng, 120, 6, tuple(range(1, classes + 1))))
+        (root / f"libsvm/{name}.t").write_bytes(svmlight(rng, 20, 6, tuple(range(1, min(classes, 7)))))
     for name, samples in (("usps.bz2", 120), ("usps.t.bz2", 20)):
         (root / "libsvm" / name).write_bytes(bz2.compress(svmlight(rng, samples, 6, tuple(range(1, 11)))))
     (root / "imdb/aclImdb_v1.tar.gz").write_bytes(reviews(rng))

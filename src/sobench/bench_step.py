@@ -40,6 +40,10 @@ CASES: dict[str, tuple[str, int, dict[str, str]]] = {
         "adahessian": "optimizer=adahessian",
         "esgd": "optimizer=esgd",
     }),
+    "LeNet-5, batch 128": ("model=lenet batch_size=128", 20, {
+        "newton_summary": "optimizer=newton_summary",
+        "newton_summary, every 10": "optimizer=newton_summary optimizer.curvature_period=10",
+    }),
     "MLP 784-500-10, batch 60": ("model=mlp model.widths=[500] model.activation=sigmoid batch_size=60", 100, {
         "smw_ng, N2 = 30": "optimizer=smw_ng",
         "smw_ng_bd, N2 = 30": "optimizer=smw_ng_bd",

@@ -16,8 +16,14 @@ from sobench.validation import validate
 NOT_IDENTITY = ("threads", "checkpoint", "progress", "runs", "reports", "data", "budgets", "logger", "experiment")
 """Top-level keys that cannot change a run's result."""
 
-NOTHING: dict[str, Any] = {"instrument": {"name": "none"}, "batches": "reshuffled", "validation": 0, "convergence": None}
+NOTHING: dict[str, Any] = {"instrument": {"name": "none"}, "batches": "reshuffled", "validation": 0, "convergence": None,
+                           "init": "default"}
 """Settings that a run is not told apart by, where they have these values: those that came after the first runs were made."""
+
+NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
+    ("model", "vgg"): {"activation": "relu", "batch_norm": True, "classifier": []},
+}
+"""The same for the settings of one member of a group: (group, name) -> settings."""
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -47,6 +53,9 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key, nothing in NOTHING.items():
         if kept[key] == nothing:
             del kept[key]
+    for (group, name), nothing in NOTHING_OF.items():
+        if kept[group]["name"] == name:
+            kept[group] = {k: v for k, v in kept[group].items() if k not in nothing or v != nothing[k]}
     return _canonical(kept)
 
 

@@ -17,6 +17,7 @@ from sobench.cost import Cost
 from sobench.data import Dataset, Store
 from sobench.data import load as load_dataset
 from sobench.errors import UsageError
+from sobench.models.initial import INITIAL
 from sobench.network import seeded
 from sobench.objective import Objective
 from sobench.streams import Streams
@@ -180,7 +181,9 @@ def _model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.M
     if _takes_words(build, settings["model"]["name"], dataset):
         options["vectors"] = dataset.vectors
     with seeded(streams.entropy("init"), torch.device("cpu")):
-        return build(inputs, outputs, **options)
+        model = build(inputs, outputs, **options)
+        INITIAL[settings["init"]](model)
+    return model
 
 
 def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
@@ -194,7 +197,7 @@ def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
 
 
 def _dataset(settings: dict[str, Any]) -> Dataset:
-    options = {k: v for k, v in settings["dataset"].items() if k != "name"}
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["dataset"].items() if k != "name"}
     place = settings["data"]
     return _cached_dataset(settings["dataset"]["name"], tuple(sorted(options.items())), place["mirror"], place["cache"])
 

@@ -142,7 +142,7 @@ class Trainer:
     def _evaluate(self, record: Metrics) -> str | None:
         """One row of metrics; and the reason, if the training loss is not finite."""
         metrics = self.problem.evaluate()
-        record.append({"kind": "eval", **self._position(), **metrics})
+        record.append({**self.instrument.at_evaluation(), "kind": "eval", **self._position(), **metrics})
         loss, change = metrics["train_loss"], self.settings["convergence"]["change"]
         if self.final and change is not None:
             self.still = self.still + 1 if abs(loss - self.final["train_loss"]) < change else 0

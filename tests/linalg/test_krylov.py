@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sobench.errors import UsageError
-from sobench.linalg import LinearOperator, cg
+from sobench.linalg import LinearOperator, cg, cgls
 
 EYE = torch.eye(3, dtype=torch.float64)
 
@@ -157,3 +157,51 @@ def test_single_precision_graphs_and_arguments_are_respected():
 def test_wrong_arguments(arguments, message):
     with pytest.raises(UsageError, match=message):
         cg(**{"A": EYE, "b": EYE[0], "max_iterations": 5, "tol": 1e-5} | arguments)
+
+
+# Least squares
+
+
+@pytest.mark.parametrize("eigenvalues", [[1.0, 2.0, 4.0, 5.0], [-3.0, -1.0, 2.0, 5.0], [-2.0, 0.0, 1.0, 3.0]])
+def test_cgls_is_the_least_squares_solution_of_any_symmetric_matrix(eigenvalues):
+    """The shortest, where there are many."""
+    A, b = with_eigenvalues(eigenvalues)
+    result = cgls(A, b, max_iterations=4, tol=1e-13)
+    expected = torch.linalg.pinv(A, hermitian=True, rtol=1e-10) @ b
+    torch.testing.assert_close(result.x, expected, rtol=0, atol=1e-10)
+    assert result.residual_norm == pytest.approx(0.0, abs=1e-10)
+
+
+def test_cgls_minimises_the_residual_over_its_krylov_space():
+    A, b = with_eigenvalues([-5.0, -2.0, -1.0, 1.0, 3.0, 4.0])
+    x0 = torch.arange(6.0, dtype=torch.float64)
+    for k in (1, 2, 4):
+        s = A @ (b - A @ x0)
+        K, _ = torch.linalg.qr(torch.stack([torch.linalg.matrix_power(A @ A, i) @ s for i in range(k)], 1))
+        minimiser = x0 + K @ torch.linalg.lstsq(A @ K, b - A @ x0).solution
+        result = cgls(A, b, x0, max_iterations=k, tol=0.0)
+        assert (result.status, result.iterations) == ("max_iterations", k)
+        torch.testing.assert_close(result.x, minimiser, rtol=0, atol=1e-8)
+        assert result.residual_norm == pytest.approx(float((A @ (b - A @ result.x)).norm()), rel=1e-8)
+
+
+def test_cgls_makes_two_products_an_iteration_and_stops_by_its_rule():
+    A, b = with_eigenvalues(torch.linspace(-9, 10, 20))
+    counted = Counted(A)
+    assert cgls(counted, b, max_iterations=7, tol=0.0).iterations == 7 and counted.products == 2 + 2 * 7
+    result = cgls(A, b, max_iterations=500, tol=1e-3)
+    before = cgls(A, b, max_iterations=result.iterations - 1, tol=0.0)
+    assert result.status == "converged" and result.residual_norm <= 1e-3 * float((A @ b).norm()) < before.residual_norm
+
+
+@pytest.mark.parametrize("b", [torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)])
+def test_cgls_of_what_a_does_not_reach_is_zero(b):
+    A = torch.diag(torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64))
+    result = cgls(A, b, max_iterations=5, tol=1e-5)
+    assert (result.status, result.iterations) == ("converged", 0) and not result.x.any()
+
+
+def test_cgls_reports_what_is_not_finite_and_checks_its_arguments():
+    assert cgls(math.nan * EYE, EYE[0], max_iterations=5, tol=1e-5).status == "not_finite"
+    with pytest.raises(UsageError, match="max_iterations >= 1, got 0"):
+        cgls(EYE, EYE[0], max_iterations=0, tol=1e-5)

@@ -115,3 +115,18 @@ def test_a_paper_that_gives_its_methods_other_budgets_marks_none_as_cut(three, t
     (three / "a" / "three.yaml").write_text(text + "budgets: any\n")
     found = contents(evidence(three, tmp_path))
     assert found.footnotes == {} and found.rows[1].cells[2].rank == BEST
+
+
+def test_what_no_run_was_asked_for_is_left_out_and_named(three, tmp_path):
+    """The selection has MNIST alone: the others' columns, panels and claims are gone from the page, and it says which."""
+    claim = "{id: %s-low, text: t, source: s, test: {kind: bound, metric: train_loss, better: lower, subject: sgd, at_most: 2, where: {dataset: %s}}}"
+    (three / "a" / "three.yaml").write_text(THREE + "claims:\n" + "".join(f"  - {claim % (d, d)}\n" for d in ("mnist", "faces")))
+    runs = [run for run in tree(tmp_path / "runs") if run.config["dataset"]["name"] == "mnist"]
+    found = Evidence(read("a/three", folder=three), collect(runs, tmp_path / "runs"))
+    assert [panel.title for panel in found.asked(found.report.figure.panels)] == ["MNIST", "MNIST"]
+    write("a/three", runs, tmp_path / "runs", tmp_path / "out", folder=three)
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "### mnist-low: " in page and "### faces-low" not in page
+    assert "Left out, as no run of theirs was asked for: faces-low." in page and "asked for: FACES, CURVES." in page
+    nothing = Evidence(found.report, collect([], tmp_path / "runs"))
+    assert nothing.asked(found.report.figure.panels) == found.report.figure.panels  # a gap is shown, not hidden

@@ -12,16 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
-from sobench.data.npz import read_arrays
+from sobench.data.images import Part, checked, stand_in
 from sobench.data.pixels import CHANNEL, affine, scale, shared
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
-
-    Part = tuple[np.ndarray, np.ndarray]
 
 PIXELS = 3 * 32 * 32
 MEMBERS = {
@@ -54,8 +51,8 @@ def _load(name: str, classes: int, store: Store, standardize: bool, per_feature:
                          "is no longer standardized")
     (file,) = store.paths(name)
     try:
-        parts = _stand_in(file) if file.suffix == ".npz" else _archive(name, file)
-        (train, labels), (test, test_labels) = (_checked(*part, classes) for part in parts)
+        parts = stand_in(file) if file.suffix == ".npz" else _archive(name, file)
+        (train, labels), (test, test_labels) = (checked(*part, classes) for part in parts)
     except UsageError as error:
         raise Failure(f"{name}: {file}: {error}") from error
     inputs = scale(train, test, 255, standardize=standardize, alike=alike)
@@ -90,24 +87,3 @@ def _archive(name: str, file: Path) -> list[Part]:
         records = np.frombuffer(content, np.uint8).reshape(-1, labels + PIXELS)
         parts.append((records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1]))
     return parts
-
-
-def _stand_in(file: Path) -> list[Part]:
-    """The same from an .npz file of x_train and x_test, uint8 [N, 32, 32, 3], y_train and y_test [N]. Raises UsageError."""
-    arrays = read_arrays(file)
-    for key in ("x_train", "x_test"):
-        if arrays[key].dtype != "uint8" or arrays[key].shape[1:] != (32, 32, 3):
-            raise UsageError(f"{key} is {arrays[key].dtype} {list(arrays[key].shape)}; allowed: uint8 [N, 32, 32, 3]")
-    return [(arrays[f"x_{part}"].transpose(0, 3, 1, 2), arrays[f"y_{part}"]) for part in ("train", "test")]
-
-
-def _checked(pixels: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tensor, Tensor]:
-    """As tensors, uint8 [N, 3, 32, 32] and int64 [N]. Raises UsageError for labels that are not those of the data set."""
-    import numpy as np
-    import torch
-
-    if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
-        raise UsageError(f"the labels are {labels.dtype} {list(labels.shape)} for {len(pixels)} images; allowed: integers [N]")
-    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise UsageError(f"it has labels from {labels.min()} to {labels.max()}; allowed: 0 to {classes - 1}")
-    return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels.astype(np.int64))

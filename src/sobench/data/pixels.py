@@ -53,16 +53,20 @@ def shared(standardize: bool, per_feature: bool, otherwise: tuple[int, ...]) -> 
 
 
 def resize(pixels: Tensor, size: int) -> tuple[Tensor, int]:
-    """Square images [N, C, H, H] by area interpolation: (integers [N, C, size, size], the factor of their largest value).
+    """Square images [N, C, H, H]: (integers [N, C, size, size], the factor of their largest value). Larger ones have a border of
+    zeros; smaller ones are made by area interpolation.
 
     A pixel of the result is the mean over the square of the image that it covers, its parts of pixels counted as parts,
-    times `factor` = (H / gcd(H, size))^2, which makes it whole. Raises UsageError unless 1 <= size <= H.
+    times `factor` = (H / gcd(H, size))^2, which makes it whole. Raises UsageError unless 1 <= size <= H, or size is larger by an even number.
     """
     import torch
 
     height = pixels.shape[-1]
+    border, uneven = divmod(size - height, 2)
+    if size > height and not uneven and size <= 2 * height:
+        return torch.nn.functional.pad(pixels, [border] * 4), 1
     if not 1 <= size <= height:
-        raise UsageError(f"dataset.size: got {size}, allowed: 1 to {height}")
+        raise UsageError(f"dataset.size: got {size}, allowed: 1 to {height}, or {height + 2}, {height + 4}, ... {2 * height}")
     of, by = height // gcd(height, size), size // gcd(height, size)  # a new pixel is of/by old ones wide
     new, old = torch.arange(size)[:, None], torch.arange(height)
     overlap = torch.minimum((new + 1) * of, (old + 1) * by) - torch.maximum(new * of, old * by)

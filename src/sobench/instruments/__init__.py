@@ -7,12 +7,18 @@ from typing import Any
 from sobench.clock import Clock
 from sobench.instruments.base import Instrument
 from sobench.instruments.descent import Descent
+from sobench.instruments.differences import Differences
 from sobench.instruments.directions import Directions
+from sobench.instruments.optimum import Optimum
+from sobench.instruments.product_time import ProductTime
+from sobench.instruments.summary import SummaryInstrument
 from sobench.instruments.trajectory import Trajectory
 from sobench.problem import Problem
 
 INSTRUMENTS: dict[str, type[Instrument]] = {
-    "none": Instrument, "directions": Directions, "descent": Descent, "trajectory": Trajectory}
+    "none": Instrument, "directions": Directions, "descent": Descent, "trajectory": Trajectory,
+    "summary": SummaryInstrument, "differences": Differences, "product_time": ProductTime,
+    "optimum": Optimum}
 
 
 def make_instrument(problem: Problem, clock: Clock, settings: dict[str, Any]) -> Instrument:

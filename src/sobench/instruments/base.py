@@ -3,6 +3,7 @@
     with instrument.around(step, f):          the loop, once a step
         optimizer.step(f)
     row |= instrument.readings()              the loop, once a row of the record
+    row |= instrument.at_evaluation()         the loop, at every evaluation, the first of which is before step 1
 
 The trajectory is the same bits with an instrument as without: an instrument asks its own objective of the same batch
 (`_beside`), and whatever it does to the model is undone (`_undone`).
@@ -36,6 +37,10 @@ class Instrument:
     def around(self, step: int, f: Objective) -> AbstractContextManager[None]:
         """The context of one step, on the batch of f; the clock runs."""
         return _NOTHING
+
+    def at_evaluation(self) -> dict[str, float]:
+        """What is found at an evaluation, for its row; the clock does not run."""
+        return {}
 
     def readings(self) -> dict[str, float]:
         """What was found since the last call, for the record."""

@@ -1,6 +1,6 @@
-"""Conjugate gradients (Hestenes and Stiefel 1952).
+"""Conjugate gradients (Hestenes and Stiefel 1952), for a system and for its least squares.
 
-As algorithm 1 of Wang and Huang, Second-order Optimization Made Practical.
+cg is algorithm 1 of Wang and Huang, Second-order Optimization Made Practical.
 """
 
 from __future__ import annotations
@@ -52,6 +52,30 @@ def cg(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: floa
         if curvature <= 0:
             return CGResult(b.clone() if k == 0 else x, k, math.sqrt(residual), "negative_curvature")
         residual, k = reached, k + 1
+    return CGResult(x, k, math.sqrt(residual), status)
+
+
+def cgls(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float) -> CGResult:
+    """Minimise ||A x - b|| for a symmetric A, definite or not: conjugate gradients on A'A x = A'b, which forms A p and A r and
+    never A'A p (Hestenes and Stiefel, section 10). From zero, or another start in A's range, x goes to the pseudo-inverse's.
+
+    Two products an iteration. Stops at ||A r|| <= tol ||A b||, r = b - A x; residual_norm is ||A r||. The device is read once
+    before the iterations and once in each. Raises UsageError for arguments out of range.
+    """
+    check(b, x0, max_iterations, tol)
+    x, r = start(A, b.detach(), x0)
+    s, Ab = (A @ r).detach(), (A @ b).detach()
+    ss, p, k = s.dot(s), s, 0
+    residual, scale = torch.stack((ss, Ab.dot(Ab))).tolist()
+    while not (status := reason_to_stop(residual, tol**2 * scale, k, max_iterations)):
+        Ap = (A @ p).detach()
+        alpha = ss / Ap.dot(Ap)
+        x.addcmul_(p, alpha)
+        r.addcmul_(Ap, alpha, value=-1)
+        s = (A @ r).detach()
+        ss, previous = s.dot(s), ss
+        p = s + ss / previous * p
+        residual, k = ss.item(), k + 1
     return CGResult(x, k, math.sqrt(residual), status)
 
 

@@ -23,6 +23,7 @@ ACTIVATIONS = {
     "elu": nn.ELU,
     "softplus": nn.Softplus,
     "sin": Sin,
+    "none": nn.Identity,
 }
 
 

@@ -52,8 +52,9 @@ class Verdict:
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
-    """The verdict on every claim of the report, in its order."""
-    return [_judge(evidence, claim) for claim in evidence.report.claims]
+    """The verdict on every claim of the report of which the selection has runs, in its order."""
+    asked = evidence.asked([claim.test for claim in evidence.report.claims])
+    return [_judge(evidence, claim) for claim in evidence.report.claims if claim.test in asked]
 
 
 def _judge(evidence: Evidence, claim: Claim) -> Verdict:

@@ -77,7 +77,7 @@ def _published(axes: Axes, panel: Panel, method: str, style: dict[str, object]) 
 
 
 def _finish(axes: Axes, panel: Panel, evidence: Evidence, methods: list[str]) -> None:
-    axes.set_xlabel(AXES[panel.x] + _left_out(panel, evidence, methods))
+    axes.set_xlabel((panel.x_label or AXES[panel.x]) + _left_out(panel, evidence, methods))
     smooth = f"\n(mean of the last {panel.smooth:g} steps)" if panel.smooth else ""
     axes.set_ylabel(panel.label + (f"\n(mean of each {panel.mean_by})" if panel.mean_by else smooth))
     axes.set_title(legend.title(evidence, panel, methods), loc="left")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import pandas as pd
 
@@ -18,6 +19,7 @@ from sobench.results.collection import Results, Run
 from sobench.results.pick import COSTS, pick, reach, series
 
 Wanted = Column | Test | Contour
+Shown = TypeVar("Shown")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,13 @@ class Evidence:
     def fitting(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, of all configurations that fit."""
         return self.results.select({**self.report.methods[method].where, **where})
+
+    def asked(self, parts: Sequence[Shown]) -> list[Shown]:
+        """Those columns, panels or claims' tests of which the selection has runs; all of them, where it has none of any."""
+        def about(part: Shown) -> list[str]:
+            return [part.subject] if isinstance(part, Test) else list(getattr(part, "methods", None) or self.report.methods)
+
+        return [part for part in parts if any(self.fitting(method, part.where) for method in about(part))] or list(parts)
 
     def runs(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, all of one cell. Raises UsageError if they are of several: a mean over

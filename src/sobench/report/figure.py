@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.report import contour, curve, trajectory
+from sobench.report import contour, curve, groups, trajectory
 from sobench.report.evidence import Evidence
 from sobench.report.legend import Entries
 from sobench.report.style import RC, colours
@@ -15,7 +15,8 @@ from sobench.report.style import RC, colours
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PANELS: dict[str, Callable[..., Entries]] = {"curve": curve.draw, "contour": contour.draw, "trajectory": trajectory.draw}
+PANELS: dict[str, Callable[..., Entries]] = {
+    "curve": curve.draw, "contour": contour.draw, "trajectory": trajectory.draw, "heatmap": groups.heatmap, "profile": groups.profile}
 """How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods) -> its entries of the legend."""
 
 
@@ -27,18 +28,19 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     from matplotlib.figure import Figure
 
     spec = evidence.report.figure
-    columns = min(spec.columns, len(spec.panels))
-    rows = math.ceil(len(spec.panels) / columns)
+    panels = evidence.asked(spec.panels)
+    columns = min(spec.columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
     styles = colours(evidence.report, folder=folder)
     with matplotlib.rc_context(RC):
         sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained")
         grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
         entries: Entries = {}
-        for axes, panel in zip(grid, spec.panels, strict=False):
+        for axes, panel in zip(grid, panels, strict=False):
             entries |= PANELS[panel.kind](axes, panel, evidence, styles)
-        for axes in grid[len(spec.panels):]:
+        for axes in grid[len(panels):]:
             axes.set_visible(False)
-        _legend(sheet, entries, dotted=any(panel.published for panel in spec.panels))
+        _legend(sheet, entries, dotted=any(panel.published for panel in panels))
         sheet.savefig(out / "figure.png", metadata={"Software": None})
         sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return [out / "figure.png", out / "figure.pdf"]

@@ -51,7 +51,7 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
     if report.figure:
         parts += ["## Figure", "![figure](figure.png)", f"{_key(report, provenance)} [As PDF](figure.pdf)."]
     if verdicts:
-        parts += ["## Claims", _overview(verdicts), claims_markdown(verdicts).rstrip()]
+        parts += ["## Claims", _overview(verdicts) + _left_out(report, verdicts), claims_markdown(verdicts).rstrip()]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"
@@ -67,12 +67,21 @@ def _key(report: Report, provenance: dict) -> str:
     if "contour" in kinds:
         text.append("Contours: mean over seeds, interpolated between the settings that were tried (dots). Cross: a seed "
                     "diverged, and the setting is left out. Ring: not every seed is finished. Star: the best.")
+    if "heatmap" in kinds:
+        text.append("Matrices: of the first seed; red is above zero and blue below, by logarithms down to a thousandth of the "
+                    "largest entry.")
     return " ".join(text)
 
 
 def _overview(verdicts: list[Verdict]) -> str:
     rows = [f"| {_escape(v.claim.id)} | {_escape(v.claim.text)} | **{v.verdict}** |" for v in verdicts]
     return "\n".join(["| claim | the paper says | on our runs |", "| --- | --- | --- |", *rows])
+
+
+def _left_out(report: Report, verdicts: list[Verdict]) -> str:
+    judged = {v.claim.id for v in verdicts}
+    absent = [_escape(claim.id) for claim in report.claims if claim.id not in judged]
+    return f"\n\nLeft out, as no run of theirs was asked for: {', '.join(absent)}." if absent else ""
 
 
 def _facts(report: Report, provenance: dict) -> str:

@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from sobench.report.check import choice, either, key, listed, mapped
 from sobench.report.values import anything, at, metric, number, setting, whole, words
-from sobench.results.axes import AXES
 
 AT = at("last", "best")
 WHERE = mapped(anything)
@@ -20,12 +19,13 @@ _scale = choice("linear", "log")
 class Panel:
     """One set of axes with a curve a method. methods: which of the report's (default: all). {method} in y is replaced by
     the name of each: the columns of one run as several curves. smooth: y is the mean of the last so many steps. mean_by:
-    y is the mean of the rows of each epoch. published: a final value (a dotted level) or a list of [x, y] points per
+    y is the mean of the rows of each epoch. x: an axis, or a column of the record, with its x_label. published: a final value (a dotted level) or a list of [x, y] points per
     method."""
 
-    x: str = key(choice(*AXES))
+    x: str = key(words)
     y: str = key(metric)
     label: str = key(words)
+    x_label: str = key(words, "")
     title: str = key(words, "")
     kind: str = key(choice("curve"), "curve")
     rows: str = key(ROWS, "eval")
@@ -84,3 +84,48 @@ class Trajectory:
     where: dict[str, object] = key(WHERE, {})
 
     published: ClassVar[dict[str, object]] = {}
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """One set of axes with a matrix of groups of parameters, of one run of a method: `metric` with {down} and {across} replaced
+    by each group's name. down, across: {label: name}. at: which evaluation."""
+
+    method: str = key(words)
+    metric: str = key(words)
+    down: dict[str, str] = key(mapped(words))
+    across: dict[str, str] = key(mapped(words))
+    title: str = key(words, "")
+    kind: str = key(choice("heatmap"), "heatmap")
+    at: object = key(AT, "last")
+    where: dict[str, object] = key(WHERE, {})
+
+    published: ClassVar[dict[str, object]] = {}
+
+    @property
+    def methods(self) -> list[str]:
+        return [self.method]
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One set of axes with a value of each group of parameters, a line for each of some epochs, of one run of a method: `metric`
+    with {across} replaced by the group's name. window: the mean over the epochs from the one to the other, as shifts of
+    the epoch. linear: below this size the scale is linear, not logarithmic."""
+
+    method: str = key(words)
+    metric: str = key(words)
+    label: str = key(words)
+    across: dict[str, str] = key(mapped(words))
+    epochs: list[float] = key(listed(number))
+    title: str = key(words, "")
+    kind: str = key(choice("profile"), "profile")
+    window: list[float] = key(listed(number, 2), [0, 0])
+    linear: float = key(number, 0.01)
+    where: dict[str, object] = key(WHERE, {})
+
+    published: ClassVar[dict[str, object]] = {}
+
+    @property
+    def methods(self) -> list[str]:
+        return [self.method]

@@ -9,6 +9,7 @@ from sobench.errors import UsageError
 from sobench.report.check import nearest
 from sobench.report.panels import Panel
 from sobench.report.spec import Column, Reach, Report, Test
+from sobench.results.axes import AXES
 
 RIVALS = {"compare": "one or more", "ratio": "exactly one", "bound": "no", "robust": "no"}
 BOUNDS = ("at_most", "at_least", "within")
@@ -46,6 +47,8 @@ def _check_column(column: Column, where: str) -> None:
 
 
 def _check_panel(panel: Panel, where: str) -> None:
+    if panel.x not in AXES and not panel.x_label:
+        raise UsageError(f"{where}.x: got {panel.x!r}; {nearest(panel.x, AXES)}, or a column of the record, with its x_label")
     if panel.mean_by and panel.x != panel.mean_by:
         raise UsageError(f"{where}.mean_by: the means of each epoch are drawn against x: epoch, got x: {panel.x}")
     if panel.mean_by and panel.smooth:

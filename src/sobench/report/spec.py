@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from sobench.report.check import by_kind, choice, either, key, listed, mapped, one, one_or_more
-from sobench.report.panels import AT, BETTER, ROWS, WHERE, Contour, Panel, Trajectory
+from sobench.report.panels import AT, BETTER, ROWS, WHERE, Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.values import at, axis_value, metric, number, number_format, setting, whole, words
 
 _budgets = choice("equal", "any")
@@ -65,8 +65,8 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    panels: list[Panel | Contour | Trajectory] = key(
-        listed(by_kind("curve", curve=Panel, contour=Contour, trajectory=Trajectory)))
+    panels: list[Panel | Contour | Trajectory | Heatmap | Profile] = key(
+        listed(by_kind("curve", curve=Panel, contour=Contour, trajectory=Trajectory, heatmap=Heatmap, profile=Profile)))
     columns: int = key(whole, 3)
 
 

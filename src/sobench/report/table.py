@@ -53,7 +53,8 @@ class Contents:
 def contents(evidence: Evidence) -> Contents:
     """Every method against every column of the report's table."""
     report = evidence.report
-    columns, absent = _asked_for(evidence)
+    columns = evidence.asked(evidence.report.table.columns)
+    absent = [column for column in evidence.report.table.columns if column not in columns]
     marks: dict[str, str] = {}  # footnote text -> mark
     grid: dict[str, list[Cell]] = {method: [] for method in report.methods}
     for column in columns:
@@ -78,13 +79,6 @@ def contents(evidence: Evidence) -> Contents:
         notes.append(_RANKING)
     footnotes = {mark: text for text, mark in marks.items()}
     return Contents([_labelled(evidence, column) for column in columns], rows, footnotes, notes)
-
-
-def _asked_for(evidence: Evidence) -> tuple[list[Column], list[Column]]:
-    """The columns of which the selection has runs, and the others; all of them, where it has none of any."""
-    columns = evidence.report.table.columns
-    asked = [column for column in columns if any(evidence.fitting(method, column.where) for method in evidence.report.methods)]
-    return (asked, [column for column in columns if column not in asked]) if asked else (columns, [])
 
 
 def _ours(evidence: Evidence, column: Column, method: str) -> Aggregate | Growth:

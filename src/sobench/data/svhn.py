@@ -1,0 +1,45 @@
+"""SVHN, the Street View House Numbers (Netzer, Wang, Coates, Bissacco, Wu and Ng, 2011): cropped digits of 32x32 pixels.
+
+"Format 2": MATLAB files of version 5 with the pixels `X`, uint8 [32, 32, 3, N], and the labels `y`, [N, 1], 10 being the digit 0.
+The additional training images (`extra`) are left out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sobench.data.autoencoders import read, shapes
+from sobench.data.dataset import Dataset
+from sobench.data.images import Part, checked, stand_in
+from sobench.data.pixels import CHANNEL, scale, shared
+from sobench.data.store import Store
+from sobench.errors import Failure, UsageError
+
+
+def svhn(store: Store, *, standardize: bool = False, per_feature: bool = False) -> Dataset:
+    """73,257 training and 26,032 test images [N, 3, 32, 32], float32 in [0, 1]; 10 classes, each the digit that is seen.
+
+    standardize: less the training mean, over the training deviation, of each channel; per_feature: those of each pixel's
+    place and channel. Where `svhn.npz` stands in for the files, as many images as it has. Raises Failure when a file cannot be
+    had or does not hold this.
+    """
+    alike = shared(standardize, per_feature, CHANNEL)
+    files = store.paths("svhn")
+    try:
+        parts = stand_in(files[0]) if files[0].suffix == ".npz" else [_part(file) for file in files]
+        (train, labels), (test, test_labels) = (checked(*part, 10) for part in parts)
+    except UsageError as error:
+        raise Failure(f"svhn: {files[0].parent}: {error}") from error
+    inputs = scale(train, test, 255, standardize=standardize, alike=alike)
+    return Dataset("svhn", (inputs[0], labels), (inputs[1], test_labels), classes=10)
+
+
+def _part(file: Path) -> Part:
+    """Pixels uint8 [N, 3, 32, 32] and labels [N]. Raises Failure."""
+    if missing := {"X", "y"} - {name for name, _ in shapes(file)}:
+        raise Failure(f"{file} has no {' and no '.join(sorted(missing))}; allowed: the variables X and y")
+    X, y = read(file, "X"), read(file, "y").reshape(-1)
+    if X.dtype != "uint8" or X.shape[:3] != (32, 32, 3) or X.ndim != 4:
+        raise Failure(f"{file}: X is {X.dtype} {list(X.shape)}; allowed: uint8 [32, 32, 3, N]")
+    y[y == 10] = 0
+    return X.transpose(3, 2, 0, 1), y
