@@ -124,7 +124,8 @@ def test_yaml_loader_and_declaration_agree(file):
     assert name in DECLARED and [option.name for option in options] == list(keys)
     for option in options:
         assert option.kind is inspect.Parameter.KEYWORD_ONLY
-        assert option.default == keys[option.name] or keys[option.name] == "???" or name != file.stem
+        default = list(option.default) if isinstance(option.default, tuple) else option.default
+        assert default == keys[option.name] or keys[option.name] == "???" or name != file.stem
 
 
 def test_there_is_a_yaml_for_every_declaration():

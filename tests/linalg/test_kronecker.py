@@ -24,7 +24,7 @@ def test_gram(m, n, alpha, beta, device):
     expected = alpha * X.T @ X + beta * out
     found = gram(X, out, alpha=alpha, beta=beta)
     assert found is out and error(found, expected) < 1e-13
-    assert torch.equal(found, found.T) or device.type == "cuda"
+    assert error(found, found.T) < 1e-14  # some libraries of matrix products round the two halves differently
     assert error(gram(X, alpha=alpha), alpha * X.T @ X) < 1e-13
 
 
