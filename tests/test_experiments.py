@@ -45,7 +45,7 @@ SHRINK: dict[str, list[list[str]]] = {
         [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"]],
     r"kernelsgd/(table-1|fig-[45])": [*TABLES_AND_TEXTS, [IMAGES, "batch_size=2"]],
     r"groupednewton/(fig-[12])": [["model=lenet", "batch_size=20"], ["model=vgg11_prime", "model.width=2", "batch_size=20"]],
-    r"csfd/fig-3": [["model=linear", "batch_size=20"], ["model=mnist_autoencoder", *AUTOENCODERS],
+    r"csfd/fig-3": [["model=linear", "dataset=a9a,letter", "batch_size=20"], ["model=mnist_autoencoder", *AUTOENCODERS],
                     ["dataset=mnist,svhn,cifar10", "model=lenet", "batch_size=20"],
                     ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"]],
     r"csfd/fig-1": [[]],
@@ -59,7 +59,8 @@ SHRINK: dict[str, list[list[str]]] = {
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
     r"practical/(fig|table)-.*": [["dataset=digits"]],
 }
-"""What makes an experiment small, by its name: the words of each command that runs it, together all of its cells."""
+"""What makes an experiment small, by its name: the words of each command that runs it, together all of its cells (of five sets
+that differ in their files alone, two)."""
 
 
 def commands(name: str) -> list[list[str]]:
