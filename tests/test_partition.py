@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from sobench.errors import UsageError
-from sobench.partition import DISCRETE, make_partition
+from sobench.partition import DISCRETE, NAMED, make_partition
+from sobench.rules import PARTITIONS
 from sobench.space import ParameterSpace
 
 
@@ -58,6 +59,10 @@ def test_refused(partition, message):
     with pytest.raises(UsageError) as caught:
         make_partition(space(), partition)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_names_are_those_that_a_configuration_may_say():
+    assert set(PARTITIONS) == {*NAMED, "discrete"}
 
 
 def test_discrete_is_for_tiny_models():

@@ -48,6 +48,8 @@ def choice(*names: str) -> Rule:
     return Rule((str,), " or ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0], lambda v: v in names)
 
 
+PARTITIONS = ("canonical", "trivial", "discrete", "kinds", "depth")
+
 HYPERPARAMETERS: dict[str, Rule] = {
     "lr": POSITIVE,
     "momentum": UNIT,
@@ -81,7 +83,8 @@ HYPERPARAMETERS: dict[str, Rule] = {
     "layers": choice("last", "all"),
     "redraw": FLAG,
     "lambda_int": NON_NEGATIVE,
-    "partition": Rule((str, dict), "canonical, trivial, discrete, kinds, depth, or {group: [names of tensors]}"),
+    "partition": Rule((str, dict), "canonical, trivial, discrete, kinds, depth, or {group: [names of tensors]}",
+                      lambda v: v in PARTITIONS if isinstance(v, str) else len(v) > 0),
     "average": choice("eta", "terms"),
     "clip": FLAG,
     "diagonal": FLAG,

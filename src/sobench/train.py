@@ -18,6 +18,7 @@ from sobench.problem import Problem
 from sobench.results.rundir import Metrics
 from sobench.schedule import make_schedule
 from sobench.serve import check_requirements, make_optimizer
+from sobench.space import ParameterSpace
 
 Report = Callable[[int, int | None, dict[str, float]], None]
 """progress(step, steps or None, last row)"""
@@ -44,6 +45,8 @@ class Trainer:
         self.problem = Problem(settings, self.device)
         check_requirements(requires, settings["loss"], self.problem, self.device)
         self.optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
+        if fits := getattr(self.optimizer, "fits", None):
+            fits(ParameterSpace(self.problem.model.named_parameters()))
         self.schedule = make_schedule(self.optimizer, settings["schedule"], self.problem.steps_per_epoch)
         self.commits = "closure" not in requires
         self.clock = Clock(self.device)

@@ -2,17 +2,19 @@
 
 import pytest
 import torch
+from harness import run_with
 from objectives import make, moved
 from problems import Dense, Source, error, noise, problem
 from torch import nn
 
-from sobench import Objective
+from sobench import Objective, conf_files
 from sobench.errors import UsageError
 from sobench.linalg.cubic import minimise_cubic
 from sobench.losses import CrossEntropy, SquaredError
 from sobench.optim.newton_summary import NewtonSummary
 from sobench.partition import make_partition
 from sobench.streams import Streams
+from sobench.train import Trainer
 
 
 class Same:
@@ -201,3 +203,12 @@ def test_own_groups_and_their_errors():
         NewtonSummary(p.model.parameters(), partition={"a": ["0.*", "2.*"]}).step(f)
     with pytest.raises(UsageError, match="partition: got 3"):
         NewtonSummary(p.model.parameters(), partition=3)
+
+
+def test_groups_that_do_not_fit_are_refused_before_anything_runs():
+    """By a trainer, with the names of the model's tensors, when it is made."""
+    settings = conf_files.group_defaults("optimizer", "newton_summary")
+    with pytest.raises(UsageError, match="partition: 1.bias is in no group; allowed"):
+        Trainer(run_with(optimizer=settings | {"partition": {"weights": ["*.weight"]}}))
+    with pytest.raises(UsageError, match="partition: got 'layers', allowed: canonical, trivial, discrete, kinds, depth"):
+        Trainer(run_with(optimizer=settings | {"partition": "layers"}))

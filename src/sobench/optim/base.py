@@ -10,6 +10,7 @@ from torch import Tensor
 from sobench.errors import UsageError
 from sobench.objective import Objective
 from sobench.rules import check_hyperparameter
+from sobench.space import ParameterSpace
 
 
 class SecondOrderOptimizer(torch.optim.Optimizer):
@@ -44,6 +45,9 @@ class SecondOrderOptimizer(torch.optim.Optimizer):
 
     def step(self, f: Objective) -> Tensor:  # type: ignore[override]
         raise NotImplementedError
+
+    def fits(self, space: ParameterSpace) -> None:
+        """Before any work: raises UsageError for hyperparameters that do not go with these parameters. All do by default."""
 
     # What a step is made of
 

@@ -31,6 +31,7 @@ from sobench.linalg.cubic import minimise_cubic
 from sobench.objective import Objective
 from sobench.optim.base import SecondOrderOptimizer
 from sobench.partition import Partition, make_partition
+from sobench.space import ParameterSpace
 
 
 class NewtonSummary(SecondOrderOptimizer):
@@ -52,6 +53,9 @@ class NewtonSummary(SecondOrderOptimizer):
                          stats_decay=stats_decay, clip=clip, diagonal=diagonal)
         self._partition: Partition | None = None
 
+    def fits(self, space: ParameterSpace) -> None:
+        self._partition = make_partition(space, self.hyperparameters["partition"])
+
     def step(self, f: Objective) -> Tensor:
         hp, k = self.hyperparameters, self.begin(f)
         partition = self.partition(f)
@@ -65,7 +69,7 @@ class NewtonSummary(SecondOrderOptimizer):
 
     def partition(self, f: Objective) -> Partition:
         if self._partition is None:
-            self._partition = make_partition(f.space, self.hyperparameters["partition"])
+            self.fits(f.space)
         return self._partition
 
     def _refresh(self, f: Objective, u: Tensor, partition: Partition) -> None:
