@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from run_tree import a_run, evals, put
 
 from sobench.report.groups import matrix, means
 from sobench.report.panels import Heatmap, Profile
+from sobench.report.writer import write
 
 
 def rows(**columns) -> pd.DataFrame:
@@ -28,3 +30,14 @@ def test_a_profile_is_the_mean_around_an_epoch_that_was_reached():
     panel = Profile("m", "eta/{across}", "eta", {"A": "a", "B": "b"}, [2, 4], window=[-1, 1])
     assert means(frame, panel, 2) == [2.0, 30.0]
     assert means(frame, panel, 4) is None
+
+
+def test_a_figure_of_matrices_alone_has_no_legend(folder, tmp_path):
+    """It is drawn, with the evaluation that it asks for, from the first seed."""
+    (folder / "a" / "matrices.yaml").write_text(
+        "title: T\nsource: s\nexperiment: a/grid\nmethods: {sgd: SGD}\nfigure:\n  panels:\n"
+        '    - {kind: heatmap, method: sgd, metric: "{down}_{across}", down: {A: train}, across: {X: loss}, title: M}\n')
+    runs = [a_run("sgd", 0)]
+    put(tmp_path / "runs", runs[0], evals("train_loss", 3.0, 1.5))
+    paths = write("a/matrices", runs, tmp_path / "runs", tmp_path / "out", folder=folder)
+    assert (tmp_path / "out" / "figure.png") in paths and "Matrices: of the first seed" in paths[0].read_text()

@@ -52,6 +52,8 @@ def _legend(sheet: Figure, entries: Entries, *, dotted: bool) -> None:
 
     if dotted:
         entries = entries | {"published": Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)}
+    if not entries:  # matrices speak for themselves
+        return
     widest = 0.65 + 0.07 * max(map(len, entries))  # inches: the line beside it, and about 0.07 a character
     fit = max(1, int(sheet.get_figwidth() / widest))
     sheet.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), fit))
