@@ -48,6 +48,14 @@ def _compare(folder: Path, steps: int, settings: tuple[str, ...]) -> str:
     return f"{a:.3f} ms a step, bare {b:.3f} ms, ratio {middle:.3f} (of {ROUNDS} rounds of {steps}: {low:.3f} to {high:.3f})"
 
 
+def ratio(pairs: list[tuple[float, float]], steps: int = 1, digits: int = 2) -> str:
+    """The median ratio of pairs of times (seconds of so many steps), its range, and both times in ms."""
+    ratios = [a / b for a, b in pairs]
+    a, b = (statistics.median(column) / steps * 1e3 for column in zip(*pairs))
+    return (f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.{digits}f} ms over "
+            f"{b:.{digits}f} ms")
+
+
 class _Ours:
     """Rounds of the project's own loop, timed from one row of the record to a later one."""
 

@@ -7,13 +7,13 @@ what counts. The network is csfd's VGG-11, ELU and BatchNorm. Complex arithmetic
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from sobench.bench import ratio
 from sobench.complex_oracles import complex_hessian
 from sobench.losses import CrossEntropy
 from sobench.models.vgg import vgg
@@ -47,9 +47,7 @@ def _compare(f: Objective, p: Tensor, oracle: Oracle) -> str:
     gradient = lambda f, p: f.value_and_grad(f.space.get())
     _seconds(f, p, gradient), _seconds(f, p, oracle)
     pairs = [(_seconds(f, p, oracle), _seconds(f, p, gradient)) for _ in range(ROUNDS)]
-    ratios = [a / b for a, b in pairs]
-    a, b = (statistics.median(column) * 1e3 for column in zip(*pairs))
-    return f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.1f} ms over {b:.1f} ms)"
+    return f"{ratio(pairs, digits=1)})"
 
 
 def _seconds(f: Objective, p: Tensor, oracle: Oracle) -> float:

@@ -8,13 +8,12 @@ time would be if nothing else cost anything.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from itertools import islice
 from pathlib import Path
 
-from sobench.bench import COMMON, mnist_shaped
+from sobench.bench import COMMON, mnist_shaped, ratio
 from sobench.grid import expand
 from sobench.train import Trainer
 
@@ -77,10 +76,7 @@ def _walker(common: list[str], optimizer: str) -> _Walker:
 def _compare(sgd: _Walker, other: _Walker, steps: int) -> str:
     operations = other.operations(steps) / sgd.operations(steps)
     pairs = [(other.seconds(steps), sgd.seconds(steps)) for _ in range(ROUNDS)]
-    ratios = [a / b for a, b in pairs]
-    a, b = (statistics.median(column) / steps * 1e3 for column in zip(*pairs))
-    return (f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.2f} ms over {b:.2f} ms; "
-            f"multiplications {operations:.2f})")
+    return f"{ratio(pairs, steps)}; multiplications {operations:.2f})"
 
 
 class _Walker:

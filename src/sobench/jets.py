@@ -55,6 +55,11 @@ class Operation(NamedTuple):
     kwargs: dict[str, Any]
     output: Tensor
 
+    @property
+    def inputs(self) -> list[int]:
+        """The ids of what it was given."""
+        return [id(x) for x in (*self.args, *self.kwargs.values())]
+
 
 class Tape(TorchFunctionMode):
     """Inside, every torch function whose result depends on the parameters is written down."""
@@ -94,7 +99,7 @@ def known(rules: dict[Callable, Callable], operations: list[Operation], paramete
     """Whether everything that depends on the parameters has a rule, and nothing was written in place."""
     moving = {id(p) for p in parameters}
     for operation in operations:
-        if moving & {id(x) for x in (*operation.args, *operation.kwargs.values())}:
+        if not moving.isdisjoint(operation.inputs):
             if operation.function not in rules or id(operation.output) in moving:
                 return False
             moving.add(id(operation.output))
@@ -107,13 +112,13 @@ def series(rules: dict[Callable, Callable], operations: list[Operation], adjoint
     adjoints: the gradient of the loss at the output of each. All are `known`.
     """
     total = Series(moves, adjoints[0].new_zeros(S, S), adjoints[0].new_zeros(S))
-    last_use = {id(x): i for i, operation in enumerate(operations) for x in operation.args}
+    last_use = {x: i for i, operation in enumerate(operations) for x in operation.inputs}
     for i, (operation, w) in enumerate(zip(operations, adjoints, strict=True)):
-        if not any(id(x) in total.jets or id(x) in moves for x in (*operation.args, *operation.kwargs.values())):
+        if not any(x in total.jets or x in moves for x in operation.inputs):
             continue
         y = operation.output
         total.jets[id(y)] = rules[operation.function](total, w, y, *operation.args, **operation.kwargs)
-        for x in operation.args:
-            if last_use[id(x)] == i:
-                total.jets.pop(id(x), None)
+        for x in operation.inputs:
+            if last_use[x] == i:
+                total.jets.pop(x, None)
     return total

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -26,9 +25,10 @@ from torch import Tensor, nn
 
 from sobench.errors import Failure, UsageError
 from sobench.linalg import LinearOperator, cg, solve_symmetric
-from sobench.linalg.linesearch import armijo
+from sobench.linalg.linesearch import armijo, rounding
 from sobench.losses import Loss
 from sobench.problem import Problem
+from sobench.results.rundir import write_atomically
 
 GRADIENT, STEP, STEPS = 1e-12, 1e-6, 100
 DENSE, CG_ITERATIONS = 4096, 5000
@@ -111,8 +111,7 @@ def minimum(f: LinearProblem) -> float:
 def _rate(f: LinearProblem, W: Tensor, g: Tensor, p: Tensor) -> float:
     """By Armijo's rule, a rise by rounding allowed."""
     value = f.value(W)
-    rounding = 10 * torch.finfo(value.dtype).eps * value.abs()
-    return armijo(lambda t: f.value(W + t * p.view_as(W)), value + rounding, g.dot(p))
+    return armijo(lambda t: f.value(W + t * p.view_as(W)), value + rounding(value), g.dot(p))
 
 
 def kept_minimum(f: LinearProblem, folder: Path) -> float:
@@ -124,9 +123,7 @@ def kept_minimum(f: LinearProblem, folder: Path) -> float:
         found = minimum(f)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        part = file.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps({"minimum": found}))
-        part.replace(file)
+        write_atomically(file, json.dumps({"minimum": found}).encode())
     except OSError as error:
         raise Failure(f"optimum: cannot write {file} ({error}); SOBENCH_CACHE names another folder") from error
     return found

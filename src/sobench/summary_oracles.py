@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sobench import jets
+from sobench.complex_layers import batch_norm
 from sobench.jet_rules import RULES
 from sobench.partition import Partition
 
@@ -102,18 +103,7 @@ class _Elementary(TorchFunctionMode):
     """Inside, batch normalisation is made of sums and products: torch's own can be differentiated twice, not three times."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        return (_batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
-
-
-def _batch_norm(x, running_mean, running_var, weight=None, bias=None, training=False, momentum=0.1, eps=1e-5):
-    """F.batch_norm, of x [N, C, ...]; running statistics are read, not written."""
-    over, shape = [d for d in range(x.dim()) if d != 1], [-1] + [1] * (x.dim() - 2)
-    mean = x.mean(over) if training else running_mean
-    centred = x - mean.view(shape)
-    variance = centred.square().mean(over) if training else running_var
-    y = centred * (variance + eps).rsqrt().view(shape)
-    y = y if weight is None else y * weight.view(shape)
-    return y if bias is None else y + bias.view(shape)
+        return (batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

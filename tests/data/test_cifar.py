@@ -62,17 +62,6 @@ def test_cifar100_has_the_fine_labels(tmp_path):
     assert torch.equal(data.test[0], torch.from_numpy(IMAGES[10:].transpose(0, 3, 1, 2) / np.float32(255)))
 
 
-def test_an_npz_file_stands_in(tmp_path):
-    arrays = tiny_data.cifar(RNG, 10)
-    (tmp_path / "cifar10").mkdir()
-    np.savez(tmp_path / "cifar10/cifar10.npz", **arrays)
-    data = cifar10(Store(tmp_path, tmp_path / "cache"))
-    assert str(data) == "cifar10: 40 train, 20 test, inputs 3x32x32, 10 classes"
-    assert data.train[1].tolist() == arrays["y_train"].tolist()
-    expected = arrays["x_test"].transpose(0, 3, 1, 2) / np.float32(255)
-    assert np.array_equal(data.test[0].numpy(), expected)
-
-
 def test_the_archive_comes_before_its_stand_in(tmp_path):
     np.savez(tmp_path / "cifar10.npz", **tiny_data.cifar(RNG, 10))
     here = store(tmp_path, "cifar10", ten())

@@ -5,7 +5,6 @@ import io
 
 import numpy as np
 import pytest
-import tiny_data
 import torch
 from scipy.io import savemat
 
@@ -65,15 +64,6 @@ def test_standardized_by_channel_and_by_feature(tmp_path):
         data = svhn(here, standardize=True, **options)
         expected = (test - train.mean(axes, keepdims=True)) / train.std(axes, keepdims=True)
         np.testing.assert_allclose(data.test[0].numpy(), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_an_npz_file_stands_in(tmp_path):
-    arrays = tiny_data.cifar(RNG, 10)
-    (tmp_path / "svhn").mkdir()
-    np.savez(tmp_path / "svhn/svhn.npz", **arrays)
-    data = svhn(Store(tmp_path, tmp_path / "cache"))
-    assert str(data) == "svhn: 40 train, 20 test, inputs 3x32x32, 10 classes"
-    assert data.train[1].tolist() == arrays["y_train"].tolist()
 
 
 @pytest.mark.parametrize("changes, message", [

@@ -22,8 +22,8 @@ def mnist(store: Store, *, standardize: bool = False, per_feature: bool = False,
     """60,000 training and 10,000 test images [N, 1, size, size], float32 in [0, 1]; 10 classes.
 
     standardize: less the training mean, over the training deviation, one number each; per_feature: those of each pixel's
-    place. size < 28: by area interpolation, size > 28: with a border of zeros (`resize`), before it is scaled. The last one loaded is kept for the next call
-    in the process. Raises Failure when a file cannot be had.
+    place. size < 28: by area interpolation, size > 28: with a border of zeros (`resize`), before it is
+    scaled. The last one loaded is kept for the next call in the process. Raises Failure when a file cannot be had.
     """
     train, test = (
         tuple(store.path("mnist", f"{part}-{kind}-ubyte.gz") for kind in ("images-idx3", "labels-idx1"))

@@ -57,7 +57,8 @@ def resize(pixels: Tensor, size: int) -> tuple[Tensor, int]:
     zeros; smaller ones are made by area interpolation.
 
     A pixel of the result is the mean over the square of the image that it covers, its parts of pixels counted as parts,
-    times `factor` = (H / gcd(H, size))^2, which makes it whole. Raises UsageError unless 1 <= size <= H, or size is larger by an even number.
+    times `factor` = (H / gcd(H, size))^2, which makes it whole. Raises UsageError unless 1 <= size <= H, or size
+    is larger by an even number, at most H.
     """
     import torch
 

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from sobench.linalg.cg_descent import Iterate
 
-
 ROUNDING = 10
 """Differences of f below this many units in the last place of f(0) count as none."""
 
@@ -22,6 +21,11 @@ class Sized:
     gamma: float
     eta: float
     tries: int
+
+
+def rounding(value: Tensor) -> Tensor:
+    """The largest difference from `value` that counts as none."""
+    return ROUNDING * torch.finfo(value.dtype).eps * value.abs()
 
 
 def taylor(f: Callable[[float], Tensor], value: Tensor, slope: Tensor, curvature: Tensor, *, ratio: float, tries: int,
@@ -39,13 +43,13 @@ def taylor(f: Callable[[float], Tensor], value: Tensor, slope: Tensor, curvature
     has "the loss reduction" there, and "every iteration is descent": where f rises, or is not a number, eta is infinite. An
     error of f's own rounding is no error of the model: eta = 0.
     """
-    rounding = ROUNDING * torch.finfo(value.dtype).eps * value.abs()
+    small = rounding(value)
 
     def eta(gamma: float) -> float:
         change = f(gamma) - value
         error = (change - gamma * (slope + gamma / 2 * curvature)).abs()
-        ratio = torch.where(error <= rounding, 0, error / change.abs())
-        return torch.where(change <= rounding, ratio, torch.inf).item()
+        ratio = torch.where(error <= small, 0, error / change.abs())
+        return torch.where(change <= small, ratio, torch.inf).item()
 
     gamma, reached, made = 1.0, eta(1.0), 0
     if reached < ratio / 2:

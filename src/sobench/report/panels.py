@@ -19,8 +19,8 @@ _scale = choice("linear", "log")
 class Panel:
     """One set of axes with a curve a method. methods: which of the report's (default: all). {method} in y is replaced by
     the name of each: the columns of one run as several curves. smooth: y is the mean of the last so many steps. mean_by:
-    y is the mean of the rows of each epoch. x: an axis, or a column of the record, with its x_label. published: a final value (a dotted level) or a list of [x, y] points per
-    method."""
+    y is the mean of the rows of each epoch. x: an axis, or a column of the record, with its x_label. published: a final value
+    (a dotted level) or a list of [x, y] points per method."""
 
     x: str = key(words)
     y: str = key(metric)
@@ -39,8 +39,18 @@ class Panel:
     published: dict[str, object] = key(mapped(either(number, listed(listed(number, 2)))), {})
 
 
+class OfOneMethod:
+    """A panel about one of the report's methods: `method`."""
+
+    method: str
+
+    @property
+    def methods(self) -> list[str]:
+        return [self.method]
+
+
 @dataclass(frozen=True)
-class Contour:
+class Contour(OfOneMethod):
     """One set of axes with the contours of a metric of one method over two settings, on logarithmic axes. levels: how many
     steps of colour; scale: of the colours."""
 
@@ -64,10 +74,6 @@ class Contour:
     reach: ClassVar[None] = None
     growth: ClassVar[None] = None
 
-    @property
-    def methods(self) -> list[str]:
-        return [self.method]
-
 
 @dataclass(frozen=True)
 class Trajectory:
@@ -87,7 +93,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Heatmap:
+class Heatmap(OfOneMethod):
     """One set of axes with a matrix of groups of parameters, of one run of a method: `metric` with {down} and {across} replaced
     by each group's name. down, across: {label: name}. at: which evaluation."""
 
@@ -102,13 +108,9 @@ class Heatmap:
 
     published: ClassVar[dict[str, object]] = {}
 
-    @property
-    def methods(self) -> list[str]:
-        return [self.method]
-
 
 @dataclass(frozen=True)
-class Profile:
+class Profile(OfOneMethod):
     """One set of axes with a value of each group of parameters, a line for each of some epochs, of one run of a method: `metric`
     with {across} replaced by the group's name. window: the mean over the epochs from the one to the other, as shifts of
     the epoch. linear: below this size the scale is linear, not logarithmic."""
@@ -125,7 +127,3 @@ class Profile:
     where: dict[str, object] = key(WHERE, {})
 
     published: ClassVar[dict[str, object]] = {}
-
-    @property
-    def methods(self) -> list[str]:
-        return [self.method]
