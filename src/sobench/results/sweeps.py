@@ -71,7 +71,8 @@ def live(root: Path) -> list[Live]:
 
 def dead(root: Path) -> list[Path]:
     """The files of sweeps that were cut off."""
-    return [path for path in files(root) if holder(path, _lock(path)) is None]
+    over = [path for path in files(root) if holder(path, _lock(path)) is None]
+    return [file for path in over for file in (path, _lock(path)) if file.exists()]
 
 
 def files(root: Path) -> list[Path]:
