@@ -26,7 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return app.run(words[1:])
         if words[:1] in (["-sc"], ["--shell-completion"]):
             return app.complete(words)
-        args = parser().parse_args(words)
+        args, more = parser().parse_known_args(words)
+        if more and ("overrides" not in args or any(word.startswith("-") for word in more)):
+            parser().error(f"unrecognized arguments: {' '.join(more)}")
+        if more:  # settings behind a flag
+            args.overrides += more
         return args.func(args)
     except SobenchError as error:
         print(f"sobench: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The commands besides `run` and `data`: list, status, report, reproduce, tune, check, bench."""
+"""The commands besides `run` and `data`: list, status, report, reproduce, tune, retry, gc, plan, check, bench."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from sobench import ledger_commands
 from sobench.errors import Failure, UsageError
 
 OVERRIDES = "settings of the experiment, as for `sobench run` (budget=cpu seed=0,1 runs=DIR ...)"
@@ -14,11 +15,12 @@ OVERRIDES = "settings of the experiment, as for `sobench run` (budget=cpu seed=0
 def add_parsers(actions) -> None:
     """Register every command with its arguments; each sets `func`, which returns an exit code."""
 
-    def add(func, text: str, **arguments: dict) -> None:
+    def add(func, text: str, **arguments: dict) -> argparse.ArgumentParser:
         parser = actions.add_parser(func.__name__.rstrip("_"), help=text, description=text)
         for name, options in arguments.items():
             parser.add_argument(name, **options)
         parser.set_defaults(func=func)
+        return parser
 
     overrides = dict(nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
     artifact = dict(metavar="ID", help="paper/artifact, as `sobench list reports` prints it")
@@ -29,6 +31,7 @@ def add_parsers(actions) -> None:
     from sobench.tune_command import tune
 
     add(tune, "run an experiment's grid on its tuning seeds, and choose", experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
+    ledger_commands.add_parsers(add, overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
     add(bench, "measure the harness itself", what=dict(choices=["overhead", "step", "csdd"]))
@@ -80,14 +83,11 @@ def status(args: argparse.Namespace) -> int:
 
     from sobench.results.status import print_status
 
-    words = list(args.overrides)
-    if args.experiment and "=" in args.experiment:  # no experiment, only settings
-        words, args.experiment = [args.experiment, *words], None
-    if args.experiment is None:
-        root = next((w.removeprefix("runs=") for w in words if w.startswith("runs=")), "runs")
-        print_status(None, Path(root), Console())
+    experiment, words = words_of(args)
+    if experiment is None:
+        print_status(None, root_of(words), Console())
         return 0
-    runs = _runs(args.experiment, words)
+    runs = runs_of(experiment, words)
     print_status(runs, Path(runs[0].config["runs"]), Console())
     return 0
 
@@ -95,7 +95,7 @@ def status(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace) -> int:
     from sobench.report import experiment_of
 
-    _write_reports([args.id], {args.id: _runs(experiment_of(args.id), args.overrides)}, args.overrides)
+    _write_reports([args.id], {args.id: runs_of(experiment_of(args.id), args.overrides)}, args.overrides)
     return 0
 
 
@@ -107,7 +107,7 @@ def reproduce(args: argparse.Namespace) -> int:
     from sobench.results.state import state
 
     experiment = experiment_of(args.id)
-    runs = {args.id: _runs(experiment, args.overrides)}
+    runs = {args.id: runs_of(experiment, args.overrides)}
     code = app.run([f"experiment={experiment}", *args.overrides])
     if not any(state(run.directory(run.config["runs"])).status in KEEPS for run in runs[args.id]):
         raise Failure(f"{args.id}: none of its {len(runs[args.id])} runs gave a result, see `sobench status {experiment}`")
@@ -138,7 +138,20 @@ def bench(args: argparse.Namespace) -> int:
     return {"overhead": overhead, "step": step, "csdd": csdd}[args.what]()
 
 
-def _runs(experiment: str, overrides: list[str]):
+def words_of(args: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The experiment, or None where only settings are given; and the settings."""
+    if args.experiment and "=" in args.experiment:
+        return None, settings_of([args.experiment, *args.overrides])
+    return args.experiment, settings_of(args.overrides)
+
+
+def root_of(words: list[str]) -> Path:
+    """The folder of the runs, where no experiment says it."""
+    return Path(next((w.removeprefix("runs=") for w in words if w.startswith("runs=")), "runs"))
+
+
+def runs_of(experiment: str, overrides: list[str]):
+    """The runs that an experiment asks for with these settings."""
     from sobench.grid import expand
 
     return expand([f"experiment={experiment}", *settings_of(overrides)])
@@ -164,7 +177,7 @@ def folder_of(name: str, runs, overrides: list[str]) -> Path:
 def _agreeing(experiment: str, overrides: list[str]):
     """The runs of a sibling experiment; none where it has no cell that these overrides ask for."""
     try:
-        return _runs(experiment, overrides)
+        return runs_of(experiment, overrides)
     except UsageError:
         return []
 

@@ -12,6 +12,7 @@ import torch
 
 from sobench import checkpoint, machine
 from sobench.errors import SobenchError
+from sobench.fingerprint import fingerprint
 from sobench.grid import Run
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.train import Report, Trainer
@@ -36,7 +37,8 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
         if found := directory.finished():
             return found.summary
         trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
-        directory.describe(machine.environment(trainer.device) | {"data": trainer.problem.data})
+        made_with = fingerprint(run.config, before=directory.path if written else None)
+        directory.describe(machine.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with})
         record = Metrics(directory.metrics, written)
         summary = _attempt(trainer, record, _saver(directory, record, run.config["checkpoint"]["seconds"]), progress, directory)
         directory.finish(summary)

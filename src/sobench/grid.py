@@ -8,7 +8,7 @@ among the cells, and a look-alike (`dataset=curves_synthetic`) takes the place o
 applies to all of them.
 
 `hydra.sweeper.tuned` names a file of chosen settings, which take the place of those of the cells; `hydra.sweeper.trials` makes
-of the cells those of the grid that they are chosen from. See sobench.tuning.
+of the cells those of the grid that they are chosen from. See sobench.tuning. `hydra.sweeper.jobs` names a file of cells: any runs.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from typing import Any
 from sobench import conf_files, config, tuning
 from sobench.conf_files import GROUPS
 from sobench.errors import UsageError
+from sobench.jobs import read as read_jobs
 from sobench.messages import readable_errors
 
 
@@ -102,7 +103,9 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
         params = parser.parse_overrides([f"{k}={v}" for k, v in sweeper["params"].items()])
     given = [{o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)]
     cells = sweeper["cells"]
-    if sweeper["trials"]:
+    if sweeper["jobs"]:
+        cells = read_jobs(sweeper["jobs"])
+    elif sweeper["trials"]:
         cells, given[0]["seed"] = tuning.trials(sweeper)
     elif sweeper["tuned"]:
         cells = tuning.chosen(cells, sweeper["tuned"])

@@ -70,7 +70,7 @@ def warn(message: str) -> None:
 def defect(entry: EntryPoint) -> str | None:
     """Why an entry point cannot work, found by reading its source and importing nothing; None if nothing is wrong."""
     module, attribute = _target(entry)
-    source = _source(module)
+    source = module_file(module)
     if source is None:
         return f"no module {module!r}"
     if source.suffix != ".py":  # compiled: nothing to read
@@ -93,7 +93,7 @@ def defect(entry: EntryPoint) -> str | None:
 def summary(entry: EntryPoint) -> str:
     """The first line of the object's docstring, or of its module's, read without importing it; '' if it cannot be read."""
     module, attribute = _target(entry)
-    source = _source(module)
+    source = module_file(module)
     try:
         tree = ast.parse(source.read_bytes() if source and source.suffix == ".py" else b"")
     except (SyntaxError, ValueError, OSError):
@@ -109,7 +109,7 @@ def _target(entry: EntryPoint) -> tuple[str, str]:
     return module.strip(), attribute.strip()
 
 
-def _source(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
     """The file of a module, found without running any of its package."""
     top, *rest = module.split(".")
     spec = _spec(top)

@@ -116,6 +116,11 @@ class Trainer:
     def _evaluation_due(self) -> bool:
         return any(self.step % period == 0 for period in self._evaluation_periods)
 
+    def evaluations(self, steps: int) -> int:
+        """How many evaluations a run of so many steps makes, with those before the first step and after the last."""
+        due = {step for period in self._evaluation_periods for step in range(period, steps + 1, period)}
+        return 1 + len(due | {steps})
+
     def _out_of_time(self) -> bool:
         seconds = self.settings["budget"]["seconds"]
         return seconds is not None and self.clock.running() >= seconds

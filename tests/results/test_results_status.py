@@ -29,7 +29,7 @@ def test_every_cell_with_its_counts_and_reasons(tmp_path):
     sgd, newton = cells([run.directory(tmp_path) for run in runs])
     assert sgd.counts == {"done": 1, "interrupted": 1, "missing": 1}
     assert newton.counts == {"diverged": 2, "failed": 1}
-    assert newton.reasons == "diverged: loss is [NaN] at step 4 (seed 0, 1); failed: out of memory (seed 2)"
+    assert newton.reasons == ["diverged: loss is [NaN] at step 4 (seed 0, 1)", "failed: out of memory (seed 2)"]
     text = printed(runs, tmp_path)
     assert "loss is [NaN] at step 4" in text and "interrupted 1" in text and "1/3" in text
     assert text.rstrip().splitlines()[-1] == "2 cells, 6 runs: 1 done, 2 diverged, 1 failed, 1 interrupted, 1 missing"

@@ -20,10 +20,14 @@ __all__ = ["Dataset", "Store", "load", "prepare"]
 
 def prepare(dataset: Mapping[str, Any], store: Store) -> None:
     """Have every declared file of a data set at hand: its name and options, as configured. Raises Failure."""
+    for source in sources(dataset, store):
+        store.paths(source)
+
+
+def sources(dataset: Mapping[str, Any], store: Store) -> list[str]:
+    """The declared sets of files that a data set is read from: its own, and its word vectors'."""
     name = "-".join(str(dataset[key]) for key in ("name", "set") if key in dataset)
-    for source in (name, dataset.get("vectors")):
-        if source in store.sources:
-            store.paths(source)
+    return [source for source in (name, dataset.get("vectors")) if source in store.sources]
 
 
 def load(name: str, options: dict[str, Any], store: Store) -> Dataset:

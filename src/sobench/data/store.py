@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from sobench.data.checksums import checksum
 from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
 from sobench.registry import suggestion, warn
@@ -86,6 +87,21 @@ class Store:
         """All that a data set is read from: its stand-in, else its verified files in order. Raises Failure."""
         stand_in = self.stand_in(dataset)
         return [stand_in] if stand_in else [self.path(dataset, name) for name in self.source(dataset).files]
+
+    def checksums(self, dataset: str) -> list[str] | None:
+        """The checksum of everything that a data set is read from: the declared one, else that of the contents; None where a
+        file is not here."""
+        stand_in = self.stand_in(dataset)
+        files = [(File(stand_in.name), [stand_in])] if stand_in else [
+            (file, self.places(dataset, name)) for name, file in self.source(dataset).files.items()]
+        here = [(file, next((place for place in places if place.is_file()), None)) for file, places in files]
+        if any(place is None for _, place in here):
+            return None
+        return [file.checksum or self.checksum(place) for file, place in here]
+
+    def checksum(self, path: Path) -> str:
+        """That of any file's contents, computed once. Raises OSError."""
+        return checksum(path, self.cache / "checksums.json")
 
     def path(self, dataset: str, filename: str) -> Path:
         """A verified file: the mirror's, else the cache's, else a fresh download in the cache. Raises Failure."""

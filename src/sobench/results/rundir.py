@@ -19,11 +19,7 @@ from filelock import FileLock, Timeout
 
 from sobench.errors import Failure
 from sobench.grid import Run
-from sobench.results.state import FINISHED, State, state
-
-KEEPS = ("done", "diverged")
-"""Results that a repeated command leaves alone; a failed or skipped run is tried again."""
-
+from sobench.results.state import FINISHED, KEEPS, State, state
 
 PARTS = ".*.[0-9]*"
 """What a process that was killed left half written; see write_atomically."""

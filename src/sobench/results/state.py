@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FINISHED = ("done", "diverged", "failed", "skipped")
+from sobench.results.heartbeat import Holder, holder
+
+FINISHED = ("done", "diverged", "out-of-memory", "timed-out", "failed", "skipped")
 """Written by the run itself, in summary.json; the work is over."""
-STATUSES = (*FINISHED, "running", "interrupted", "missing")
+KEEPS = ("done", "diverged")
+"""Results that a repeated command leaves alone; any other run is tried again."""
+STATUSES = (*FINISHED, "running", "queued", "interrupted", "missing")
 
 _TAIL = 1 << 16  # bytes: holds many metrics lines; only the last whole one is wanted
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. step, epoch (of the training set) and seconds are the last that were recorded."""
+    """Where a run stands. step, epoch (of the training set) and seconds are the last that were recorded; holder: who runs it,
+    or will."""
 
     status: str
     reason: str | None = None
     step: int | None = None
     epoch: float | None = None
     seconds: float | None = None
+    holder: Holder | None = None
     summary: dict = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -30,31 +37,33 @@ class State:
         return self.status in FINISHED
 
 
-def state(directory: Path) -> State:
-    """State of the run in `directory`. Never raises on what it finds there: a damaged summary is a reason."""
-    directory = Path(directory)
-    if not directory.is_dir():
-        return State("missing")
-    summary, damage = _summary(directory / "summary.json")
+def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> State:
+    """State of the run in `directory`; `queue` is who will make what has not begun, by directory as in sweeps.queue. Never
+    raises on what it finds there: a damaged summary is a reason."""
+    path = os.path.join(directory, "summary.json")
+    summary, damage = _summary(path)
+    if summary is None:
+        directory = Path(directory)
+        found = holder(directory / "holder.json", directory / "lock")
+        if found is None:  # it may have ended, and let go, since we looked
+            summary, damage = _summary(path)
     if summary is not None:
         return State(summary["status"], summary.get("reason"), summary.get("steps"), summary.get("epochs"),
-                     summary.get("seconds"), summary)
+                     summary.get("seconds"), summary=summary)
     row = last_row(directory / "metrics.jsonl")
-    if locked(directory / "lock"):
-        status = "running"
-    elif row or damage:
-        status = "interrupted"
-    else:
-        return State("missing")
+    if not (found or row or damage):
+        waiting = (queue or {}).get(f"{directory.parent.name}/{directory.name}")
+        return State("queued" if waiting else "missing", holder=waiting)
     row = row or {}
-    return State(status, damage, row.get("step"), row.get("epoch"), row.get("seconds"))
+    return State("running" if found else "interrupted", damage, row.get("step"), row.get("epoch"), row.get("seconds"), found)
 
 
-def _summary(path: Path) -> tuple[dict | None, str | None]:
+def _summary(path: str) -> tuple[dict | None, str | None]:
     """The summary, or None; and what is wrong with it, if it is there and cannot be used."""
     try:
-        summary = json.loads(path.read_bytes())
-    except FileNotFoundError:
+        with open(path, "rb") as file:
+            summary = json.loads(file.read())
+    except (FileNotFoundError, NotADirectoryError):
         return None, None
     except (OSError, ValueError):
         return None, "summary.json is damaged"
@@ -80,30 +89,3 @@ def last_row(path: Path) -> dict | None:
         if isinstance(row, dict):
             return row
     return None
-
-
-def locked(path: Path) -> bool:
-    """Whether a process holds the lock. Asks for a shared lock without waiting, so that it creates no file, needs no
-    right to write, and two that ask do not see each other."""
-    try:
-        import fcntl
-    except ImportError:  # not POSIX
-        return path.exists() and _held(path)
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
-
-
-def _held(path: Path) -> bool:
-    from filelock import FileLock, Timeout
-
-    try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
-        return True

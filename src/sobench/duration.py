@@ -1,0 +1,29 @@
+"""Lengths of time as a person writes them: 90s, 15m, 4h, 1h30m, 30d."""
+
+from __future__ import annotations
+
+import re
+
+from sobench.errors import UsageError
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def seconds(name: str, text: str) -> float:
+    """The seconds of "1h30m". Raises UsageError, naming the option, for anything else."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
+    total = sum(float(number) * UNITS[unit] for number, unit in parts)
+    if "".join(map("".join, parts)) != text or not total:
+        raise UsageError(f"{name}: got {text!r}, allowed: a duration above 0, as 90s, 15m, 4h, 1h30m or 30d")
+    return total
+
+
+def shown(total: float) -> str:
+    """ "0.4 s", "12 s", "3 min", "1 h 05 min", "2 d 03 h" """
+    if total < 60:
+        return f"{total:.2g} s" if total < 10 else f"{total:.0f} s"
+    minutes = round(total / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"

@@ -1,0 +1,122 @@
+"""`sobench retry`: make runs again whose result is not what was hoped for. What was there is put aside, never deleted."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+from sobench.errors import Failure, UsageError
+
+CHOICES = {"failed": "failed", "oom": "out-of-memory", "timed_out": "timed-out", "diverged": "diverged", "skipped": "skipped",
+           "stale": "stale"}
+"""Flag -> the runs that it names; stale: results of older code or other data."""
+DEFAULT = ("failed", "out-of-memory", "timed-out")
+OLD = ".old"
+STAMP = "%Y-%m-%dT%H-%M-%S"
+
+
+def retry(args: argparse.Namespace) -> int:
+    """Put the directories of the chosen runs aside and make exactly these runs again."""
+    from sobench import app, grid, jobs
+    from sobench.commands import words_of
+
+    experiment, words = words_of(args)
+    wanted = [status for flag, status in CHOICES.items() if getattr(args, flag)] or list(DEFAULT)
+    root, found = _of_experiment(experiment, words) if experiment else _of_folder(words)
+    chosen = _chosen(root, found, wanted)
+    if not experiment:
+        found = {slug: again for slug in chosen if (again := _again(root, slug))}
+        chosen = {slug: status for slug, status in chosen.items() if slug in found}
+    rest = [word for word in words if not experiment or word.startswith("hydra")]
+    if not chosen:
+        print(f"retry: nothing to do, no run is {', '.join(wanted[:-1])}{' or ' if wanted[1:] else ''}{wanted[-1]}")
+        return 0
+    file = jobs.write(root, "retry", [found[slug] for slug in chosen])
+    try:
+        makes = [jobs.option(file), *rest]
+        chosen = _selected(chosen, [run.slug for run in grid.expand(makes)], rest)
+        moved = {slug: status for slug, status in chosen.items() if put_aside(root, slug)}
+        print("retry: " + ", ".join(f"{n} {status}" for status, n in Counter(moved.values()).items())
+              + f"; what was there is in {root / OLD}", flush=True)
+        return app.run(["-m", *makes])
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _of_experiment(experiment: str, words: list[str]) -> tuple[Path, dict[str, list[str]]]:
+    """The root, and the overrides of every run that is asked for, by its directory."""
+    from sobench.commands import runs_of
+
+    runs = runs_of(experiment, words)
+    return Path(runs[0].config["runs"]), {run.slug: list(run.overrides) for run in runs}
+
+
+def _of_folder(words: list[str]) -> tuple[Path, dict[str, list[str]]]:
+    """The root, and every run directory in it; what makes a run again is for _again, once it is chosen."""
+    from sobench.commands import root_of
+    from sobench.results.status import run_directories
+
+    root = root_of(words)
+    return root, {os.path.relpath(directory, root): [] for directory in run_directories(root)}
+
+
+def _chosen(root: Path, slugs, wanted: list[str]) -> dict[str, str]:
+    """{slug: which of the wanted it is} of the run directories that are one of them."""
+    from sobench.results.status import cells
+
+    found = {}
+    for cell in cells([root / slug for slug in slugs]):
+        for seed, state in cell.states.items():
+            kinds = [kind for kind in (state.status, "stale" if seed in cell.stale else None) if kind in wanted]
+            found |= {f"{cell.name}/seed-{seed}": kinds[0]} if kinds else {}
+    return found
+
+
+def _again(root: Path, slug: str) -> list[str] | None:
+    """The overrides that make a run again; None, with a warning, where its settings are no longer what they were."""
+    import yaml
+
+    from sobench import grid, jobs
+    from sobench.registry import warn
+
+    try:
+        settings = yaml.safe_load((root / slug / "config.yaml").read_bytes())
+        words = jobs.overrides({**settings, "runs": str(root)})
+        if grid.expand(words)[0].slug == slug:
+            return words
+        reason = "its settings make another run now"
+    except UsageError as error:
+        reason = str(error)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        reason = f"config.yaml cannot be used ({' '.join(str(error).split()):.80})"
+    warn(f"{root / slug}: cannot be made again: {reason}")
+    return None
+
+
+def _selected(chosen: dict[str, str], made: list[str], words: list[str]) -> dict[str, str]:
+    """Those of the chosen that the settings leave. Raises UsageError for settings that make other runs."""
+    if set(made) - set(chosen):
+        raise UsageError(f"retry: {' '.join(words)} makes other runs; allowed: settings that change no result, or groups that "
+                         "select among the runs")
+    return {slug: chosen[slug] for slug in made}
+
+
+def put_aside(root: Path, slug: str) -> bool:
+    """Move a run directory to runs/.old/<slug>/<time>; False if someone has begun it meanwhile. Raises Failure."""
+    from filelock import FileLock, Timeout
+
+    source, shelf = root / slug, root / OLD / slug
+    stamp = time.strftime(STAMP)
+    names = [stamp, *(f"{stamp}.{n}" for n in range(1, 100))]
+    try:
+        with FileLock(source / "lock", timeout=0.2):
+            shelf.mkdir(parents=True, exist_ok=True)
+            os.rename(source, next(shelf / name for name in names if not (shelf / name).exists()))
+            return True
+    except Timeout:
+        return False
+    except OSError as error:
+        raise Failure(f"runs: cannot move {source}: {error.strerror or error}") from error
