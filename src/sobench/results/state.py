@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-FINISHED = ("done", "diverged", "failed", "skipped")
+FINISHED = ("done", "diverged", "out-of-memory", "failed", "skipped")
 """Written by the run itself, in summary.json; the work is over."""
 STATUSES = (*FINISHED, "running", "interrupted", "missing")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sobench.results.collection import Run
 
-_STYLE = {"done": "green", "diverged": "magenta", "failed": "red", "skipped": "yellow", "running": "cyan",
+_STYLE = {"done": "green", "diverged": "magenta", "out-of-memory": "red", "failed": "red", "skipped": "yellow", "running": "cyan",
           "interrupted": "yellow", "missing": "dim"}
 
 
