@@ -15,6 +15,14 @@ def pytest_report_header() -> str:
     return "devices: " + ("cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device: the gpu tests are not collected)")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def slots(tmp_path_factory):
+    """Leases of the tests' own: they wait for nobody else's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOBENCH_SLOTS", str(tmp_path_factory.mktemp("slots")))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def denormals():
     """A trainer flushes denormal numbers for its whole process: a test's own must not do so for those after it."""
@@ -35,6 +43,7 @@ def workplace(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("SOBENCH_DATA", raising=False)
     monkeypatch.setenv("SOBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("SOBENCH_SLOTS", str(tmp_path / "slots"))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield folder

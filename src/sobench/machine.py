@@ -24,9 +24,15 @@ def device(name: str) -> torch.device:
     if name.startswith("cuda"):
         count = torch.cuda.device_count()
         if int(name.partition(":")[2] or 0) >= count:
-            raise UsageError(f"device: got {name!r}, this machine has {count} CUDA device(s); allowed: cpu"
-                             + (f", cuda:0 to cuda:{count - 1}" if count else ""))
+            raise no_such_device(name, count)
+        if ":" in name:
+            torch.cuda.set_device(name)  # so that what a plug-in puts on "cuda" is there too
     return torch.device(name)
+
+
+def no_such_device(name: str, count: int) -> UsageError:
+    return UsageError(f"device: got {name!r}, this machine has {count} CUDA device(s); allowed: cpu"
+                      + (f", cuda:0 to cuda:{count - 1}" if count else ""))
 
 
 def environment(where: torch.device) -> dict[str, Any]:

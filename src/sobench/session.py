@@ -39,7 +39,7 @@ def task(config) -> dict[str, Any] | None:
         traceback.print_exc()  # Hydra would keep it to itself; the other runs go on
         exit_code = 1
         return None
-    if summary["status"] == "failed":
+    if summary["status"] not in (*KEEPS, "skipped"):
         exit_code = max(exit_code, 1)
     return summary
 
@@ -55,15 +55,27 @@ def perform(run: Run) -> dict[str, Any]:
     fetch_data([run])
     display = Display(run, enabled=run.config["progress"], label=_label())
     try:
-        from sobench.execution import execute
-
         with display:
-            summary = execute(run, directory, display.update, display.say)
+            summary = _trained(run, directory, display)
     except Unsupported as error:
         if not _in_sweep():
             raise
         summary = skip(directory, str(error))
     display.finish(summary, directory.path)
+    return summary
+
+
+def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
+    """The summary of a run that has been trained where its lease says, in a process of its own if it asks for one."""
+    from sobench import execution, isolation, slots
+
+    execute = isolation.execute_apart if isolation.isolated(run.config) else execution.execute
+    with slots.leased(run.config, display.say) as lease:
+        summary = execute(lease.placed(run), directory, display.update, display.say)
+    if lease.shared and not summary.get("shared") and "finished" not in summary:  # its GPU was its own when it began
+        summary = {**summary, "shared": True}
+        with directory.held():
+            directory.finish(summary)
     return summary
 
 

@@ -53,6 +53,7 @@ class Trainer:
         self.instrument = make_instrument(self.problem, self.clock, settings)
         self.step = 0
         self.warm_start_seconds = 0.0
+        self.shared = settings["gpu"].get("shared", False)  # a lease says so, see sobench.slots
         self.final: dict[str, float] = {}
         self.still = 0
         self.limit = self._step_limit()
@@ -177,6 +178,7 @@ class Trainer:
             "step": self.step,
             "clock": [self.clock.seconds, self.clock.process_seconds],
             "warm_start_seconds": self.warm_start_seconds,
+            "shared": self.shared,
             "cost": self.problem.cost.counts(),
             "model": self.problem.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -193,6 +195,7 @@ class Trainer:
         self.step = state["step"]
         self.clock.seconds, self.clock.process_seconds = state["clock"]
         self.warm_start_seconds = state["warm_start_seconds"]
+        self.shared = self.shared or state.get("shared", False)  # as is the clock's time up to here
         vars(self.problem.cost).update(state["cost"])
         self.problem.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -215,6 +218,7 @@ class Trainer:
             "converged": self._converged(),
             **{key: position[key] for key in ("seconds", "process_seconds", "work")},
             "warm_start_seconds": self.warm_start_seconds,
+            "shared": self.shared,
             **machine.peak_memory(self.device),
             "state_bytes": tensor_bytes(self.optimizer.state_dict()["state"]),
             "parameters": sum(p.numel() for p in parameters),

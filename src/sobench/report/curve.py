@@ -48,7 +48,7 @@ def _y(panel: Panel, method: str) -> str:
 
 
 def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
-    rows = evidence.rows(method, panel.where, panel.rows, status)
+    rows = evidence.rows(method, panel, panel.rows, status)
     found = curve(rows, panel.x, _y(panel, method), smooth=panel.smooth, by_epoch=panel.mean_by == "epoch")
     keep = np.ones(len(found), bool)
     if panel.scale == "log":
@@ -92,6 +92,6 @@ def _left_out(panel: Panel, evidence: Evidence, methods: list[str]) -> str:
     """How many of the values that the means of the epochs are of are not there."""
     if not panel.mean_by:
         return ""
-    rows = {method: evidence.rows(method, panel.where, panel.rows, "done") for method in methods}
+    rows = {method: evidence.rows(method, panel, panel.rows, "done") for method in methods}
     bad, of = sum(without_value(rows[m], _y(panel, m)) for m in methods), sum(map(len, rows.values()))
     return f"\n({bad:,} of {of:,} values undefined, left out)" if bad else ""

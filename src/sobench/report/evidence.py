@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -12,13 +12,18 @@ import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.report.budget import Cut, cuts
-from sobench.report.panels import Contour
+from sobench.report.panels import Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
+from sobench.results.axes import is_time
 from sobench.results.collection import Results, Run
 from sobench.results.pick import COSTS, pick, reach, series
+from sobench.results.state import State
 
+SHARED = "shared"
+"""The status of a run that shared its GPU, where its time is asked for."""
 Wanted = Column | Test | Contour
+Drawn = Panel | Trajectory | Heatmap | Profile
 Shown = TypeVar("Shown")
 
 
@@ -47,22 +52,27 @@ class Evidence:
                              f"{self.report.experiment}; add the keys in which they differ")
         return runs
 
+    def states(self, part: object, metric: str = "") -> Mapping[str, State]:
+        """The states of all runs as they count for this part of the report, and this metric of it."""
+        return self._states[_of_time(part, metric)]
+
     def aggregate(self, wanted: Wanted, metric: str, method: str, runs: list[Run]) -> Aggregate:
         """Our value of a metric over the seeds of one cell. A cost counts diverged runs, which made steps like any."""
-        return aggregate(self.values(wanted, metric, method), runs, self.results.states, diverged=metric in COSTS,
+        return aggregate(self.values(wanted, metric, method), runs, self.states(wanted, metric), diverged=metric in COSTS,
                          infinite="not reached" if wanted.reach else "not finite")
 
     def outcomes(self, test: Test, metric: str, method: str) -> dict[int, float | pd.Series]:
         """What a claim about one cell is judged by, of each seed: a value; or, for a test by row, the values by step.
 
         A run that diverged, or ended at a value that is not finite, or never reached the level, is worse than any number:
-        +-infinity (but a cost is what it is). Runs that are not over, failed or lack the metric are left out.
+        +-infinity (but a cost is what it is). Runs that are not over, failed, lack the metric or were timed on a GPU that they
+        shared are left out.
         """
         worst = math.inf if test.better == "lower" else -math.inf
         values = self._series(test, metric, method) if test.by_row else self.values(test, metric, method)
         found: dict[int, float | pd.Series] = {}
         for run in self.runs(method, test.where):
-            status, value = self.results.states[run.id].status, values.get(run.id, math.nan)
+            status, value = self.states(test, metric)[run.id].status, values.get(run.id, math.nan)
             if status == "diverged" and metric not in COSTS:
                 found[run.seed] = worst
             elif status in ("done", "diverged"):
@@ -80,9 +90,9 @@ class Evidence:
             self._picked[place] = cuts({method: runs for method, runs in done.items() if runs}, self.results.states)
         return self._picked[place]
 
-    def rows(self, method: str, where: Mapping[str, object], kind: str, status: str) -> pd.DataFrame:
-        """Rows of one kind of those runs of a method that have this status."""
-        runs = [run for run in self.runs(method, where) if self.results.states[run.id].status == status]
+    def rows(self, method: str, part: Drawn, kind: str, status: str) -> pd.DataFrame:
+        """Rows of one kind of those runs of a method in this panel that have this status."""
+        runs = [run for run in self.runs(method, part.where) if self.states(part)[run.id].status == status]
         rows = self.results.rows(runs)
         return rows[rows["kind"] == kind]
 
@@ -112,7 +122,21 @@ class Evidence:
         return self._picked[place]
 
     def _done(self, method: str, where: Mapping[str, object]) -> list[Run]:
-        return [run for run in self.runs(method, where) if self.results.states[run.id].status == "done"]
+        return [run for run in self.runs(method, where) if self._states[False][run.id].status == "done"]
+
+    @property
+    def shared(self) -> list[Run]:
+        """The runs that shared their GPU."""
+        return [run for run in self.results.runs if self.results.states[run.id].summary.get("shared")]
+
+    @cached_property
+    def _states(self) -> dict[bool, Mapping[str, State]]:
+        """The states of all runs, by whether a time is asked for: a run that shared its GPU then counts as SHARED. It does so
+        in any case, where seconds were its budget."""
+        left_out = self.shared if self.report.timing == "alone" else []
+        limited = [run for run in left_out if run.config["budget"].get("seconds")]
+        return {of_time: {**self.results.states, **{run.id: replace(self.results.states[run.id], status=SHARED) for run in runs}}
+                for of_time, runs in ((True, left_out), (False, limited))}
 
     @cached_property
     def _picked(self) -> dict[tuple, Mapping]:
@@ -121,6 +145,14 @@ class Evidence:
 
 def _named(metric: str, method: str) -> str:
     return metric.replace("{method}", method)
+
+
+def _of_time(part: object, metric: str) -> bool:
+    """Whether a clock says what this part of a report shows: the metric, an axis, or the place where it is taken."""
+    names = [metric, str(getattr(part, "reach", None)), *getattr(part, "start", ())]
+    names += [getattr(part, axis, "") for axis in ("x", "y")]
+    at = getattr(part, "at", None)
+    return is_time(*names, *(map(str, [*at, *at.values()]) if isinstance(at, Mapping) else ()))
 
 
 def _empty(value: float | pd.Series) -> bool:

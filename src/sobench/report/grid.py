@@ -43,7 +43,7 @@ def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict
     values = evidence.values(test, metric, method)
     seeds: dict[int, list[float]] = {}
     for run in evidence.fitting(method, test.where):
-        status, value = evidence.results.states[run.id].status, values.get(run.id, math.nan)
+        status, value = evidence.states(test, metric)[run.id].status, values.get(run.id, math.nan)
         value = worst if status == "diverged" or math.isinf(value) else value
         seeds.setdefault(run.seed, []).append(value if status in ("done", "diverged") else math.nan)
     return {seed: _within(found, test) for seed, found in seeds.items() if not any(map(math.isnan, found))}

@@ -81,5 +81,5 @@ def means(rows: pd.DataFrame, panel: Profile, epoch: float) -> list[float] | Non
 
 
 def _first_seed(evidence: Evidence, panel: Heatmap | Profile) -> pd.DataFrame:
-    rows = evidence.rows(panel.method, panel.where, "eval", "done")
+    rows = evidence.rows(panel.method, panel, "eval", "done")
     return rows[rows["seed"] == rows["seed"].min()]

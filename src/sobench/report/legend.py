@@ -54,7 +54,7 @@ def say_empty(axes: Axes) -> None:
 
 def drawable(evidence: Evidence, method: str, panel: Panel) -> bool:
     """Whether any run of the method is over, so that the panel has something to draw of it."""
-    return any(evidence.results.states[run.id].status in SHOWN for run in evidence.runs(method, panel.where))
+    return any(evidence.states(panel)[run.id].status in SHOWN for run in evidence.runs(method, panel.where))
 
 
 def _any(evidence: Evidence, panel: Panel) -> bool:
@@ -71,7 +71,7 @@ def _where(panel: Panel) -> str:
 def _gap(evidence: Evidence, method: str, panel: Panel) -> str:
     """ "diverged 1/3, 10 of 20 steps"; empty if every seed is in the mean, over the whole budget."""
     runs = evidence.runs(method, panel.where)
-    states = [evidence.results.states[run.id].status for run in runs]
+    states = [evidence.states(panel)[run.id].status for run in runs]
     gaps = [f"{status} {states.count(status)}/{len(runs)}" for status in sorted(set(states) - {"done"})]
     if cut := evidence.cuts(panel.where).get(method):
         gaps.append(f"{cut.steps:,} of {cut.of:,} steps")
@@ -83,5 +83,5 @@ def _gap(evidence: Evidence, method: str, panel: Panel) -> str:
 
 
 def _recorded(evidence: Evidence, method: str, panel: Panel) -> bool:
-    rows = evidence.rows(method, panel.where, panel.rows, "done")
+    rows = evidence.rows(method, panel, panel.rows, "done")
     return bool(column(rows, panel.y.replace("{method}", method)).notna().any())

@@ -93,6 +93,7 @@ def _facts(report: Report, provenance: dict) -> str:
                          if environments[name])
     facts = {"Data": ", ".join(provenance["data"]), "Budget": budgets,
              "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})", "Device": machine,
+             **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
              "Versions": versions or "not recorded", "Experiment": f"`{report.experiment}`; made with "
              f"`{provenance['command']}`, and every run is named in [provenance.json](provenance.json)"}
     return "\n".join(f"- {name}: {fact if '`' in fact else _escape(fact)}" for name, fact in facts.items())

@@ -30,6 +30,7 @@ def provenance(evidence: Evidence, runs_root: Path) -> dict:
         "seeds": {"found": sum(state.status == "done" for state in results.states.values()),
                   "expected": len(results.runs)},
         "states": dict(sorted(Counter(state.status for state in results.states.values()).items())),
+        "timing": timing(evidence),
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],
     }
 
@@ -39,6 +40,13 @@ def command(report_id: str, runs: list[Run]) -> str:
     budgets = {_name(run.config.get("budget")) for run in runs}
     chosen = budgets.pop() if len(budgets) == 1 else "default"
     return f"sobench reproduce {report_id}" + ("" if chosen in ("default", "None") else f" budget={chosen}")
+
+
+def timing(evidence: Evidence) -> str | None:
+    """What became of the times of runs that shared their GPU: "left out of seconds: 3 runs that shared their GPU"."""
+    count = len(evidence.shared)
+    what = "left out of seconds" if evidence.report.timing == "alone" else "counted in seconds"
+    return f"{what}: {count} run{'' if count == 1 else 's'} that shared {'its' if count == 1 else 'their'} GPU" if count else None
 
 
 def version() -> str:

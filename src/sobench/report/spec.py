@@ -126,7 +126,7 @@ class Claim:
 class Report:
     """One artifact of a paper, and the experiment whose runs it shows. methods give the rows, their order, and the
     names that everything else in the file uses. budgets: `any` where the paper itself gives its methods different numbers
-    of epochs: no method is then marked as cut."""
+    of epochs: no method is then marked as cut. timing: `shared` where times of runs that shared their GPU count like any."""
 
     title: str = key(words)
     source: str = key(words)
@@ -136,6 +136,7 @@ class Report:
     figure: Figure | None = key(one(Figure), None)
     claims: list[Claim] = key(listed(one(Claim)), [])
     budgets: str = key(_budgets, "equal")
+    timing: str = key(choice("alone", "shared"), "alone")
     notes: list[str] = key(listed(words), [])
     id: str = field(default="")
     file: str = field(default="")

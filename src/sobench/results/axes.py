@@ -12,5 +12,10 @@ AXES = {
     "work": "work (gradient-equivalent epochs)",
 }
 
+def is_time(*names: str) -> bool:
+    """Whether any of these metrics, axes or settings is a time: each that is one says so in its name."""
+    return any("seconds" in name for name in names)
+
+
 EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
 """Where another metric has its best value, and how pandas finds that row."""

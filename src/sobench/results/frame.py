@@ -20,8 +20,9 @@ from sobench.results.state import state
 
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")
 """Columns of few distinct values, categorical in the frame."""
-SUMMARY = ("parameters", "state_bytes", "peak_host_bytes", "peak_device_bytes", "warm_start_seconds")
-"""Numbers of summary.json that every row of their run repeats: metrics of the run, read like any other."""
+SUMMARY = ("parameters", "state_bytes", "peak_host_bytes", "peak_device_bytes", "warm_start_seconds", "shared")
+"""Numbers of summary.json that every row of their run repeats: metrics of the run, read like any other. shared: 1 for a run
+that shared its GPU."""
 
 
 @dataclass(frozen=True)
