@@ -1,4 +1,4 @@
-"""The commands besides `run` and `data`: list, status, report, reproduce, tune, retry, gc, plan, check, bench."""
+"""The commands besides `run` and `data`: list, status, report, reproduce, tune, retry, gc, plan, wandb, check, bench."""
 
 from __future__ import annotations
 
@@ -32,6 +32,10 @@ def add_parsers(actions) -> None:
 
     add(tune, "run an experiment's grid on its tuning seeds, and choose", experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
     ledger_commands.add_parsers(add, overrides)
+    from sobench.wandb_command import wandb
+
+    add(wandb, "mirror runs to wandb, or say what is not mirrored", action=dict(choices=["sync", "verify"]),
+        experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"), overrides=overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
     add(bench, "measure the harness itself", what=dict(choices=["overhead", "step", "csdd"]))
@@ -169,7 +173,7 @@ def folder_of(name: str, runs, overrides: list[str]) -> Path:
     """reports/<paper>/<artifact>/<budget>, with the other settings that were changed in its name."""
     config = runs[0].config
     elsewhere = ("budget", "runs", "reports", "progress", "threads", "data.mirror", "data.cache")
-    changed = [w for w in overrides if w.split("=")[0] not in elsewhere]
+    changed = [w for w in overrides if w.split("=")[0] not in elsewhere and not re.match(r"logger[.=]", w)]
     variant = ",".join([config["budget"]["name"], *sorted(changed)])
     return Path(config["reports"]) / name / re.sub(r"[^A-Za-z0-9=,._-]+", "-", variant)
 

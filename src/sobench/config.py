@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+from sobench import secret
 from sobench.errors import UsageError
 from sobench.validation import validate
 
@@ -39,8 +40,18 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise UsageError(f"{error.full_key}: must be given, there is no default") from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from error
+    secret.refuse(settings)
     validate(settings)
-    return _with_contents(settings)
+    return _with_contents(settings | _asked_by(config))
+
+
+def _asked_by(config: DictConfig) -> dict[str, str]:
+    """The experiment that Hydra composed the configuration for; Hydra takes its own part away before a run's task."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
+    experiment = hydra and hydra.runtime.choices.get("experiment")
+    return {"experiment": experiment} if experiment else {}
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sobench import checkpoint, machine
+from sobench import checkpoint, loggers, machine
 from sobench.errors import SobenchError
 from sobench.fingerprint import fingerprint
 from sobench.grid import Run
@@ -39,9 +39,10 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
         trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
         made_with = fingerprint(run.config, before=directory.path if written else None)
         directory.describe(machine.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with})
-        record = Metrics(directory.metrics, written)
+        record = loggers.mirrored(directory, written)
         summary = _attempt(trainer, record, _saver(directory, record, run.config["checkpoint"]["seconds"]), progress, directory)
         directory.finish(summary)
+        record.finish(summary)
         checkpoint.clear(directory.path)
         return summary
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sobench import conf_files, registry, rules
+from sobench import conf_files, loggers, registry, rules
 from sobench.conf_files import GROUPS, group_defaults, members, read
 from sobench.errors import UsageError
 from sobench.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
@@ -73,6 +73,10 @@ RULES: dict[str, Rule] = {
     "schedule.period": COUNT,
     "schedule.gamma": POSITIVE,
     "schedule.epochs": POSITIVE,
+    "logger.mode": choice("online", "offline", "disabled"),
+    "logger.project": Rule((str,), "a name without any of / \\ # ? % :", lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None),
+    "logger.entity": optional(rules.TEXT),
+    "logger.timeout": POSITIVE,
 }
 
 COMPANIONS = "instrument.companions"
@@ -95,6 +99,7 @@ def validate(settings: dict[str, Any]) -> None:
             _check(key, settings[key], default)
     for group in GROUPS:
         _check(group, settings[group], group_defaults(group, settings[group]["name"]))
+    loggers.check_installed(settings["logger"]["name"])
     limits = {name: read(conf_files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
     _check("budgets", settings["budgets"], {name: {k: v for k, v in node.items() if k != "name"} for name, node in limits.items()})
     budget = settings["budget"]

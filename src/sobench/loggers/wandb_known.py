@@ -1,0 +1,83 @@
+"""What wandb has of each run: by the files it wrote (offline), or by its server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Known:
+    """One run of the project. steps: how often it has each row; digests: of its artifacts. A server is asked for neither: it
+    keeps a row and an artifact once."""
+
+    steps: Counter = field(default_factory=Counter)
+    digests: set[str] = field(default_factory=set)
+    rows: int = 0
+    finished: bool = False
+    copies: int = 1
+
+    @property
+    def repeated(self) -> int:
+        return sum(times - 1 for times in self.steps.values())
+
+
+def records(file: Path) -> Iterator[dict[str, Any]]:
+    """Every record of a .wandb file, as wandb's own reader prints them; of one that was cut off, those before the cut."""
+    from wandb.util import get_core_path
+
+    words = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file), str(file.parent)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    return map(json.loads, done.stdout.splitlines())
+
+
+def offline_files(folder: Path | str, run_id: str | None = None) -> list[Path]:
+    """The files that wandb wrote offline of a run, or of all, oldest first: one for each time that a run went on."""
+    found = Path(folder).glob(f"wandb/offline-run-*-{run_id}*/run-{run_id}.wandb" if run_id else "wandb/offline-run-*/run-*.wandb")
+    return sorted(found, key=lambda file: file.parent.name)
+
+
+def offline(folder: Path | str, run_id: str | None = None) -> dict[str, Known]:
+    """{id: what the files hold}, of one run or of all."""
+    found: dict[str, Known] = {}
+    files = offline_files(folder, run_id)
+    with ThreadPoolExecutor(4) as pool:  # a process a file
+        for file, lines in zip(files, pool.map(lambda file: list(records(file)), files), strict=True):
+            known = found.setdefault(file.stem.removeprefix("run-"), Known())
+            known.steps.update(line["history"]["step"].get("num", 0) for line in lines if line["type"] == "history")
+            known.digests.update(line["artifact"]["digest"] for line in lines if line["type"] == "artifact")
+            known.rows = max(known.steps, default=-1) + 1
+            known.finished = any(line["type"] == "exit" for line in lines)
+    return found
+
+
+def online(settings: Mapping[str, Any], worker) -> dict[str, Known]:
+    """{id: what the server holds} of the project. A copy is a run of another id with the configuration of this one."""
+    import wandb
+
+    found: dict[str, Known] = {}
+    with worker.within("asking the server for its runs"):
+        api = wandb.Api(timeout=max(1, int(settings["timeout"])), overrides={"entity": settings["entity"]} if settings["entity"] else None)
+        runs = iter(api.runs("/".join(filter(None, [settings["entity"], settings["project"]])), per_page=500))
+    while True:
+        with worker.within("asking the server for its runs"):
+            try:
+                run = next(runs, None)
+            except ValueError as error:  # its way to say that there is no such project yet
+                if "ould not find project" not in str(error):
+                    raise
+                run = None
+        if run is None:
+            return found
+        run_id = run.config.get("id", run.id)
+        if run_id in found:
+            found[run_id].copies += 1
+        else:
+            found[run_id] = Known(rows=(run.lastHistoryStep or 0) + 1 if run.lastHistoryStep is not None else 0,
+                                  finished=run.state in ("finished", "failed", "crashed"))
