@@ -1,6 +1,8 @@
-"""What sobench plugs into Hydra: a sweeper, and the configurations of optimizers that bring no YAML. Light to import."""
+"""What sobench plugs into Hydra: sweepers, and configurations that have no YAML or stand alone. Light to import."""
 
+from hydra_plugins.sobench.optuna_sweeper import OptunaSweeper
+from hydra_plugins.sobench.own_configurations import OwnConfigurations
 from hydra_plugins.sobench.source import PluginSource
 from hydra_plugins.sobench.sweeper import GridSweeper
 
-__all__ = ["GridSweeper", "PluginSource"]
+__all__ = ["GridSweeper", "OptunaSweeper", "OwnConfigurations", "PluginSource"]

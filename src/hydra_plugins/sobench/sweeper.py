@@ -16,19 +16,29 @@ class GridSweeper(Sweeper):
     def setup(self, *, hydra_context, task_function, config) -> None:
         from hydra.core.plugins import Plugins
 
+        from sobench import launchers
+        from sobench.elsewhere import Task
+
+        launchers.checked(config.hydra)
+        needs = launchers.extra_of(config.hydra, "hydra/launcher")
         self.config, self._loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
+            hydra_context=hydra_context, task_function=Task(task_function, needs.restores if needs else ()), config=config
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sobench import grid, session
+        from sobench import grid
 
-        runs = grid.expand([*self.config.hydra.overrides.hydra, *arguments], self._loader)
+        self.make(grid.expand([*self.config.hydra.overrides.hydra, *arguments], self._loader))
+
+    def make(self, runs) -> None:
+        """Have the launcher make those of the runs that have no result yet."""
+        from sobench import launchers, session
+
         pending = session.open_sweep(runs)
         if not pending:
-            return []
+            return
         try:
-            return self.launcher.launch([list(run.overrides) for run in pending], initial_job_idx=0)
+            launchers.launch(self.launcher, self.config.hydra, [list(run.overrides) for run in pending])
         finally:
             session.close_sweep(runs)

@@ -1,0 +1,24 @@
+"""A sweeper that asks Optuna for settings, makes the runs of a trial as any sweep does, and tells Optuna how good they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra_plugins.sobench.sweeper import GridSweeper
+
+
+class OptunaSweeper(GridSweeper):
+    """The search of sobench.search, on any of Hydra's launchers. A trial is one sweep: all seeds, and all cells of an experiment."""
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from sobench import grid
+        from sobench.search import Search
+        from sobench.session import say
+
+        search = Search(self.config.hydra.sweeper, arguments)
+        while trials := search.ask():
+            runs = [grid.expand([*self.config.hydra.overrides.hydra, *trial.words], self._loader) for trial in trials]
+            self.make(list({run.id: run for its in runs for run in its}.values()))
+            for trial, its in zip(trials, runs):
+                say(f"trial {trial.number}: {search.tell(trial, its)}")
+        say(search.best())

@@ -1,0 +1,123 @@
+"""From a sweep to the processes that make its runs: what each launcher and sweeper needs. No torch.
+
+The launchers are Hydra's own, with the settings of conf/hydra/launcher/. What became of a run is read from its directory: all
+that comes back from another process is the news that it is over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+from sobench.errors import Failure, UsageError
+from sobench.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
+
+SLURM_ARRAY = 1000
+"""Jobs of one array: as many as Slurm takes by default."""
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a launcher or sweeper is imported from, what to install for it, and how it differs from the others."""
+
+    module: str
+    package: str
+    extra: str
+    at_once: Callable[[], int] | None = None
+    """How many runs it can be handed at once, if not all."""
+    restores: tuple[str, ...] = ()
+    """Environment variables that it changes, and should not: its processes are on this machine."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that it wants, unless the user has set them."""
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")
+EXTRAS: dict[tuple[str, str], Extra] = {
+    ("hydra/launcher", "joblib"): Extra("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib"),
+    ("hydra/launcher", "submitit_local"): Extra(*_SUBMITIT, at_once=_cores, restores=("CUDA_VISIBLE_DEVICES",)),
+    ("hydra/launcher", "submitit_slurm"): Extra(*_SUBMITIT, at_once=lambda: SLURM_ARRAY),
+    ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray",
+                                     environment={"RAY_USAGE_STATS_ENABLED": "0"}),
+    ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
+}
+"""What needs more than sobench itself, by config group and name."""
+
+WHOLE = Rule((int,), "a whole number of at least 0", lambda v: v >= 0)
+WORD = Rule((str, int), "a name")
+RULES: dict[str, Rule] = {
+    "launcher.n_jobs": Rule((int,), "-1 (every core) or a whole number of at least 1", lambda v: v == -1 or v >= 1),
+    "launcher.submitit_folder": Rule((str,), "the path of a folder, with %j for the number of the job", lambda v: "%j" in v),
+    "launcher.timeout_min": COUNT,
+    "launcher.max_num_timeout": WHOLE,
+    "launcher.signal_delay_s": COUNT,
+    "launcher.array_parallelism": COUNT,
+    "launcher.cpus_per_task": optional(COUNT),
+    "launcher.gpus_per_node": optional(COUNT),
+    "launcher.mem_gb": optional(POSITIVE),
+    "launcher.setup": optional(Rule((list,), "a list of commands", lambda v: all(isinstance(word, str) for word in v))),
+    "launcher.additional_parameters": Rule((dict,), "settings of sbatch, as {mail-type: END}"),
+    **{f"launcher.{word}": optional(WORD) for word in ("partition", "account", "qos", "constraint", "exclude", "gres", "comment")},
+    "launcher.ray.init": Rule((dict,), "what ray.init takes"),
+    "launcher.ray.init.address": optional(Rule((str,), "auto, HOST:PORT or ray://HOST:PORT")),
+    "launcher.ray.remote": Rule((dict,), "what ray.remote takes"),
+    "launcher.ray.remote.num_cpus": NON_NEGATIVE,
+    "launcher.ray.remote.num_gpus": NON_NEGATIVE,
+    "sweeper.batch": optional(COUNT),
+    "sweeper.metric": Rule((str,), "a name of a run's `final` figures, as train_loss"),
+    "sweeper.better": choice("lower", "higher"),
+    "sweeper.sampler": choice("tpe", "random", "grid"),
+    "sweeper.n_trials": COUNT,
+    "sweeper.n_jobs": COUNT,
+    "sweeper.sampler_seed": WHOLE,
+}
+"""Of hydra.launcher and hydra.sweeper."""
+
+
+def extra_of(settings, group: str) -> Extra | None:
+    """What the member of a group that `settings` (the node `hydra`) chose needs; None for what is always there."""
+    return EXTRAS.get((group, settings.runtime.choices[group]))
+
+
+def checked(settings) -> None:
+    """Raises UsageError for a launcher or sweeper that is not installed, or a setting of theirs that is not allowed."""
+    from omegaconf import OmegaConf
+
+    for group in ("hydra/launcher", "hydra/sweeper"):
+        needs = extra_of(settings, group)
+        if needs and not _installed(needs.module):
+            raise UsageError(f"{group}: {settings.runtime.choices[group]} needs {needs.package}; pip install 'sobench[{needs.extra}]'")
+    for key, rule in RULES.items():
+        value = OmegaConf.select(settings, key, default=rule)
+        if value is not rule:
+            check(f"hydra.{key}", OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, rule)
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its parent
+        return False
+
+
+def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:
+    """Have a launcher make the jobs, each a list of overrides, as many at once as it takes. Raises Failure if it gives up."""
+    needs = extra_of(settings, "hydra/launcher")
+    size = settings.sweeper.batch or (needs.at_once() if needs and needs.at_once else len(jobs))
+    for name, value in (needs.environment if needs else {}).items():
+        os.environ.setdefault(name, value)
+    try:
+        for begin in range(0, len(jobs), size):
+            launcher.launch(jobs[begin : begin + size], initial_job_idx=begin)
+    except Exception as error:
+        if not needs:
+            raise
+        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        raise Failure(f"hydra/launcher: {settings.runtime.choices['hydra/launcher']} gave up ({reason}); "
+                      "the same command makes what is missing") from error
