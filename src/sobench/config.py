@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,14 @@ NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The composed configuration as a nested dict, interpolations resolved and every key checked.
-
-    Raises UsageError, one line with the key, what it got and what is allowed.
+    """The composed configuration as a nested dict, interpolations resolved and every key checked; a data file of the user's
+    own with its checksum. Raises UsageError, one line with the key, what it got and what is allowed.
     """
+    return with_contents(resolved(config))
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """`plain`, from the configuration alone: no file of the user's is looked at."""
     try:
         ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
         settings = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
@@ -42,7 +46,7 @@ def plain(config: DictConfig) -> dict[str, Any]:
         raise UsageError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from error
     secret.refuse(settings)
     validate(settings)
-    return _with_contents(settings | _asked_by(config))
+    return settings | _asked_by(config)
 
 
 def _asked_by(config: DictConfig) -> dict[str, str]:
@@ -52,6 +56,19 @@ def _asked_by(config: DictConfig) -> dict[str, str]:
     hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
     experiment = hydra and hydra.runtime.choices.get("experiment")
     return {"experiment": experiment} if experiment else {}
+
+
+def refers_to(config: DictConfig, name: str) -> bool:
+    """Whether an interpolation anywhere in the composed configuration has this name in it."""
+    def strings(node: Any) -> Iterator[str]:
+        if isinstance(node, str):
+            yield node
+        elif isinstance(node, (dict, list)):
+            for part in node.values() if isinstance(node, dict) else node:
+                yield from strings(part)
+
+    ours = {key: node for key, node in OmegaConf.to_container(config, resolve=False).items() if key != "hydra"}
+    return any("${" in text and name in text for text in strings(ours))
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,7 +97,7 @@ def _canonical(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _with_contents(settings: dict[str, Any]) -> dict[str, Any]:
+def with_contents(settings: dict[str, Any]) -> dict[str, Any]:
     """A data file of the user's own is what it holds, wherever it lies: its checksum is filled in where none was given."""
     dataset = settings["dataset"]
     if dataset.get("path") and dataset.get("sha256", "") is None:

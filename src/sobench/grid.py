@@ -23,11 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sobench import conf_files, config, tuning
+from sobench import conf_files, config, rules, tuning
+from sobench.compositions import Compositions
 from sobench.conf_files import GROUPS
 from sobench.errors import UsageError
 from sobench.jobs import read as read_jobs
 from sobench.messages import readable_errors
+from sobench.validation import RULES
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class Run:
     def of(cls, settings: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
         text = json.dumps(config.identity(settings), sort_keys=True)
         return cls(settings, hashlib.sha256(text.encode()).hexdigest()[:12], settings["seed"], tuple(overrides))
+
+    def seeded(self, seed: int | None, overrides: Sequence[str]) -> Run:
+        """The run of the same cell with this seed (None: its own). The two share what their configurations have in common."""
+        seed = self.seed if seed is None else seed
+        rules.check("seed", seed, RULES["seed"])
+        return Run({**self.config, "seed": seed}, self.cell, seed, tuple(overrides))
 
     @property
     def id(self) -> str:
@@ -70,18 +78,31 @@ class Run:
 def expand(overrides: Sequence[str], loader=None) -> list[Run]:
     """Every run of a sweep, in order, each once. Raises UsageError for whatever is wrong with any of them."""
     with _loader(loader) as loader:
-        jobs = job_overrides(overrides, loader)
-        composed: dict[tuple, Any] = {}
+        kept = Compositions(overrides, loader)
+        cells: dict[tuple[str, ...], Run | None] = {}
         runs: dict[str, Run] = {}
-        for job in jobs:
+        for job in job_overrides(overrides, loader):
             rest = tuple(o for o in job if not re.match(r"seed=\d+$", o))
-            if rest not in composed:
-                composed[rest] = compose(list(rest), loader)
-            settings = composed[rest]
-            settings.seed = next((int(o[5:]) for o in job if o not in rest), settings.seed)
-            run = Run.of(config.plain(settings), job)
+            if rest not in cells:
+                cells[rest] = _cell(rest, kept, loader)
+            seed = next((int(o[5:]) for o in job if o not in rest), None)
+            run = cells[rest].seeded(seed, job) if cells[rest] else Run.of(config.plain(compose(job, loader)), job)
             runs.setdefault(run.id, run)
+        kept.keep()
         return list(runs.values())
+
+
+def _cell(words: tuple[str, ...], kept: Compositions, loader) -> Run | None:
+    """The run of these words, composed and checked, or as it was kept: all seeds of its cell are the same but for the seed.
+    None where a setting refers to the seed, and each has to be composed."""
+    settings = kept.get(words)
+    if settings is None:
+        composed = compose(list(words), loader)
+        if config.refers_to(composed, "seed"):
+            return None
+        settings = config.resolved(composed)
+        kept.add(words, settings)
+    return Run.of(config.with_contents(settings), words)
 
 
 def compose(overrides: list[str], loader):
