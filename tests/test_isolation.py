@@ -88,7 +88,7 @@ def test_errors_are_raised_here(workplace, mine):
     with pytest.raises(UsageError, match="batch_size: got 100000.*at most 1437"):
         execute_apart(run, RunDirectory(run, "runs"), print, print)
     run = run_with()
-    with RunDirectory(run, "runs").held(), pytest.raises(Held, match=f"is being run by process {os.getpid()} "):
+    with RunDirectory(run, "runs").held(), pytest.raises(Held, match=f"is being run by process {os.getpid()}@"):
         execute_apart(run, RunDirectory(run, "runs"), print, print)
     assert odd("odd", "runs=odd").code == 1  # what a plug-in raises is a result there
     assert summary(directory(workplace / "odd"))["reason"] == "Odd: 1 and 2 (step 3)"

@@ -9,6 +9,7 @@ import time
 import pytest
 from harness import SMALL, command, directories, directory, finish, output, process, result, rows, run_with, summary
 
+from sobench.grid import expand
 from sobench.results.rundir import Held, RunDirectory
 
 PLUGIN = """
@@ -130,14 +131,15 @@ def test_divergence_is_a_result(workplace):
 def test_a_failure_is_recorded_and_tried_again(workplace, mine, mode, reason):
     done = command("run", "-m", *SMALL, "optimizer=mine", f"optimizer.mode='{mode}','none'", "seed=0,1")
     assert done.code == 1 and not done.err
-    assert done.out.splitlines()[-1] in ("4 runs: 2 failed, 2 done", "4 runs: 2 done, 2 failed")
-    failed = [path for path in directories() if summary(path)["status"] == "failed"]
+    status = "out-of-memory" if mode == "memory" else "failed"
+    assert done.out.splitlines()[-1] in (f"4 runs: 2 {status}, 2 done", f"4 runs: 2 done, 2 {status}")
+    failed = [path for path in directories() if summary(path)["status"] == status]
     assert [summary(path)["reason"] for path in failed] == [reason, reason]
     assert reason.split(":")[0] in (failed[0] / "error.txt").read_text() and "Traceback" in (failed[0] / "error.txt").read_text()
     again = command("run", "-m", *SMALL, "optimizer=mine", f"optimizer.mode='{mode}'", "seed=0")
     assert again.out.splitlines()[0] == "1 runs: 1 to make" and again.code == 1
     single = command("run", *SMALL, "optimizer=mine", f"optimizer.mode='{mode}'")
-    assert single.code == 1 and f"failed ({reason})" in single.out
+    assert single.code == 1 and f"{status} ({reason})" in single.out
 
 
 def test_a_run_that_failed_and_then_does_not(workplace, mine, monkeypatch):
@@ -171,7 +173,7 @@ def test_what_is_wrong_in_sobench_itself_is_shown_and_the_sweep_goes_on(workplac
     monkeypatch.setattr(execution, "execute", execute)
     done = command("run", "-m", *SMALL, "seed=0,1")
     assert done.code == 1 and "AssertionError: a mistake of ours" in done.err
-    assert done.out.splitlines()[-1] == "2 runs: 1 missing, 1 done"
+    assert done.out.splitlines()[-1] == "2 runs: 1 failed, 1 done"
 
 
 # Two at once
@@ -185,7 +187,6 @@ def test_two_processes_on_one_run(workplace):
             assert first.is_alive(), output(workplace)
             time.sleep(0.01)
         second = command(*words)
-        sweep = command(*words[:1], "-m", *words[1:], "seed=0")
         shown = command("status")
     finally:
         first.kill()
@@ -193,10 +194,22 @@ def test_two_processes_on_one_run(workplace):
     assert second.code == 1 and not second.out
     (line,) = second.errors
     assert line.startswith("sobench: digits mlp sgd seed 0 is being run by process ")
-    assert f" {first.pid} on {os.uname().nodename} " in line and str(directory()) in line
-    assert sweep.code == 1 and sweep.errors == [line] and sweep.out.splitlines()[-1] == "1 runs: 1 running"
+    assert f" {first.pid}@{os.uname().nodename} " in line and str(directory()) in line
     assert "running 1" in shown.out
     assert "interrupted 1" in command("status").out
+
+
+def test_a_sweep_waits_for_a_run_of_another_process_and_makes_it_if_that_dies(workplace):
+    words = [*SMALL, "budget.steps=40", "log.every=1"]
+    (run,) = expand(words)
+    with RunDirectory(run, "runs").held():
+        sweep = process("run", "-m", *words, "seed=0,1", folder=workplace)
+        while "waiting for 1 run" not in (output(workplace) if (workplace / "out.txt").exists() else ""):
+            assert sweep.is_alive(), output(workplace)
+            time.sleep(0.01)
+        assert command("status").out.count("running 1") == 1
+    assert finish(sweep) == 0
+    assert output(workplace).splitlines()[-1] == "2 runs: 2 done"
 
 
 def note_training() -> None:

@@ -19,7 +19,8 @@ def entry() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 something failed, 2 the command was wrong."""
+    """Run one command; returns the exit code: 0 done, 1 something failed, 2 the command was wrong, 130 or 143 stopped by
+    SIGINT or SIGTERM."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         if words[:1] == ["run"]:
@@ -35,9 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SobenchError as error:
         print(f"sobench: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("sobench: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
-        return 130
+        return 143 if stop.args == ("SIGTERM",) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

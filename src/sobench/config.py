@@ -15,7 +15,7 @@ from sobench.errors import UsageError
 from sobench.validation import validate
 
 NOT_IDENTITY = ("threads", "checkpoint", "progress", "runs", "reports", "data", "budgets", "logger", "experiment",
-                "gpu", "isolate", "slots")
+                "gpu", "isolate", "slots", "sweep", "timeout")
 """Top-level keys that cannot change a run's result."""
 
 NOTHING: dict[str, Any] = {"instrument": {"name": "none"}, "batches": "reshuffled", "validation": 0, "convergence": None,

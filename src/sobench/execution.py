@@ -10,19 +10,21 @@ from typing import Any
 
 import torch
 
-from sobench import checkpoint, loggers, machine
+from sobench import checkpoint, loggers, machine, stopping
 from sobench.errors import SobenchError
 from sobench.fingerprint import fingerprint
 from sobench.grid import Run
 from sobench.results.rundir import Metrics, RunDirectory
+from sobench.results.state import KEEPS
 from sobench.train import Report, Trainer
 
 
 def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[str], None]) -> dict[str, Any]:
     """Train `run`, from its last checkpoint if there is one, and return its summary.
 
-    A diverged run is a result. An exception of the optimizer or of the machine is one too: status "failed" with its
-    reason, its traceback in error.txt. Raises SobenchError where Trainer does, and rundir.Held, before anything is written.
+    A diverged run is a result. An exception of the optimizer or of the machine is one too: "failed", "out-of-memory" or
+    "timed-out" with its reason, its traceback in error.txt. Raises SobenchError where Trainer does, and rundir.Held, before
+    anything is written; Stopped where it was asked to stop, with a checkpoint.
     """
     try:
         trainer = Trainer(run)
@@ -31,19 +33,22 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
     except Exception as error:  # out of memory, a constructor of a plug-in
         with directory.held():
             directory.describe({})
-            return directory.refuse("failed", _explain(error, directory))
+            return directory.refuse(_status(error), _explain(error, directory))
     machine.reset_peak_memory(trainer.device)
-    with directory.held():
+    with directory.held(), stopping.listening(say):
         if found := directory.finished():
             return found.summary
         trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
         made_with = fingerprint(run.config, before=directory.path if written else None)
         directory.describe(machine.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with})
         record = loggers.mirrored(directory, written)
-        summary = _attempt(trainer, record, _saver(directory, record, run.config["checkpoint"]["seconds"]), progress, directory)
+        save = _saver(directory, record, run.config["checkpoint"]["seconds"])
+        with stopping.time_limit(run.config["timeout"]):
+            summary = _attempt(trainer, record, save, progress, directory)
         directory.finish(summary)
         record.finish(summary)
-        checkpoint.clear(directory.path)
+        if summary["status"] in KEEPS:  # any other is tried again
+            checkpoint.clear(directory.path)
         return summary
 
 
@@ -82,10 +87,18 @@ def _attempt(trainer: Trainer, record: Metrics, save, progress: Report, director
         reason = trainer.train(record, save, progress)
         return trainer.summary("diverged" if reason else "done", reason)
     except Exception as error:
-        return trainer.summary("failed", f"{_explain(error, directory)} (step {trainer.step})")
+        return trainer.summary(_status(error), f"{_explain(error, directory)} (step {trainer.step})")
     finally:
         record.sync()
         record.close()
+
+
+def _status(error: Exception) -> str:
+    """What a run has come to by an exception."""
+    if isinstance(error, stopping.TimedOut):
+        return "timed-out"
+    used_up = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    return "out-of-memory" if used_up else "failed"
 
 
 def _explain(error: Exception, directory: RunDirectory) -> str:
@@ -95,14 +108,17 @@ def _explain(error: Exception, directory: RunDirectory) -> str:
 
 
 def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable[[Trainer], None]:
-    """Saves a checkpoint, but not more often than every `seconds`."""
+    """Saves a checkpoint, but not more often than every `seconds`; and when the run is asked to stop, which it then does."""
     last = time.monotonic()
 
     def save(trainer: Trainer) -> None:
         nonlocal last
-        if time.monotonic() - last < seconds:
+        by = stopping.asked()
+        if by is None and time.monotonic() - last < seconds:
             return
         checkpoint.save(directory.path, {**trainer.state(), "metrics_bytes": record.sync()})
         last = time.monotonic()
+        if by:
+            raise stopping.Stopped(by)
 
     return save

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
-from sobench.errors import Failure, UsageError
+from sobench.errors import UsageError
 from sobench.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
 
 SLURM_ARRAY = 1000
@@ -107,17 +107,10 @@ def _installed(module: str) -> bool:
 
 
 def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:
-    """Have a launcher make the jobs, each a list of overrides, as many at once as it takes. Raises Failure if it gives up."""
+    """Have a launcher make the jobs, each a list of overrides, as many at once as it takes. Raises what it raises."""
     needs = extra_of(settings, "hydra/launcher")
     size = settings.sweeper.batch or (needs.at_once() if needs and needs.at_once else len(jobs))
     for name, value in (needs.environment if needs else {}).items():
         os.environ.setdefault(name, value)
-    try:
-        for begin in range(0, len(jobs), size):
-            launcher.launch(jobs[begin : begin + size], initial_job_idx=begin)
-    except Exception as error:
-        if not needs:
-            raise
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        raise Failure(f"hydra/launcher: {settings.runtime.choices['hydra/launcher']} gave up ({reason}); "
-                      "the same command makes what is missing") from error
+    for begin in range(0, len(jobs), size):
+        launcher.launch(jobs[begin : begin + size], initial_job_idx=begin)

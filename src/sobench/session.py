@@ -1,47 +1,71 @@
-"""What happens around a run: is it done already, say so; else train it, show it, and count how a sweep ended. No torch here
-until a run has to be trained."""
+"""What happens around a run: is it done already, say so; else train it, show it, record how it ended. No torch here until a run
+has to be trained."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
-from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from sobench import stopping
 from sobench.config import plain
 from sobench.errors import SobenchError, Unsupported
 from sobench.grid import Run
-from sobench.results.rundir import KEEPS, RunDirectory
-from sobench.results.state import State, state
-
-SWEEP = "SOBENCH_SWEEP"
-"""Environment variable: how many runs the sweep has to make; worker processes inherit it."""
+from sobench.results.rundir import Held, RunDirectory
+from sobench.results.state import KEEPS, State
 
 exit_code = 0
 """Of the command, set by the runs it made in this process."""
 
 
 def task(config) -> dict[str, Any] | None:
-    """Hydra's task function: one run, whatever becomes of it. Returns its summary."""
+    """Hydra's task function: one run, whatever becomes of it. Returns its summary; None for one that was left alone."""
     global exit_code
+    sweep = stopping.in_sweep()
+    if sweep and stopping.asked():
+        return None
     try:
-        summary = perform(Run.of(plain(config)))
-    except SobenchError as error:
-        say(f"sobench: {error}", file=sys.stderr)
-        exit_code = max(exit_code, 1 if _in_sweep() else error.exit_code)
-        return None
-    except Exception:
-        if not _in_sweep():
+        run = Run.of(plain(config))
+        summary = perform(run)
+    except stopping.Stopped:
+        if not sweep:
             raise
-        traceback.print_exc()  # Hydra would keep it to itself; the other runs go on
-        exit_code = 1
-        return None
+        return None  # it goes on from its checkpoint some day
+    except Exception as error:
+        if not sweep:
+            return _refused(error)
+        if isinstance(error, Held):
+            return None  # another process makes it
+        summary = recorded(run, error)
     if summary["status"] not in (*KEEPS, "skipped"):
         exit_code = max(exit_code, 1)
+        if sweep and run.config["sweep"]["fail_fast"]:
+            stopping.stop_file().touch()
     return summary
+
+
+def _refused(error: Exception) -> None:
+    """A single run that could not begin, or was not this one's to make: one line. Raises what is no error of sobench's."""
+    global exit_code
+    if not isinstance(error, SobenchError):
+        raise error
+    say(f"sobench: {error}", file=sys.stderr)  # Hydra would add lines of its own
+    exit_code = error.exit_code
+
+
+def recorded(run: Run, error: Exception) -> dict[str, Any]:
+    """In a sweep an error that ended a run before it began is the run's result, unless not even that can be written."""
+    known = isinstance(error, SobenchError)
+    reason = str(error) if known else f"{type(error).__name__}: {error}"
+    say(f"sobench: {reason}" if known else "".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
+    directory = RunDirectory(run, run.config["runs"])
+    with suppress(SobenchError), directory.held():
+        directory.describe({})
+        return directory.refuse("failed", reason)
+    return {"status": "failed", "reason": reason}
 
 
 def perform(run: Run) -> dict[str, Any]:
@@ -58,7 +82,7 @@ def perform(run: Run) -> dict[str, Any]:
         with display:
             summary = _trained(run, directory, display)
     except Unsupported as error:
-        if not _in_sweep():
+        if not stopping.in_sweep():
             raise
         summary = skip(directory, str(error))
     display.finish(summary, directory.path)
@@ -103,41 +127,14 @@ def skip(directory: RunDirectory, reason: str) -> dict[str, Any]:
         return directory.refuse("skipped", reason)
 
 
-def open_sweep(runs: Sequence[Run]) -> list[Run]:
-    """The runs that have no result yet; says how many there are of each."""
-    pending = [run for run in runs if not finished(RunDirectory(run, run.config["runs"]))]
-    done = len(runs) - len(pending)
-    if not pending:
-        say(f"{len(runs)} runs: all done already, nothing to do")
-        return []
-    fetch_data(pending)
-    say(f"{len(runs)} runs: {f'{done} done already, ' if done else ''}{len(pending)} to make")
-    os.environ[SWEEP] = str(len(pending))
-    return pending
-
-
-def close_sweep(runs: Sequence[Run]) -> None:
-    """Say how many runs ended how."""
-    global exit_code
-    os.environ.pop(SWEEP, None)
-    counts = Counter(state(run.directory(run.config["runs"])).status for run in runs)
-    say(f"{len(runs)} runs: " + ", ".join(f"{n} {status}" for status, n in counts.most_common()))
-    if any(status not in (*KEEPS, "skipped") for status in counts):
-        exit_code = max(exit_code, 1)
-
-
 def say(line: str, file=None) -> None:
     print(line, file=file or sys.stdout, flush=True)
 
 
-def _in_sweep() -> bool:
-    return SWEEP in os.environ
-
-
 def _label() -> str:
     """'3/15' in a sweep, else ''."""
-    if not _in_sweep():
+    if not stopping.in_sweep():
         return ""
     from hydra.core.hydra_config import HydraConfig
 
-    return f"{HydraConfig.get().job.num + 1}/{os.environ[SWEEP]}"
+    return f"{HydraConfig.get().job.num + 1}/{stopping.sweep_size()}"

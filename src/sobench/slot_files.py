@@ -8,19 +8,14 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from sobench.errors import Failure
-from sobench.results.state import locked
-
-HEARTBEAT = 10.0  # seconds between two time stamps of the line
-
+from sobench.results.heartbeat import locked
 
 class Slot:
     """One slot, <folder>/<name>: `take` it, `give_back`."""
@@ -79,23 +74,3 @@ def folder_at(setting: str | None) -> Path:
     except OSError as error:
         raise Failure(f"slots: cannot write {folder}: {error.strerror or error}") from error
     return folder
-
-
-@contextmanager
-def beating(files: Sequence[Path]) -> Iterator[None]:
-    """Renew the files' time stamps every HEARTBEAT seconds."""
-    over = threading.Event()
-
-    def beat() -> None:
-        while not over.wait(HEARTBEAT):
-            for file in files:
-                with suppress(OSError):
-                    os.utime(file)
-
-    thread = threading.Thread(target=beat, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()

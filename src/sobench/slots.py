@@ -26,8 +26,9 @@ from filelock import FileLock
 from sobench import devices, machine
 from sobench.errors import Failure, UsageError
 from sobench.grid import Run
+from sobench.results.heartbeat import beating
 from sobench.results.rundir import now
-from sobench.slot_files import Slot, beating, described, folder_at, holders
+from sobench.slot_files import Slot, described, folder_at, holders
 
 POLL = 0.2  # seconds between two looks for free slots
 
@@ -98,7 +99,7 @@ def leased(config: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Le
         raise Failure(f"slots: cannot write {error.filename or folder}: {error.strerror or error}") from error
     try:
         lease.shared = wish.share < 1 or _crowded(lease)
-        with beating([slot.note for slot in lease.slots]):
+        with beating(*(slot.note for slot in lease.slots)):
             yield lease
         lease.shared = lease.shared or _crowded(lease)
     finally:

@@ -32,6 +32,7 @@ RULES: dict[str, Rule] = {
     "isolate": Rule((bool, str), "auto, true or false", lambda v: v in (True, False, "auto")),
     "slots": optional(FOLDER),
     "checkpoint.seconds": NON_NEGATIVE,
+    "timeout": optional(POSITIVE),
     "progress": FLAG,
     "runs": FOLDER,
     "reports": FOLDER,

@@ -33,12 +33,10 @@ class GridSweeper(Sweeper):
 
     def make(self, runs) -> None:
         """Have the launcher make those of the runs that have no result yet."""
-        from sobench import launchers, session
+        from sobench import launchers
+        from sobench.sweeping import Sweep
 
-        pending = session.open_sweep(runs)
-        if not pending:
-            return
-        try:
-            launchers.launch(self.launcher, self.config.hydra, [list(run.overrides) for run in pending])
-        finally:
-            session.close_sweep(runs)
+        with Sweep(runs) as sweep:
+            while jobs := sweep.todo():
+                with sweep.launching(jobs):
+                    launchers.launch(self.launcher, self.config.hydra, [list(run.overrides) for run in jobs])

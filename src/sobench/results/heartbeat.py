@@ -45,11 +45,15 @@ def who() -> dict[str, object]:
 
 def holder(said: Path, lock: Path) -> Holder | None:
     """The living holder of `lock`, who wrote `said`; None if there is none. Raises nothing, whatever the files hold."""
-    held, found = locked(lock), _said(said)
-    if held:
-        return found or Holder()
-    elsewhere = found and found.host != socket.gethostname()
-    return found if elsewhere and found.age < STALE else None
+    if locked(lock):
+        return _said(said) or Holder()
+    return elsewhere(said)
+
+
+def elsewhere(said: Path) -> Holder | None:
+    """The holder who wrote `said`, if that is another machine, whose lock may not be seen here, and it lives."""
+    found = _said(said)
+    return found if found and found.host != socket.gethostname() and found.age < STALE else None
 
 
 def _said(path: Path) -> Holder | None:
@@ -70,16 +74,17 @@ def file_system_time(folder: Path) -> float:
 
 
 @contextmanager
-def beating(path: Path) -> Iterator[None]:
-    """Touch `path` every HEARTBEAT seconds. A heartbeat that fails, for a disk that is full or away, is no reason to stop."""
+def beating(*paths: Path) -> Iterator[None]:
+    """Touch the files every HEARTBEAT seconds. A heartbeat that fails, for a disk that is full or away, is no reason to stop."""
     over = threading.Event()
 
     def beat() -> None:
         while not over.wait(HEARTBEAT):
-            with suppress(OSError):
-                os.utime(path)
+            for path in paths:
+                with suppress(OSError):
+                    os.utime(path)
 
-    thread = threading.Thread(target=beat, name=f"heartbeat of {path.name}", daemon=True)
+    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
     thread.start()
     try:
         yield

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from sobench.errors import Failure
 from sobench.grid import Run
+from sobench.results import heartbeat
 from sobench.results.state import FINISHED, KEEPS, State, state
 
 PARTS = ".*.[0-9]*"
@@ -72,28 +72,32 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the run against every other process. Raises Held, naming who has it; Failure if it cannot be written."""
+        """Hold the run against every other process, here by a lock, elsewhere by a heartbeat. Raises Held, naming who has it;
+        Failure if it cannot be written."""
+        said, lock = self.path / "holder.json", self.path / "lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / "lock", timeout=0.2)  # a reader may look at it for an instant
-            with lock:
-                self.write("holder.json", {"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
+            with FileLock(lock, timeout=0.2):  # a reader may look at it for an instant
+                if other := heartbeat.elsewhere(said):
+                    raise Held(self._held_by(other))
+                self.write(said.name, heartbeat.who())
                 try:
-                    yield
+                    with heartbeat.beating(said):
+                        yield
                 finally:
-                    for leftover in (self.path / "holder.json", *self.path.glob(PARTS)):
+                    for leftover in (said, *self.path.glob(PARTS)):
                         leftover.unlink(missing_ok=True)
         except Timeout:
-            raise Held(f"{self.run.name} is being run by {self._holder()}: {self.path}") from None
+            raise Held(self._held_by(heartbeat.holder(said, lock) or heartbeat.Holder())) from None
         except OSError as error:
             raise Failure(f"runs: cannot write {error.filename or self.path}: {error.strerror or error}") from error
 
-    def _holder(self) -> str:
-        try:
-            holder = json.loads((self.path / "holder.json").read_text())
-            return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-        except (OSError, ValueError, KeyError, TypeError):
-            return "another process"
+    def taken(self) -> bool:
+        """Whether another process is at work on it now."""
+        return heartbeat.holder(self.path / "holder.json", self.path / "lock") is not None
+
+    def _held_by(self, holder: heartbeat.Holder) -> str:
+        return f"{self.run.name} is being run by {'process ' if holder.pid else ''}{holder}: {self.path}"
 
     def describe(self, environment: Mapping[str, Any]) -> None:
         """Write what the run is and where it runs, and clear what an earlier, failed attempt said of its end."""
