@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench import registry
+from sobench.errors import UsageError
 
 SHARED = ("sobench.optim", "sobench.linalg")
 """What methods are made of."""
@@ -136,12 +137,12 @@ def data(settings: Mapping[str, Any]) -> str | None:
     from sobench.data import Store, sources
 
     dataset, place = settings["dataset"], settings.get("data") or {}
-    store = Store.default(place.get("mirror"), place.get("cache"))
-    found = [store.checksums(name) for name in sources(dataset, store)]
-    vectors = dataset.get("vectors")
     try:
+        store = Store.default(place.get("mirror"), place.get("cache"))
+        found = [store.checksums(name) for name in sources(dataset, store)]
+        vectors = dataset.get("vectors")
         own = [store.checksum(Path(vectors).expanduser())] if vectors and vectors not in store.sources else []
-    except OSError:
+    except (OSError, UsageError):  # no such mirror, a file that cannot be read
         return None
     return None if None in found else _digest(itertools.chain(*found, own))
 

@@ -28,7 +28,7 @@ def retry(args: argparse.Namespace) -> int:
     root, found = _of_experiment(experiment, words) if experiment else _of_folder(words)
     chosen = _chosen(root, found, wanted)
     if not experiment:
-        found = {slug: again for slug in chosen if (again := _again(root, slug))}
+        found = {slug: _without(again, words) for slug in chosen if (again := _again(root, slug))}
         chosen = {slug: status for slug, status in chosen.items() if slug in found}
     rest = [word for word in words if not experiment or word.startswith("hydra")]
     if not chosen:
@@ -94,6 +94,14 @@ def _again(root: Path, slug: str) -> list[str] | None:
         reason = f"config.yaml cannot be used ({' '.join(str(error).split()):.80})"
     warn(f"{root / slug}: cannot be made again: {reason}")
     return None
+
+
+def _without(job: list[str], words: list[str]) -> list[str]:
+    """A job's overrides without those that the command line gives; groups stay, to be selected among."""
+    from sobench.conf_files import GROUPS
+
+    given = {word.partition("=")[0].lstrip("+") for word in words} - {*GROUPS}
+    return [word for word in job if word.partition("=")[0].lstrip("+") not in given]
 
 
 def _selected(chosen: dict[str, str], made: list[str], words: list[str]) -> dict[str, str]:
