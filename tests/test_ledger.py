@@ -111,12 +111,15 @@ def test_a_run_at_work_is_not_put_aside(runs):
 
     with FileLock(runs[0] / "lock"):
         assert not put(Path("runs"), str(runs[0].relative_to("runs")))
-    assert runs[0].is_dir() and not put_aside()
+    (runs[1] / "holder.json").write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "now"}))
+    assert not put(Path("runs"), str(runs[1].relative_to("runs")))
+    assert runs[0].is_dir() and runs[1].is_dir() and not put_aside()
 
 
 @pytest.mark.parametrize("settings", [
     (), ("optimizer=kfac", "optimizer.damping=1e-5"), ("runs='a b/it is'",), ("instrument=summary", "model.widths=[3,4]"),
-    ("optimizer=block_fisher", "instrument=directions", "+optimizer@instrument.companions.tnt=tnt", "instrument.companions.tnt.lr=1"),
+    ("optimizer=block_fisher", "instrument=directions", "+optimizer@instrument.companions.tnt=tnt",
+     "instrument.companions.tnt.lr=1"),
 ])
 def test_the_overrides_of_a_configuration_make_it_again(workplace, settings):
     (run,) = expand(["model.widths=[4]", *settings])
@@ -204,13 +207,15 @@ def test_bad_input_is_one_line(workplace, words, part):
     assert sorted(path.name for path in workplace.iterdir()) == ["bad.json", "empty.json"]
 
 
-@pytest.mark.parametrize("words", [["retry", "--nonsense"], ["status", "--failed"], ["list", "optimizers", "seed=1"], ["gc", "--older-than"]])
+@pytest.mark.parametrize("words", [["retry", "--nonsense"], ["status", "--failed"], ["list", "optimizers", "seed=1"],
+                                   ["gc", "--older-than"]])
 def test_flags_that_are_not_there(workplace, words):
     wrong = command(*words)
     assert wrong.code == 2 and "usage: sobench" in wrong.err and not list(workplace.iterdir())
 
 
-@pytest.mark.parametrize("text, total", [("90s", 90), ("15m", 900), ("4h", 14400), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800)])
+@pytest.mark.parametrize("text, total", [("90s", 90), ("15m", 900), ("4h", 14400), ("1h30m", 5400), ("2d", 172800),
+                                         ("0.5h", 1800)])
 def test_durations(text, total):
     assert duration.seconds("--budget", text) == total
 

@@ -79,7 +79,8 @@ def test_the_plan_of_an_experiment_leaves_nothing_behind_and_its_command_makes_w
 
 def test_a_budget_chooses_runs_and_the_printed_command_makes_exactly_them(workplace, monkeypatch):
     costs = {"sgd": 1.0, "adam": 10.0}
-    monkeypatch.setattr("sobench.plan_measure.measure", lambda run: Measured(0, 0, 0, costs[run.label("optimizer")], 1, 0, 1, None))
+    monkeypatch.setattr("sobench.plan_measure.measure",
+                        lambda run: Measured(0, 0, 0, costs[run.label("optimizer")], 1, 0, 1, None))
     *_, within, left_out, say = command("plan", DEMO[0], "--budget", "15s", *DEMO[1:]).out.splitlines()
     assert within == "within 15 s: 3 runs, 12 s" and re.fullmatch(r"left out: digits_mlp_adam_\w{12}: seed 1", left_out)
     words = shlex.split(say.removeprefix("run them with: "))

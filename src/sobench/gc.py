@@ -76,13 +76,14 @@ def litter(root: Path, older: float) -> Iterator[Litter]:
 
 def _of_run(directory: Path, ours: bool = False) -> Iterator[Litter]:
     """What may go of one run directory; nothing of one that someone works on. ours: the lock is held by us, to delete."""
+    from sobench.results.heartbeat import holder
     from sobench.results.rundir import PARTS
     from sobench.results.stale import settings_of
     from sobench.results.state import KEEPS, state
 
-    found = state(directory)
-    if found.status == "running" and not ours:
+    if not ours and holder(directory / "holder.json", directory / "lock"):
         return
+    found = state(directory)
     checkpoints = sorted(directory.glob("checkpoint*.pt"))
     if not (found.finished or checkpoints or settings_of(directory)):
         yield Litter(directory, "no run: it has no run.json", directory)

@@ -116,9 +116,13 @@ def put_aside(root: Path, slug: str) -> bool:
     """Move a run directory to runs/.old/<slug>/<time>; False if someone has begun it meanwhile. Raises Failure."""
     from filelock import FileLock, Timeout
 
+    from sobench.results.heartbeat import holder
+
     source, shelf = root / slug, root / OLD / slug
     stamp = time.strftime(STAMP)
     names = [stamp, *(f"{stamp}.{n}" for n in range(1, 100))]
+    if holder(source / "holder.json", source / "lock"):
+        return False
     try:
         with FileLock(source / "lock", timeout=0.2):
             shelf.mkdir(parents=True, exist_ok=True)

@@ -169,7 +169,8 @@ def test_the_log_of_a_failure_is_named(tmp_path):
 def test_stale_results_are_flagged_and_counted(tmp_path):
     runs = [a_run("sgd", seed, dataset="digits") for seed in range(4)]
     now = fingerprint(runs[0].config)
-    for run, then in zip(runs, (now, now | {"method": "another"}, now | {"data": "another", "method": "older"}, now | {"data": None})):
+    others = (now, now | {"method": "another"}, now | {"data": "another", "method": "older"}, now | {"data": None})
+    for run, then in zip(runs, others):
         directory = put(tmp_path, run, evals("train_loss", 2.0))
         (directory / "environment.json").write_text(json.dumps({"fingerprint": then}))
     text = printed(None, tmp_path)
