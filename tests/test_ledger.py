@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from harness import SMALL, command, directories, directory, result, summary
+from harness import command, directories, result, summary
 
 from sobench import duration, jobs
 from sobench.errors import UsageError
@@ -117,7 +117,7 @@ def test_a_run_at_work_is_not_put_aside(runs):
 
 
 @pytest.mark.parametrize("settings", [
-    (), ("optimizer=kfac", "optimizer.damping=1e-5"), ("runs='a b/it is'",), ("instrument=summary", "model.widths=[3,4]"),
+    ("optimizer=kfac", "optimizer.damping=1e-5"), ("runs='a b/it is'",), ("instrument=summary", "model.widths=[3,4]"),
     ("optimizer=block_fisher", "instrument=directions", "+optimizer@instrument.companions.tnt=tnt",
      "instrument.companions.tnt.lr=1"),
 ])
@@ -224,12 +224,3 @@ def test_durations(text, total):
 def test_bad_durations(text):
     with pytest.raises(UsageError, match="^--budget: got '.*', allowed: a duration above 0"):
         duration.seconds("--budget", text)
-
-
-def test_a_single_run_is_made_again(workplace):
-    """Its configuration says all: no experiment is named anywhere."""
-    command("run", *SMALL)
-    true = result(directory())
-    ended(directory(), "failed")
-    assert command("retry", "progress=false").out.splitlines()[-1] == "1 runs: 1 done"
-    assert result(directory()) == true

@@ -28,7 +28,8 @@ def retry(args: argparse.Namespace) -> int:
     root, found = _of_experiment(experiment, words) if experiment else _of_folder(words)
     chosen = _chosen(root, found, wanted)
     if not experiment:
-        found = {slug: _without(again, words) for slug in chosen if (again := _again(root, slug))}
+        known: dict[tuple[str, ...], str] = {}
+        found = {slug: _without(again, words) for slug in chosen if (again := _again(root, slug, known))}
         chosen = {slug: status for slug, status in chosen.items() if slug in found}
     rest = [word for word in words if not experiment or word.startswith("hydra")]
     if not chosen:
@@ -75,8 +76,9 @@ def _chosen(root: Path, slugs, wanted: list[str]) -> dict[str, str]:
     return found
 
 
-def _again(root: Path, slug: str) -> list[str] | None:
-    """The overrides that make a run again; None, with a warning, where its settings are no longer what they were."""
+def _again(root: Path, slug: str, known: dict[tuple[str, ...], str]) -> list[str] | None:
+    """The overrides that make a run again; None, with a warning, where its settings are no longer what they were. known: the
+    cells that overrides were found to make; the seeds of a cell are composed once."""
     import yaml
 
     from sobench import grid, jobs
@@ -85,7 +87,10 @@ def _again(root: Path, slug: str) -> list[str] | None:
     try:
         settings = yaml.safe_load((root / slug / "config.yaml").read_bytes())
         words = jobs.overrides({**settings, "runs": str(root)})
-        if grid.expand(words)[0].slug == slug:
+        cell = tuple(word for word in words if not word.startswith("seed="))
+        if cell not in known:
+            known[cell] = os.path.dirname(grid.expand(words)[0].slug)
+        if f"{known[cell]}/seed-{settings['seed']}" == slug:
             return words
         reason = "its settings make another run now"
     except UsageError as error:
