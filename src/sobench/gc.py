@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sobench import duration, jobs
-from sobench.errors import Failure
+from sobench.errors import Failure, UsageError
 from sobench.retry import OLD
 
 CELL = re.compile(r".+_[0-9a-f]{12}")
@@ -37,10 +37,13 @@ class Litter:
 
 
 def gc(args: argparse.Namespace) -> int:
+    """List what may go, with its size; delete it with --yes."""
     from sobench.commands import root_of, settings_of
 
     older = duration.seconds("--older-than", args.older_than)
-    root = root_of(settings_of(args.overrides))
+    if strange := [word for word in settings_of(args.overrides) if not word.startswith("runs=")]:
+        raise UsageError(f"gc: got {strange[0]!r}, allowed: runs=DIR")
+    root = root_of(args.overrides)
     found = [(one, one.bytes) for one in litter(root, older)]
     for one, size in found:
         print(f"{_size(size):>9}  {one.why:<34}  {one.path}")
@@ -73,13 +76,14 @@ def litter(root: Path, older: float) -> Iterator[Litter]:
 
 def _of_run(directory: Path, ours: bool = False) -> Iterator[Litter]:
     """What may go of one run directory; nothing of one that someone works on. ours: the lock is held by us, to delete."""
+    from sobench.results.heartbeat import holder
     from sobench.results.rundir import PARTS
     from sobench.results.stale import settings_of
     from sobench.results.state import KEEPS, state
 
-    found = state(directory)
-    if found.status == "running" and not ours:
+    if not ours and holder(directory / "holder.json", directory / "lock"):
         return
+    found = state(directory)
     checkpoints = sorted(directory.glob("checkpoint*.pt"))
     if not (found.finished or checkpoints or settings_of(directory)):
         yield Litter(directory, "no run: it has no run.json", directory)

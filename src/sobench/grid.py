@@ -8,7 +8,8 @@ among the cells, and a look-alike (`dataset=curves_synthetic`) takes the place o
 applies to all of them.
 
 `hydra.sweeper.tuned` names a file of chosen settings, which take the place of those of the cells; `hydra.sweeper.trials` makes
-of the cells those of the grid that they are chosen from. See sobench.tuning. `hydra.sweeper.jobs` names a file of cells: any runs.
+of the cells those of the grid that they are chosen from. See sobench.tuning.
+`hydra.sweeper.jobs` names a file of jobs, see sobench.jobs: any runs.
 """
 
 from __future__ import annotations

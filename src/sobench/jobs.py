@@ -1,4 +1,4 @@
-"""Sweeps of chosen runs, whatever they are: a file holds the overrides of each, and `hydra.sweeper.jobs=FILE` makes them. No torch."""
+"""Sweeps of any runs: a file holds the overrides of each, and `hydra.sweeper.jobs=FILE` makes them. No torch."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ def read(file: object) -> list[list[str]]:
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
         raise UsageError(f"{KEY}: cannot read {file}: {reason}; allowed: a file that `sobench plan` has written") from error
-    if not (isinstance(jobs, list) and jobs and all(isinstance(job, list) and all(isinstance(word, str) for word in job) for job in jobs)):
+    words = [word for job in jobs for word in job] if isinstance(jobs, list) and all(isinstance(job, list) for job in jobs) else []
+    if not words or not all(isinstance(word, str) for word in words):
         raise UsageError(f"{KEY}: {file} holds no jobs; allowed: [[KEY=VALUE, ...], ...], one list a run")
     return jobs
 

@@ -20,7 +20,7 @@ def add_parsers(add: Callable[..., argparse.ArgumentParser], overrides: dict) ->
     parser = add(gc, "list what runs that were cut off have left, and delete it with --yes",
                  overrides={**overrides, "help": "runs=DIR, the folder of the runs"})
     parser.add_argument("--yes", action="store_true", help="delete what is listed")
-    parser.add_argument("--older-than", default=OLDER, metavar="AGE", help=f"of what `sobench retry` put aside (default: {OLDER})")
-    parser = add(plan, "what a sweep has to do, and how long it will take, from a few measured steps of each cell",
+    parser.add_argument("--older-than", default=OLDER, metavar="AGE", help=f"of what `retry` put aside (default: {OLDER})")
+    parser = add(plan, "what a sweep has to do, and how long it takes by a few measured steps of each cell",
                  experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
-    parser.add_argument("--budget", default=None, metavar="TIME", help="choose the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
+    parser.add_argument("--budget", metavar="TIME", help="choose the runs that fit into 90s, 15m, 4h, 1h30m or 2d")

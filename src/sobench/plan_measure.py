@@ -17,6 +17,8 @@ SECONDS = 5.0
 """After which no further step is begun."""
 PATIENCE = 300.0
 """Seconds after which a cell is given up."""
+PRELOAD = ["torch._dynamo", "sobench.train"]
+"""What every measuring process has at once; an optimizer's first step imports the former."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def measure(run: Run) -> Measured | str:
     """The measurement, or why there is none. Whatever the run does to its process, it does to no other."""
     context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
     if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload(["sobench.train"])
+        context.set_forkserver_preload(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
     child.start()

@@ -28,7 +28,8 @@ def retry(args: argparse.Namespace) -> int:
     root, found = _of_experiment(experiment, words) if experiment else _of_folder(words)
     chosen = _chosen(root, found, wanted)
     if not experiment:
-        found = {slug: again for slug in chosen if (again := _again(root, slug))}
+        known: dict[tuple[str, ...], str] = {}
+        found = {slug: _without(again, words) for slug in chosen if (again := _again(root, slug, known))}
         chosen = {slug: status for slug, status in chosen.items() if slug in found}
     rest = [word for word in words if not experiment or word.startswith("hydra")]
     if not chosen:
@@ -75,8 +76,9 @@ def _chosen(root: Path, slugs, wanted: list[str]) -> dict[str, str]:
     return found
 
 
-def _again(root: Path, slug: str) -> list[str] | None:
-    """The overrides that make a run again; None, with a warning, where its settings are no longer what they were."""
+def _again(root: Path, slug: str, known: dict[tuple[str, ...], str]) -> list[str] | None:
+    """The overrides that make a run again; None, with a warning, where its settings are no longer what they were. known: the
+    cells that overrides were found to make; the seeds of a cell are composed once."""
     import yaml
 
     from sobench import grid, jobs
@@ -85,7 +87,10 @@ def _again(root: Path, slug: str) -> list[str] | None:
     try:
         settings = yaml.safe_load((root / slug / "config.yaml").read_bytes())
         words = jobs.overrides({**settings, "runs": str(root)})
-        if grid.expand(words)[0].slug == slug:
+        cell = tuple(word for word in words if not word.startswith("seed="))
+        if cell not in known:
+            known[cell] = os.path.dirname(grid.expand(words)[0].slug)
+        if f"{known[cell]}/seed-{settings['seed']}" == slug:
             return words
         reason = "its settings make another run now"
     except UsageError as error:
@@ -94,6 +99,14 @@ def _again(root: Path, slug: str) -> list[str] | None:
         reason = f"config.yaml cannot be used ({' '.join(str(error).split()):.80})"
     warn(f"{root / slug}: cannot be made again: {reason}")
     return None
+
+
+def _without(job: list[str], words: list[str]) -> list[str]:
+    """A job's overrides without those that the command line gives; groups stay, to be selected among."""
+    from sobench.conf_files import GROUPS
+
+    given = {word.partition("=")[0].lstrip("+") for word in words} - {*GROUPS}
+    return [word for word in job if word.partition("=")[0].lstrip("+") not in given]
 
 
 def _selected(chosen: dict[str, str], made: list[str], words: list[str]) -> dict[str, str]:
@@ -108,9 +121,13 @@ def put_aside(root: Path, slug: str) -> bool:
     """Move a run directory to runs/.old/<slug>/<time>; False if someone has begun it meanwhile. Raises Failure."""
     from filelock import FileLock, Timeout
 
+    from sobench.results.heartbeat import holder
+
     source, shelf = root / slug, root / OLD / slug
     stamp = time.strftime(STAMP)
     names = [stamp, *(f"{stamp}.{n}" for n in range(1, 100))]
+    if holder(source / "holder.json", source / "lock"):
+        return False
     try:
         with FileLock(source / "lock", timeout=0.2):
             shelf.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 
 import pytest
 from run_tree import a_run, evals, put
@@ -7,6 +8,8 @@ from run_tree import a_run, evals, put
 from sobench.report import formats
 from sobench.report.catalogue import read
 from sobench.report.evidence import Evidence
+from sobench.report.pages import report_markdown
+from sobench.report.provenance import provenance
 from sobench.report.table import BEST, SECOND, contents
 from sobench.results.collection import collect
 
@@ -114,3 +117,18 @@ def test_bytes_by_width_and_the_exponent_of_their_growth(folder, tmp_path):
     assert "| Newton | <u>2.00 ± 0.00</u> | 2.00 | 1,600 | 16.0 | 3/3, 1/1 |" in text
     assert "**1.00** (missing 1/3)" in text and "standard error of the fit" in text
     assert "last, growth with model.widths" in formats.to_csv(found)
+
+
+def test_stale_runs_are_marked_and_named(folder, tmp_path):
+    root = tmp_path / "runs"
+    table(folder, root, FULL)
+    runs = [a_run(method, seed) for method in FULL for seed in range(2)]
+    (runs[0].directory(root) / "environment.json").write_text(json.dumps({"fingerprint": {"method": "older", "data": None}}))
+    evidence = Evidence(read("a/one", folder=folder), collect(runs, root))
+    found, origin = contents(evidence), provenance(evidence, root)
+    assert found.footnotes == {"a": "sgd: 1 of 2 runs is stale: older code of its method"}
+    assert cells(found)["sgd"].mark == "a" and cells(found)["newton"].mark == ""
+    assert [run["id"] for run in origin["runs"] if "stale" in run] == [runs[0].id]
+    page = report_markdown(evidence.report, origin, None, [])
+    assert ("- Stale: 1 run, 1 of sgd on mnist (older code of its method); made again with "
+            "`sobench retry a/grid budget=cpu --stale`") in page

@@ -90,6 +90,13 @@ class Evidence:
             self._picked[place] = cuts({method: runs for method, runs in done.items() if runs}, self.results.states)
         return self._picked[place]
 
+    def stale(self, method: str, where: Mapping[str, object]) -> str | None:
+        """ "2 of 5 runs are stale: older code of its method", of the runs of a method that a report shows; None if none is."""
+        runs = self.fitting(method, where)
+        found = [self.results.stale[run.id] for run in runs if run.id in self.results.stale]
+        reasons = ", ".join(dict.fromkeys(found))
+        return f"{len(found)} of {len(runs)} runs {'is' if len(found) == 1 else 'are'} stale: {reasons}" if found else None
+
     def rows(self, method: str, part: Drawn, kind: str, status: str) -> pd.DataFrame:
         """Rows of one kind of those runs of a method in this panel that have this status."""
         runs = [run for run in self.runs(method, part.where) if self.states(part)[run.id].status == status]

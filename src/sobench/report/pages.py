@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections import Counter
 
 from sobench.report.claims import ALPHA, Verdict
 from sobench.report.formats import Markdown
@@ -96,7 +97,18 @@ def _facts(report: Report, provenance: dict) -> str:
              **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
              "Versions": versions or "not recorded", "Experiment": f"`{report.experiment}`; made with "
              f"`{provenance['command']}`, and every run is named in [provenance.json](provenance.json)"}
+    facts |= {"Stale": stale} if (stale := _stale(report, provenance)) else {}
     return "\n".join(f"- {name}: {fact if '`' in fact else _escape(fact)}" for name, fact in facts.items())
+
+
+def _stale(report: Report, provenance: dict) -> str | None:
+    """The one line on runs that were made by older code or from other data: how many of each method, and why."""
+    found = Counter((run["optimizer"], run["dataset"], run["stale"]) for run in provenance["runs"] if "stale" in run)
+    if not found:
+        return None
+    which = "; ".join(f"{count} of {_escape(optimizer)} on {_escape(data)} ({why})" for (optimizer, data, why), count in found.items())
+    settings = provenance["command"].partition(report.id)[2]
+    return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `sobench retry {report.experiment}{settings} --stale`"
 
 
 def _budget(budget: object) -> str:

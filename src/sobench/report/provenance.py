@@ -65,6 +65,7 @@ def _entry(evidence: Evidence, run: Run, environment: dict) -> dict:
         "status": state.status, "reason": state.reason, "steps": state.step, "epochs": state.epoch,
         "parameters_sha256": state.summary.get("parameters_sha256"), "commit": environment.get("commit"),
         "started": environment.get("started"), "finished": state.summary.get("finished"),
+        **({"stale": evidence.results.stale[run.id]} if run.id in evidence.results.stale else {}),
     }
 
 

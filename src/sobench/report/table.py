@@ -22,7 +22,7 @@ _MEAN = "Mean ± standard error over the seeds that finished; n counts them, of 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry. mark points to the footnote of a cut budget."""
+    """One entry. mark points to the footnote of a cut budget, or of runs that are stale."""
 
     ours: Aggregate | Growth
     published: float | list[float] | None
@@ -62,9 +62,8 @@ def contents(evidence: Evidence) -> Contents:
         cuts = {} if column.growth else evidence.cuts(column.where)
         ranks = _ranks(aggregates, column, cuts)
         for method, ours in aggregates.items():
-            mark = ""
-            if method in cuts:
-                mark = marks.setdefault(f"{method}: {cuts[method]}", chr(ord("a") + len(marks) % 26))
+            said = "; ".join(str(why) for why in (cuts.get(method), evidence.stale(method, column.where)) if why)
+            mark = marks.setdefault(f"{method}: {said}", chr(ord("a") + len(marks) % 26)) if said else ""
             grid[method].append(Cell(ours, column.published.get(method), ranks.get(method), mark))
     rows = [Row(method, report.methods[method].label, cells, *_lengths(evidence, method, columns))
             for method, cells in grid.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from sobench.results.frame import load
-from sobench.results.state import State, state
+from sobench.results.stale import Judge, stale
+from sobench.results.state import KEEPS, State, state
 
 
 class Run(Protocol):
@@ -29,11 +30,13 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Results:
-    """`runs` are the expected ones; `states` holds one for each, by id; `frame` the rows of those that have any."""
+    """`runs` are the expected ones; `states` holds one for each, by id; `frame` the rows of those that have any; `stale` says
+    why, by id, of those made by older code of their method or from other data."""
 
     runs: list[Run]
     states: dict[str, State]
     frame: pd.DataFrame
+    stale: dict[str, str] = field(default_factory=dict)
 
     def select(self, where: Mapping[str, object]) -> list[Run]:
         """The expected runs whose configuration fits, see `matches`."""
@@ -54,7 +57,11 @@ def collect(runs: list[Run], root: Path) -> Results:
     unique = list({run.id: run for run in runs}.values())
     directories = [run.directory(root) for run in unique]
     states = {run.id: state(directory) for run, directory in zip(unique, directories, strict=True)}
-    return Results(unique, states, load(directories))
+    judge, old = Judge(), {}
+    for run, directory in zip(unique, directories, strict=True):
+        if states[run.id].status in KEEPS and (why := stale(directory, judge.now(run.config))):
+            old[run.id] = why
+    return Results(unique, states, load(directories), old)
 
 
 def matches(config: Mapping, where: Mapping[str, object]) -> bool:

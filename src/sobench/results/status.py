@@ -140,7 +140,8 @@ def summary_line(found: Sequence[CellStatus]) -> str:
     states = [state for cell in found for state in cell.states.values()]
     stale = sum(len(cell.stale) for cell in found)
     counts = ", ".join(f"{number:,} {status}" for status, number in count(states).items())
-    return f"{_plural(len(found), 'cell')}, {_plural(len(states), 'run')}: {counts}" + (f"; {stale:,} of them stale" if stale else "")
+    text = f"{_plural(len(found), 'cell')}, {_plural(len(states), 'run')}: {counts}"
+    return text + (f"; {stale:,} of them stale" if stale else "")
 
 
 def count(states: Iterable[State]) -> dict[str, int]:
