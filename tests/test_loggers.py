@@ -1,17 +1,20 @@
 """Mirrors of a run's record: what they hold, that they hold it once, and that no failure of theirs is the run's."""
 
 import csv
+import importlib.util
 import json
 import math
 import os
 import shutil
 import socket
 import sys
-import time
 
 import pytest
 from harness import SMALL, DieIn, command, directories, directory, finish, process, rows, run_with, summary
+from wandb_server import Server
 
+from sobench.conf_files import conf_dir
+from sobench.errors import UsageError
 from sobench.loggers import base, wandb_known, wandb_process
 from sobench.results.rundir import RunDirectory
 
@@ -38,6 +41,13 @@ def mirrored(path, root=None) -> dict[str, list]:
         for record in wandb_known.records(file):
             found.setdefault(record["type"], []).append(record[record["type"]])
     return found
+
+
+def leaks(folder) -> set[str]:
+    """The names of all files that were written, none of which has a secret in it; the home is beside the folder."""
+    files = [path for path in folder.parent.rglob("*") if path.is_file()]
+    assert [path for path in files if any(secret in path.read_bytes() for secret in (KEY.encode(), b"hunter2-hunter2"))] == []
+    return {path.name for path in files}
 
 
 def warnings(capfd) -> list[str]:
@@ -84,7 +94,6 @@ def test_a_run_that_was_killed_goes_on_without_repeating_rows(workplace, capfd):
 
 def test_verify_finds_what_is_missing_and_what_is_there_twice(workplace, capfd):
     command("run", "-m", *SMALL, "seed=0,1")
-    command("report", "demo/digits")  # nothing to report: says so
     verify = lambda: (command("wandb", "verify", "logger.mode=offline").code, capfd.readouterr().out.splitlines())
     one, other = directories()
     assert verify() == (1, [f"{one}: missing", f"{other}: missing", "2 runs: 2 faults"])
@@ -100,12 +109,46 @@ def test_verify_finds_what_is_missing_and_what_is_there_twice(workplace, capfd):
     assert code == 1 and line.startswith(f"{one}: ") and ("of 3 rows" in line or line.endswith("not finished"))
 
 
+# wandb, online: against a server of its protocol
+
+
+@pytest.fixture
+def server(monkeypatch):
+    with Server() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", KEY)
+        yield server
+
+
+def test_online_goes_on_with_the_row_that_the_server_does_not_have(workplace, capfd, server):
+    words = ["run", *SMALL, "budget.steps=20", "log.every=1", "checkpoint.seconds=0", "logger=wandb"]
+    killed = process(*words, folder=workplace, prepare=DieIn("sobench.checkpoint", "save", 12))
+    assert finish(killed) == -9
+    assert command(*words).code == 0 and warnings(capfd) == []
+    (name, run), = server.runs.items()
+    own = json.loads((directory() / "run.json").read_text())
+    assert (name, run["groupName"], run["jobType"]) == (own["id"], own["cell"], "train")
+    assert [row["_step"] for row in run["history"]] == list(range(len(rows(directory()))))
+    assert command("wandb", "verify").code == 0 and capfd.readouterr().out == "1 runs: all mirrored once\n"
+    server.runs["other"] = run
+    assert command("wandb", "verify").code == 1 and "2 runs of wandb are this one" in capfd.readouterr().out
+    del server.runs["other"], run["history"][-5:]
+    assert command("wandb", "verify").code == 1 and f"{len(rows(directory())) - 5} of" in capfd.readouterr().out
+    assert command("wandb", "sync").code == 0 and capfd.readouterr().out.endswith("5 rows\n1 mirrored\n")
+    assert command("wandb", "verify").code == 0
+
+
+def test_a_server_that_falls_silent_in_a_run(workplace, capfd, server):
+    server.mute.set()
+    broken(capfd, seconds=2)
+
+
 # wandb, online: whatever happens to it, the run is done and one line says so
 
 
-def broken(*words: str, capfd) -> str:
+def broken(capfd, seconds: float = 1) -> str:
     """The one warning of a run that is done."""
-    done = command("run", *SMALL, "logger=wandb", "logger.timeout=1", *words)
+    done = command("run", *SMALL, "logger=wandb", f"logger.timeout={seconds}")
     assert done.code == 0 and summary(directory())["status"] == "done"
     (line,) = warnings(capfd)
     assert line.startswith("sobench: warning: logger: wandb") and "sobench wandb sync" in line
@@ -114,19 +157,20 @@ def broken(*words: str, capfd) -> str:
 
 
 def test_no_key(workplace, capfd):
-    assert "No API key" in broken(capfd=capfd)
+    assert "No API key" in broken(capfd)
 
 
 def test_an_unreachable_server(workplace, capfd, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    assert "CommError" in broken(capfd=capfd)
+    assert "CommError" in broken(capfd)
+    assert "debug-internal.log" in leaks(workplace)
 
 
 def test_a_server_that_accepts_and_never_answers(workplace, capfd, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     with socket.create_server(("127.0.0.1", 0)) as server:  # the kernel accepts; nobody reads
         monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-        broken(capfd=capfd)
+        broken(capfd)
         assert command("wandb", "verify", "logger.timeout=1").code == 1
     (line,) = warnings(capfd)
     assert line.startswith("sobench: wandb: ")
@@ -135,7 +179,7 @@ def test_a_server_that_accepts_and_never_answers(workplace, capfd, monkeypatch):
 def test_a_package_that_is_broken(workplace, capfd, monkeypatch, tmp_path):
     (tmp_path / "wandb.py").write_text("import sys\nsys.exit('no')\n")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
-    assert "SystemExit: no" in broken(capfd=capfd)
+    assert "SystemExit: no" in broken(capfd)
 
 
 def test_a_process_that_hangs_is_not_waited_for(tmp_path, capfd, monkeypatch):
@@ -160,19 +204,13 @@ def test_not_installed(workplace, monkeypatch):
 def test_secrets_are_written_nowhere(workplace, capfd, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     monkeypatch.setenv("DATABASE_PASSWORD", "hunter2-hunter2")
-    words = ["experiment=demo/digits", "seed=0", "budget=smoke", "logger.timeout=1"]
-    command("reproduce", "demo/digits", "seed=0", "budget=smoke", *OFFLINE)
-    assert command("wandb", "sync", "demo/digits", "seed=0", "budget=smoke", "logger.mode=offline").code == 0
-    assert "mirrored reports/demo/digits/smoke,seed=0: its files" in capfd.readouterr().out
-    command("run", *words, "runs=online", "logger=wandb", "optimizer=sgd")
-    assert len(warnings(capfd)) == 1
+    words = ["demo/digits", "optimizer=sgd", "seed=0", "budget=smoke"]
+    assert command("reproduce", *words, *OFFLINE).code == 0
+    assert command("wandb", "sync", *words, "logger.mode=offline").code == 0
+    assert "mirrored reports/demo/digits/smoke,optimizer=sgd,seed=0: its files" in capfd.readouterr().out
     done = command("run", *SMALL, *OFFLINE, "logger.project=${oc.env:WANDB_API_KEY}")
     assert done.code == 2 and "logger.project: has the value of the environment variable WANDB_API_KEY" in done.err
-    files = [path for path in workplace.parent.rglob("*") if path.is_file()]
-    assert {"provenance.json", "environment.json", "config.yaml", "debug.log", "debug-internal.log"} <= {path.name for path in files}
-    for path in files:
-        text = path.read_bytes()
-        assert KEY.encode() not in text and b"hunter2-hunter2" not in text, path
+    assert {"provenance.json", "environment.json", "config.yaml", "debug.log", "debug-internal.log"} <= leaks(workplace)
     artifacts = [record["artifact"] for file in wandb_known.offline_files("runs/.wandb") for record in wandb_known.records(file)
                  if record["type"] == "artifact"]
     assert [{"table.csv", "figure.png", "report.md"} <= {entry["path"] for entry in found["manifest"]["contents"]}
@@ -249,3 +287,21 @@ def test_tensorboard_shows_the_record(tmp_path):
     assert series["eval/train_loss"] == [(0, 2.0), (2, 1.0)] and series["train/damping"] == [(2, 0.5)]
     assert [step for step, _ in series["train/loss"]] == [1, 2] and series["epoch"] == [(0, 0.0), (1, 0.5), (2, 1.0)]
     assert "config/text_summary" in found.Tags()["tensors"]
+
+
+# The dashboard
+
+
+def test_a_dashboard_is_made_of_the_reports():
+    spec = importlib.util.spec_from_file_location("wandb_workspace", conf_dir().parent / "scripts" / "wandb_workspace.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made = script.definition("demo/digits")
+    (digits,) = made["sections"]
+    assert (made["tag"], made["group_by"]) == ("demo/digits", "cell")
+    assert {"title": "Training loss by work", "x": "work", "y": "eval/train_loss", "log_x": True, "log_y": True} in digits["curves"]
+    assert {"title": "Time (s)", "metric": "seconds"} in digits["bars"]
+    (contours,) = script.definition("kbfgs20/fig-2.3")["sections"]
+    assert contours["bars"] and not contours["curves"]
+    with pytest.raises(UsageError, match="did you mean 'demo/digits'"):
+        script.definition("demo/digit")

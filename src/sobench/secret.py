@@ -26,7 +26,7 @@ def hide(text: str) -> str:
 
 
 def refuse(settings: Any, key: str = "") -> None:
-    """Raises UsageError for a setting that has a secret in it, as `${oc.env:WANDB_API_KEY}` gives one: it would be on the disk."""
+    """Raises UsageError for a setting that has a secret in it, as `${oc.env:WANDB_API_KEY}` has: it would be on the disk."""
     if isinstance(settings, (dict, list)):
         for name, part in settings.items() if isinstance(settings, dict) else enumerate(settings):
             refuse(part, f"{key}.{name}" if key else str(name))

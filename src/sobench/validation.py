@@ -75,7 +75,8 @@ RULES: dict[str, Rule] = {
     "schedule.gamma": POSITIVE,
     "schedule.epochs": POSITIVE,
     "logger.mode": choice("online", "offline", "disabled"),
-    "logger.project": Rule((str,), "a name without any of / \\ # ? % :", lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None),
+    "logger.project": Rule((str,), "a name without any of / \\ # ? % :",
+                           lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None),
     "logger.entity": optional(rules.TEXT),
     "logger.timeout": POSITIVE,
 }

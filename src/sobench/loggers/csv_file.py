@@ -13,7 +13,7 @@ from sobench.results.rundir import RunDirectory, write_atomically
 
 
 class CsvFile(Logger):
-    """Rows wait in memory for the next flush, as those after a checkpoint are cut off from the record of a run that was killed."""
+    """Rows wait in memory for the next flush: those after a checkpoint are cut off from the record of a killed run anyway."""
 
     def __init__(self, directory: RunDirectory):
         super().__init__(directory)

@@ -14,8 +14,7 @@ from typing import Any
 
 @dataclass
 class Known:
-    """One run of the project. steps: how often it has each row; digests: of its artifacts. A server is asked for neither: it
-    keeps a row and an artifact once."""
+    """One run of the project. steps: how often it has each row; digests: of its artifacts; a server is asked for neither."""
 
     steps: Counter = field(default_factory=Counter)
     digests: set[str] = field(default_factory=set)
@@ -39,7 +38,8 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
 
 def offline_files(folder: Path | str, run_id: str | None = None) -> list[Path]:
     """The files that wandb wrote offline of a run, or of all, oldest first: one for each time that a run went on."""
-    found = Path(folder).glob(f"wandb/offline-run-*-{run_id}*/run-{run_id}.wandb" if run_id else "wandb/offline-run-*/run-*.wandb")
+    pattern = f"offline-run-*-{run_id}*/run-{run_id}.wandb" if run_id else "offline-run-*/run-*.wandb"
+    found = Path(folder, "wandb").glob(pattern)
     return sorted(found, key=lambda file: file.parent.name)
 
 
@@ -62,22 +62,26 @@ def online(settings: Mapping[str, Any], worker) -> dict[str, Known]:
     import wandb
 
     found: dict[str, Known] = {}
-    with worker.within("asking the server for its runs"):
-        api = wandb.Api(timeout=max(1, int(settings["timeout"])), overrides={"entity": settings["entity"]} if settings["entity"] else None)
-        runs = iter(api.runs("/".join(filter(None, [settings["entity"], settings["project"]])), per_page=500))
-    while True:
-        with worker.within("asking the server for its runs"):
-            try:
-                run = next(runs, None)
-            except ValueError as error:  # its way to say that there is no such project yet
-                if "ould not find project" not in str(error):
-                    raise
-                run = None
-        if run is None:
-            return found
+    entity = settings["entity"]
+    with worker.within("asking the server"):
+        api = wandb.Api({"entity": entity} if entity else None, timeout=max(1, int(settings["timeout"])))
+        path = "/".join(filter(None, [entity or api.default_entity, settings["project"]]))
+        runs = iter(api.runs(path, per_page=200, include_sweeps=False, lazy=False))
+    while run := _next(runs, worker):
         run_id = run.config.get("id", run.id)
         if run_id in found:
             found[run_id].copies += 1
         else:
-            found[run_id] = Known(rows=(run.lastHistoryStep or 0) + 1 if run.lastHistoryStep is not None else 0,
-                                  finished=run.state in ("finished", "failed", "crashed"))
+            found[run_id] = Known(rows=run.historyLineCount, finished=run.state in ("finished", "failed", "crashed"))
+    return found
+
+
+def _next(runs: Iterator[Any], worker) -> Any:
+    """The next run of the server's, None after the last; a page is fetched when it is needed."""
+    with worker.within("asking the server for its runs"):
+        try:
+            return next(runs, None)
+        except ValueError as error:
+            if "ould not find project" not in str(error):
+                raise
+            return None  # nothing was mirrored yet

@@ -39,7 +39,7 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
     with FileLock(folder / "locks" / about["id"], timeout=worker.settings["timeout"]):
         with worker.within("starting a run"):
             run = _begin(worker, **_about(about, directory, message))
-        first = run.step if worker.settings["mode"] == "online" else offline(folder, about["id"])[about["id"]].rows
+        first = run.starting_step if worker.settings["mode"] == "online" else offline(folder, about["id"])[about["id"]].rows
         for axis in AXES:
             run.define_metric(axis)
         run.define_metric("*", step_metric="step")
@@ -69,7 +69,7 @@ def _end(worker: Worker, run, summary: dict[str, Any]) -> None:
 
 
 def mirror_report(worker: Worker, message: dict[str, Any], known: Known) -> bool:
-    """The tables, figures and claims of a report as an artifact, unless wandb has one of the same contents; whether it was written."""
+    """The tables, figures and claims of a report as an artifact, unless wandb has the same; whether it was written."""
     folder, name = Path(message["report"]), message["name"]
     artifact = wandb.Artifact(name.replace("/", "-"), type="report", metadata={"report": name, "variant": folder.name})
     for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
@@ -77,7 +77,8 @@ def mirror_report(worker: Worker, message: dict[str, Any], known: Known) -> bool
     if artifact.digest in known.digests:
         return False
     with worker.within("starting a report"):
-        run = _begin(worker, id=message["id"], group=name.split("/")[0], job_type="report", name=f"report {name} {folder.name}", tags=_tags(name))
+        run = _begin(worker, id=message["id"], group=name.split("/")[0], job_type="report", tags=_tags(name),
+                     name=f"report {name} {folder.name}")
     with worker.within("uploading a report"):
         run.log_artifact(artifact)
         run.finish()

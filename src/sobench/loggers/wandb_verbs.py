@@ -90,5 +90,6 @@ def _twice(message: dict[str, Any], known: dict[str, Known]) -> str | None:
     """What is there more than once, in words."""
     found = known.get(message["id"], Known())
     faults = [f"{found.copies} runs of wandb are this one"] if found.copies > 1 else []
-    faults += [f"{found.repeated} rows are there twice"] if found.repeated else []
+    if repeated := found.repeated or max(0, found.rows - message["rows"]):
+        faults.append(f"{repeated} rows are there twice")
     return "; ".join(faults) or None

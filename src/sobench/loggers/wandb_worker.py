@@ -1,4 +1,4 @@
-"""The process that mirrors run directories to wandb: `python -m sobench.loggers.wandb_worker SETTINGS`, a message a line on stdin.
+"""The process that mirrors run directories to wandb: `python -m sobench.loggers.wandb_worker SETTINGS`, messages on stdin.
 
     follow   mirror each run while it is made, until its summary is there or the next run begins
     sync     mirror each run that is not mirrored whole, and each report

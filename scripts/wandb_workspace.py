@@ -1,0 +1,101 @@
+"""A wandb dashboard of an experiment: a panel for each figure and column of its reports, over the runs that it asked for.
+
+    python scripts/wandb_workspace.py demo/digits                  # its definition, to workspace.json or --out FILE
+    python scripts/wandb_workspace.py demo/digits --entity me      # and saved to wandb: pip install wandb-workspaces
+
+Made of conf/experiment and conf/report alone, so that it needs neither runs nor a network until it is saved.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from sobench.conf_files import about, members
+from sobench.errors import SobenchError, UsageError
+from sobench.loggers.base import POSITION
+from sobench.registry import suggestion
+from sobench.report import read, reports
+from sobench.report.panels import Contour, Panel
+from sobench.report.spec import Report
+
+DERIVED = {"total_seconds": "seconds"}
+"""Axes of a figure that no row has -> the nearest that it has."""
+
+
+def definition(experiment: str, project: str = "sobench") -> dict:
+    """The dashboard as plain data: a section a report, and the tag that selects its runs. Raises UsageError."""
+    if experiment not in members("experiment"):
+        raise UsageError(f"experiment: got {experiment!r}, {suggestion(experiment, members('experiment'))}")
+    sections = [made for name in reports(experiment) if (made := section(read(name)))["curves"] or made["bars"]]
+    plain = {"name": experiment, "curves": [curve("epoch", "eval/train_loss")], "bars": []}
+    return {"project": project, "name": f"{experiment}: {about(f'experiment/{experiment}') or 'runs'}", "tag": experiment,
+            "group_by": "cell", "sections": sections or [plain]}
+
+
+def section(report: Report) -> dict:
+    """The curves of a report's figure, and a bar chart a column of its table or a contour of the figure; what else a figure
+    shows is in the report's artifact."""
+    figure = report.figure.panels if report.figure else []
+    panels = [panel for panel in figure if isinstance(panel, Panel)]
+    curves = [curve(column(panel.x, panel.rows), column(panel.y.replace("{method}", method), panel.rows),
+                    panel.title or panel.label, panel.x_scale == "log", panel.scale == "log")
+              for panel in panels for method in (panel.methods or report.methods if "{method}" in panel.y else [""])]
+    columns = report.table.columns if report.table else []
+    shown = [c for c in columns if not (c.reach or c.growth)] + [panel for panel in figure if isinstance(panel, Contour)]
+    bars = [{"title": c.label or c.metric, "metric": column(c.metric, c.rows)} for c in shown]
+    return {"name": report.title, "curves": curves, "bars": bars}
+
+
+def curve(x: str, y: str, title: str = "", log_x: bool = False, log_y: bool = False) -> dict:
+    return {"title": title or y, "x": x, "y": y, "log_x": log_x, "log_y": log_y}
+
+
+def column(name: str, rows: str) -> str:
+    """What a column of the record is called in wandb."""
+    name = DERIVED.get(name, name)
+    return name if name in POSITION else f"{rows}/{name}"
+
+
+def workspace(made: dict, entity: str):
+    """The dashboard as wandb-workspaces has it; `save()` sends it."""
+    import wandb_workspaces.reports.v2 as panels
+    import wandb_workspaces.workspaces as workspaces
+
+    sections = []
+    for part in made["sections"]:
+        lines = [panels.LinePlot(**{**c, "y": [c["y"]]}, groupby=made["group_by"]) for c in part["curves"]]
+        bars = [panels.BarPlot(title=bar["title"], metrics=[bar["metric"]], groupby=made["group_by"]) for bar in part["bars"]]
+        sections.append(workspaces.Section(name=part["name"], panels=[*lines, *bars], is_open=True))
+    runs = workspaces.RunsetSettings(filters=[workspaces.Tags().isin([made["tag"]])])
+    return workspaces.Workspace(entity=entity, project=made["project"], name=made["name"], sections=sections,
+                                runset_settings=runs)
+
+
+def main(words: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("experiment")
+    parser.add_argument("--project", default="sobench")
+    parser.add_argument("--entity", help="save it to wandb, for this user or team")
+    parser.add_argument("--out", type=Path, default=Path("workspace.json"))
+    args = parser.parse_args(words)
+    try:
+        made = definition(args.experiment, args.project)
+        args.out.write_text(json.dumps(made, indent=1) + "\n")
+        print(args.out)
+        if args.entity:
+            print(workspace(made, args.entity).save().url)
+    except ImportError:
+        print("sobench: --entity needs wandb-workspaces; pip install wandb-workspaces", file=sys.stderr)
+        return 2
+    except SobenchError as error:
+        print(f"sobench: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"sobench: --out: cannot write {args.out}: {error.strerror}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
