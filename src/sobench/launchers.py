@@ -6,7 +6,9 @@ that comes back from another process is the news that it is over.
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -44,7 +46,7 @@ EXTRAS: dict[tuple[str, str], Extra] = {
     ("hydra/launcher", "submitit_local"): Extra(*_SUBMITIT, at_once=_cores, restores=("CUDA_VISIBLE_DEVICES",)),
     ("hydra/launcher", "submitit_slurm"): Extra(*_SUBMITIT, at_once=lambda: SLURM_ARRAY),
     ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray",
-                                     environment={"RAY_USAGE_STATS_ENABLED": "0"}),
+                                     environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
     ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
 }
 """What needs more than sobench itself, by config group and name."""
@@ -106,6 +108,17 @@ def _installed(module: str) -> bool:
         return False
 
 
+def without_sweep(config):
+    """The configuration that a launcher composes its runs from: no run asks how it is launched, nor by what sweep."""
+    from omegaconf import read_write
+
+    config = copy.deepcopy(config)
+    with read_write(config):
+        words = config.hydra.overrides.hydra
+        config.hydra.overrides.hydra = [word for word in words if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", word)]
+    return config
+
+
 def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:
     """Have a launcher make the jobs, each a list of overrides, as many at once as it takes. Raises Failure if it gives up."""
     needs = extra_of(settings, "hydra/launcher")
@@ -118,6 +131,7 @@ def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:
     except Exception as error:
         if not needs:
             raise
-        reason = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
-        raise Failure(f"hydra/launcher: {settings.runtime.choices['hydra/launcher']} gave up ({reason}); "
+        said = [line.strip() for line in str(error).splitlines() if line.strip("-= ")] or [""]
+        reason = said[0] if len(said) == 1 else f"{said[0]} {said[-1]}"  # a traceback's last line is its error
+        raise Failure(f"hydra/launcher: {settings.runtime.choices['hydra/launcher']} gave up ({type(error).__name__}: {reason}); "
                       "the same command makes what is missing") from error

@@ -23,7 +23,8 @@ class GridSweeper(Sweeper):
         needs = launchers.extra_of(config.hydra, "hydra/launcher")
         self.config, self._loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=Task(task_function, needs.restores if needs else ()), config=config
+            hydra_context=hydra_context, config=launchers.without_sweep(config),
+            task_function=Task(task_function, needs.restores if needs else ()),
         )
 
     def sweep(self, arguments: list[str]) -> Any:
