@@ -124,7 +124,7 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
         sweeper = _sweeper(parsed, loader)
         params = parser.parse_overrides([f"{k}={v}" for k, v in sweeper["params"].items()])
     given = [{o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)]
-    cells = sweeper["cells"]
+    cells = _checked(sweeper["cells"])
     if sweeper["jobs"]:
         cells = read_jobs(sweeper["jobs"])
     elif sweeper["trials"]:
@@ -174,8 +174,18 @@ def _values(override) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line]
     if not override.is_discrete_sweep():
-        raise UsageError(f"{override.input_line}: allowed in a sweep: a list of values, range() or choice()")
+        raise UsageError(f"{override.input_line}: allowed in a sweep: a list of values, range() or choice(); "
+                         "hydra/sweeper=optuna searches an interval()")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _checked(cells: Any) -> list[list[str]]:
+    """Cells as they are. Raises UsageError for what is no list of lists of settings."""
+    fine = isinstance(cells, list) and all(isinstance(cell, list) and cell for cell in cells)
+    if not (fine and all(isinstance(setting, str) and "=" in setting for cell in cells for setting in cell)):
+        raise UsageError(f"hydra.sweeper.cells: got {cells!r}, allowed: lists of quoted settings, as "
+                         '[["optimizer=sgd","optimizer.lr=0.1"],["optimizer=adam","optimizer.lr=0.01"]]')
+    return cells
 
 
 def _stand_in(cells: list[list[str]], value: str) -> list[list[str]]:

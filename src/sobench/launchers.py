@@ -6,7 +6,9 @@ that comes back from another process is the news that it is over.
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -44,7 +46,7 @@ EXTRAS: dict[tuple[str, str], Extra] = {
     ("hydra/launcher", "submitit_local"): Extra(*_SUBMITIT, at_once=_cores, restores=("CUDA_VISIBLE_DEVICES",)),
     ("hydra/launcher", "submitit_slurm"): Extra(*_SUBMITIT, at_once=lambda: SLURM_ARRAY),
     ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray",
-                                     environment={"RAY_USAGE_STATS_ENABLED": "0"}),
+                                     environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
     ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
 }
 """What needs more than sobench itself, by config group and name."""
@@ -104,6 +106,17 @@ def _installed(module: str) -> bool:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # its parent
         return False
+
+
+def without_sweep(config):
+    """The configuration that a launcher composes its runs from: no run asks how it is launched, nor by what sweep."""
+    from omegaconf import read_write
+
+    config = copy.deepcopy(config)
+    with read_write(config):
+        words = config.hydra.overrides.hydra
+        config.hydra.overrides.hydra = [word for word in words if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", word)]
+    return config
 
 
 def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:

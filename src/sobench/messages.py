@@ -23,6 +23,8 @@ def readable_errors(words: Sequence[str]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(_unknown_key(str(error), words) or _malformed(error) or _first_line(error)) from error
     except ValueError as error:
+        if str(error).startswith("Only one of --run"):
+            raise UsageError(f"{' '.join(w for w in words if w.startswith('-'))}: " + _first_line(error).lower()) from error
         if "Config group override must be" not in str(error):
             raise
         raise UsageError(_not_a_choice(words)) from error

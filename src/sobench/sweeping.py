@@ -20,7 +20,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from sobench import session, stopping
-from sobench.errors import Failure
+from sobench.errors import Failure, SobenchError
 from sobench.grid import Run
 from sobench.results import sweeps
 from sobench.results.rundir import RunDirectory
@@ -37,8 +37,8 @@ LOSSES = 3
 class Sweep:
     """Says at the beginning how many runs there are to make, and at the end how many ended how."""
 
-    def __init__(self, runs: Sequence[Run]):
-        self.runs = runs
+    def __init__(self, runs: Sequence[Run], launcher: str):
+        self.runs, self.launcher = runs, launcher
         self._directories = {run.id: RunDirectory(run, run.config["runs"]) for run in runs}
         self._pending: list[Run] = []
         self._given_up: set[str] = set()
@@ -100,6 +100,8 @@ class Sweep:
         before, lost = self._progress(jobs), None
         try:
             yield
+        except SobenchError:
+            raise
         except Exception as error:
             lost = error
         if lost is None:  # every job was begun: a run without a trace could not be
@@ -108,8 +110,7 @@ class Sweep:
         if self._losses == LOSSES:
             self._given_up |= {run.id for run in jobs}
             if lost:
-                raise Failure(f"hydra/launcher: gave up after {LOSSES} times without progress ({_line(lost)}); "
-                              "the same command makes what is missing") from lost
+                raise Failure(f"hydra/launcher: {self.launcher} gave up ({_line(lost)}); the same command makes what is missing") from lost
         elif lost and not stopping.asked():
             say(f"a worker was lost ({_line(lost)}), going on")
 
@@ -140,4 +141,6 @@ class Sweep:
 
 
 def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]:.200}"
+    """In one line: the first of its lines, and the last, which is the error where they are a traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip("-= ")] or [""]
+    return f"{type(error).__name__}: {' '.join(dict.fromkeys((lines[0], lines[-1]))):.300}"

@@ -23,7 +23,8 @@ class GridSweeper(Sweeper):
         needs = launchers.extra_of(config.hydra, "hydra/launcher")
         self.config, self._loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=Task(task_function, needs.restores if needs else ()), config=config
+            hydra_context=hydra_context, config=launchers.without_sweep(config),
+            task_function=Task(task_function, needs.restores if needs else ()),
         )
 
     def sweep(self, arguments: list[str]) -> Any:
@@ -36,7 +37,7 @@ class GridSweeper(Sweeper):
         from sobench import launchers
         from sobench.sweeping import Sweep
 
-        with Sweep(runs) as sweep:
+        with Sweep(runs, self.config.hydra.runtime.choices["hydra/launcher"]) as sweep:
             while jobs := sweep.todo():
                 with sweep.launching(jobs):
                     launchers.launch(self.launcher, self.config.hydra, [list(run.overrides) for run in jobs])
