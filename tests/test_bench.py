@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from sobench import bench_csdd, bench_step
+from sobench import bench_csdd, bench_results, bench_step
 from sobench.linalg.kronecker import BLOCK, gram
 
 SETTINGS = "model=mlp model.widths=[20,10] batch_size=50"
@@ -50,3 +50,16 @@ def test_every_second_derivative_has_a_line(monkeypatch, capsys):
     title, *lines = capsys.readouterr().out.splitlines()
     assert title.startswith("VGG-11, width 1") and len(lines) == len(bench_csdd.ORACLES)
     assert all(re.search(r" \d+\.\d\d  \(.* ms over .* ms\)$", line) for line in lines)
+
+
+def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr(bench_results, "GROUPS", {"optimizer": ("sgd",), "dataset": ("digits",), "model": ("linear",)})
+    monkeypatch.setattr(bench_results, "SEEDS", 2)
+    monkeypatch.setattr(bench_results, "EVALUATIONS", 6)
+    monkeypatch.setenv("SOBENCH_BENCH_DIR", str(tmp_path))
+    assert bench_results.results() == 0
+    named, written, cold, warm, status, sweep = capfd.readouterr().out.splitlines()
+    assert named.startswith("2 runs named") and written.startswith("2 of them written, 6 evaluations each")
+    assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: all done already, nothing to do")
+    assert all(re.search(r" GB; .* to name the runs, .* to read and show them", line) for line in (cold, warm))
+    assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

@@ -38,7 +38,7 @@ def add_parsers(actions) -> None:
         experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"), overrides=overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
-    add(bench, "measure the harness itself", what=dict(choices=["overhead", "step", "csdd"]))
+    add(bench, "measure the harness itself", what=dict(choices=["overhead", "step", "csdd", "results"]))
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -135,6 +135,10 @@ def check(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
+    if args.what == "results":
+        from sobench.bench_results import results
+
+        return results()
     from sobench.bench import overhead
     from sobench.bench_csdd import csdd
     from sobench.bench_step import step

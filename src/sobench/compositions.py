@@ -1,7 +1,7 @@
 """Compositions that were made before: Hydra takes some 70 ms for one, and a sweep has one for each of its cells.
 
 A file holds the settings of one sweep's cells, by their words. Its name is a digest of all that they are made from: the words,
-every file of conf/, this package's source, the plug-ins, the environment that is referred to. Whatever of these changes, the
+every file of conf/, the source of what reads them, the plug-ins, the environment that is referred to. Whatever of these changes, the
 file is not found; a damaged one is not used. What cannot be told in advance (a resolver of another kind, a search path of the
 user's own, a plug-in's constructor) is not kept.
 """
@@ -24,6 +24,9 @@ WORTH = 20  # compositions: below, Hydra is quick enough
 FILES = 30  # the most that are kept
 RESOLVERS = ("oc.env", "oc.select")
 """What a configuration may refer to beside itself, and be kept: the environment, by name, is part of the digest."""
+
+CODE = ("compositions", "conf_files", "config", "registry", "rules", "signature", "validation")
+"""The modules that a composition goes through, and those they import."""
 
 Words = tuple[str, ...]
 
@@ -87,21 +90,20 @@ def _digest(overrides: Sequence[str], loader) -> str | None:
     places = {element.path.removeprefix("file://") for element in loader.get_search_path().get_path()}
     if {place for place in places if "://" not in place} - {str(conf)} or any("searchpath" in word for word in overrides):
         return None
-    files = [(str(path), path.read_text()) for folder, kind in ((conf, ".yaml"), (Path(__file__).parent, ".py"))
-             for path in _files(folder, kind)]
-    referred = [found for text in (*overrides, *(text for name, text in files if name.endswith(".yaml")))
-                for found in re.findall(r"\$\{\s*([\w.]+)\s*:\s*([^},]*)", text)]
+    files = {str(path): path.read_text() for path in _yaml_files(conf)}
+    referred = [found for text in (*overrides, *files.values()) for found in re.findall(r"\$\{\s*([\w.]+)\s*:\s*([^},]*)", text)]
     variables = {argument.strip() for resolver, argument in referred if resolver == "oc.env"}
     if not {resolver for resolver, _ in referred} <= set(RESOLVERS) or not all(map(str.isidentifier, variables)):
         return None
     plugins = [(kind, entry.name, entry.value, registry.origin(entry)) for kind in registry.KINDS.values()
                for entry in registry.entries(kind).values()]
-    made_from = [list(overrides), files, plugins, [(name, os.environ.get(name)) for name in sorted(variables)],
+    code = [Path(__file__).with_name(f"{name}.py").read_text() for name in CODE]
+    asked = [word for word in overrides if "hydra" not in word.partition("=")[0]]  # those tell which cells, not how they are made
+    made_from = [asked, files, code, plugins, [(name, os.environ.get(name)) for name in sorted(variables)],
                  sys.version, version("hydra-core"), version("omegaconf")]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
 
 
-def _files(folder: Path, kind: str) -> list[Path]:
-    """The YAML files of conf/ at any depth, a link's as well; of the package's source, the modules at its top, which read them."""
-    found = os.walk(folder, followlinks=True) if kind == ".yaml" else [(folder, [], os.listdir(folder))]
-    return sorted(Path(place, name) for place, _, names in found for name in names if name.endswith(kind))
+def _yaml_files(folder: Path) -> list[Path]:
+    """At any depth, through links as well."""
+    return sorted(Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names if name.endswith(".yaml"))

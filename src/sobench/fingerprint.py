@@ -16,7 +16,11 @@ from sobench.errors import UsageError
 from sobench.method_code import digest, method
 
 
-def fingerprint(settings: Mapping[str, Any], before: Path | None = None) -> dict[str, str | None]:
+Fingerprint = dict[str, str | None]
+"""method and data: a digest of each, None where it cannot be told."""
+
+
+def fingerprint(settings: Mapping[str, Any], before: Path | None = None) -> Fingerprint:
     """{"method", "data"} of a run with these settings, None where one cannot be told. before: the directory of a run that
     goes on from a checkpoint; it keeps what it was begun with, so that one of two halves counts as made by the older."""
     if before:
@@ -24,14 +28,19 @@ def fingerprint(settings: Mapping[str, Any], before: Path | None = None) -> dict
     return {"method": method(settings), "data": data(settings)}
 
 
-def recorded(directory: Path | str) -> dict[str, str | None] | None:
+def recorded(directory: Path | str) -> Fingerprint | None:
     """The fingerprint that a run wrote; None if it has none, being older than fingerprints, or not begun."""
     try:
         with open(f"{directory}/environment.json", "rb") as file:
             text = file.read()
-        found = json.loads(text)["fingerprint"] if b'"fingerprint"' in text else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return of(json.loads(text)) if b'"fingerprint"' in text else None
+    except (OSError, ValueError):
         return None
+
+
+def of(environment: object) -> Fingerprint | None:
+    """The fingerprint in what a run wrote of its environment."""
+    found = environment.get("fingerprint") if isinstance(environment, dict) else None
     return found if isinstance(found, dict) else None
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from importlib import metadata
-from pathlib import Path
 
 from sobench.report.evidence import Evidence
 from sobench.results.collection import Run
@@ -13,10 +11,10 @@ from sobench.results.collection import Run
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
-def provenance(evidence: Evidence, runs_root: Path) -> dict:
+def provenance(evidence: Evidence) -> dict:
     """All of it as plain data. It holds no time of its own making: the same runs give the same provenance."""
     results, report = evidence.results, evidence.report
-    environments = {run.id: _environment(run.directory(runs_root)) for run in results.runs}
+    environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in results.runs]
     return {
         "report": report.id,
@@ -67,14 +65,6 @@ def _entry(evidence: Evidence, run: Run, environment: dict) -> dict:
         "started": environment.get("started"), "finished": state.summary.get("finished"),
         **({"stale": evidence.results.stale[run.id]} if run.id in evidence.results.stale else {}),
     }
-
-
-def _environment(directory: Path) -> dict:
-    try:
-        found = json.loads((directory / "environment.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _name(group: object) -> str:

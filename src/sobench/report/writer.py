@@ -36,7 +36,7 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     out.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
     try:
-        _draft(evidence, Path(runs_root), draft, folder)
+        _draft(evidence, draft, folder)
         written = [name for name in FILES if (draft / name).exists()]
         for name in written:
             os.replace(draft / name, out / name)
@@ -47,10 +47,10 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     return [out / name for name in written]
 
 
-def _draft(evidence: Evidence, runs_root: Path, out: Path, folder: Path | None) -> None:
+def _draft(evidence: Evidence, out: Path, folder: Path | None) -> None:
     """Write all files of the report into `out`."""
     report = evidence.report
-    origin = provenance(evidence, runs_root)
+    origin = provenance(evidence)
     verdicts = judge(evidence)
     texts = {"provenance.json": json.dumps(origin, indent=2) + "\n"}
     if report.table:

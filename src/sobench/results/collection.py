@@ -11,9 +11,11 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from sobench.results.frame import load
-from sobench.results.stale import Judge, stale
-from sobench.results.state import KEEPS, State, state
+from sobench import fingerprint
+from sobench.results.frame import joined
+from sobench.results.reading import records
+from sobench.results.stale import Judge, why
+from sobench.results.state import KEEPS, State
 
 
 class Run(Protocol):
@@ -30,17 +32,33 @@ class Run(Protocol):
 
 @dataclass(frozen=True)
 class Results:
-    """`runs` are the expected ones; `states` holds one for each, by id; `frame` the rows of those that have any; `stale` says
-    why, by id, of those made by older code of their method or from other data."""
+    """`runs` are the expected ones; `states` and `environments` hold one for each, by id (an empty environment where there is
+    none); `frame` the rows of those that have any; `stale` says why, by id, of those made by older code of their method or from
+    other data."""
 
     runs: list[Run]
     states: dict[str, State]
     frame: pd.DataFrame
+    environments: dict[str, dict] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
 
     def select(self, where: Mapping[str, object]) -> list[Run]:
         """The expected runs whose configuration fits, see `matches`."""
-        return [run for run in self.runs if matches(run.config, where)]
+        fits = np.ones(len(self.runs), dtype=bool)
+        for key, wanted in where.items():
+            fits &= self._fits(key, wanted)
+        return [self.runs[i] for i in np.flatnonzero(fits)]
+
+    def _fits(self, key: str, wanted: object) -> np.ndarray:
+        """Which of the runs have the value [runs]: a report asks for the same few again and again."""
+        place = key, repr(wanted)
+        if place not in self._fitting:
+            self._fitting[place] = np.array([matches(run.config, {key: wanted}) for run in self.runs], dtype=bool)
+        return self._fitting[place]
+
+    @cached_property
+    def _fitting(self) -> dict[tuple[str, str], np.ndarray]:
+        return {}
 
     def rows(self, runs: list[Run]) -> pd.DataFrame:
         """The rows of these runs, in the order of the frame."""
@@ -56,12 +74,14 @@ def collect(runs: list[Run], root: Path) -> Results:
     """Read what is under `root` of the expected runs; two of the same id are one."""
     unique = list({run.id: run for run in runs}.values())
     directories = [run.directory(root) for run in unique]
-    states = {run.id: state(directory) for run, directory in zip(unique, directories, strict=True)}
+    found = dict(zip((run.id for run in unique), records(directories), strict=True))
     judge, old = Judge(), {}
-    for run, directory in zip(unique, directories, strict=True):
-        if states[run.id].status in KEEPS and (why := stale(directory, judge.now(run.config))):
-            old[run.id] = why
-    return Results(unique, states, load(directories), old)
+    for run in unique:
+        then = fingerprint.of(found[run.id].environment)
+        if then and found[run.id].state.status in KEEPS and (reason := why(then, judge.now(run.config))):
+            old[run.id] = reason
+    return Results(unique, {run: record.state for run, record in found.items()}, joined(directories, list(found.values())),
+                   {run: record.environment for run, record in found.items()}, old)
 
 
 def matches(config: Mapping, where: Mapping[str, object]) -> bool:

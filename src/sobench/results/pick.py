@@ -5,11 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.results.axes import AXES, EXTREMES
-from sobench.results.frame import SUMMARY
+from sobench.results.record import SUMMARY
 
 DERIVED: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
     "seconds_per_step": lambda rows: rows["seconds"] / rows["step"].where(rows["step"] > 0),
@@ -39,8 +40,9 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
     before x, NaN for a run that never came as far; {"highest": other}, {"lowest": other}, the first row in which another
     metric is highest or lowest, NaN where that was never recorded. Raises UsageError on an `at` that is none of these.
     """
-    rows = _rows(frame, None if metric in AXES or metric in COSTS else kind)
-    rows = rows.assign(value=column(rows, metric)).set_index("run")
+    other = next(iter(at.items())) if isinstance(at, Mapping) and len(at) == 1 else (None, None)
+    of = other[1] if other[0] in EXTREMES else other[0] if other[0] in AXES else metric
+    rows = _rows(frame, None if metric in AXES or metric in COSTS else kind, value=metric, of=of).set_index("run")
     if at == "last":
         return _last(rows)
     if at == "best":
@@ -48,15 +50,13 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
             raise UsageError(f"at: best needs `better: lower` or `better: higher` for {metric}")
         best = rows["value"].groupby(level=0, observed=True)
         return best.min() if better == "lower" else best.max()
-    if isinstance(at, Mapping) and len(at) == 1 and next(iter(at)) in EXTREMES:
-        (extreme, of), = at.items()
-        return _where(rows["value"], column(rows, of), EXTREMES[extreme])
-    if isinstance(at, Mapping) and len(at) == 1 and next(iter(at)) in AXES:
-        (axis, x), = at.items()
+    if other[0] in EXTREMES:
+        return _where(rows["value"], rows["of"], EXTREMES[other[0]])
+    if other[0] in AXES:
+        x = other[1]
         slack = 1e-9 * max(1.0, abs(x))
-        places = column(rows, axis)
-        reached = places.groupby(level=0, observed=True).transform("max") >= x - slack
-        return _last(rows[reached & (places <= x + slack)])
+        reached = rows["of"].groupby(level=0, observed=True).transform("max") >= x - slack
+        return _last(rows[reached & (rows["of"] <= x + slack)])
     raise UsageError(f"at: {at!r} is not one of last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}")
 
 
@@ -74,8 +74,7 @@ def reach(frame: pd.DataFrame, metric: str, of: str, *, at_most: float | None = 
 
     The row is the first that was recorded at the level: between two evaluations nothing is interpolated.
     """
-    rows = _rows(frame, kind)
-    rows = rows.assign(value=column(rows, metric), of=column(rows, of)).set_index("run")
+    rows = _rows(frame, kind, value=metric, of=of).set_index("run")
     there = rows["of"] <= at_most if at_least is None else rows["of"] >= at_least
     first = rows[there]["value"]
     first = first[~first.index.duplicated(keep="first")]
@@ -88,10 +87,10 @@ def series(frame: pd.DataFrame, metric: str, *, kind: str = "train",
            start: Mapping[str, float] | None = None) -> dict[str, pd.Series]:
     """Every recorded value of `metric` in the rows of this kind, by run id: a series by step, from `start` ({axis: x}) on.
     Rows without a value (NaN) are left out; a run without any has an empty series."""
-    rows = _rows(frame, kind)
-    for axis, x in (start or {}).items():
-        rows = rows[column(rows, axis) >= x - 1e-9 * max(1.0, abs(x))]
-    rows = rows.assign(value=column(rows, metric))
+    axes = start or {}
+    rows = _rows(frame, kind, value=metric, **{f"at {axis}": axis for axis in axes})
+    for axis, x in axes.items():
+        rows = rows[rows[f"at {axis}"] >= x - 1e-9 * max(1.0, abs(x))]
     return {run: group.set_index("step")["value"].dropna() for run, group in rows.groupby("run", observed=True)}
 
 
@@ -107,9 +106,17 @@ def column(rows: pd.DataFrame, metric: str) -> pd.Series:
     return pd.Series(float("nan"), index=rows.index)
 
 
-def _rows(frame: pd.DataFrame, kind: str | None) -> pd.DataFrame:
-    """Rows of a kind (None: of all), a run's in order of step."""
-    return (frame if kind is None else frame[frame["kind"] == kind]).sort_values("step", kind="stable")
+def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame:
+    """run, step and these metrics, by the names they are to have, of the rows of a kind (None: of all); a run's rows follow each
+    other in order of step."""
+    parts = {"run": frame["run"], "step": frame["step"]} | {name: column(frame, metric) for name, metric in metrics.items()}
+    rows = pd.DataFrame(parts, copy=False)
+    if kind is not None:
+        rows = rows[(frame["kind"] == kind).to_numpy()]
+    codes, steps = pd.factorize(rows["run"])[0], rows["step"].to_numpy()
+    if len(rows) and ((codes[1:] < codes[:-1]) | (codes[1:] == codes[:-1]) & (steps[1:] < steps[:-1])).any():
+        rows = rows.iloc[np.lexsort((steps, codes))]
+    return rows
 
 
 def _last(rows: pd.DataFrame) -> pd.Series:

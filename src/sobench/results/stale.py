@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sobench import fingerprint
+from sobench.fingerprint import Fingerprint
 
 REASONS = {"method": "older code of its method", "data": "other data"}
 """By the part of a fingerprint that differs."""
-
-
-Fingerprint = dict[str, str | None]
 
 
 class Judge:
@@ -35,8 +33,11 @@ def stale(directory: Path | str, now: Fingerprint) -> str | None:
     """Why the result in `directory` is stale; None if it is not, or cannot be told: a run that is older than fingerprints, a
     method or data that are not here."""
     then = fingerprint.recorded(directory)
-    if then is None:
-        return None
+    return why(then, now) if then else None
+
+
+def why(then: Fingerprint, now: Fingerprint) -> str | None:
+    """In what a result made with one fingerprint differs from one made with another."""
     reasons = [reason for part, reason in REASONS.items() if None not in (then.get(part), now[part]) and then[part] != now[part]]
     return " and ".join(reasons) or None
 

@@ -1,0 +1,113 @@
+"""How a record of many runs is read: `sobench bench results`.
+
+A tree of 10,000 finished runs of 200 evaluations, in a temporary folder or in SOBENCH_BENCH_DIR, which is kept. Then, each in a
+process of its own: a report (a table of all runs, a figure) without the cache of the record and with it, `sobench status`, and a
+sweep whose runs are all done. Seconds are those of the whole process, its imports included, and of the processors; memory is the
+highest of a process, and the report's own line has it with its helpers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sobench.bench_tree import make
+from sobench.grid import expand
+
+GROUPS = {
+    "optimizer": ("adagrad", "adahessian", "adam", "block_fisher", "damped_newton", "esgd", "hessian_free", "hf_gauss_newton",
+                  "hf_newton", "kbfgs", "kbfgs20", "kernel_sgd", "kfac", "lbfgs", "newton", "newton_krylov", "rmsprop", "sgd",
+                  "shampoo", "tnt"),
+    "dataset": ("cifar10", "cifar100", "covid_tweets", "curves_synthetic", "digits", "faces_synthetic", "imdb", "mnist", "noise", "svhn"),
+    "model": ("lenet", "linear", "mlp", "resnet", "vgg"),
+}
+"""Every one of each with every one of the others."""
+SEEDS, EVALUATIONS = 10, 200
+
+REPORT = "bench/results"
+_CLI = "from sobench.cli import entry; entry()"
+_WRITE = "from sobench.bench_results import report; report()"
+
+
+def results() -> int:
+    """Make the tree, measure, print."""
+    kept = os.environ.get("SOBENCH_BENCH_DIR")
+    folder = Path(kept or tempfile.mkdtemp(prefix="sobench-bench-")).absolute()
+    try:
+        _measure(folder, words(GROUPS, SEEDS, folder / "runs"))
+    finally:
+        if not kept:
+            shutil.rmtree(folder)
+    return 0
+
+
+def words(groups: Mapping[str, Sequence[str]], seeds: int, root: Path) -> list[str]:
+    """The settings of the sweep."""
+    return [*(f"{group}={','.join(names)}" for group, names in groups.items()), f"seed=range({seeds})", "budget.epochs=200", f"runs={root}"]
+
+
+def _measure(folder: Path, sweep: list[str]) -> None:
+    root = folder / "runs"
+    start = time.perf_counter()
+    runs = expand(sweep)
+    _line(f"{len(runs):,} runs named, composed by Hydra or kept", time.perf_counter() - start)
+    start = time.perf_counter()
+    made = make(sorted(runs, key=lambda run: run.slug), root, EVALUATIONS)
+    _line(f"{made:,} of them written, {EVALUATIONS} evaluations each", time.perf_counter() - start)
+    description = folder / "conf" / f"{REPORT}.yaml"
+    description.parent.mkdir(parents=True, exist_ok=True)
+    description.write_text(json.dumps(_description(GROUPS)))  # JSON is YAML
+    shutil.rmtree(root / ".cache", ignore_errors=True)
+    for state in ("cold", "warm"):
+        _process(f"report, {state}", _WRITE, str(folder), *sweep)
+    _process("status", _CLI, "status", f"runs={root}")
+    _process("a sweep whose runs are all done", _CLI, "run", "-m", *sweep)
+
+
+def report() -> None:
+    """In a process of its own, with a folder and the sweep as its words: a table of all runs and a figure, and what they took."""
+    import resource
+
+    from sobench.report.writer import write
+
+    folder, start = Path(sys.argv[1]), time.perf_counter()
+    runs = expand(sys.argv[2:])
+    middle = time.perf_counter()
+    write(REPORT, runs, folder / "runs", folder / "report", folder=folder / "conf")
+    seconds = time.perf_counter() - middle
+    own, helper = (resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(f"{middle - start:.1f} s to name the runs, {seconds:.1f} s to read and show them; a helper had {helper:.2f} GB")
+
+
+def _description(groups: Mapping[str, Sequence[str]]) -> dict:
+    """A table of every data set and model; a figure of one of each."""
+    wheres = [{"dataset": dataset, "model": model} for dataset in groups["dataset"] for model in groups["model"]]
+    columns = [{"metric": "test_accuracy", "label": " ".join(where.values()), "better": "higher", "where": where} for where in wheres]
+    panels = [{"x": x, "y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]} for x in ("epoch", "seconds")]
+    return {"title": "Many runs", "source": "a benchmark of sobench, no paper", "experiment": "demo/digits",
+            "methods": {name: name for name in groups["optimizer"]}, "table": {"columns": columns},
+            "figure": {"columns": 2, "panels": panels}}
+
+
+def _process(title: str, code: str, *arguments: str) -> None:
+    """Run it; its seconds, its memory, and the last line it printed. Raises CalledProcessError if it fails."""
+    start = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+    with child.stdout as output:
+        lines = output.read().splitlines()
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds, child.returncode = time.perf_counter() - start, os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, code)
+    _line(title, seconds, f"{usage.ru_utime + usage.ru_stime:.1f} s of processors, {usage.ru_maxrss / 2**20:.2f} GB; {lines[-1]}")
+
+
+def _line(title: str, seconds: float, more: str = "") -> None:
+    print(f"{title:48s} {seconds:6.1f} s  {more}".rstrip(), flush=True)
