@@ -151,21 +151,44 @@ def test_an_interrupt_reaches_the_process_once(workplace, mine):
     assert again.code == 0 and "going on from step 2" in again.out
 
 
-def _parent(run, environment) -> None:
-    os.environ.update(environment)
-    execute_apart(run, RunDirectory(run, "runs"), lambda *_: None, print)
+def _parent(write: int) -> None:
+    """Starts a process that would say "late" after a while."""
+    def execute(*args) -> None:
+        os.write(write, b"begun")
+        time.sleep(30)
+        os.write(write, b"late")
+
+    isolation._execute = execute
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=isolation._main, args=(theirs, None, None, dict(os.environ), 1))
+    child.start()
+    child.join()
 
 
-def test_a_process_does_not_outlive_its_parent(workplace, mine):
-    run = run_with(optimizer={"name": "isolated", "lr": 0.1, "mode": "wait"}, budget__epochs=None, budget__steps=4)
-    parent = multiprocessing.get_context("forkserver").Process(target=_parent, args=(run, dict(os.environ)))
+def test_a_process_does_not_outlive_its_parent():
+    read, write = os.pipe()
+    parent = multiprocessing.get_context("fork").Process(target=_parent, args=(write,))
     parent.start()
-    while not (workplace / "waiting").exists():
-        assert parent.is_alive()
-        time.sleep(0.01)
-    held = RunDirectory(run, "runs")
-    assert held.state().status == "running"
+    os.close(write)
+    assert os.read(read, 5) == b"begun"
     parent.kill()
     parent.join()
-    while held.state().status == "running":
-        time.sleep(0.01)
+    assert os.read(read, 5) == b""  # nobody has the other end any more
+    os.close(read)
+
+
+def test_a_word_that_nobody_hears_ends_the_process():
+    """It must not become a failure of the run: that goes on elsewhere."""
+    def talk() -> None:
+        ours, theirs = multiprocessing.Pipe(duplex=False)
+        ours.close()
+        try:
+            isolation._tell(theirs, "say", ("anyone?",))
+        finally:
+            os._exit(7)
+
+    child = multiprocessing.get_context("fork").Process(target=talk)
+    child.start()
+    child.join()
+    assert child.exitcode == 1

@@ -74,7 +74,8 @@ def test_who_has_it_is_there_to_read(lease):
     about = json.loads((lease.folder / "cpu-1.json").read_text())
     assert about["pid"] == os.getpid() and about["host"] == os.uname().nodename and about["run"].startswith("digits_mlp_sgd_")
     assert lease(threads=1) is None
-    assert lease.said.startswith(f"waiting for 1 core: process {os.getpid()} on {about['host']} has cpu-0, cpu-1 (digits_mlp_sgd_")
+    who = f"process {os.getpid()} on {about['host']}"
+    assert lease.said.startswith(f"waiting for 1 core: {who} has cpu-0, cpu-1 (digits_mlp_sgd_")
     (lease.folder / "cpu-1.json").write_text("[]")
     assert lease(threads=1) is None and "; another process has cpu-1" in lease.said
 
@@ -133,7 +134,7 @@ def test_slots_of_different_sizes_add_up_to_one_gpu(lease):
 
 
 def test_no_such_gpu(lease, machine):
-    with pytest.raises(UsageError, match=r"device: got 'cuda:2', this machine has 2 CUDA device\(s\); allowed: cpu, cuda:0 to cuda:1"):
+    with pytest.raises(UsageError, match=r"got 'cuda:2', this machine has 2 CUDA device\(s\); allowed: cpu, cuda:0 to cuda:1"):
         lease("cuda:2")
     machine(gpu=[])
     with pytest.raises(UsageError, match=r"device: got 'cuda', this machine has 0 CUDA device\(s\); allowed: cpu$"):

@@ -127,12 +127,12 @@ def _main(pipe: Connection, run: Run, directory: RunDirectory, environment: dict
     os.environ.clear()
     os.environ.update(environment)
     try:
-        pipe.send(("begun", ()))
+        _tell(pipe, "begun", ())
         last = "summary", _execute(pipe, run, directory, threads)
     except BaseException as error:
         last = "error", _portable(error)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    pipe.send(last)
+    _tell(pipe, *last)
 
 
 def _execute(pipe: Connection, run: Run, directory: RunDirectory, threads: int) -> dict[str, Any]:
@@ -141,7 +141,15 @@ def _execute(pipe: Connection, run: Run, directory: RunDirectory, threads: int) 
     from sobench.execution import execute
 
     torch.set_num_threads(threads)
-    return execute(run, directory, lambda *row: pipe.send(("progress", row)), lambda line: pipe.send(("say", (line,))))
+    return execute(run, directory, lambda *row: _tell(pipe, "progress", row), lambda line: _tell(pipe, "say", (line,)))
+
+
+def _tell(pipe: Connection, kind: str, value: Any) -> None:
+    """Send a message. Nobody hears it where the parent is dead: to the run that is no error, it goes on elsewhere."""
+    try:
+        pipe.send((kind, value))
+    except OSError:
+        os._exit(1)
 
 
 def _end_with_parent() -> None:
