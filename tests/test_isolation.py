@@ -140,15 +140,15 @@ def interrupt_when_waiting(folder) -> threading.Thread:
 
 
 def test_an_interrupt_reaches_the_process_once(workplace, mine):
-    """It ends with the record and the checkpoint of the step before, and the run goes on from there."""
+    """It ends with a checkpoint at the next row of its record, and the run goes on from there."""
     pressed = interrupt_when_waiting(workplace)
     assert odd("wait").code == 130
     pressed.join()
     assert not multiprocessing.active_children()
-    assert [row["step"] for row in rows(directory(), "train")] == [1, 2] and (directory() / "checkpoint.pt").exists()
+    assert [row["step"] for row in rows(directory(), "train")] == [1, 2, 3] and (directory() / "checkpoint.pt").exists()
     assert "interrupted 1" in command("status").out
     again = odd("wait")
-    assert again.code == 0 and "going on from step 2" in again.out
+    assert again.code == 0 and "going on from step 3" in again.out
 
 
 def _parent(write: int) -> None:

@@ -81,7 +81,7 @@ def test_who_has_it_is_there_to_read(lease):
 
 
 def test_the_line_beside_a_slot_is_a_heartbeat(lease, monkeypatch):
-    monkeypatch.setattr(slot_files, "HEARTBEAT", 0.01)
+    monkeypatch.setattr("sobench.results.heartbeat.HEARTBEAT", 0.01)
     lease(threads=1)
     note = lease.folder / "cpu-0.json"
     os.utime(note, (0, 0))

@@ -18,9 +18,11 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from sobench import stopping
 from sobench.grid import Run
 from sobench.results.rundir import RunDirectory
 
+POLL = 0.2  # seconds between two looks for a request to stop
 PATIENCE = 10.0  # seconds that a process may take to end after its last word
 PRELOAD = ["torch._dynamo", "sklearn.datasets", "sobench.execution"]
 """What a run imports and takes its time: torch's own optimizers load the first, the digits the second."""
@@ -70,23 +72,17 @@ def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
 
 
 def _listen(child: BaseProcess, pipe: Connection, hear: Mapping[str, Callable[..., None]]) -> tuple[str, Any]:
-    """Pass on what the process says, until its last message. Raises KeyboardInterrupt, after the process has been told."""
-    kind, interrupted = "", False
+    """Pass on what the process says, until its last message; and to it, once, that it is asked to stop."""
+    kind, told = "", False
     while kind not in LAST:
-        begun = kind != ""
-        try:
-            pipe.poll(None)  # an interrupt finds us here, and not within a message
-            kind, value = _received(pipe)
-            if kind in hear:
-                hear[kind](*value)
-        except KeyboardInterrupt:
-            if interrupted or not begun:
-                raise
-            interrupted = True
-            with suppress(ProcessLookupError):
-                os.kill(child.pid, signal.SIGINT)
-    if interrupted:
-        raise KeyboardInterrupt
+        while not pipe.poll(POLL):
+            if stopping.received() and kind and not told:
+                told = True
+                with suppress(ProcessLookupError):
+                    os.kill(child.pid, signal.SIGINT)
+        kind, value = _received(pipe)
+        if kind in hear:
+            hear[kind](*value)
     return kind, value
 
 

@@ -94,7 +94,7 @@ def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
     from sobench import execution, isolation, slots
 
     execute = isolation.execute_apart if isolation.isolated(run.config) else execution.execute
-    with slots.leased(run.config, display.say) as lease:
+    with slots.leased(run.config, display.say) as lease, stopping.listening(display.say):
         summary = execute(lease.placed(run), directory, display.update, display.say)
     if lease.shared and not summary.get("shared") and "finished" not in summary:  # its GPU was its own when it began
         summary = {**summary, "shared": True}

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from sobench import devices, machine
+from sobench import devices, machine, stopping
 from sobench.errors import Failure, UsageError
 from sobench.grid import Run
 from sobench.results.heartbeat import beating
@@ -117,6 +117,8 @@ def _wait(folder: Path, wish: Wish, about: Mapping[str, Any], say: Callable[[str
         if not said:
             say(f"waiting for {wish}: {described(held)}")
             said = True
+        if by := stopping.asked():
+            raise stopping.Stopped(by)
         time.sleep(POLL)
 
 

@@ -44,13 +44,13 @@ def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> S
     summary, damage = _summary(path)
     if summary is None:
         directory = Path(directory)
+        row = last_row(directory / "metrics.jsonl")  # before its holder: who writes the first row holds the run
         found = holder(directory / "holder.json", directory / "lock")
         if found is None:  # it may have ended, and let go, since we looked
             summary, damage = _summary(path)
     if summary is not None:
         return State(summary["status"], summary.get("reason"), summary.get("steps"), summary.get("epochs"),
                      summary.get("seconds"), summary=summary)
-    row = last_row(directory / "metrics.jsonl")
     if not (found or row or damage):
         waiting = (queue or {}).get(f"{directory.parent.name}/{directory.name}")
         return State("queued" if waiting else "missing", holder=waiting)
