@@ -120,6 +120,7 @@ def server(monkeypatch):
         yield server
 
 
+@pytest.mark.slow
 def test_online_goes_on_with_the_row_that_the_server_does_not_have(workplace, capfd, server):
     words = ["run", *SMALL, "budget.steps=20", "log.every=1", "checkpoint.seconds=0", "logger=wandb"]
     killed = process(*words, folder=workplace, prepare=DieIn("sobench.checkpoint", "save", 12))
@@ -138,6 +139,7 @@ def test_online_goes_on_with_the_row_that_the_server_does_not_have(workplace, ca
     assert command("wandb", "verify").code == 0
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_in_a_run(workplace, capfd, server):
     server.mute.set()
     broken(capfd, seconds=2)
@@ -184,7 +186,8 @@ def test_a_package_that_is_broken(workplace, capfd, monkeypatch, tmp_path):
 
 def test_a_process_that_hangs_is_not_waited_for(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(wandb_process, "MARGIN", 0.1)
-    monkeypatch.setattr(wandb_process, "command", lambda *_: {"args": [sys.executable, "-c", "import time; time.sleep(60)"], "stdin": -1})
+    asleep = {"args": [sys.executable, "-c", "import time; time.sleep(60)"], "stdin": -1}
+    monkeypatch.setattr(wandb_process, "command", lambda *_: asleep)
     hanging = wandb_process.Process({"timeout": 0.1}, tmp_path)
     with pytest.raises(BlockingIOError):  # it reads nothing: neither does a row wait for it
         for _ in range(10_000):
@@ -265,8 +268,12 @@ def written(root, logger: str, *batches: list[dict], keep: int | None = None) ->
     return directory
 
 
-ROWS = [{"kind": "eval", "step": 0, "epoch": 0.0, "train_loss": 2.0}, {"kind": "train", "step": 1, "epoch": 0.5, "loss": math.nan},
-        {"kind": "train", "step": 2, "epoch": 1.0, "loss": 1.0, "damping": 0.5}, {"kind": "eval", "step": 2, "epoch": 1.0, "train_loss": 1.0}]
+ROWS = [
+    {"kind": "eval", "step": 0, "epoch": 0.0, "train_loss": 2.0},
+    {"kind": "train", "step": 1, "epoch": 0.5, "loss": math.nan},
+    {"kind": "train", "step": 2, "epoch": 1.0, "loss": 1.0, "damping": 0.5},
+    {"kind": "eval", "step": 2, "epoch": 1.0, "train_loss": 1.0},
+]
 
 
 def test_csv_is_the_record_as_a_table(tmp_path):
@@ -299,7 +306,8 @@ def test_a_dashboard_is_made_of_the_reports():
     made = script.definition("demo/digits")
     (digits,) = made["sections"]
     assert (made["tag"], made["group_by"]) == ("demo/digits", "cell")
-    assert {"title": "Training loss by work", "x": "work", "y": "eval/train_loss", "log_x": True, "log_y": True} in digits["curves"]
+    by_work = {"title": "Training loss by work", "x": "work", "y": "eval/train_loss", "log_x": True, "log_y": True}
+    assert by_work in digits["curves"]
     assert {"title": "Time (s)", "metric": "seconds"} in digits["bars"]
     (contours,) = script.definition("kbfgs20/fig-2.3")["sections"]
     assert contours["bars"] and not contours["curves"]

@@ -39,10 +39,11 @@ class Server(ThreadingHTTPServer):
 
     def reply(self, operation: str, said: dict) -> dict:
         """The data of an answer to a GraphQL operation."""
+        viewer = {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         return {
             "UpsertBucket": self._upsert, "RunResumeStatus": self._resume, "CreateRunFiles": self._files, "Runs": self._list,
             "GetDefaultEntity": lambda said: {"viewer": {"id": "v", "entity": "me"}},
-            "Viewer": lambda said: {"viewer": {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}},
+            "Viewer": lambda said: {"viewer": viewer},
         }.get(operation, lambda said: {})(said)
 
     def _upsert(self, said: dict) -> dict:
@@ -51,8 +52,8 @@ class Server(ThreadingHTTPServer):
         run |= {key: said[key] for key in kept if said.get(key) is not None}
         project = {"id": "p", "name": "sobench", "entity": ENTITY}
         return {"upsertBucket": {"inserted": True, "bucket": {
-            "id": said["name"], "name": said["name"], "displayName": "", "sweepName": None, "historyLineCount": len(run["history"]),
-            "project": project}}}
+            "id": said["name"], "name": said["name"], "displayName": "", "sweepName": None,
+            "historyLineCount": len(run["history"]), "project": project}}}
 
     def _resume(self, said: dict) -> dict:
         if said["name"] not in self.runs:
@@ -75,7 +76,8 @@ class Server(ThreadingHTTPServer):
             "id": name, "name": name, "displayName": "", "config": run["config"], "historyLineCount": len(run["history"]),
             "state": "finished" if run.get("complete") else "running", "summaryMetrics": "{}", "systemMetrics": "{}"}}
             for name, run in self.runs.items()]
-        return {"project": {"runCount": len(edges), "runs": {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}}}
+        page = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
+        return {"project": {"runCount": len(edges), "runs": page}}
 
     def stream(self, name: str, said: dict) -> None:
         """Rows of a run, from an offset on; and its end."""
