@@ -82,7 +82,7 @@ def test_a_job_that_is_pre_empted_goes_on(tmp_path):
     import signal
     import time
 
-    words = ["-m", *SMALL, "budget.steps=30000", "log.every=100", "checkpoint.seconds=0.2", "seed=0"]
+    words = ["-m", *SMALL, "budget.steps=6000", "log.every=20", "checkpoint.seconds=0.05", "seed=0"]
     started = subprocess.Popen([*SOBENCH, *words, "hydra/launcher=submitit_local"], cwd=tmp_path)
     while not (saved := list(tmp_path.glob("runs/*/seed-0/checkpoint.pt"))):
         assert started.poll() is None
@@ -164,6 +164,9 @@ def test_a_run_elsewhere_is_in_its_sweeps_folder_and_environment(workplace, tmp_
 @pytest.fixture
 def launched(monkeypatch) -> list[tuple[int, int]]:
     """The number of runs and the first index of each call of the launcher in this process; it makes none of them."""
+    from hydra.core.plugins import Plugins
+
+    Plugins.instance()  # it executes the modules of all plug-ins, once
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     calls: list[tuple[int, int]] = []
@@ -211,6 +214,8 @@ def test_a_plug_in_that_is_not_installed(workplace, monkeypatch, group, name):
     ([*GRID], "hydra/sweeper: optuna has nothing to search; allowed: KEY=VALUE,VALUE"),
     ([*GRID, "optimizer.lr=interval(0.1,1)"], "optimizer.lr: got an interval, allowed with hydra.sweeper.sampler=grid: a list"),
     ([*GRID[:1], "optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr=tag(log,interval(0,1)): allowed: interval(LOW,HIGH) with LOW below"),
+    ([GRID[0], "optimizer=sgd,adam", "optimizer.momentum=0.5,0.9"], "optimizer.momentum: no such key"),
+    ([GRID[0], "optimizer.lr=interval(-1,1)"], "optimizer.lr: got -1"),
     ([*GRID, "hydra.sweeper.better=least"], "hydra.sweeper.better: got 'least', allowed: lower or higher"),
     ([*GRID[:1], "hydra.sweeper.sampler=best", "l2=0,1"], "hydra.sweeper.sampler: got 'best', allowed: tpe, random or grid"),
 ])

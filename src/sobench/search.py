@@ -9,12 +9,13 @@ as it is told the same values, so a command that was cut off comes to where it w
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sobench.conf_files import GROUPS
 from sobench.errors import UsageError
 from sobench.grid import Run
 from sobench.messages import readable_errors
@@ -62,11 +63,17 @@ class Search:
         grid = settings.sampler == "grid"
         if grid and (strange := sorted(self._dimensions.keys() - lists)):
             raise UsageError(f"{strange[0]}: got an interval, allowed with hydra.sweeper.sampler=grid: a list of values")
-        size = len(list(itertools.product(*lists.values()))) if grid else settings.n_trials
+        size = math.prod(map(len, lists.values())) if grid else settings.n_trials
         self._left = min(size, settings.n_trials)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = SAMPLERS[settings.sampler](optuna, settings.sampler_seed, lists)
         self._study = optuna.create_study(direction=f"{'min' if settings.better == 'lower' else 'max'}imize", sampler=sampler)
+
+    def ends(self) -> Iterator[list[str]]:
+        """Sweeps that tell, before any is made, whether trials can be: each member of a group with the ends of all else."""
+        for end in (0, -1):
+            words = {key: found if isinstance(found, list) else [str(found.low), str(found.high)] for key, found in self._dimensions.items()}
+            yield [*(f"{key}={','.join(v) if key in GROUPS else v[end]}" for key, v in words.items()), *self._fixed]
 
     def ask(self) -> list[Trial]:
         """The next trials, as many as are made at once; none when the search is over."""

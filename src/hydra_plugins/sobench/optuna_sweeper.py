@@ -16,8 +16,11 @@ class OptunaSweeper(GridSweeper):
         from sobench.session import say
 
         search = Search(self.config.hydra.sweeper, arguments)
+        expand = lambda words: grid.expand([*self.config.hydra.overrides.hydra, *words], self._loader)
+        for words in search.ends():
+            expand(words)
         while trials := search.ask():
-            runs = [grid.expand([*self.config.hydra.overrides.hydra, *trial.words], self._loader) for trial in trials]
+            runs = [expand(trial.words) for trial in trials]
             self.make(list({run.id: run for its in runs for run in its}.values()))
             for trial, its in zip(trials, runs):
                 say(f"trial {trial.number}: {search.tell(trial, its)}")
