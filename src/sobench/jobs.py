@@ -55,6 +55,8 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     groups = [group for group in GROUPS if group in settings]
     words = [f"{group}={settings[group]['name']}" for group in groups]
     for key, value in settings.items():
+        if key == "experiment":  # what it set is all here
+            continue
         if key == "seed":
             words.append(f"seed={value}")
         elif not isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -39,7 +40,7 @@ def retry(args: argparse.Namespace) -> int:
     try:
         makes = [jobs.option(file), *rest]
         chosen = _selected(chosen, [run.slug for run in grid.expand(makes)], rest)
-        moved = {slug: status for slug, status in chosen.items() if put_aside(root, slug)}
+        moved = {slug: status for slug, status in chosen.items() if put_aside(root, slug, goes_on=status == "timed-out")}
         print("retry: " + ", ".join(f"{n} {status}" for status, n in Counter(moved.values()).items())
               + f"; what was there is in {root / OLD}", flush=True)
         return app.run(["-m", *makes])
@@ -117,8 +118,9 @@ def _selected(chosen: dict[str, str], made: list[str], words: list[str]) -> dict
     return {slug: chosen[slug] for slug in made}
 
 
-def put_aside(root: Path, slug: str) -> bool:
-    """Move a run directory to runs/.old/<slug>/<time>; False if someone has begun it meanwhile. Raises Failure."""
+def put_aside(root: Path, slug: str, goes_on: bool = False) -> bool:
+    """Move a run directory to runs/.old/<slug>/<time>, or copy it there and take its result away, for a run that goes on from its
+    checkpoint; False if someone has begun it meanwhile. Raises Failure."""
     from filelock import FileLock, Timeout
 
     from sobench.results.heartbeat import holder
@@ -131,7 +133,12 @@ def put_aside(root: Path, slug: str) -> bool:
     try:
         with FileLock(source / "lock", timeout=0.2):
             shelf.mkdir(parents=True, exist_ok=True)
-            os.rename(source, next(shelf / name for name in names if not (shelf / name).exists()))
+            place = next(shelf / name for name in names if not (shelf / name).exists())
+            if goes_on:
+                shutil.copytree(source, place)
+                (source / "summary.json").unlink(missing_ok=True)
+            else:
+                os.rename(source, place)
             return True
     except Timeout:
         return False
