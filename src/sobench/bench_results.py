@@ -25,7 +25,8 @@ GROUPS = {
     "optimizer": ("adagrad", "adahessian", "adam", "block_fisher", "damped_newton", "esgd", "hessian_free", "hf_gauss_newton",
                   "hf_newton", "kbfgs", "kbfgs20", "kernel_sgd", "kfac", "lbfgs", "newton", "newton_krylov", "rmsprop", "sgd",
                   "shampoo", "tnt"),
-    "dataset": ("cifar10", "cifar100", "covid_tweets", "curves_synthetic", "digits", "faces_synthetic", "imdb", "mnist", "noise", "svhn"),
+    "dataset": ("cifar10", "cifar100", "covid_tweets", "curves_synthetic", "digits", "faces_synthetic", "imdb", "mnist", "noise",
+                "svhn"),
     "model": ("lenet", "linear", "mlp", "resnet", "vgg"),
 }
 """Every one of each with every one of the others."""
@@ -50,7 +51,8 @@ def results() -> int:
 
 def words(groups: Mapping[str, Sequence[str]], seeds: int, root: Path) -> list[str]:
     """The settings of the sweep."""
-    return [*(f"{group}={','.join(names)}" for group, names in groups.items()), f"seed=range({seeds})", "budget.epochs=200", f"runs={root}"]
+    chosen = [f"{group}={','.join(names)}" for group, names in groups.items()]
+    return [*chosen, f"seed=range({seeds})", "budget.epochs=200", f"runs={root}"]
 
 
 def _measure(folder: Path, sweep: list[str]) -> None:
@@ -89,8 +91,10 @@ def report() -> None:
 def _description(groups: Mapping[str, Sequence[str]]) -> dict:
     """A table of every data set and model; a figure of one of each."""
     wheres = [{"dataset": dataset, "model": model} for dataset in groups["dataset"] for model in groups["model"]]
-    columns = [{"metric": "test_accuracy", "label": " ".join(where.values()), "better": "higher", "where": where} for where in wheres]
-    panels = [{"x": x, "y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]} for x in ("epoch", "seconds")]
+    column = {"metric": "test_accuracy", "better": "higher"}
+    panel = {"y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]}
+    columns = [{**column, "label": " ".join(where.values()), "where": where} for where in wheres]
+    panels = [{**panel, "x": x} for x in ("epoch", "seconds")]
     return {"title": "Many runs", "source": "a benchmark of sobench, no paper", "experiment": "demo/digits",
             "methods": {name: name for name in groups["optimizer"]}, "table": {"columns": columns},
             "figure": {"columns": 2, "panels": panels}}

@@ -13,8 +13,9 @@ from sobench.results.rundir import Metrics, RunDirectory
 
 TRAIN = 20
 """Rows of steps beside the evaluations."""
-ENVIRONMENT = {"sobench": "0.1.0", "commit": None, "python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.6", "platform": "Linux x86_64",
-               "host": "bench", "device": "cpu", "device_name": "none", "threads": 1, "started": "2026-01-01T00:00:00+0000"}
+ENVIRONMENT = {"sobench": "0.1.0", "commit": None, "python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.6",
+               "platform": "Linux x86_64", "host": "bench", "device": "cpu", "device_name": "none", "threads": 1,
+               "started": "2026-01-01T00:00:00+0000"}
 
 
 def make(runs: Sequence[Run], root: Path, evaluations: int) -> int:
@@ -59,8 +60,8 @@ def _write(directory: RunDirectory, evaluations: int) -> None:
                **{name: last[name] for name in ("seconds", "process_seconds", "work")}, "warm_start_seconds": 0.0,
                "peak_host_bytes": 2**29, "peak_device_bytes": None, "state_bytes": 20568, "parameters": 2570,
                "parameters_sha256": "0" * 64, "final": final}
-    text = json.dumps({**summary, "metrics_bytes": directory.metrics.stat().st_size, "finished": ENVIRONMENT["started"]}, indent=1)
-    (directory.path / "summary.json").write_text(text)  # as `finish` writes it, without waiting for the disk
+    summary |= {"metrics_bytes": directory.metrics.stat().st_size, "finished": ENVIRONMENT["started"]}
+    (directory.path / "summary.json").write_text(json.dumps(summary, indent=1))  # as `finish` does, not waiting for the disk
 
 
 def _rows(draw: random.Random, evaluations: int) -> Iterator[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Compositions that were made before: Hydra takes some 70 ms for one, and a sweep has one for each of its cells.
 
 A file holds the settings of one sweep's cells, by their words. Its name is a digest of all that they are made from: the words,
-every file of conf/, the source of what reads them, the plug-ins, the environment that is referred to. Whatever of these changes, the
-file is not found; a damaged one is not used. What cannot be told in advance (a resolver of another kind, a search path of the
+every file of conf/, the source of what reads them, the plug-ins, the environment that is referred to. Whatever of these
+changes, the file is not found; a damaged one is not used. What cannot be told in advance (a resolver of another kind, a search path of the
 user's own, a plug-in's constructor) is not kept.
 """
 
@@ -106,4 +106,5 @@ def _digest(overrides: Sequence[str], loader) -> str | None:
 
 def _yaml_files(folder: Path) -> list[Path]:
     """At any depth, through links as well."""
-    return sorted(Path(place, name) for place, _, names in os.walk(folder, followlinks=True) for name in names if name.endswith(".yaml"))
+    places = os.walk(folder, followlinks=True)
+    return sorted(Path(place, name) for place, _, names in places for name in names if name.endswith(".yaml"))

@@ -21,6 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Run:
 
     @property
     def slug(self) -> str:
-        parts = [re.sub(r"[^A-Za-z0-9-]+", "-", self.label(key)) for key in ("dataset", "model", "optimizer")]
+        parts = [_in_a_path(self.label(key)) for key in ("dataset", "model", "optimizer")]
         return f"{'_'.join(parts)}_{self.cell}/seed-{self.seed}"
 
     def label(self, group: str) -> str:
@@ -74,6 +75,11 @@ class Run:
 
     def directory(self, root: Path | str) -> Path:
         return Path(root) / self.slug
+
+
+@lru_cache
+def _in_a_path(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9-]+", "-", name)
 
 
 def expand(overrides: Sequence[str], loader=None) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from importlib import metadata
 
@@ -31,6 +32,14 @@ def provenance(evidence: Evidence) -> dict:
         "timing": timing(evidence),
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],
     }
+
+
+def as_json(origin: dict) -> str:
+    """The provenance as JSON, indented by two. The runs are plain, and of many json's own indentation would take seconds."""
+    runs = ["    {\n      " + json.dumps(run, separators=(",\n      ", ": "))[1:-1] + "\n    }" for run in origin["runs"]]
+    rest = json.dumps({**origin, "runs": None}, indent=2)
+    head, _, tail = rest.rpartition('"runs": null')
+    return f'{head}"runs": [\n' + ",\n".join(runs) + f"\n  ]{tail}\n"
 
 
 def command(report_id: str, runs: list[Run]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
@@ -14,7 +13,7 @@ from sobench.report import figure, formats, pages, table
 from sobench.report.catalogue import read
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
-from sobench.report.provenance import command, provenance
+from sobench.report.provenance import as_json, command, provenance
 from sobench.report.spec import Report
 from sobench.results.collection import Results, Run, collect
 
@@ -52,7 +51,7 @@ def _draft(evidence: Evidence, out: Path, folder: Path | None) -> None:
     report = evidence.report
     origin = provenance(evidence)
     verdicts = judge(evidence)
-    texts = {"provenance.json": json.dumps(origin, indent=2) + "\n"}
+    texts = {"provenance.json": as_json(origin)}
     if report.table:
         found = table.contents(evidence)
         texts |= {"table.csv": formats.to_csv(found), "table.md": formats.to_markdown(found),

@@ -27,7 +27,8 @@ SHARDS = 64
 SETTLED = 2.0  # seconds: a file changed since may change again within one tick of its clock
 FILES = ("summary.json", "metrics.jsonl", "run.json", "environment.json")
 """What a record is made from."""
-CODE = hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("cache", "record", "state"))).hexdigest()
+_SOURCES = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("cache", "record", "state")]
+CODE = hashlib.sha256(b"".join(_SOURCES)).hexdigest()
 """Of what makes a record."""
 
 Key = list[list[int]]

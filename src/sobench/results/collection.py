@@ -53,8 +53,18 @@ class Results:
         """Which of the runs have the value [runs]: a report asks for the same few again and again."""
         place = key, repr(wanted)
         if place not in self._fitting:
-            self._fitting[place] = np.array([matches(run.config, {key: wanted}) for run in self.runs], dtype=bool)
+            self._fitting[place] = np.array([_fits(value, wanted) for value in self._settings(key)], dtype=bool)
         return self._fitting[place]
+
+    def _settings(self, key: str) -> list:
+        """The value at a dotted path of each run's configuration."""
+        if key not in self._values:
+            self._values[key] = [setting(run.config, key) for run in self.runs]
+        return self._values[key]
+
+    @cached_property
+    def _values(self) -> dict[str, list]:
+        return {}
 
     @cached_property
     def _fitting(self) -> dict[tuple[str, str], np.ndarray]:
@@ -87,8 +97,11 @@ def collect(runs: list[Run], root: Path) -> Results:
 def matches(config: Mapping, where: Mapping[str, object]) -> bool:
     """Whether the configuration has every value of `where`, its keys dotted paths (`optimizer.lr`). A group stands for
     its name (`dataset: mnist`); a list is any of its members; a key the configuration has not does not match."""
-    return all(setting(config, key) in (wanted if isinstance(wanted, list) else [wanted])
-               for key, wanted in where.items())
+    return all(_fits(setting(config, key), wanted) for key, wanted in where.items())
+
+
+def _fits(value: object, wanted: object) -> bool:
+    return value in wanted if isinstance(wanted, list) else value == wanted
 
 
 def setting(config: Mapping, key: str) -> object:

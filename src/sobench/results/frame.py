@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -43,11 +42,9 @@ def joined(directories: Sequence[Path], found: Sequence[Record]) -> pd.DataFrame
 
 
 def assemble(records: list[Record]) -> pd.DataFrame:
-    """One frame of all records. Each column is allocated once and filled block by block."""
+    """One frame of all records."""
     blocks = [(record.identity, kind, columns) for record in records for kind, columns in record.blocks]
     lengths = [len(columns["step"]) for _, _, columns in blocks]
-    ends = list(accumulate(lengths))
-    total = ends[-1] if ends else 0
     data: dict[str, object] = {}
     for name in (*IDENTITY[:3], "seed", *IDENTITY[3:]):
         values = [kind if name == "kind" else identity[name] for identity, kind, _ in blocks]
@@ -57,11 +54,7 @@ def assemble(records: list[Record]) -> pd.DataFrame:
     for name in names:
         if name in data:  # a row does not rename its run
             continue
-        column = np.full(total, np.nan)
-        for (_, _, columns), end, length in zip(blocks, ends, lengths, strict=True):
-            if name in columns:
-                column = _fill(column, slice(end - length, end), columns[name])
-        data[name] = column
+        data[name] = _column([columns.get(name) for _, _, columns in blocks], lengths)
     return pd.DataFrame(data, copy=False)
 
 
@@ -70,9 +63,11 @@ def _repeated(values: list, lengths: list[int]) -> pd.Categorical:
     return pd.Categorical.from_codes(np.repeat(codes, lengths), categories=categories)
 
 
-def _fill(column: np.ndarray, rows: slice, values: np.ndarray | list) -> np.ndarray:
-    """Put values into column; what is not a number (an outcome in words) makes it a column of objects."""
-    if isinstance(values, list):
-        column, values = column.astype(object), np.fromiter(values, dtype=object, count=len(values))
-    column[rows] = values
-    return column
+def _column(parts: list[np.ndarray | list | None], lengths: list[int]) -> np.ndarray:
+    """The parts one after the other, NaN for one that is not there; a list (an outcome in words) makes it a column of objects."""
+    if not parts:
+        return np.empty(0)
+    gap = np.full(max(lengths), np.nan)
+    parts = [gap[:length] if part is None else np.fromiter(part, dtype=object, count=length) if isinstance(part, list) else part
+             for part, length in zip(parts, lengths, strict=True)]
+    return np.concatenate(parts)

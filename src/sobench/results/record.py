@@ -100,8 +100,9 @@ def _blocks(rows: list[dict]) -> list[tuple[str, Columns]]:
 
 def _columns(rows: list[dict]) -> Columns:
     """The columns of rows of one kind, in the order in which they first appear."""
-    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "kind"]
-    if len(names) > 1 and all(len(row) == len(names) + 1 for row in rows):  # every row has them all
+    layouts = dict.fromkeys(map(tuple, rows))
+    names = [name for name in dict.fromkeys(name for layout in layouts for name in layout) if name != "kind"]
+    if len(layouts) == 1 and len(names) > 1:  # every row has them all: at once
         try:
             values = np.array(list(map(itemgetter(*names), rows)), dtype=float)
             if values.ndim == 2:
