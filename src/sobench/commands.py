@@ -38,7 +38,7 @@ def add_parsers(actions) -> None:
         experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"), overrides=overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
-    add(bench, "measure the harness itself", what=dict(choices=["overhead", "step", "csdd", "results"]))
+    add(bench, "measure the harness itself", what=dict(choices=list(BENCHES)))
 
 
 def list_(args: argparse.Namespace) -> int:
@@ -134,16 +134,14 @@ def check(args: argparse.Namespace) -> int:
     return run_suite(args.name, tuple(settings_of(args.overrides)))
 
 
+BENCHES = {"overhead": "bench", "step": "bench_step", "csdd": "bench_csdd", "results": "bench_results", "sweep": "bench_sweep"}
+"""What can be measured, and the module whose function of that name does it: they import different things."""
+
+
 def bench(args: argparse.Namespace) -> int:
-    if args.what == "results":
-        from sobench.bench_results import results
+    from importlib import import_module
 
-        return results()
-    from sobench.bench import overhead
-    from sobench.bench_csdd import csdd
-    from sobench.bench_step import step
-
-    return {"overhead": overhead, "step": step, "csdd": csdd}[args.what]()
+    return getattr(import_module(f"sobench.{BENCHES[args.what]}"), args.what)()
 
 
 def words_of(args: argparse.Namespace) -> tuple[str | None, list[str]]:
