@@ -1,9 +1,9 @@
-"""Compositions that were made before: Hydra takes some 70 ms for one, and a sweep has one for each of its cells.
+"""Compositions that were made before: Hydra and the checks take some 100 ms for one, and a sweep has one for each of its cells.
 
 A file holds the settings of one sweep's cells, by their words. Its name is a digest of all that they are made from: the words,
 every file of conf/, the source of what reads them, the plug-ins, the environment that is referred to. Whatever of these
-changes, the file is not found; a damaged one is not used. What cannot be told in advance (a resolver of another kind, a search path of the
-user's own, a plug-in's constructor) is not kept.
+changes, the file is not found; a damaged one is not used. What cannot be told in advance (a resolver of another kind, a search
+path of the user's own, a plug-in's constructor) is not kept.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def reads(monkeypatch) -> list[str]:
 def tree(root: Path) -> Path:
     for run in RUNS:
         train = [row("train", 10, loss=1.5, outcome="indefinite"), row("train", 20, loss=math.inf)]
-        put(root, run, [*train, *evals("train_loss", 2.0, math.nan)], "diverged" if run.seed else "done", "loss is NaN" if run.seed else None, parameters=12)
+        put(root, run, [*train, *evals("train_loss", 2.0, math.nan)],
+            "diverged" if run.seed else "done", "loss is NaN" if run.seed else None, parameters=12)
     return root
 
 
