@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from sobench import session, stopping
+from sobench import session, stopping, sweep_display
 from sobench.errors import Failure, SobenchError
 from sobench.grid import Run
 from sobench.results import sweeps
@@ -61,6 +61,7 @@ class Sweep:
             self._stop_file = stopping.stop_file()
             self._stack.callback(self._stop_file.unlink, missing_ok=True)
             self._stack.callback(os.environ.pop, stopping.SWEEP)
+            self._stack.enter_context(sweep_display.shown(self._pending))
             self._stack.enter_context(stopping.listening(self._stop))
             self._stack = self._stack.pop_all()
         return self
