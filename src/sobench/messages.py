@@ -13,6 +13,7 @@ from sobench.errors import UsageError
 @contextmanager
 def readable_errors(words: Sequence[str]) -> Iterator[None]:
     """Hydra's and OmegaConf's exceptions on these words as one line: the key, what it got, what is allowed."""
+    import yaml
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -22,6 +23,10 @@ def readable_errors(words: Sequence[str]) -> Iterator[None]:
         raise UsageError(_unknown_choice(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise UsageError(_unknown_key(str(error), words) or _malformed(error) or _first_line(error)) from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{mark.name}: no YAML: line {mark.line + 1}: " if mark else "no YAML: "
+        raise UsageError(f"{where}{error.problem or error.context}") from error
     except ValueError as error:
         if str(error).startswith("Only one of --run"):
             raise UsageError(f"{' '.join(w for w in words if w.startswith('-'))}: " + _first_line(error).lower()) from error

@@ -16,6 +16,7 @@ conf/tuned/<name>.yaml, a list of entries, which the experiment then runs with (
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,9 @@ def without(cell: Cell, keys) -> Cell:
 
 
 def file(name: str) -> Path:
+    """Raises UsageError for a name that is a path."""
+    if not re.fullmatch(r"[\w-]+", str(name)):
+        raise UsageError(f"hydra.sweeper.tuned: got {name!r}, allowed: the name of a file of conf/tuned/")
     return conf_files.conf_dir() / "tuned" / f"{name}.yaml"
 
 
