@@ -1,5 +1,6 @@
 """What every test of tensors may ask for: the device."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -21,6 +22,12 @@ def slots(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOBENCH_SLOTS", str(tmp_path_factory.mktemp("slots")))
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again, 0.2 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
