@@ -20,7 +20,7 @@ def changed(key: str, value) -> dict:
 
 IGNORED = {
     "runs": "elsewhere", "reports": "elsewhere", "threads": 7, "logger.name": "other", "data.mirror": "/mirror",
-    "gpu.per_run": 0.25, "isolate": True, "slots": "/slots",
+    "gpu.per_run": 0.25, "isolate": True, "slots": "/slots", "timeout": 60, "sweep.fail_fast": True,
     "data.cache": "/cache", "checkpoint.seconds": 0, "progress": False, "convergence.evaluations": 5, "budgets": {"cpu": {"epochs": 3}},
     "budget.name": "paper", "budget.dense_steps": 3, "budget.long_epochs": 3, "budget.long_seconds": 3, "experiment": "demo/digits",
 }

@@ -34,7 +34,7 @@ class Sgd(torch.optim.SGD):
         if self.steps == 3:
             if self.mode == "wait":
                 open("waiting", "w").close()
-                time.sleep(60)
+                time.sleep(1)
             elif self.mode == "exit":
                 os._exit(3)
             elif self.mode == "odd":
