@@ -24,6 +24,8 @@ from sobench.train import Trainer
 
 BASE = ("dataset=digits", "model=mlp", "model.widths=[4]", "model.activation=tanh", "dtype=float64", "batch_size=32",
         "budget.steps=1000", "threads=1")
+STEPS = 12
+"""In which a hyperparameter has to show, and an oracle to be used."""
 
 
 class Broken(AssertionError):
@@ -109,11 +111,11 @@ def check_state_dict(subject: Subject) -> None:
             raise Broken(f"state {path} comes back changed")
 
 
-def check_memory(subject: Subject, steps: int = 100) -> None:
-    """The memory of the process does not grow over 200 steps: no graph is retained."""
+def check_memory(subject: Subject, steps: int = 60) -> None:
+    """The memory of the process does not grow over 100 steps: no graph is retained."""
     trainer = subject.trainer()
     trainer.problem.batch_size = 256
-    early = _residents(trainer, after=40)
+    early = _residents(trainer, after=20)
     late = _residents(trainer, after=steps)
     grown = min(late) - max(early)  # an allocator goes up and down by itself; a leak goes up
     if grown > steps * 48 * 1024:  # a retained graph of this problem holds several times that a step
@@ -121,11 +123,11 @@ def check_memory(subject: Subject, steps: int = 100) -> None:
 
 
 def _residents(trainer: Trainer, after: int) -> list[int]:
-    """The memory of the process at four moments over 30 steps, `after` steps from now."""
+    """The memory of the process at four moments, 5 steps apart, `after` steps from now."""
     advance(trainer, after)
     moments = []
     for _ in range(4):
-        advance(trainer, 10)
+        advance(trainer, 5)
         gc.collect()
         _trim()
         moments.append(_resident())
@@ -134,7 +136,8 @@ def _residents(trainer: Trainer, after: int) -> list[int]:
 
 def check_hyperparameters(subject: Subject) -> None:
     """Every hyperparameter, changed, changes the trajectory: none is printed in a log and read by nobody."""
-    unread = [name for name in subject.hyperparameters if not _is_read(subject, name)]
+    references: dict[str, list[bytes]] = {}  # trajectories that all hyperparameters are compared with
+    unread = [name for name in subject.hyperparameters if not _is_read(subject, name, references)]
     if unread:
         raise Broken(f"changing {', '.join(unread)} changes nothing")
 
@@ -142,10 +145,10 @@ def check_hyperparameters(subject: Subject) -> None:
 def check_requires(subject: Subject) -> None:
     """`requires` names the oracles that were used, no fewer and no more; without it, the closure alone."""
     trainer = subject.trainer()
-    advance(trainer, 12)
+    advance(trainer, STEPS)
     declared = set(getattr(type(trainer.optimizer), "requires", {"closure"})) - {"dense_blocks"}  # memory, not work
     cost, size = trainer.problem.cost, theta(trainer).numel()
-    used = cost.used | ({"dense"} if cost.products >= 12 * size else set())
+    used = cost.used | ({"dense"} if cost.products >= STEPS * size else set())
     if declared != used:
         raise Broken(f"requires {sorted(declared)}, used {sorted(used)}")
 
@@ -207,28 +210,38 @@ class _Nowhere:
         pass
 
 
-def _is_read(subject: Subject, name: str) -> bool:
+def _is_read(subject: Subject, name: str, references: dict[str, list[bytes]]) -> bool:
     """Whether some change of `name` changes some trajectory: from the defaults, or with another one changed too."""
-    contexts = [{}] + [{k: v} for k, value in subject.hyperparameters.items() if k != name for v in _changed(k, value, subject)]
+    settings = subject.hyperparameters
+    others = sorted((k for k in settings if k != name), key=lambda k: _rank(settings[k]))
+    contexts = [{}] + [{k: v} for k in others for v in _changed(k, settings[k], subject)]
     for context in contexts:
-        reference = _trajectory(subject, context)
-        if reference is None:
+        if repr(context) not in references:
+            references[repr(context)] = list(_trajectory(subject, context))
+        reference = references[repr(context)]
+        if len(reference) < STEPS:
             continue
-        for value in _changed(name, subject.hyperparameters[name], subject):
+        for value in _changed(name, settings[name], subject):
             trajectory = _trajectory(subject, context | {name: value})
-            if trajectory is not None and trajectory != reference:
+            if any(bits != expected for bits, expected in zip(trajectory, reference)):  # the first that differ will do
                 return True
     return False
 
 
-def _trajectory(subject: Subject, hyperparameters: dict[str, Any]) -> bytes | None:
-    """The bits of the parameters after 12 steps; None if these hyperparameters are refused."""
+def _trajectory(subject: Subject, hyperparameters: dict[str, Any]) -> Iterator[bytes]:
+    """The bits of the parameters after each of STEPS steps; fewer if these hyperparameters are refused."""
     try:
         trainer = subject.trainer(**hyperparameters)
-        advance(trainer, 12)
+        for _ in range(STEPS):
+            advance(trainer, 1)
+            yield theta(trainer).numpy().tobytes()
     except (SobenchError, ValueError, TypeError, RuntimeError):
-        return None
-    return theta(trainer).numpy().tobytes()
+        return
+
+
+def _rank(value: Any) -> int:
+    """In which order settings are changed to have another one read: what is off, words, amounts."""
+    return 0 if not value else 1 if isinstance(value, str) or value is True else 2
 
 
 def _changed(name: str, value: Any, subject: Subject) -> Iterator[Any]:
