@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## five optimizers x three seeds on scikit-learn's dig
 	$(SOBENCH) reproduce demo/digits
 
 test: $(VENV)/.installed  ## everything that takes seconds
-	$(PYTEST) -n 2
+	$(PYTEST) -n 2 --dist worksteal
 
 test-slow: $(VENV)/.installed  ## real data and fault injection; set SOBENCH_DATA to a folder that has the data sets
 	$(PYTEST) -m slow
