@@ -1,5 +1,6 @@
 """What every test of tensors may ask for: the device."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -13,6 +14,12 @@ DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.
 
 def pytest_report_header() -> str:
     return "devices: " + ("cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device: the gpu tests are not collected)")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again, 0.2 s each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

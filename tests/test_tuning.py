@@ -12,7 +12,7 @@ from harness import command
 
 from sobench import tuning
 from sobench.errors import UsageError
-from sobench.grid import expand
+from sobench.grid import expand, sweeper
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 
@@ -35,10 +35,11 @@ def test_every_combination_takes_the_place_of_the_cells_own_values():
 
 
 def test_the_trials_of_the_paper():
-    runs = expand([f"experiment={EXPERIMENT}", "dataset=usps", "hydra.sweeper.trials=true"])
-    assert len(runs) == 2 * (16 + 6 * 4) and {run.seed for run in runs} == {1000, 1001}
-    kernel = {(r.config["optimizer"]["lr"], r.config["optimizer"]["gamma"]) for r in runs if r.label("optimizer") == "kernel_sgd"}
-    assert kernel == set(itertools.product([0.1, 0.01, 0.001, 0.0001], repeat=2))
+    cells, seeds = tuning.trials(sweeper([f"experiment={EXPERIMENT}"]))
+    assert seeds == ["seed=1000", "seed=1001"] and sum("dataset=usps" in cell for cell in cells) == 16 + 6 * 4
+    runs = expand([f"experiment={EXPERIMENT}", "dataset=usps", "optimizer=kernel_sgd", "hydra.sweeper.trials=true"])
+    found = [(run.config["optimizer"]["lr"], run.config["optimizer"]["gamma"]) for run in runs]
+    assert len(runs) == 2 * 16 and set(found) == set(itertools.product([0.1, 0.01, 0.001, 0.0001], repeat=2))
 
 
 @pytest.mark.parametrize("change, said", [
@@ -127,11 +128,18 @@ def test_a_damaged_file_is_one_line(tuned, text):
         expand([f"experiment={EXPERIMENT}", "dataset=usps"])
 
 
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory):
+    """A mirror, and a folder of runs that the tests share."""
+    folder = tmp_path_factory.mktemp("trials")
+    tiny_data.write(folder / "mirror")
+    return folder
+
+
 @pytest.fixture
-def words(tmp_path):
-    mirror = tiny_data.write(tmp_path / "mirror")
-    return [EXPERIMENT, "dataset=usps", "optimizer=sgd", "budget.epochs=2", "batch_size=16", "threads=1", f"runs={tmp_path / 'runs'}",
-            f"reports={tmp_path / 'reports'}", f"data.mirror={mirror}"]
+def words(trials, tmp_path):
+    return [EXPERIMENT, "dataset=usps", "optimizer=sgd", "budget.epochs=2", "batch_size=16", "threads=1", f"runs={trials / 'runs'}",
+            f"reports={tmp_path / 'reports'}", f"data.mirror={trials / 'mirror'}"]
 
 
 def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
@@ -159,11 +167,11 @@ def test_tuning_again_changes_nothing_but_what_it_is_about(tuned, words):
 
 
 @pytest.mark.parametrize("extra, said", [
-    (["seed=0"], "seed: 0 is one of those that kernelsgd/table-3 reports"), (["lr"], "allowed: KEY=VALUE"),
+    (["optimizer=sgd", "seed=0"], "seed: 0 is one of those that kernelsgd/table-3 reports"), (["optimizer=sgd", "lr"], "allowed: KEY=VALUE"),
     (["optimizer=kfac"], "allowed in this experiment"),
 ])
 def test_wrong_words_are_one_line_and_nothing_is_written(tuned, words, extra, said, tmp_path):
-    result = command("tune", *words[:2], *words[3:], *extra)
+    result = command("tune", *words[:2], *words[3:], *extra, f"runs={tmp_path / 'runs'}")
     assert result.code == 2 and said in result.err and len(result.errors) == 1
     assert not tuned.exists() and not (tmp_path / "runs").exists()
 

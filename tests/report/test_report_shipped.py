@@ -1,8 +1,10 @@
 """Every description that ships is read; the numbers of `practical` are those of the paper."""
 
+from functools import cache
+
 import pytest
 
-from sobench.grid import expand
+from sobench.grid import Run, expand
 from sobench.report import experiment_of, read, reports
 
 PUBLISHED = {  # tables 1, 2, 3 of the paper
@@ -37,13 +39,17 @@ def test_the_published_time_per_step_is_the_time_over_the_steps_of_seven_epochs(
 ARTIFACTS = ("table-1", "table-2", "table-3", "fig-2", "fig-3", "fig-4", "fig-5")
 
 
+@cache
+def asked(artifact: str) -> list[Run]:
+    return expand([f"experiment=practical/{artifact}", "budget=cpu"])
+
+
 @pytest.mark.parametrize("artifact", ARTIFACTS)
 def test_every_artifact_has_an_experiment_of_its_name_that_shares_the_runs_of_table_3(artifact):
     assert experiment_of(f"practical/{artifact}") == f"practical/{artifact}"
-    runs = {name: {run.id for run in expand([f"experiment=practical/{name}", "budget=cpu"])} for name in (artifact, "table-3")}
+    runs = {name: {run.id for run in asked(name)} for name in (artifact, "table-3")}
     assert runs[artifact] <= runs["table-3"]
-    labels = {run.label("optimizer") for run in expand([f"experiment=practical/{artifact}", "budget=cpu"])}
-    assert labels == set(read(f"practical/{artifact}").methods)
+    assert {run.label("optimizer") for run in asked(artifact)} == set(read(f"practical/{artifact}").methods)
 
 
 def test_the_paper_makes_many_claims():
