@@ -57,7 +57,8 @@ def in_process(tmp_path_factory) -> dict[str, str]:
     pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=JOBLIB, id="joblib"),
     pytest.param(["hydra/launcher=submitit_local"], marks=[SUBMITIT, pytest.mark.slow], id="submitit_local"),
     pytest.param(["hydra/launcher=ray"], marks=[RAY, pytest.mark.slow], id="ray"),
-    pytest.param([*GRID, "hydra.sweeper.n_jobs=6", "hydra/launcher=joblib"], marks=[JOBLIB, *OPTUNA, pytest.mark.slow], id="optuna-joblib"),
+    pytest.param([*GRID, "hydra.sweeper.n_jobs=6", "hydra/launcher=joblib"], marks=[JOBLIB, *OPTUNA, pytest.mark.slow],
+                 id="optuna-joblib"),
 ])
 def test_the_same_sweep_to_the_same_bits(tmp_path, in_process, words):
     done = sobench(tmp_path / "work", *SWEEP, *words)
@@ -133,8 +134,8 @@ def test_a_job_array_of_slurm(tmp_path, in_process):
     assert len(made) == 2 and made.items() <= in_process.items()
     asked = (tmp_path / "work" / "submitted.sh").read_text().splitlines()
     folder = tmp_path / "work" / "runs" / ".launcher" / "submitit"
-    assert {"#SBATCH --array=0-1%1", "#SBATCH --time=30", "#SBATCH --requeue", "#SBATCH --signal=USR2@120", "#SBATCH --job-name=sobench",
-            "#SBATCH --partition=long", "#SBATCH --gpus-per-node=1", "#SBATCH --cpus-per-task=1",
+    assert {"#SBATCH --array=0-1%1", "#SBATCH --time=30", "#SBATCH --requeue", "#SBATCH --signal=USR2@120",
+            "#SBATCH --job-name=sobench", "#SBATCH --partition=long", "#SBATCH --gpus-per-node=1", "#SBATCH --cpus-per-task=1",
             f"#SBATCH --output={folder}/%A_%a/%A_%a_0_log.out"} <= set(asked)
 
 
@@ -183,8 +184,8 @@ def test_the_outcome_of_a_sweep_is_in_the_directories(workplace, launched):
 def test_a_launcher_that_gives_up(workplace, monkeypatch, launched):
     monkeypatch.setitem(launchers.EXTRAS, ("hydra/launcher", "basic"), launchers.Extra("os", "", "", at_once=lambda: 0))
     done = command("run", "-m", *SMALL, "seed=0,1")
-    assert done.code == 1 and done.errors == ["sobench: hydra/launcher: basic gave up (ValueError: range() arg 3 must not be zero); "
-                                              "the same command makes what is missing"]
+    line = "basic gave up (ValueError: range() arg 3 must not be zero); the same command makes what is missing"
+    assert done.code == 1 and done.errors == [f"sobench: hydra/launcher: {line}"]
 
 
 # What is wrong is one line
@@ -195,25 +196,25 @@ def test_a_plug_in_that_is_not_installed(workplace, monkeypatch, group, name):
     monkeypatch.setattr(launchers, "find_spec", lambda module: None)
     done = command("run", "-m", *SMALL, "seed=0,1", f"{group}={name}")
     needs = launchers.EXTRAS[group, name]
-    assert done.code == 2 and done.errors == [f"sobench: {group}: {name} needs {needs.package}; pip install 'sobench[{needs.extra}]'"]
-    assert not directories()
+    line = f"{group}: {name} needs {needs.package}; pip install 'sobench[{needs.extra}]'"
+    assert done.code == 2 and done.errors == [f"sobench: {line}"] and not directories()
 
 
 @pytest.mark.parametrize("words, line", [
     (["hydra/launcher=job"], "hydra/launcher: got 'job', allowed: basic, joblib, ray, "),
     (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs: got 0, allowed: -1 (every core) or"),
     (["hydra/launcher=joblib", "hydra.launcher.jobs=2"], "hydra.launcher.jobs: no such key"),
-    (["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=soon"], "hydra.launcher.timeout_min: got 'soon', allowed: a whole number"),
-    (["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=-1"], "hydra.launcher.array_parallelism: got -1, allowed:"),
-    (["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=all"], "hydra.launcher.ray.remote.num_gpus: got 'all', allowed: a number"),
+    (["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=soon"], "hydra.launcher.timeout_min: got 'soon', allowed: "),
+    (["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=-1"], "hydra.launcher.array_parallelism: got -1"),
+    (["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=all"], "hydra.launcher.ray.remote.num_gpus: got 'all'"),
     (["hydra.sweeper.batch=0"], "hydra.sweeper.batch: got 0, allowed: a whole number of at least 1, or null"),
     (["hydra.sweeper.cells=[optimizer]"], "hydra.sweeper.cells: got ['optimizer'], allowed: lists of quoted settings"),
     (["hydra.sweeper.cells=2"], "hydra.sweeper.cells: got 2, allowed: lists of quoted settings"),
-    (["optimizer.lr=interval(0,1)"], "optimizer.lr=interval(0,1): allowed in a sweep: a list of values, range() or choice(); hydra/sweeper="),
+    (["optimizer.lr=interval(0,1)"], "optimizer.lr=interval(0,1): allowed in a sweep: a list of values, range() or choice(); "),
     (["--cfg", "job"], "-m --cfg: only one of --run, --multirun"),
     ([*GRID], "hydra/sweeper: optuna has nothing to search; allowed: KEY=VALUE,VALUE"),
     ([*GRID, "optimizer.lr=interval(0.1,1)"], "optimizer.lr: got an interval, allowed with hydra.sweeper.sampler=grid: a list"),
-    ([*GRID[:1], "optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr=tag(log,interval(0,1)): allowed: interval(LOW,HIGH) with LOW below"),
+    ([*GRID[:1], "optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr=tag(log,interval(0,1)): allowed: interval(LOW,HIGH) with"),
     ([GRID[0], "optimizer=sgd,adam", "optimizer.momentum=0.5,0.9"], "optimizer.momentum: no such key"),
     ([GRID[0], "optimizer.lr=interval(-1,1)"], "optimizer.lr: got -1"),
     ([*GRID, "hydra.sweeper.better=least"], "hydra.sweeper.better: got 'least', allowed: lower or higher"),
@@ -250,8 +251,9 @@ def test_a_search_is_made_once_and_goes_on(workplace):
     first = command("run", *words, "hydra.sweeper.n_trials=2")
     assert first.code == 0, first
     trials = [line for line in first.out.splitlines() if line.startswith("trial")]
-    mean = lambda lr: sum(summary(path)["final"]["test_accuracy"] for path in directories() if made(path)["optimizer"]["lr"] == lr) / 2
     made = lambda path: json.loads((path / "run.json").read_text())["config"]
+    of = lambda lr: [path for path in directories() if made(path)["optimizer"]["lr"] == lr]
+    mean = lambda lr: sum(summary(path)["final"]["test_accuracy"] for path in of(lr)) / 2
     rates = [float(line.split("optimizer.lr=")[1].split()[0]) for line in trials]
     assert len(directories()) == 4 and {made(path)["optimizer"]["lr"] for path in directories()} == set(rates)
     assert [float(line.split()[-1]) for line in trials] == pytest.approx([mean(lr) for lr in rates], rel=1e-5)

@@ -1,4 +1,4 @@
-"""A run in a process that a launcher started, maybe on another machine: in the folder and the environment of its sweep. No torch."""
+"""A run in a process that a launcher started, maybe on another machine: in its sweep's folder and environment. No torch."""
 
 from __future__ import annotations
 

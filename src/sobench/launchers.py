@@ -65,7 +65,8 @@ RULES: dict[str, Rule] = {
     "launcher.mem_gb": optional(POSITIVE),
     "launcher.setup": optional(Rule((list,), "a list of commands", lambda v: all(isinstance(word, str) for word in v))),
     "launcher.additional_parameters": Rule((dict,), "settings of sbatch, as {mail-type: END}"),
-    **{f"launcher.{word}": optional(WORD) for word in ("partition", "account", "qos", "constraint", "exclude", "gres", "comment")},
+    **{f"launcher.{word}": optional(WORD) for word in (
+        "partition", "account", "qos", "constraint", "exclude", "gres", "comment")},
     "launcher.ray.init": Rule((dict,), "what ray.init takes"),
     "launcher.ray.init.address": optional(Rule((str,), "auto, HOST:PORT or ray://HOST:PORT")),
     "launcher.ray.remote": Rule((dict,), "what ray.remote takes"),
@@ -92,9 +93,9 @@ def checked(settings) -> None:
     from omegaconf import OmegaConf
 
     for group in ("hydra/launcher", "hydra/sweeper"):
-        needs = extra_of(settings, group)
+        name, needs = settings.runtime.choices[group], extra_of(settings, group)
         if needs and not _installed(needs.module):
-            raise UsageError(f"{group}: {settings.runtime.choices[group]} needs {needs.package}; pip install 'sobench[{needs.extra}]'")
+            raise UsageError(f"{group}: {name} needs {needs.package}; pip install 'sobench[{needs.extra}]'")
     for key, rule in RULES.items():
         value = OmegaConf.select(settings, key, default=rule)
         if value is not rule:

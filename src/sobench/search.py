@@ -72,8 +72,9 @@ class Search:
     def ends(self) -> Iterator[list[str]]:
         """Sweeps that tell, before any is made, whether trials can be: each member of a group with the ends of all else."""
         for end in (0, -1):
-            words = {key: found if isinstance(found, list) else [str(found.low), str(found.high)] for key, found in self._dimensions.items()}
-            yield [*(f"{key}={','.join(v) if key in GROUPS else v[end]}" for key, v in words.items()), *self._fixed]
+            values = {key: found if isinstance(found, list) else [str(found.low), str(found.high)]
+                      for key, found in self._dimensions.items()}
+            yield [*(f"{key}={','.join(v) if key in GROUPS else v[end]}" for key, v in values.items()), *self._fixed]
 
     def ask(self) -> list[Trial]:
         """The next trials, as many as are made at once; none when the search is over."""
@@ -139,5 +140,6 @@ def dimension(override) -> list[str] | Interval:
     swept = override.value()
     found = Interval(swept.start, swept.end, "log" in swept.tags)
     if not found.low < found.high or (found.log and found.low <= 0):
-        raise UsageError(f"{override.input_line}: allowed: interval(LOW,HIGH) with LOW below HIGH, above 0 on a logarithmic scale")
+        raise UsageError(f"{override.input_line}: allowed: interval(LOW,HIGH) with LOW below HIGH, "
+                         "above 0 on a logarithmic scale")
     return found

@@ -8,7 +8,7 @@ from hydra_plugins.sobench.sweeper import GridSweeper
 
 
 class OptunaSweeper(GridSweeper):
-    """The search of sobench.search, on any of Hydra's launchers. A trial is one sweep: all seeds, and all cells of an experiment."""
+    """The search of sobench.search, on any of Hydra's launchers. A trial is one sweep: all seeds, all cells of an experiment."""
 
     def sweep(self, arguments: list[str]) -> Any:
         from sobench import grid

@@ -7,7 +7,7 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class OwnConfigurations(SearchPathPlugin):
-    """Hydra would merge a file with the node that a package has stored under its name, with a warning, and with Optuna's refuse."""
+    """Hydra would merge a file with the node that a package has stored under its name: with a warning, or (Optuna's) an error."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         from hydra.core.config_store import ConfigStore
