@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from sobench.cores import cores
 from sobench.errors import Failure, UsageError
 
 RUNS = 40
@@ -22,8 +23,8 @@ def sweep() -> int:
 
     Raises UsageError on a machine with one core, where there is nothing to be measured.
     """
-    if (cores := len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) < 2:
-        raise UsageError(f"bench sweep: this machine has {cores} core; allowed: one with two")
+    if len(cores()) < 2:
+        raise UsageError("bench sweep: this machine has one core; allowed: one with two")
     with tempfile.TemporaryDirectory() as folder:
         times = {name: _timed(Path(folder, str(len(words))), words) for name, words in WORKERS.items()}
     one, two = times.values()

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import torch
 
+from sobench.cores import cores
+
 
 def units(kind: str) -> list[str]:
     """The machine's units of a kind. `cpu`: the cores that this process may use. `gpu`: its CUDA devices, by CUDA's index; the
     name is the start of the card's UUID, as CUDA_VISIBLE_DEVICES and clusters give the same card another index."""
     if kind == "gpu":
         return [str(torch.cuda.get_device_properties(index).uuid)[:8] for index in range(torch.cuda.device_count())]
-    try:
-        return [str(core) for core in sorted(os.sched_getaffinity(0))]
-    except AttributeError:  # not Linux
-        return [str(core) for core in range(os.cpu_count() or 1)]
+    return [str(core) for core in cores()]
 
 
 def strangers(gpu: str) -> set[int]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+from sobench.cores import cores
 from sobench.errors import UsageError
 from sobench.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
 
@@ -36,14 +37,10 @@ class Extra:
     """Environment variables that it wants, unless the user has set them."""
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 _SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")
 EXTRAS: dict[tuple[str, str], Extra] = {
     ("hydra/launcher", "joblib"): Extra("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib"),
-    ("hydra/launcher", "submitit_local"): Extra(*_SUBMITIT, at_once=_cores, restores=("CUDA_VISIBLE_DEVICES",)),
+    ("hydra/launcher", "submitit_local"): Extra(*_SUBMITIT, at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)),
     ("hydra/launcher", "submitit_slurm"): Extra(*_SUBMITIT, at_once=lambda: SLURM_ARRAY),
     ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray",
                                      environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
