@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Run:
         rules.check("seed", seed, RULES["seed"])
         return Run({**self.config, "seed": seed}, self.cell, seed, tuple(overrides))
 
-    @property
+    @cached_property
     def id(self) -> str:
         return f"{self.cell}-{self.seed}"
 

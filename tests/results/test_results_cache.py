@@ -127,7 +127,7 @@ def test_whatever_happens_to_the_runs(tmp_path_factory, changes):
 def test_a_cache_that_cannot_be_used_is_written_anew(tmp_path, damage, reads):
     root = tree(tmp_path / "runs")
     fresh = load(root)
-    for file in (root / ".cache").glob("*.npz"):
+    for file in (root / ".cache").glob("*.columns"):
         data = file.read_bytes()
         middle = len(data) // 2
         broken = {"empty": b"", "cut": data[:middle], "bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:],

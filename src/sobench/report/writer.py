@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from sobench.errors import UsageError
-from sobench.report import figure, formats, pages, table
+from sobench.report import columns, figure, formats, pages, table
 from sobench.report.catalogue import read
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
@@ -28,7 +28,7 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     its runs is finished. `folder` is where the reports' descriptions are (default: those of sobench).
     """
     report = read(report_id, folder=folder)
-    results = collect(runs, Path(runs_root))
+    results = collect(runs, Path(runs_root), columns.of(report))
     _require_finished(report, results, Path(runs_root))
     evidence = Evidence(report, results)
     out = Path(out)
