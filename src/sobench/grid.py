@@ -89,7 +89,7 @@ def expand(overrides: Sequence[str], loader=None) -> list[Run]:
         cells: dict[tuple[str, ...], Run | None] = {}
         runs: dict[str, Run] = {}
         for job in job_overrides(overrides, loader):
-            rest = tuple(o for o in job if not re.match(r"seed=\d+$", o))
+            rest = tuple(o for o in job if not (o.startswith("seed=") and o[5:].isdecimal()))
             if rest not in cells:
                 cells[rest] = _cell(rest, kept, loader)
             seed = next((int(o[5:]) for o in job if o not in rest), None)

@@ -15,12 +15,14 @@ from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.provenance import as_json, command, provenance
 from sobench.report.spec import Report
+from sobench.results import garbage
 from sobench.results.collection import Results, Run, collect
 
 FILES = ("report.md", "table.csv", "table.md", "table.tex", "figure.png", "figure.pdf", "claims.md", "claims.csv",
          "provenance.json")
 
 
+@garbage.put_off()
 def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder: Path | None = None) -> list[Path]:
     """Write the report into the folder `out`, from those of the expected `runs` that are under `runs_root`.
 

@@ -90,6 +90,7 @@ class Rows:
         self._sizes = np.zeros(len(self._tables), dtype=int)
         np.maximum.at(self._sizes, tables, starts + lengths)
         starts += (np.cumsum(self._sizes) - self._sizes)[tables]
+        self._unordered = np.empty(self._sizes.sum())  # for a column at a time
         self._places = np.arange(lengths.sum()) + np.repeat(starts - (self._ends - lengths), lengths)
 
     @property
@@ -102,7 +103,8 @@ class Rows:
         if not self._blocks:
             return np.empty(0)
         gap = np.full(self._sizes.max(), np.nan)
-        found = np.concatenate([table.get(name, gap)[:size] for table, size in zip(self._tables, self._sizes, strict=True)])[self._places]
+        parts = [table.get(name, gap)[:size] for table, size in zip(self._tables, self._sizes, strict=True)]
+        found = np.concatenate(parts, out=self._unordered)[self._places]
         said = [(end, block.words[name]) for end, block in zip(self._ends, self._blocks, strict=True) if name in block.words]
         found = found.astype(object) if said else found
         for end, words in said:

@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from sobench.results.heartbeat import Holder
-from sobench.results.parse import loads
+from sobench.parse import loads
 from sobench.results.record import AXES, Block, Record, Wanted
 from sobench.results.state import State
 

@@ -117,9 +117,10 @@ def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame
     """run, step and these metrics, by the names they are to have, of the rows of a kind (None: of all); a run's rows follow each
     other in order of step."""
     parts = {"run": frame["run"], "step": frame["step"]} | {name: column(frame, metric) for name, metric in metrics.items()}
-    rows = pd.DataFrame(parts, copy=False)
     if kind is not None:
-        rows = rows[(frame["kind"] == kind).to_numpy()]
+        places = np.flatnonzero((frame["kind"] == kind).to_numpy())
+        parts = {name: part.take(places) for name, part in parts.items()}
+    rows = pd.DataFrame(parts, copy=False)
     codes, steps = pd.factorize(rows["run"])[0], rows["step"].to_numpy()
     if len(rows) and ((codes[1:] < codes[:-1]) | (codes[1:] == codes[:-1]) & (steps[1:] < steps[:-1])).any():
         rows = rows.iloc[np.lexsort((steps, codes))]
@@ -128,4 +129,5 @@ def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame
 
 def _last(rows: pd.DataFrame) -> pd.Series:
     # not groupby.last(): that skips NaN, and would give a broken run its last good value
-    return rows["value"][~rows.index.duplicated(keep="last")]
+    values, codes = rows["value"], pd.factorize(rows.index)[0]
+    return values.iloc[np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))]

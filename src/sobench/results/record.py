@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sobench.results.parse import loads
+from sobench.parse import loads
 from sobench.results.state import State, state
 
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")
