@@ -93,7 +93,8 @@ def collect(runs: list[Run], root: Path, wanted: Wanted = everything) -> Results
         then = fingerprint.of(found[run.id].environment)
         if then and found[run.id].state.status in KEEPS and (reason := why(then, judge.now(run.config))):
             old[run.id] = reason
-    return Results(unique, {run: record.state for run, record in found.items()}, joined(directories, list(found.values()), wanted),
+    frame = joined(directories, list(found.values()), wanted)
+    return Results(unique, {run: record.state for run, record in found.items()}, frame,
                    {run: record.environment for run, record in found.items()}, old)
 
 

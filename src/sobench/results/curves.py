@@ -55,7 +55,7 @@ def _means(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _by_run(rows: pd.DataFrame, keep: np.ndarray) -> list[np.ndarray]:
     """Which rows are those of each run, of those to keep: their numbers."""
-    runs = rows.groupby("run", observed=True).ngroup().to_numpy()
+    runs = pd.factorize(rows["run"].array, sort=True)[0]
     order = np.argsort(runs, kind="stable")
     order = order[keep[order]]
     return np.split(order, np.flatnonzero(np.diff(runs[order])) + 1)

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from sobench.results import garbage
+from sobench.results.blocks import Block
 from sobench.results.reading import records
-from sobench.results.record import AXES, IDENTITY, SUMMARY, Block, Record, Wanted, everything
+from sobench.results.record import AXES, IDENTITY, SUMMARY, Record, Wanted, everything
 
 
 def find(root: Path) -> list[Path]:
@@ -96,7 +97,8 @@ class Rows:
     @property
     def names(self) -> list[str]:
         """Of all columns, as they first appear."""
-        return list(dict.fromkeys(name for names in dict.fromkeys(tuple(block.names) for block in self._blocks) for name in names))
+        layouts = dict.fromkeys(tuple(block.names) for block in self._blocks)
+        return list(dict.fromkeys(name for names in layouts for name in names))
 
     def column(self, name: str) -> np.ndarray:
         """NaN for a block that has it not; words (an outcome) make it a column of objects."""

@@ -18,9 +18,10 @@ from typing import BinaryIO
 
 import numpy as np
 
+from sobench.results.blocks import Block
 from sobench.results.heartbeat import Holder
 from sobench.parse import loads
-from sobench.results.record import AXES, Block, Record, Wanted
+from sobench.results.record import AXES, Record, Wanted
 from sobench.results.state import State
 
 Key = list[list[int]]

@@ -79,7 +79,8 @@ class Look:
         """What the shard has that still holds, with all columns."""
         root, shard, names = self.task
         gone = {name for name in names if name not in self.good}
-        return {name: kept for name, kept in cache.load(root, shard).items() if name not in gone and os.path.isdir(f"{root}/{name}")}
+        return {name: kept for name, kept in cache.load(root, shard).items()
+                if name not in gone and os.path.isdir(f"{root}/{name}")}
 
 
 def look(root: str, shard: int, names: list[str], wanted: Wanted = everything) -> Look:
