@@ -61,5 +61,6 @@ def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
     named, written, cold, warm, status, sweep = capfd.readouterr().out.splitlines()
     assert named.startswith("2 runs named") and written.startswith("2 of them written, 6 evaluations each")
     assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: all done already, nothing to do")
-    assert all(re.search(r" GB; .* to name the runs, .* to read and show them", line) for line in (cold, warm))
+    parts = r" GB; imports .* s \(.*\), names .* s \(.*\), aggregate .* s \(.*\); a helper had .* GB$"
+    assert all(re.search(parts, line) for line in (cold, warm))
     assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

@@ -2,14 +2,16 @@
 
 A tree of 10,000 finished runs of 200 evaluations, in a temporary folder or in SOBENCH_BENCH_DIR, which is kept. Then, each in a
 process of its own: a report (a table of all runs, a figure) without the cache of the record and with it, `sobench status`, and a
-sweep whose runs are all done. Seconds are those of the whole process, its imports included, and of the processors; memory is the
-highest of a process, and the report's own line has it with its helpers.
+sweep whose runs are all done. A line has the seconds of the whole process by the clock and of the processors, its helpers
+included, and the highest memory of a process; the report's lines say what its parts took: importing what it needs, naming the
+runs, and aggregating: from the run directories to the table and the figure written.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -17,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from sobench.bench_tree import make
 from sobench.grid import expand
@@ -75,17 +79,29 @@ def _measure(folder: Path, sweep: list[str]) -> None:
 
 def report() -> None:
     """In a process of its own, with a folder and the sweep as its words: a table of all runs and a figure, and what they took."""
-    import resource
+    times = [_times()]
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_pdf
+    import matplotlib.figure  # noqa: F401
 
     from sobench.report.writer import write
 
-    folder, start = Path(sys.argv[1]), time.perf_counter()
+    folder = Path(sys.argv[1])
+    times.append(_times())
     runs = expand(sys.argv[2:])
-    middle = time.perf_counter()
+    times.append(_times())
     write(REPORT, runs, folder / "runs", folder / "report", folder=folder / "conf")
-    seconds = time.perf_counter() - middle
-    own, helper = (resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    print(f"{middle - start:.1f} s to name the runs, {seconds:.1f} s to read and show them; a helper had {helper:.2f} GB")
+    times.append(_times())
+    parts = [f"{name} {clock:.2f} s ({cpu:.2f})" for name, (clock, cpu) in
+             zip(("imports", "names", "aggregate"), np.diff(times, axis=0), strict=True)]
+    helper = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    print(f"{', '.join(parts)}; a helper had {helper:.2f} GB")
+
+
+def _times() -> tuple[float, float]:
+    """Seconds by the clock, and those of the processors for this process and its helpers that have ended."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in spent)
 
 
 def _description(groups: Mapping[str, Sequence[str]]) -> dict:

@@ -7,13 +7,13 @@ data     the checksums of the files that the data set is read from; a file of th
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sobench.errors import UsageError
 from sobench.method_code import digest, method
+from sobench.parse import loads
 
 
 Fingerprint = dict[str, str | None]
@@ -33,7 +33,7 @@ def recorded(directory: Path | str) -> Fingerprint | None:
     try:
         with open(f"{directory}/environment.json", "rb") as file:
             text = file.read()
-        return of(json.loads(text)) if b'"fingerprint"' in text else None
+        return of(loads(text)) if b'"fingerprint"' in text else None
     except (OSError, ValueError):
         return None
 

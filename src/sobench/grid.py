@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Run:
         rules.check("seed", seed, RULES["seed"])
         return Run({**self.config, "seed": seed}, self.cell, seed, tuple(overrides))
 
-    @property
+    @cached_property
     def id(self) -> str:
         return f"{self.cell}-{self.seed}"
 
@@ -89,7 +89,7 @@ def expand(overrides: Sequence[str], loader=None) -> list[Run]:
         cells: dict[tuple[str, ...], Run | None] = {}
         runs: dict[str, Run] = {}
         for job in job_overrides(overrides, loader):
-            rest = tuple(o for o in job if not re.match(r"seed=\d+$", o))
+            rest = tuple(o for o in job if not (o.startswith("seed=") and o[5:].isdecimal()))
             if rest not in cells:
                 cells[rest] = _cell(rest, kept, loader)
             seed = next((int(o[5:]) for o in job if o not in rest), None)

@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_tree import a_run, evals, put, row
 
-from sobench.results import cache, collect, load, reading
+from sobench.results import cache, collect, load, packing, reading
+from sobench.results.record import AXES, IDENTITY
 
 RUNS = [a_run(optimizer, seed) for optimizer in ("sgd", "adam", "newton") for seed in (0, 1)]
 NEWEST = "from sobench.results import cache, load, reading; reading.WORTH, cache.SETTLED = 0, -10.0; import sys; "
@@ -127,22 +128,48 @@ def test_whatever_happens_to_the_runs(tmp_path_factory, changes):
 def test_a_cache_that_cannot_be_used_is_written_anew(tmp_path, damage, reads):
     root = tree(tmp_path / "runs")
     fresh = load(root)
-    for file in (root / ".cache").glob("*.npz"):
+    for file in (root / ".cache").glob("*.columns"):
         data = file.read_bytes()
         middle = len(data) // 2
         broken = {"empty": b"", "cut": data[:middle], "bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:],
-                  "older": data.replace(cache.CODE.encode(), b"0" * 64)}.get(damage, b"\x80\x04N.")
+                  "pickle": b"\x80\x04N."}.get(damage, data)
         file.write_bytes(broken)
         if damage == "foreign":
-            np.savez(file, head=np.arange(3), values=np.ones(2))
-        if damage == "pickle":
-            np.savez(file, head=np.array([{"code": cache.CODE}], dtype=object), values=np.ones(2))
+            with open(file, "wb") as opened:
+                np.save(opened, np.ones(2))
+        if damage == "older":
+            file.write_bytes(packing.pack(cache.load(str(root), int(file.stem, 16)), "0" * 64))
     del reads[:]
     pd.testing.assert_frame_equal(load(root), fresh, check_exact=True)
     assert len(reads) == len(RUNS)
     del reads[:]
     pd.testing.assert_frame_equal(load(root), fresh, check_exact=True)
     assert reads == []
+
+
+@pytest.mark.parametrize("place", range(0, 100, 4))
+def test_no_bit_of_a_column_that_is_read_may_be_another(tmp_path, place):
+    root = tree(tmp_path / "runs")
+    fresh = load(root)
+    for file in (root / ".cache").glob("*.columns"):
+        data = bytearray(file.read_bytes())
+        data[len(data) * place // 100] ^= 16
+        file.write_bytes(data)
+    pd.testing.assert_frame_equal(load(root), fresh, check_exact=True)
+
+
+@pytest.mark.parametrize("wanted", [{"train_loss"}, {"outcome", "parameters"}, {"loss", "work"}, set()])
+def test_a_column_that_is_wanted_is_what_it_is_among_all(tmp_path, wanted, reads):
+    root = tree(tmp_path / "runs")
+    runs = [*RUNS[3:], a_run("kfac"), *RUNS[:3]]
+    everything = collect(runs, root).frame
+    columns = [name for name in everything if name in {*IDENTITY, "seed", *AXES, *wanted}]
+    del reads[:]
+    pd.testing.assert_frame_equal(collect(runs, root, wanted.__contains__).frame, everything[columns], check_exact=True)
+    assert reads == ["kfac"]
+    put(root, RUNS[0], evals("train_loss", 3.0, 2.0, 1.0))  # kept again with all columns, though few were wanted
+    collect(runs, root, wanted.__contains__)
+    check(root)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

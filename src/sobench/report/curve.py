@@ -59,12 +59,13 @@ def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.Data
 
 
 def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: dict[str, object]) -> None:
-    if mean["stderr"].isna().all():
+    x, middle, error = (mean[name].to_numpy() for name in ("x", "mean", "stderr"))
+    if np.isnan(error).all():
         return
-    low, high = mean["mean"] - mean["stderr"], mean["mean"] + mean["stderr"]
+    low, high = middle - error, middle + error
     if panel.scale == "log":  # a band that reaches zero would have no end
-        low = np.maximum(low, mean["mean"] / 10)
-    axes.fill_between(mean["x"], low, high, color=style["color"], alpha=0.22, linewidth=0)
+        low = np.maximum(low, middle / 10)
+    axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
 
 
 def _published(axes: Axes, panel: Panel, method: str, style: dict[str, object]) -> None:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -34,7 +34,10 @@ class Evidence:
 
     def fitting(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, of all configurations that fit."""
-        return self.results.select({**self.report.methods[method].where, **where})
+        place = ("fitting", method, repr(where))
+        if place not in self._picked:
+            self._picked[place] = self.results.select({**self.report.methods[method].where, **where})
+        return self._picked[place]
 
     def asked(self, parts: Sequence[Shown]) -> list[Shown]:
         """Those columns, panels or claims' tests of which the selection has runs; all of them, where it has none of any."""
@@ -100,8 +103,11 @@ class Evidence:
     def rows(self, method: str, part: Drawn, kind: str, status: str) -> pd.DataFrame:
         """Rows of one kind of those runs of a method in this panel that have this status."""
         runs = [run for run in self.runs(method, part.where) if self.states(part)[run.id].status == status]
-        rows = self.results.rows(runs)
-        return rows[rows["kind"] == kind]
+        place = ("rows", kind, *(run.id for run in runs))
+        if place not in self._picked:
+            rows = self.results.rows(runs)
+            self._picked[place] = rows[rows["kind"] == kind]
+        return self._picked[place]
 
     def look_alikes(self, methods: Iterable[str], where: Mapping[str, object]) -> list[str]:
         """The data sets of these runs that stand in for one that is not at hand."""
@@ -146,7 +152,8 @@ class Evidence:
                 for of_time, runs in ((True, left_out), (False, limited))}
 
     @cached_property
-    def _picked(self) -> dict[tuple, Mapping]:
+    def _picked(self) -> dict[tuple, Any]:
+        """What was asked for before: the parts of a report ask for the same again and again."""
         return {}
 
 

@@ -42,6 +42,7 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
             axes.set_visible(False)
         _legend(sheet, entries, dotted=any(panel.published for panel in panels))
         sheet.savefig(out / "figure.png", metadata={"Software": None})
+        sheet.set_layout_engine("none")  # the PDF is laid out as the PNG was
         sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return [out / "figure.png", out / "figure.pdf"]
 

@@ -89,6 +89,7 @@ class Trajectory:
     levels: int = key(whole, 16)
     where: dict[str, object] = key(WHERE, {})
 
+    asks: ClassVar[tuple[str, ...]] = ("start/{weight}", "weight/{weight}", "landscape/{place}")
     published: ClassVar[dict[str, object]] = {}
 
 

@@ -36,7 +36,8 @@ def provenance(evidence: Evidence) -> dict:
 
 def as_json(origin: dict) -> str:
     """The provenance as JSON, indented by two. The runs are plain, and of many json's own indentation would take seconds."""
-    runs = ["    {\n      " + json.dumps(run, separators=(",\n      ", ": "))[1:-1] + "\n    }" for run in origin["runs"]]
+    encode = json.JSONEncoder(separators=(",\n      ", ": ")).encode
+    runs = ["    {\n      " + encode(run)[1:-1] + "\n    }" for run in origin["runs"]]
     rest = json.dumps({**origin, "runs": None}, indent=2)
     head, _, tail = rest.rpartition('"runs": null')
     return f'{head}"runs": [\n' + ",\n".join(runs) + f"\n  ]{tail}\n"

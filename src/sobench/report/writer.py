@@ -9,18 +9,20 @@ from collections import Counter
 from pathlib import Path
 
 from sobench.errors import UsageError
-from sobench.report import figure, formats, pages, table
+from sobench.report import columns, figure, formats, pages, table
 from sobench.report.catalogue import read
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.provenance import as_json, command, provenance
 from sobench.report.spec import Report
+from sobench.results import garbage
 from sobench.results.collection import Results, Run, collect
 
 FILES = ("report.md", "table.csv", "table.md", "table.tex", "figure.png", "figure.pdf", "claims.md", "claims.csv",
          "provenance.json")
 
 
+@garbage.put_off()
 def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder: Path | None = None) -> list[Path]:
     """Write the report into the folder `out`, from those of the expected `runs` that are under `runs_root`.
 
@@ -28,7 +30,7 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     its runs is finished. `folder` is where the reports' descriptions are (default: those of sobench).
     """
     report = read(report_id, folder=folder)
-    results = collect(runs, Path(runs_root))
+    results = collect(runs, Path(runs_root), columns.of(report))
     _require_finished(report, results, Path(runs_root))
     evidence = Evidence(report, results)
     out = Path(out)

@@ -1,4 +1,4 @@
-"""Records that were read before: runs/.cache/<shard>.npz, numbers as they lie in memory, the rest as JSON. No pickle.
+"""Records that were read before, in runs/.cache/<shard>.columns; see `packing` for what a file holds.
 
 A run belongs to a shard by the name of its cell. A kept record holds for as long as the files it was made from are what they
 were: size, times and inode of each; a run that is not over is never kept. A file that is damaged, foreign, or of another version
@@ -8,33 +8,21 @@ of this code counts for nothing and is written anew. Each is replaced as a whole
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import time
 import zlib
-from collections.abc import Mapping
-from dataclasses import astuple
 from pathlib import Path
 
-import numpy as np
-
-from sobench.results.heartbeat import Holder
-from sobench.results.record import Record
-from sobench.results.state import State
+from sobench.results.packing import Kept, Key, pack, unpack
+from sobench.results.record import Record, Wanted, everything
 
 SHARDS = 64
 SETTLED = 2.0  # seconds: a file changed since may change again within one tick of its clock
 FILES = ("summary.json", "metrics.jsonl", "run.json", "environment.json")
 """What a record is made from."""
-_SOURCES = [Path(__file__).with_name(f"{name}.py").read_bytes() for name in ("cache", "record", "state")]
-CODE = hashlib.sha256(b"".join(_SOURCES)).hexdigest()
+_SOURCES = [Path(__file__).parent / name for name in ("blocks.py", "packing.py", "record.py", "state.py", "../parse.py")]
+CODE = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()
 """Of what makes a record."""
-
-Key = list[list[int]]
-Kept = dict[str, tuple[Key, Record]]
-"""By run directory, relative to the folder of the runs."""
-
 
 def shard_of(name: str) -> int:
     """The shard of <cell>/<seed>."""
@@ -61,13 +49,14 @@ def lasting(key: Key, found: Record) -> bool:
 
 
 def path(root: str, shard: int) -> Path:
-    return Path(root, ".cache", f"{shard:02x}.npz")
+    return Path(root, ".cache", f"{shard:02x}.columns")
 
 
-def load(root: str, shard: int) -> Kept:
+def load(root: str, shard: int, wanted: Wanted = everything) -> Kept:
     """What is kept; nothing where there is no file that can be used."""
     try:
-        return unpack(path(root, shard).read_bytes())
+        with open(path(root, shard), "rb") as file:
+            return unpack(file, CODE, wanted)
     except Exception:  # whatever a file that is not ours, or not whole, leads to
         return {}
 
@@ -78,49 +67,10 @@ def save(root: str, shard: int, kept: Kept) -> None:
     part = place.with_name(f".{place.name}.{os.getpid()}")
     try:
         place.parent.mkdir(exist_ok=True)
-        part.write_bytes(pack(kept))
-        os.replace(part, place)  # not waiting for the disk: a half-written file is found out by its checksum
+        part.write_bytes(pack(kept, CODE))
+        os.replace(part, place)  # not waiting for the disk: a half-written file is found out by its checksums
     except OSError:
         pass
-
-
-def pack(kept: Mapping[str, tuple[Key, Record]]) -> bytes:
-    """A file's bytes: {"head": JSON, "values": every column of numbers, one after the other}."""
-    layouts: dict[str, int] = {}
-    runs, values = [], []
-    for name, (stamps, found) in kept.items():
-        blocks = []
-        for kind, columns in found.blocks:
-            words = {column: cells for column, cells in columns.items() if isinstance(cells, list)}
-            layout = layouts.setdefault(json.dumps([kind, list(columns)]), len(layouts))
-            blocks.append([layout, len(columns["step"]), words])
-            values += [cells for cells in columns.values() if not isinstance(cells, list)]
-        runs.append([name, stamps, astuple(found.state), found.identity, found.environment, found.damage, blocks])
-    head = json.dumps({"code": CODE, "layouts": list(map(json.loads, layouts)), "runs": runs}).encode()
-    file = io.BytesIO()
-    np.savez(file, head=np.frombuffer(head, np.uint8), values=np.concatenate(values) if values else np.empty(0))
-    return file.getvalue()
-
-
-def unpack(data: bytes) -> Kept:
-    """Raises whatever damage leads to."""
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        head, values = json.loads(file["head"].tobytes()), file["values"]
-    if head["code"] != CODE:
-        return {}
-    kept, place = {}, 0
-    for name, stamps, stood, identity, environment, damage, blocks in head["runs"]:
-        read = []
-        for layout, rows, words in blocks:
-            kind, names = head["layouts"][layout]
-            numbers = len(names) - len(words)
-            block = iter(values[place : place + numbers * rows].reshape(numbers, rows))
-            read.append((kind, {column: words[column] if column in words else next(block) for column in names}))
-            place += numbers * rows
-        *stands, holder, summary = stood
-        found = State(*stands, holder and Holder(*holder), summary)
-        kept[name] = stamps, Record(found, identity, read, environment, damage)
-    return kept
 
 
 def size(key: Key) -> int:

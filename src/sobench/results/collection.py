@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,7 @@ import pandas as pd
 from sobench import fingerprint
 from sobench.results.frame import joined
 from sobench.results.reading import records
+from sobench.results.record import Wanted, everything
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
 
@@ -27,7 +29,8 @@ class Run(Protocol):
 
     @property
     def id(self) -> str: ...
-    def directory(self, root: Path) -> Path: ...
+    @property
+    def slug(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,18 @@ class Results:
         return self.frame.groupby("run", observed=True).indices if len(self.frame) else {}
 
 
-def collect(runs: list[Run], root: Path) -> Results:
-    """Read what is under `root` of the expected runs; two of the same id are one."""
+def collect(runs: list[Run], root: Path, wanted: Wanted = everything) -> Results:
+    """Read what is under `root` of the expected runs, of their rows the columns that are wanted; two of the same id are one."""
     unique = list({run.id: run for run in runs}.values())
-    directories = [run.directory(root) for run in unique]
-    found = dict(zip((run.id for run in unique), records(directories), strict=True))
+    directories = [os.path.join(root, run.slug) for run in unique]
+    found = dict(zip((run.id for run in unique), records(directories, wanted), strict=True))
     judge, old = Judge(), {}
     for run in unique:
         then = fingerprint.of(found[run.id].environment)
         if then and found[run.id].state.status in KEEPS and (reason := why(then, judge.now(run.config))):
             old[run.id] = reason
-    return Results(unique, {run: record.state for run, record in found.items()}, joined(directories, list(found.values())),
+    frame = joined(directories, list(found.values()), wanted)
+    return Results(unique, {run: record.state for run, record in found.items()}, frame,
                    {run: record.environment for run, record in found.items()}, old)
 
 

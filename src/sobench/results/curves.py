@@ -17,9 +17,7 @@ def curve(rows: pd.DataFrame, x: str, y: str, *, smooth: float | None = None, by
     smooth: y is first the mean over the last `smooth` steps, run by run. by_epoch: y is first the mean over the rows of
     each epoch, and x is the number of the epoch, from 1.
     """
-    groups = [group for _, group in rows.groupby("run", observed=True)]
-    series = [_epochs(group, y) if by_epoch else _series(group, x, y, smooth) for group in groups]
-    series = [(xs, ys) for xs, ys in series if len(xs)]
+    series = [(xs, ys) for xs, ys in (_epochs(rows, y) if by_epoch else _series(rows, x, y, smooth)) if len(xs)]
     if not series:
         return pd.DataFrame({"x": [], "mean": [], "stderr": [], "n": []}, dtype=float)
     grid = _grid([xs for xs, _ in series])
@@ -34,22 +32,33 @@ def without_value(rows: pd.DataFrame, y: str) -> int:
     return int((~np.isfinite(column(rows, y).to_numpy(float))).sum())
 
 
-def _series(rows: pd.DataFrame, x: str, y: str, smooth: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) of one run where both are finite, x ascending."""
+def _series(rows: pd.DataFrame, x: str, y: str, smooth: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(x, y) of each run where both are finite, x ascending."""
     xs, ys, steps = column(rows, x).to_numpy(float), column(rows, y).to_numpy(float), rows["step"].to_numpy(float)
-    keep = np.isfinite(xs) & np.isfinite(ys)
-    xs, ys, steps = xs[keep], ys[keep], steps[keep]
-    return xs, trailing_mean(steps, ys, smooth) if smooth else ys
+    runs = _by_run(rows, np.isfinite(xs) & np.isfinite(ys))
+    return [(xs[own], trailing_mean(steps[own], ys[own], smooth) if smooth else ys[own]) for own in runs]
 
 
-def _epochs(rows: pd.DataFrame, y: str) -> tuple[np.ndarray, np.ndarray]:
-    """(epoch, mean of the finite values recorded in it) of one run; an epoch without any is left out. A row is of the
+def _epochs(rows: pd.DataFrame, y: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(epoch, mean of the finite values recorded in it) of each run; an epoch without any is left out. A row is of the
     epoch in which its last step was made: one at epoch 1.0 ends the first."""
     values = column(rows, y).to_numpy(float)
     epochs = np.ceil(rows["epoch"].to_numpy(float) - 1e-9)
-    keep = np.isfinite(values)
-    found, place = np.unique(epochs[keep], return_inverse=True)
-    return found, np.bincount(place, weights=values[keep], minlength=len(found)) / np.bincount(place, minlength=len(found))
+    return [_means(epochs[own], values[own]) for own in _by_run(rows, np.isfinite(values))]
+
+
+def _means(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each place once, and the mean of its values."""
+    found, place = np.unique(places, return_inverse=True)
+    return found, np.bincount(place, weights=values, minlength=len(found)) / np.bincount(place, minlength=len(found))
+
+
+def _by_run(rows: pd.DataFrame, keep: np.ndarray) -> list[np.ndarray]:
+    """Which rows are those of each run, of those to keep: their numbers."""
+    runs = pd.factorize(rows["run"].array, sort=True)[0]
+    order = np.argsort(runs, kind="stable")
+    order = order[keep[order]]
+    return np.split(order, np.flatnonzero(np.diff(runs[order])) + 1)
 
 
 def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:

@@ -4,6 +4,7 @@ reaches a level; and all numbers of a run, for what is said of every step."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,17 +13,26 @@ from sobench.errors import UsageError
 from sobench.results.axes import AXES, EXTREMES
 from sobench.results.record import SUMMARY
 
-DERIVED: dict[str, Callable[[pd.DataFrame], pd.Series]] = {
-    "seconds_per_step": lambda rows: rows["seconds"] / rows["step"].where(rows["step"] > 0),
-    "work_per_step": lambda rows: rows["work"] / rows["step"].where(rows["step"] > 0),
-    "train_error": lambda rows: 1 - rows["train_accuracy"],
-    "test_error": lambda rows: 1 - rows["test_accuracy"],
-    "total_seconds": lambda rows: rows["seconds"] + rows["warm_start_seconds"].fillna(0.0),  # of a run without one: none
-    "accuracy_gap": lambda rows: rows["train_accuracy"] - rows["test_accuracy"],
-    "state_megabytes": lambda rows: rows["state_bytes"] / 2**20,
-    "state_bytes_over_parameters": lambda rows: rows["state_bytes"] / rows["parameters"],
+
+@dataclass(frozen=True)
+class Derived:
+    """A metric computed from recorded columns."""
+
+    columns: tuple[str, ...]
+    of: Callable[..., pd.Series]
+
+
+DERIVED = {
+    "seconds_per_step": Derived(("seconds", "step"), lambda seconds, step: seconds / step.where(step > 0)),
+    "work_per_step": Derived(("work", "step"), lambda work, step: work / step.where(step > 0)),
+    "train_error": Derived(("train_accuracy",), lambda accuracy: 1 - accuracy),
+    "test_error": Derived(("test_accuracy",), lambda accuracy: 1 - accuracy),
+    "total_seconds": Derived(("seconds", "warm_start_seconds"), lambda seconds, warm: seconds + warm.fillna(0.0)),
+    "accuracy_gap": Derived(("train_accuracy", "test_accuracy"), lambda train, test: train - test),
+    "state_megabytes": Derived(("state_bytes",), lambda size: size / 2**20),
+    "state_bytes_over_parameters": Derived(("state_bytes", "parameters"), lambda size, parameters: size / parameters),
 }
-"""Metrics computed from the recorded ones."""
+"""By name. A run that records no warm start had none."""
 COSTS = frozenset({"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", *SUMMARY})
 """Costs: of any run that made steps, also one that diverged or was cut to a smaller budget."""
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
@@ -98,11 +108,8 @@ def column(rows: pd.DataFrame, metric: str) -> pd.Series:
     """The metric in each row, recorded or derived; NaN where nobody recorded it."""
     if metric in rows:
         return pd.to_numeric(rows[metric], errors="coerce")
-    if metric in DERIVED:
-        try:
-            return DERIVED[metric](rows)
-        except KeyError:
-            pass
+    if metric in DERIVED and all(name in rows for name in DERIVED[metric].columns):
+        return DERIVED[metric].of(*(rows[name] for name in DERIVED[metric].columns))
     return pd.Series(float("nan"), index=rows.index)
 
 
@@ -110,9 +117,10 @@ def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame
     """run, step and these metrics, by the names they are to have, of the rows of a kind (None: of all); a run's rows follow each
     other in order of step."""
     parts = {"run": frame["run"], "step": frame["step"]} | {name: column(frame, metric) for name, metric in metrics.items()}
-    rows = pd.DataFrame(parts, copy=False)
     if kind is not None:
-        rows = rows[(frame["kind"] == kind).to_numpy()]
+        places = np.flatnonzero((frame["kind"] == kind).to_numpy())
+        parts = {name: part.take(places) for name, part in parts.items()}
+    rows = pd.DataFrame(parts, copy=False)
     codes, steps = pd.factorize(rows["run"])[0], rows["step"].to_numpy()
     if len(rows) and ((codes[1:] < codes[:-1]) | (codes[1:] == codes[:-1]) & (steps[1:] < steps[:-1])).any():
         rows = rows.iloc[np.lexsort((steps, codes))]
@@ -121,4 +129,5 @@ def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame
 
 def _last(rows: pd.DataFrame) -> pd.Series:
     # not groupby.last(): that skips NaN, and would give a broken run its last good value
-    return rows["value"][~rows.index.duplicated(keep="last")]
+    values, codes = rows["value"], pd.factorize(rows.index)[0]
+    return values.iloc[np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sobench.parse import loads
 from sobench.results.heartbeat import Holder, holder
 
 FINISHED = ("done", "diverged", "out-of-memory", "timed-out", "failed", "skipped")
@@ -62,7 +62,7 @@ def _summary(path: str) -> tuple[dict | None, str | None]:
     """The summary, or None; and what is wrong with it, if it is there and cannot be used."""
     try:
         with open(path, "rb") as file:
-            summary = json.loads(file.read())
+            summary = loads(file.read())
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except (OSError, ValueError):
@@ -83,7 +83,7 @@ def last_row(path: Path) -> dict | None:
         return None
     for line in reversed(lines[:-1]):  # what follows the last newline was never finished
         try:
-            row = json.loads(line)
+            row = loads(line)
         except ValueError:
             continue
         if isinstance(row, dict):
