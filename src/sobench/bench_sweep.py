@@ -15,7 +15,7 @@ from sobench.errors import Failure, UsageError
 RUNS = 40
 SECONDS = 1.0
 WORKERS = {"one worker, in process": (), "two workers, hydra/launcher=joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")}
-SWEEP = ("-m", f"seed=range({RUNS})", "threads=1", "progress=false", "log.every=100", "budget.epochs=null", f"budget.seconds={SECONDS:g}")
+SWEEP = ("-m", f"seed=range({RUNS})", "threads=1", "progress=false", "log.every=100", "evaluate.every=1000", "budget.epochs=null", f"budget.seconds={SECONDS:g}")
 
 
 def sweep() -> int:

@@ -92,7 +92,7 @@ def look(root: str, shard: int, names: list[str], wanted: Wanted = everything) -
 
 def _helped(looks: list[Look], wanted: Wanted) -> dict[tuple[str, int], Kept]:
     """The tasks that helpers have done; all that one did not come to before it ended are left out."""
-    count = min(HELPERS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    count = min(HELPERS, len(cores()))
     if count < 2:
         return {}
     parts = [[found.task for found in looks[i::count]] for i in range(count)]
