@@ -30,6 +30,10 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # or some libraries report as leaked what is still there at the end
+
+
 @pytest.fixture(autouse=True)
 def denormals():
     """A trainer flushes denormal numbers for its whole process: a test's own must not do so for those after it."""
