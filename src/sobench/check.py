@@ -240,8 +240,8 @@ def _trajectory(subject: Subject, hyperparameters: dict[str, Any]) -> Iterator[b
 
 
 def _rank(value: Any) -> int:
-    """In which order settings are changed to have another one read: what is off, words, amounts."""
-    return 0 if not value else 1 if isinstance(value, str) or value is True else 2
+    """In which order settings are changed to have another one read: switches and zeros, words, amounts."""
+    return 0 if isinstance(value, bool) or value == 0 else 2 if isinstance(value, (int, float)) else 1
 
 
 def _changed(name: str, value: Any, subject: Subject) -> Iterator[Any]:
