@@ -21,3 +21,8 @@ class Unsupported(SobenchError):
     """A model or a loss cannot answer a question that an optimizer asks; the text is the reason."""
 
     exit_code = 2
+
+
+def described(error: BaseException) -> str:
+    """Any exception in one line: its kind and the first line of its text."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
 from sobench import checkpoint, loggers, machine, stopping
-from sobench.errors import SobenchError
+from sobench.errors import SobenchError, described
 from sobench.fingerprint import fingerprint
 from sobench.grid import Run
 from sobench.results.rundir import Metrics, RunDirectory
@@ -31,9 +30,7 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
     except SobenchError:
         raise
     except Exception as error:  # out of memory, a constructor of a plug-in
-        with directory.held():
-            directory.describe({})
-            return directory.refuse(_status(error), _explain(error, directory))
+        return directory.refuse(_status(error), described(error), error)
     machine.reset_peak_memory(trainer.device)
     with directory.held(), stopping.listening(say):
         if found := directory.finished():
@@ -87,7 +84,8 @@ def _attempt(trainer: Trainer, record: Metrics, save, progress: Report, director
         reason = trainer.train(record, save, progress)
         return trainer.summary("diverged" if reason else "done", reason)
     except Exception as error:
-        return trainer.summary(_status(error), f"{_explain(error, directory)} (step {trainer.step})")
+        directory.explain(error)
+        return trainer.summary(_status(error), f"{described(error)} (step {trainer.step})")
     finally:
         record.sync()
         record.close()
@@ -99,12 +97,6 @@ def _status(error: Exception) -> str:
         return "timed-out"
     used_up = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
     return "out-of-memory" if used_up else "failed"
-
-
-def _explain(error: Exception, directory: RunDirectory) -> str:
-    """The exception in one line; its traceback goes to error.txt."""
-    (directory.path / "error.txt").write_text("".join(traceback.format_exception(error)))
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable[[Trainer], None]:

@@ -19,6 +19,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from sobench import stopping
+from sobench.background import clean_processes
 from sobench.grid import Run
 from sobench.results.rundir import RunDirectory
 
@@ -60,10 +61,7 @@ def execute_apart(run: Run, directory: RunDirectory, progress: Callable[..., Non
 def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
     import torch
 
-    server = "forkserver" in multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if server else "spawn")
-    if server:
-        context.set_forkserver_preload(PRELOAD)
+    context = clean_processes(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_main, args=(theirs, run, directory, dict(os.environ), torch.get_num_threads()))
     child.start()

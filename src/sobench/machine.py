@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sobench.errors import UsageError
-from sobench.results.rundir import now
+from sobench.results.heartbeat import now
 
 
 def device(name: str) -> torch.device:

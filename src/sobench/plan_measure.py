@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from sobench.background import clean_processes
+from sobench.errors import described
 from sobench.grid import Run
 
 STEPS, MOST = 5, 50
@@ -42,9 +43,7 @@ class Measured:
 
 def measure(run: Run) -> Measured | str:
     """The measurement, or why there is none. Whatever the run does to its process, it does to no other."""
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    if hasattr(context, "set_forkserver_preload"):
-        context.set_forkserver_preload(PRELOAD)
+    context = clean_processes(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
     child.start()
@@ -64,7 +63,7 @@ def _child(answer, run: Run, environment: dict[str, str]) -> None:
     try:
         found: Measured | str = _measured(run)
     except Exception as error:  # a result like any: the plan says it
-        found = f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+        found = described(error)
     answer.send(found)
 
 

@@ -61,10 +61,8 @@ def recorded(run: Run, error: Exception) -> dict[str, Any]:
     known = isinstance(error, SobenchError)
     reason = str(error) if known else f"{type(error).__name__}: {error}"
     say(f"sobench: {reason}" if known else "".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
-    directory = RunDirectory(run, run.config["runs"])
-    with suppress(SobenchError), directory.held():
-        directory.describe({})
-        return directory.refuse("failed", reason)
+    with suppress(SobenchError):
+        return RunDirectory(run, run.config["runs"]).refuse("failed", reason)
     return {"status": "failed", "reason": reason}
 
 
@@ -84,7 +82,7 @@ def perform(run: Run) -> dict[str, Any]:
     except Unsupported as error:
         if not stopping.in_sweep():
             raise
-        summary = skip(directory, str(error))
+        summary = directory.refuse("skipped", str(error))
     display.finish(summary, directory.path)
     return summary
 
@@ -118,13 +116,6 @@ def finished(directory: RunDirectory) -> State | None:
     if found and directory.mend():
         say(f"{directory.path}: run.json could not be read, written again")
     return found
-
-
-def skip(directory: RunDirectory, reason: str) -> dict[str, Any]:
-    """Record that the problem cannot serve this optimizer."""
-    with directory.held():
-        directory.describe({})
-        return directory.refuse("skipped", reason)
 
 
 def say(line: str, file=None) -> None:

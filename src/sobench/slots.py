@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,8 +25,7 @@ from filelock import FileLock
 from sobench import devices, machine, stopping
 from sobench.errors import Failure, UsageError
 from sobench.grid import Run
-from sobench.results.heartbeat import beating
-from sobench.results.rundir import now
+from sobench.results.heartbeat import beating, who
 from sobench.slot_files import Slot, described, folder_at, holders
 
 POLL = 0.2  # seconds between two looks for free slots
@@ -92,7 +90,7 @@ def leased(config: Mapping[str, Any], say: Callable[[str], None]) -> Iterator[Le
     Raises UsageError for what the machine does not have, Failure if the folder `slots` cannot be written.
     """
     wish, folder = Wish.of(config), folder_at(config["slots"])
-    about = {"pid": os.getpid(), "host": socket.gethostname(), "run": Run.of(config).slug, "since": now()}
+    about = {**who(), "run": Run.of(config).slug}
     try:
         lease = _wait(folder, wish, about, say)
     except OSError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,6 +13,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from sobench import duration
+from sobench.background import repeated
 from sobench.display import SHOWN, ended, labelled
 from sobench.grid import Run
 from sobench.results.state import State, last_row, state
@@ -34,27 +35,21 @@ def shown(runs: Sequence[Run]) -> Iterator[None]:
         yield
         return
     table = SweepTable(runs, console)
-    os.environ[SHOWN] = "1"
-    over = threading.Event()
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        thread = threading.Thread(target=_watch, args=(table, live, over), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
-            table.look()
-            del os.environ[SHOWN]
 
-
-def _watch(table: SweepTable, live: Live, over: threading.Event) -> None:
-    pause = REFRESH
-    while not over.wait(pause):
+    def watch() -> float:
         begun = time.thread_time()
         table.look()
         live.update(table.render(), refresh=True)
-        pause = max(REFRESH, (time.thread_time() - begun) / SHARE)
+        return max(REFRESH, (time.thread_time() - begun) / SHARE)
+
+    os.environ[SHOWN] = "1"
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        try:
+            with repeated(watch, REFRESH, "display"):
+                yield
+        finally:
+            table.look()
+            del os.environ[SHOWN]
 
 
 class SweepTable:
@@ -86,7 +81,7 @@ class SweepTable:
         counts = [*self._ended.items(), ("running", len(self._running)), ("waiting", waiting)]
         parts = ", ".join(f"{count} {status}" for status, count in counts if count)
         over = sum(self._ended.values())
-        return parts + (f"; about {_span((time.monotonic() - self._begun) / over * len(self._left))} left" if over and self._left else "")
+        return parts + (f"; about {duration.shown(round((time.monotonic() - self._begun) / over * len(self._left)))} left" if over and self._left else "")
 
     def render(self) -> Group:
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -101,10 +96,3 @@ class SweepTable:
 
 def _state(run: Run) -> State:
     return state(run.directory(run.config["runs"]))
-
-
-def _span(seconds: float) -> str:
-    for unit, size in (("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"

@@ -10,12 +10,13 @@ import json
 import os
 import socket
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from sobench.background import repeated
 
 HEARTBEAT = 10.0
 """Seconds between two heartbeats."""
@@ -38,9 +39,13 @@ class Holder:
         return who if self.age is None else f"{who}, heartbeat {max(0.0, self.age):.0f} s ago"
 
 
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
 def who() -> dict[str, object]:
     """What this process says of itself as a holder."""
-    return {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    return {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
 
 
 def holder(said: Path, lock: Path) -> Holder | None:
@@ -76,21 +81,14 @@ def file_system_time(folder: Path) -> float:
 @contextmanager
 def beating(*paths: Path) -> Iterator[None]:
     """Touch the files every HEARTBEAT seconds. A heartbeat that fails, for a disk that is full or away, is no reason to stop."""
-    over = threading.Event()
+    def beat() -> float:
+        for path in paths:
+            with suppress(OSError):
+                os.utime(path)
+        return HEARTBEAT
 
-    def beat() -> None:
-        while not over.wait(HEARTBEAT):
-            for path in paths:
-                with suppress(OSError):
-                    os.utime(path)
-
-    thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-    thread.start()
-    try:
+    with repeated(beat, HEARTBEAT, "heartbeat"):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def locked(path: Path) -> bool:

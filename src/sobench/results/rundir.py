@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,16 +116,25 @@ class RunDirectory:
         run = {"id": self.run.id, "cell": self.run.cell, "seed": self.run.seed, "config": identity(self.run.config)}
         self.write("run.json", run)
 
-    def refuse(self, status: str, reason: str) -> dict[str, Any]:
-        """Write the result of a run that could not begin; its summary."""
+    def refuse(self, status: str, reason: str, error: BaseException | None = None) -> dict[str, Any]:
+        """Write the result of a run that could not begin, and the traceback of what was in its way; its summary. Raises as
+        `held` does."""
         summary = {"status": status, "reason": reason, "steps": 0, "final": {}}
-        self.finish(summary)
+        with self.held():
+            self.describe({})
+            if error:
+                self.explain(error)
+            self.finish(summary)
         return summary
+
+    def explain(self, error: BaseException) -> None:
+        """Write the traceback to error.txt."""
+        (self.path / "error.txt").write_text("".join(traceback.format_exception(error)))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the result: the run is over."""
         assert summary["status"] in FINISHED
-        self.write("summary.json", {**summary, "metrics_bytes": self._length(), "finished": now()})
+        self.write("summary.json", {**summary, "metrics_bytes": self._length(), "finished": heartbeat.now()})
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         write_atomically(self.path / name, json.dumps(value, indent=1).encode())
@@ -174,7 +184,3 @@ def write_atomically(path: Path, data: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
-
-
-def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
