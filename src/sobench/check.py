@@ -7,60 +7,17 @@ with the reason. They run in the project's tests over all entry points.
 from __future__ import annotations
 
 import copy
-import gc
 import io
-import itertools
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sobench.contract_memory import residents
+from sobench.contract_settings import is_read
+from sobench.contract_subject import STEPS, Broken, Subject, advance, same_bits, theta
 from sobench.errors import SobenchError, Unsupported
-from sobench.grid import Run, expand
-from sobench.train import Trainer
-
-BASE = ("dataset=digits", "model=mlp", "model.widths=[4]", "model.activation=tanh", "dtype=float64", "batch_size=32",
-        "budget.steps=1000", "threads=1")
-STEPS = 12
-"""In which a hyperparameter has to show, and an oracle to be used."""
-
-
-class Broken(AssertionError):
-    """The optimizer breaks its contract; the text says how."""
-
-
-class Subject:
-    """One optimizer, made anew for every check. `settings` are overrides that a plug-in needs (a value without default)."""
-
-    def __init__(self, name: str, settings: tuple[str, ...] = ()):
-        self.name = name
-        self.run: Run = expand([*BASE, f"optimizer={name}", *settings])[0]
-        self.hyperparameters = {k: v for k, v in self.run.config["optimizer"].items() if k != "name"}
-
-    def trainer(self, seed: int = 0, **hyperparameters: Any) -> Trainer:
-        config = copy.deepcopy(self.run.config) | {"seed": seed}
-        config["optimizer"].update(hyperparameters)
-        return Trainer(Run.of(config))
-
-
-def advance(trainer: Trainer, steps: int) -> list[float]:
-    """Train that many steps more; the losses."""
-    losses = []
-    for trainer.step, f in itertools.islice(trainer.problem.objectives(after=trainer.step), steps):
-        losses.append(float(trainer.optimizer.step(f)))
-    return losses
-
-
-def theta(trainer: Trainer) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in trainer.problem.model.parameters()])
-
-
-def same_bits(a: Tensor, b: Tensor) -> bool:
-    return torch.equal(a.view(torch.int64), b.view(torch.int64))
-
 
 # The checks
 
@@ -115,29 +72,17 @@ def check_memory(subject: Subject, steps: int = 60) -> None:
     """The memory of the process does not grow over 100 steps: no graph is retained."""
     trainer = subject.trainer()
     trainer.problem.batch_size = 256
-    early = _residents(trainer, after=20)
-    late = _residents(trainer, after=steps)
+    early = residents(trainer, after=20)
+    late = residents(trainer, after=steps)
     grown = min(late) - max(early)  # an allocator goes up and down by itself; a leak goes up
     if grown > steps * 48 * 1024:  # a retained graph of this problem holds several times that a step
         raise Broken(f"{steps} steps took {grown / 2**20:.0f} MiB of memory and kept it")
 
 
-def _residents(trainer: Trainer, after: int) -> list[int]:
-    """The memory of the process at four moments, 5 steps apart, `after` steps from now."""
-    advance(trainer, after)
-    moments = []
-    for _ in range(4):
-        advance(trainer, 5)
-        gc.collect()
-        _trim()
-        moments.append(_resident())
-    return moments
-
-
 def check_hyperparameters(subject: Subject) -> None:
     """Every hyperparameter, changed, changes the trajectory: none is printed in a log and read by nobody."""
     references: dict[str, list[bytes]] = {}  # trajectories that all hyperparameters are compared with
-    unread = [name for name in subject.hyperparameters if not _is_read(subject, name, references)]
+    unread = [name for name in subject.hyperparameters if not is_read(subject, name, references)]
     if unread:
         raise Broken(f"changing {', '.join(unread)} changes nothing")
 
@@ -210,65 +155,6 @@ class _Nowhere:
         pass
 
 
-def _is_read(subject: Subject, name: str, references: dict[str, list[bytes]]) -> bool:
-    """Whether some change of `name` changes some trajectory: from the defaults, or with another one changed too."""
-    settings = subject.hyperparameters
-    others = sorted((k for k in settings if k != name), key=lambda k: _rank(settings[k]))
-    contexts = [{}] + [{k: v} for k in others for v in _changed(k, settings[k], subject)]
-    for context in contexts:
-        if repr(context) not in references:
-            references[repr(context)] = list(_trajectory(subject, context))
-        reference = references[repr(context)]
-        if len(reference) < STEPS:
-            continue
-        for value in _changed(name, settings[name], subject):
-            trajectory = _trajectory(subject, context | {name: value})
-            if any(bits != expected for bits, expected in zip(trajectory, reference)):  # the first that differ will do
-                return True
-    return False
-
-
-def _trajectory(subject: Subject, hyperparameters: dict[str, Any]) -> Iterator[bytes]:
-    """The bits of the parameters after each of STEPS steps; fewer if these hyperparameters are refused."""
-    try:
-        trainer = subject.trainer(**hyperparameters)
-        for _ in range(STEPS):
-            advance(trainer, 1)
-            yield theta(trainer).numpy().tobytes()
-    except (SobenchError, ValueError, TypeError, RuntimeError):
-        return
-
-
-def _rank(value: Any) -> int:
-    """In which order settings are changed to have another one read: switches and zeros, words, amounts."""
-    return 0 if isinstance(value, bool) or value == 0 else 2 if isinstance(value, (int, float)) else 1
-
-
-def _changed(name: str, value: Any, subject: Subject) -> Iterator[Any]:
-    """Other values of a hyperparameter, near ones first."""
-    if isinstance(value, bool):
-        yield not value
-    elif isinstance(value, int):
-        yield from (v for v in (value + 1, max(1, value // 2), 1, 2 * value) if v != value)
-    elif isinstance(value, float):
-        yield from (v for v in (1.5 * value, 0.5 * value, 0.5, 1e-3 * value, 1e3 * value, 10.0) if v != value)
-    elif isinstance(value, list):
-        yield [0.9 * v for v in value]
-    elif isinstance(value, str) or value is None:
-        yield from (v for v in _words(name, subject) if v != value)
-
-
-def _words(name: str, subject: Subject) -> list[Any]:
-    """What a setting that is a word, or nothing, may be: from the rule of its name, or a note in its YAML file."""
-    from sobench.rules import HYPERPARAMETERS
-
-    rule = HYPERPARAMETERS.get(name)
-    if rule is None:
-        return []
-    candidates: list[Any] = [word.strip() for word in rule.allowed.replace(" or ", ", ").split(",")] + [1, 2, 0.5]
-    return [value for value in candidates if rule.accepts(value)]
-
-
 def _through_disk(state: dict[str, Any]) -> dict[str, Any]:
     buffer = io.BytesIO()
     torch.save(state, buffer)
@@ -285,25 +171,3 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}/{i}")
     else:
         yield path, node
-
-
-def _trim() -> None:
-    """Give what the C allocator holds free back to the system: what is kept then shows, whatever the process did before."""
-    import ctypes
-
-    try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (OSError, AttributeError):  # not glibc
-        pass
-
-
-def _resident() -> int:
-    """Bytes this process holds in memory now."""
-    try:
-        import os
-
-        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
