@@ -9,13 +9,20 @@ from collections.abc import Sequence
 
 from sobench import app
 from sobench.errors import SobenchError
+from sobench.lean import QuickEnd
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
 
 
 def entry() -> None:
     """The console script."""
-    sys.exit(main())
+    end = QuickEnd()
+    try:
+        end.code = main()
+    except SystemExit as stop:  # argparse
+        end.code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        raise
+    sys.exit(end.code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

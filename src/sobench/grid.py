@@ -89,14 +89,19 @@ def expand(overrides: Sequence[str], loader=None) -> list[Run]:
         cells: dict[tuple[str, ...], Run | None] = {}
         runs: dict[str, Run] = {}
         for job in job_overrides(overrides, loader):
-            rest = tuple(o for o in job if not (o.startswith("seed=") and o[5:].isdecimal()))
+            rest, seed = seedless(job)
             if rest not in cells:
                 cells[rest] = _cell(rest, kept, loader)
-            seed = next((int(o[5:]) for o in job if o not in rest), None)
             run = cells[rest].seeded(seed, job) if cells[rest] else Run.of(config.plain(compose(job, loader)), job)
             runs.setdefault(run.id, run)
         kept.keep()
         return list(runs.values())
+
+
+def seedless(job: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
+    """The overrides of a job but for its seed, and the seed; None where they give none, or it is no plain number."""
+    rest = tuple(word for word in job if not (word.startswith("seed=") and word[5:].isdecimal()))
+    return rest, next((int(word[5:]) for word in job if word not in rest), None)
 
 
 def _cell(words: tuple[str, ...], kept: Compositions, loader) -> Run | None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from sobench import stopping
+from sobench import lean, stopping
 from sobench.config import plain
 from sobench.errors import SobenchError, Unsupported
 from sobench.grid import Run
@@ -89,8 +89,12 @@ def perform(run: Run) -> dict[str, Any]:
 
 def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
     """The summary of a run that has been trained where its lease says, in a process of its own if it asks for one."""
-    from sobench import execution, isolation, slots
+    from sobench import isolation, slots
 
+    with lean.loading():
+        import torch._dynamo  # noqa: F401 - torch.optim's optimizers load it when they are made
+
+        from sobench import execution
     execute = isolation.execute_apart if isolation.isolated(run.config) else execution.execute
     with slots.leased(run.config, display.say) as lease, stopping.listening(display.say):
         summary = execute(lease.placed(run), directory, display.update, display.say)

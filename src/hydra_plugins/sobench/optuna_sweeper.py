@@ -11,7 +11,7 @@ class OptunaSweeper(GridSweeper):
     """The search of sobench.search, on any of Hydra's launchers. A trial is one sweep: all seeds, all cells of an experiment."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sobench import grid
+        from sobench import grid, launchers
         from sobench.search import Search
         from sobench.session import say
 
@@ -19,9 +19,10 @@ class OptunaSweeper(GridSweeper):
         expand = lambda words: grid.expand([*self.config.hydra.overrides.hydra, *words], self._loader)
         for words in search.ends():
             expand(words)
-        while trials := search.ask():
-            runs = [expand(trial.words) for trial in trials]
-            self.make(list({run.id: run for its in runs for run in its}.values()))
-            for trial, its in zip(trials, runs):
-                say(f"trial {trial.number}: {search.tell(trial, its)}")
+        with launchers.ended(self.config.hydra):
+            while trials := search.ask():
+                runs = [expand(trial.words) for trial in trials]
+                self.make(list({run.id: run for its in runs for run in its}.values()))
+                for trial, its in zip(trials, runs):
+                    say(f"trial {trial.number}: {search.tell(trial, its)}")
         say(search.best())

@@ -15,22 +15,26 @@ class GridSweeper(Sweeper):
 
     def setup(self, *, hydra_context, task_function, config) -> None:
         from hydra.core.plugins import Plugins
+        from hydra.types import HydraContext
 
         from sobench import launchers
+        from sobench.cell_loader import CellLoader
         from sobench.elsewhere import Task
 
         launchers.checked(config.hydra)
         needs = launchers.extra_of(config.hydra, "hydra/launcher")
         self.config, self._loader = config, hydra_context.config_loader
         self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, config=launchers.without_sweep(config),
+            hydra_context=HydraContext(config_loader=CellLoader(self._loader), callbacks=hydra_context.callbacks),
+            config=launchers.without_sweep(config),
             task_function=Task(task_function, needs.restores if needs else ()),
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sobench import grid
+        from sobench import grid, launchers
 
-        self.make(grid.expand([*self.config.hydra.overrides.hydra, *arguments], self._loader))
+        with launchers.ended(self.config.hydra):
+            self.make(grid.expand([*self.config.hydra.overrides.hydra, *arguments], self._loader))
 
     def make(self, runs) -> None:
         """Have the launcher make those of the runs that have no result yet."""

@@ -1,0 +1,76 @@
+"""What a process does not spend on garbage, and that nothing else is lost by it: exit codes, output, the calls at the end."""
+
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from sobench import cell_loader, grid, lean
+
+END = """
+import atexit, sys
+from sobench import cli
+cli.main = lambda: {main}
+atexit.register(lambda: print("before"))
+try:
+    cli.entry()
+finally:
+    atexit.register(lambda: print("at the end"))
+"""
+
+
+def ended(main: str, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", END.format(main=main)], text=True, stderr=subprocess.PIPE,
+                          **({"stdout": subprocess.PIPE} | more))
+
+
+@pytest.mark.parametrize("main, code", [("0", 0), ("3", 3), ("sys.exit(2)", 2), ("sys.exit()", 0), ("sys.exit('why')", 1),
+                                        ("1 / 0", 1), ("print('out') or 0", 0)])
+def test_the_end_of_a_command(main, code):
+    """The code is the command's, what is registered is called, what is printed arrives, and a traceback too."""
+    done = ended(main)
+    assert done.returncode == code
+    assert done.stdout.split("\n") == [*(["out"] if "out" in main else []), "at the end", ""]  # "before" came before the command
+    assert done.stderr.strip().splitlines()[-1:] == {"1 / 0": ["ZeroDivisionError: division by zero"], "sys.exit('why')": ["why"]}.get(main, [])
+
+
+def test_an_output_that_takes_nothing_is_an_error():
+    with open("/dev/full", "w") as full:
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        assert ended("print('out') or 0", stdout=full, env=buffered).returncode == 120
+
+
+def test_nothing_is_collected_while_loading():
+    with lean.loading():
+        assert not gc.isenabled()
+        with lean.loading():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("words", [["optimizer=adam", "optimizer.lr=0.1"], ["model=mlp", "optimizer.lr=${seed}", "experiment=demo/digits"]])
+def test_seeds_of_a_cell_are_composed_as_hydra_composes_them(words):
+    """Each as Hydra has it, whatever was composed before; only the words of the cell are kept."""
+    with grid._loader(None) as loader:
+        master = loader.load_configuration("config", [], run_mode=grid_mode())
+        ours = cell_loader.CellLoader(loader)
+        before = len(cell_loader._composed)
+        for seed in (0, 3, 12):
+            for place in (0, len(words)):
+                job = [*words[:place], f"seed={seed}", *words[place:]]
+                want, got = loader.load_sweep_config(master, job), ours.load_sweep_config(master, job)
+                want.hydra.job.override_dirname = got.hydra.job.override_dirname  # which sobench does not use
+                assert got == want and OmegaConf.to_container(got.optimizer, resolve=True) == OmegaConf.to_container(want.optimizer, resolve=True)
+        assert len(cell_loader._composed) == before + 1
+        job = [*words, "seed=${batch_size}"]
+        assert ours.load_sweep_config(master, job) == loader.load_sweep_config(master, job)
+
+
+def grid_mode():
+    from hydra.types import RunMode
+
+    return RunMode.MULTIRUN
