@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sobench import garbage
 from sobench.bench_tree import make
 from sobench.grid import expand
 
@@ -77,8 +78,10 @@ def _measure(folder: Path, sweep: list[str]) -> None:
     _process("a sweep whose runs are all done", _CLI, "run", "-m", *sweep)
 
 
+@garbage.put_off()  # as the command
 def report() -> None:
     """In a process of its own, with a folder and the sweep as its words: a table of all runs and a figure, and what they took."""
+    garbage.QuickEnd().code = 0
     times = [_times()]
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from sobench import app
 from sobench.errors import SobenchError
-from sobench.lean import QuickEnd
+from sobench.garbage import QuickEnd
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
 

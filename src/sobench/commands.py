@@ -6,7 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
-from sobench import ledger_commands
+from sobench import garbage, ledger_commands
 from sobench.errors import Failure, UsageError
 
 OVERRIDES = "settings of the experiment, as for `sobench run` (budget=cpu seed=0,1 runs=DIR ...)"
@@ -82,6 +82,7 @@ def _reports() -> list[tuple[str, str]]:
     return [(name, read(name).title) for name in reports()]
 
 
+@garbage.put_off()
 def status(args: argparse.Namespace) -> int:
     from rich.console import Console
 
@@ -96,6 +97,7 @@ def status(args: argparse.Namespace) -> int:
     return 0
 
 
+@garbage.put_off()
 def report(args: argparse.Namespace) -> int:
     from sobench.report import experiment_of
 

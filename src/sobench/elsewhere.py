@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sobench import lean
+from sobench import garbage
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 """Taken along where they are set; otherwise a launcher may choose, as joblib does: cores / processes."""
@@ -34,7 +34,7 @@ class Task:
                 print(f"sobench: {self.place.folder}: cannot be entered on {socket.gethostname()} ({error.strerror}); "
                       "allowed: a folder that every machine of the sweep has", file=sys.stderr, flush=True)
                 return None
-            lean.begin_job()
+            garbage.begin_job()
         return self.function(config)
 
 

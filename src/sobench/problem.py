@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sobench import lean, metrics, registry
+from sobench import garbage, metrics, registry
 from sobench.cost import Cost
 from sobench.data import Dataset, Store
 from sobench.data import load as load_dataset
@@ -205,5 +205,5 @@ def _dataset(settings: dict[str, Any]) -> Dataset:
 @lru_cache(maxsize=2)
 def _cached_dataset(name: str, options: tuple, mirror, cache) -> Dataset:
     """A sweep in one process reads a data set once."""
-    with lean.loading():
+    with garbage.put_off():
         return load_dataset(name, dict(options), Store.default(mirror, cache))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from sobench import lean, stopping
+from sobench import garbage, stopping
 from sobench.config import plain
 from sobench.errors import SobenchError, Unsupported
 from sobench.grid import Run
@@ -91,7 +91,7 @@ def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
     """The summary of a run that has been trained where its lease says, in a process of its own if it asks for one."""
     from sobench import isolation, slots
 
-    with lean.loading():
+    with garbage.put_off():
         import torch._dynamo  # noqa: F401 - torch.optim's optimizers load it when they are made
 
         from sobench import execution

@@ -33,7 +33,7 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     rows = math.ceil(len(panels) / columns)
     styles = colours(evidence.report, folder=folder)
     with matplotlib.rc_context(RC):
-        sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained")
+        sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained", dpi=RC["savefig.dpi"])
         grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
         entries: Entries = {}
         for axes, panel in zip(grid, panels, strict=False):
@@ -41,8 +41,9 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
         for axes in grid[len(panels):]:
             axes.set_visible(False)
         _legend(sheet, entries, dotted=any(panel.published for panel in panels))
+        sheet.get_layout_engine().execute(sheet)
+        sheet.set_layout_engine(None)  # once for both; with one, savefig draws twice
         sheet.savefig(out / "figure.png", metadata={"Software": None})
-        sheet.set_layout_engine("none")  # the PDF is laid out as the PNG was
         sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return [out / "figure.png", out / "figure.pdf"]
 

@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from sobench import garbage
 from sobench.errors import UsageError
 from sobench.report import columns, figure, formats, pages, table
 from sobench.report.catalogue import read
@@ -15,7 +16,6 @@ from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.provenance import as_json, command, provenance
 from sobench.report.spec import Report
-from sobench.results import garbage
 from sobench.results.collection import Results, Run, collect
 
 FILES = ("report.md", "table.csv", "table.md", "table.tex", "figure.png", "figure.pdf", "claims.md", "claims.csv",

@@ -56,17 +56,22 @@ class Results:
         """Which of the runs have the value [runs]: a report asks for the same few again and again."""
         place = key, repr(wanted)
         if place not in self._fitting:
-            self._fitting[place] = np.array([_fits(value, wanted) for value in self._settings(key)], dtype=bool)
+            values, numbers = self._settings(key)
+            self._fitting[place] = np.array([_fits(value, wanted) for value in values], dtype=bool)[numbers]
         return self._fitting[place]
 
-    def _settings(self, key: str) -> list:
-        """The value at a dotted path of each run's configuration."""
+    def _settings(self, key: str) -> tuple[list, np.ndarray]:
+        """The different values at a dotted path of the runs' configurations, and which of them each run has [runs]."""
         if key not in self._values:
-            self._values[key] = [setting(run.config, key) for run in self.runs]
+            values = [setting(run.config, key) for run in self.runs]
+            names = [repr(value) if isinstance(value, list) else value for value in values]
+            different = dict(zip(names, values, strict=True))
+            number = dict(zip(different, range(len(different)), strict=True))
+            self._values[key] = list(different.values()), np.fromiter((number[name] for name in names), dtype=int)
         return self._values[key]
 
     @cached_property
-    def _values(self) -> dict[str, list]:
+    def _values(self) -> dict[str, tuple[list, np.ndarray]]:
         return {}
 
     @cached_property

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from sobench.results import garbage
+from sobench import garbage
 from sobench.results.blocks import Block
 from sobench.results.reading import records
 from sobench.results.record import AXES, IDENTITY, SUMMARY, Record, Wanted, everything

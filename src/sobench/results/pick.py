@@ -116,11 +116,11 @@ def column(rows: pd.DataFrame, metric: str) -> pd.Series:
 def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame:
     """run, step and these metrics, by the names they are to have, of the rows of a kind (None: of all); a run's rows follow each
     other in order of step."""
-    parts = {"run": frame["run"], "step": frame["step"]} | {name: column(frame, metric) for name, metric in metrics.items()}
+    taken = {metric: column(frame, metric) for metric in dict.fromkeys(("step", *metrics.values()))} | {"run": frame["run"]}
     if kind is not None:
         places = np.flatnonzero((frame["kind"] == kind).to_numpy())
-        parts = {name: part.take(places) for name, part in parts.items()}
-    rows = pd.DataFrame(parts, copy=False)
+        taken = {metric: part.take(places) for metric, part in taken.items()}
+    rows = pd.DataFrame({name: taken[metric] for name, metric in {"run": "run", "step": "step", **metrics}.items()}, copy=False)
     codes, steps = pd.factorize(rows["run"])[0], rows["step"].to_numpy()
     if len(rows) and ((codes[1:] < codes[:-1]) | (codes[1:] == codes[:-1]) & (steps[1:] < steps[:-1])).any():
         rows = rows.iloc[np.lexsort((steps, codes))]

@@ -15,8 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from sobench import garbage
 from sobench.cores import cores
-from sobench.results import cache, garbage
+from sobench.results import cache
 from sobench.results.packing import Kept, Key, pack, unpack
 from sobench.results.record import Record, Wanted, everything, read
 

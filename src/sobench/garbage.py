@@ -17,14 +17,14 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def loading() -> Iterator[None]:
-    """No search for garbage while modules or data are loaded."""
-    searching = gc.isenabled()
+def put_off() -> Iterator[None]:
+    """No search for garbage where many objects are made of which none is: modules, records, reports. Also as a decorator."""
+    was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if searching:
+        if was:
             gc.enable()
 
 

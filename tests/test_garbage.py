@@ -8,7 +8,7 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
-from sobench import cell_loader, grid, lean
+from sobench import cell_loader, garbage, grid
 
 END = """
 import atexit, sys
@@ -43,10 +43,10 @@ def test_an_output_that_takes_nothing_is_an_error():
         assert ended("print('out') or 0", stdout=full, env=buffered).returncode == 120
 
 
-def test_nothing_is_collected_while_loading():
-    with lean.loading():
+def test_nothing_is_collected_while_it_is_put_off():
+    with garbage.put_off():
         assert not gc.isenabled()
-        with lean.loading():
+        with garbage.put_off():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
