@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import tiny_data
 import yaml
@@ -14,7 +16,9 @@ from sobench import tuning
 from sobench.errors import UsageError
 from sobench.grid import expand, sweeper
 from sobench.results.aggregate import Aggregate
-from sobench.results.trials import Search, Trial
+from sobench.results.collection import Results
+from sobench.results.state import State
+from sobench.results.trials import Search, Trial, searches
 
 EXPERIMENT = "kernelsgd/table-3"
 SWEEP = {"cells": [["optimizer=sgd", "optimizer.lr=1"], ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=1"], ["optimizer=adam"]],
@@ -73,6 +77,23 @@ def test_the_best_mean_of_those_that_finished_is_chosen(better, scores, best, ed
 def test_nothing_is_chosen_where_nothing_finished():
     found = search([None, None])
     assert found.best is None and found.edge == [] and math.isnan(found.best_of(1))
+
+
+@pytest.mark.parametrize("change, seconds, best", [
+    ({"metric": "train_loss", "at": "last"}, None, 0.1),
+    ({"metric": "train_loss", "at": "last"}, 5.0, 0.2),  # what it reached in its seconds says nothing
+    ({"metric": "seconds", "at": {"lowest": "train_loss"}}, None, 0.2),
+    ({"metric": "train_loss", "at": {"seconds": 2.0}}, None, 0.2),
+])
+def test_a_run_that_shared_its_gpu_is_no_trial_where_a_time_is_asked_for(change, seconds, best):
+    sweep = {"cells": [["optimizer=sgd", "optimizer.lr=1"]],
+             "tune": {"seeds": [7], "better": "lower", "grids": {"sgd": {"optimizer.lr": [0.1, 0.2]}}, **change}}
+    runs = [SimpleNamespace(id=str(lr), seed=7, cell=str(lr), config={"budget": {"seconds": seconds}}, overrides=("optimizer=sgd", f"optimizer.lr={lr}"))
+            for lr in (0.1, 0.2)]
+    states = {run.id: State("done", "", 1, 1.0, 1.0, None, {"shared": run.id == "0.1"}) for run in runs}
+    frame = pd.DataFrame({"kind": "eval", "run": ["0.1", "0.2"], "step": [1.0, 1.0], "seconds": [1.0, 2.0], "train_loss": [1.0, 2.0]})
+    (found,) = searches(sweep, Results(runs, states, frame))
+    assert found.best.values == {"optimizer.lr": best}
 
 
 def test_an_edge_is_of_each_setting_that_was_searched():

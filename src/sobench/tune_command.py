@@ -25,9 +25,11 @@ def tune(args: argparse.Namespace) -> int:
     if shared := sorted({run.seed for run in runs} & reported):
         raise UsageError(f"seed: {shared[0]} is one of those that {args.experiment} reports; allowed: others, as {criterion['seeds']}")
     code = app.run(words)
-    found = searches(sweeper, collect(runs, Path(runs[0].config["runs"])))
+    results = collect(runs, Path(runs[0].config["runs"]))
+    found = searches(sweeper, results)
     if not any(search.best for search in found):
-        raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds")
+        alone = f" alone on its GPU ({len(results.shared)} of {len(runs)} runs shared theirs)" if results.shared else ""
+        raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds{alone}")
     said = {key: criterion[key] for key in ("metric", "better", "at")} | {
         "seeds": sorted({run.seed for run in runs}), "budget": runs[0].config["budget"]["name"]}
     written = pages.write(found, said, args.experiment, folder_of(f"{args.experiment}/tune", runs, args.overrides))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -20,8 +20,6 @@ from sobench.results.collection import Results, Run
 from sobench.results.pick import COSTS, pick, reach, series
 from sobench.results.state import State
 
-SHARED = "shared"
-"""The status of a run that shared its GPU, where its time is asked for."""
 Wanted = Column | Test | Contour
 Drawn = Panel | Trajectory | Heatmap | Profile
 Shown = TypeVar("Shown")
@@ -140,16 +138,13 @@ class Evidence:
     @property
     def shared(self) -> list[Run]:
         """The runs that shared their GPU."""
-        return [run for run in self.results.runs if self.results.states[run.id].summary.get("shared")]
+        return self.results.shared
 
     @cached_property
     def _states(self) -> dict[bool, Mapping[str, State]]:
-        """The states of all runs, by whether a time is asked for: a run that shared its GPU then counts as SHARED. It does so
-        in any case, where seconds were its budget."""
-        left_out = self.shared if self.report.timing == "alone" else []
-        limited = [run for run in left_out if run.config["budget"].get("seconds")]
-        return {of_time: {**self.results.states, **{run.id: replace(self.results.states[run.id], status=SHARED) for run in runs}}
-                for of_time, runs in ((True, left_out), (False, limited))}
+        """The states of all runs as they count, by whether a time is asked for."""
+        left_out = self.report.timing == "alone"
+        return {of_time: self.results.alone(of_time) if left_out else self.results.states for of_time in (True, False)}
 
     @cached_property
     def _picked(self) -> dict[tuple, Any]:

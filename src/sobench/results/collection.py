@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,10 @@ from sobench.results.reading import records
 from sobench.results.record import Wanted, everything
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
+
+
+SHARED = "shared"
+"""The status of a run that shared its GPU, where its time is asked for."""
 
 
 class Run(Protocol):
@@ -77,6 +81,17 @@ class Results:
     @cached_property
     def _fitting(self) -> dict[tuple[str, str], np.ndarray]:
         return {}
+
+    @cached_property
+    def shared(self) -> list[Run]:
+        """The runs that shared their GPU."""
+        return [run for run in self.runs if self.states[run.id].summary.get("shared")]
+
+    def alone(self, of_time: bool) -> dict[str, State]:
+        """The states of all runs; one that shared its GPU counts as SHARED where a time is asked for, and in any case where
+        seconds were its budget."""
+        left_out = self.shared if of_time else [run for run in self.shared if run.config["budget"].get("seconds")]
+        return {**self.states, **{run.id: replace(self.states[run.id], status=SHARED) for run in left_out}}
 
     def rows(self, runs: list[Run]) -> pd.DataFrame:
         """The rows of these runs, in the order of the frame."""

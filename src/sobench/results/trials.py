@@ -9,6 +9,7 @@ from typing import Any
 
 from sobench import tuning
 from sobench.results.aggregate import Aggregate, aggregate
+from sobench.results.axes import is_time
 from sobench.results.collection import Results, Run
 from sobench.results.pick import pick
 
@@ -69,8 +70,11 @@ class Search:
 
 
 def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
-    """A search for each cell of the experiment that some of the runs are trials of, in the experiment's order."""
+    """A search for each cell of the experiment that some of the runs are trials of, in the experiment's order. A run that shared
+    its GPU is no trial where it is judged by a time."""
     tune = tuning.checked(sweeper)
+    places = [*tune["at"], *tune["at"].values()] if isinstance(tune["at"], Mapping) else []
+    states = results.alone(is_time(tune["metric"], *map(str, places)))
     scores = pick(results.frame, tune["metric"], at=tune["at"], better=tune["better"]).to_dict()
     grids = {frozenset(tuning.without(cell, grid)): (cell, grid) for cell in sweeper["cells"] if (grid := tuning.grid_of(cell, tune))}
     trials: dict[frozenset, dict[tuple, list[Run]]] = {bare: {} for bare in grids}
@@ -79,7 +83,7 @@ def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
         words = tuple(s for s in run.overrides if s.partition("=")[0] in grids[bare][1])
         trials[bare].setdefault(words, []).append(run)
     return [Search(tuple(tuning.without(*grids[bare])), grids[bare][1],
-                   [Trial(_values(words), aggregate(scores, runs, results.states)) for words, runs in of_cell.items()], tune["better"])
+                   [Trial(_values(words), aggregate(scores, runs, states)) for words, runs in of_cell.items()], tune["better"])
             for bare, of_cell in trials.items() if of_cell]
 
 
