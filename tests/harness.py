@@ -62,7 +62,7 @@ def _defaults() -> dict[str, Any]:
 
 def run_with(**changes: Any):
     """A Run of the default settings with `optimizer__lr=0.5`; a group given by a dict replaces the group."""
-    from sobench.grid import Run
+    from sobench.run import Run
 
     config = copy.deepcopy(_defaults())
     for key, value in changes.items():

@@ -6,6 +6,7 @@ import pytest
 
 from sobench import compositions, config, grid
 from sobench.errors import UsageError
+from sobench.run import Run
 
 SWEEP = ["optimizer=sgd,adam", "seed=3,1", "budget.steps=${batch_size}"]
 
@@ -28,10 +29,10 @@ def composed(tmp_path, monkeypatch) -> list[list[str]]:
     return made
 
 
-def slowly(words: list[str]) -> list[grid.Run]:
+def slowly(words: list[str]) -> list[Run]:
     """Every run composed and checked by itself."""
     with grid._loader(None) as loader:
-        return [grid.Run.of(config.plain(grid.compose(job, loader)), job) for job in grid.job_overrides(words, loader)]
+        return [Run.of(config.plain(grid.compose(job, loader)), job) for job in grid.job_overrides(words, loader)]
 
 
 @pytest.mark.parametrize("words", [SWEEP, ["seed=1,2", "budget.steps=${seed}"],

@@ -9,7 +9,7 @@ from harness import run_with
 
 from sobench import conf_files, registry, rules, validation
 from sobench.errors import UsageError
-from sobench.grid import Run
+from sobench.run import Run
 
 BASE = run_with().config
 

@@ -13,7 +13,7 @@ from harness import SMALL, command, directory, finish, run_with, summary
 
 from sobench import devices, slot_files, slots
 from sobench.errors import Failure, UsageError
-from sobench.grid import Run
+from sobench.run import Run
 
 TWO_CORES_TWO_GPUS = {"cpu": ["0", "1"], "gpu": ["a0", "b1"]}
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from sobench.grid import Run, expand
+from sobench.grid import expand
+
 from sobench.results.rundir import Metrics
+from sobench.run import Run
 from sobench.train import Trainer
 
 CASES = {

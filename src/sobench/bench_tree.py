@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sobench.grid import Run
 from sobench.results.rundir import Metrics, RunDirectory
+from sobench.run import Run
 
 TRAIN = 20
 """Rows of steps beside the evaluations."""

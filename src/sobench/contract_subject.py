@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sobench.grid import Run, expand
+from sobench.grid import expand
+
+from sobench.run import Run
 from sobench.train import Trainer
 
 BASE = ("dataset=digits", "model=mlp", "model.widths=[4]", "model.activation=tanh", "dtype=float64", "batch_size=32",

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from sobench.grid import Run
+from sobench.run import Run
 
 REFRESH = 0.1
 """Seconds between two redraws: showing progress must cost the run nothing."""

@@ -12,9 +12,9 @@ import torch
 from sobench import checkpoint, loggers, machine, stopping
 from sobench.errors import SobenchError, described
 from sobench.fingerprint import fingerprint
-from sobench.grid import Run
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.results.state import KEEPS
+from sobench.run import Run
 from sobench.train import Report, Trainer
 
 

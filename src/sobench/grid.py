@@ -14,72 +14,20 @@ of the cells those of the grid that they are chosen from. See sobench.tuning.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any
 
-from sobench import conf_files, config, rules, tuning
+from sobench import conf_files, config, tuning
+from sobench.cells import checked, group_keys, selected
 from sobench.compositions import Compositions
 from sobench.conf_files import GROUPS
 from sobench.errors import UsageError
 from sobench.jobs import read as read_jobs
 from sobench.messages import readable_errors
-from sobench.validation import RULES
-
-
-@dataclass(frozen=True)
-class Run:
-    """A cell (a resolved configuration without its seed, `cell` its hash) and a seed; `overrides` make it again."""
-
-    config: dict[str, Any]
-    cell: str
-    seed: int
-    overrides: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, settings: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
-        text = json.dumps(config.identity(settings), sort_keys=True)
-        return cls(settings, hashlib.sha256(text.encode()).hexdigest()[:12], settings["seed"], tuple(overrides))
-
-    def seeded(self, seed: int | None, overrides: Sequence[str]) -> Run:
-        """The run of the same cell with this seed (None: its own). The two share what their configurations have in common."""
-        seed = self.seed if seed is None else seed
-        rules.check("seed", seed, RULES["seed"])
-        return Run({**self.config, "seed": seed}, self.cell, seed, tuple(overrides))
-
-    @cached_property
-    def id(self) -> str:
-        return f"{self.cell}-{self.seed}"
-
-    @property
-    def name(self) -> str:
-        """What a person calls it: its groups, the settings of the sweep that no optimizer owns, and its seed."""
-        own = [o for o in self.overrides if not re.match(r"(seed|runs|reports|progress|threads|experiment|gpu\.\w+|optimizer\.\w+|budget\.\w+|\w+/?\w*)=", o)]
-        groups = [self.label(group) for group in ("dataset", "model", "optimizer")]
-        return " ".join([*groups, *own, f"seed {self.seed}"])
-
-    @property
-    def slug(self) -> str:
-        parts = [_in_a_path(self.label(key)) for key in ("dataset", "model", "optimizer")]
-        return f"{'_'.join(parts)}_{self.cell}/seed-{self.seed}"
-
-    def label(self, group: str) -> str:
-        return self.config[group]["name"]
-
-    def directory(self, root: Path | str) -> Path:
-        return Path(root) / self.slug
-
-
-@lru_cache
-def _in_a_path(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "-", name)
+from sobench.run import Run
 
 
 def expand(overrides: Sequence[str], loader=None) -> list[Run]:
@@ -135,7 +83,7 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
         sweeper = _sweeper(parsed, loader)
         params = parser.parse_overrides([f"{k}={v}" for k, v in sweeper["params"].items()])
     given = [{o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)]
-    cells = _checked(sweeper["cells"])
+    cells = checked(sweeper["cells"])
     if sweeper["jobs"]:
         cells = read_jobs(sweeper["jobs"])
     elif sweeper["trials"]:
@@ -143,9 +91,9 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
     elif sweeper["tuned"]:
         cells = tuning.chosen(cells, sweeper["tuned"])
     for values in given:  # the command line selects among what the experiment selects
-        cells = _selected(cells, values)
+        cells = selected(cells, values)
     values = given[0] | given[1]
-    grid = [values[key] for key in values if not cells or key not in _group_keys(cells)]
+    grid = [values[key] for key in values if not cells or key not in group_keys(cells)]
     return [[*job, *cell] for cell in cells or [[]] for job in itertools.product(*grid)]
 
 
@@ -174,7 +122,7 @@ def for_hydra(words: Sequence[str]) -> list[str]:
     swept = {found[1] for word in words if (found := re.match(r"(\w+)=.*[,(]", word))} & set(GROUPS)
     about = [word for word in words if word.startswith("experiment=")]
     if about and any(word.split(".")[0] in GROUPS for word in words):
-        swept |= _group_keys(sweeper(about)["cells"])
+        swept |= group_keys(sweeper(about)["cells"])
     parser = OverridesParser.create() if swept else None
     alone = lambda word: word.split(".")[0] in swept and "=" in word and not parser.parse_overrides([word])[0].is_sweep_override()
     return [re.sub(r"=(.*)", r"=choice(\1)", word, count=1, flags=re.DOTALL) if alone(word) else word for word in words]
@@ -188,42 +136,6 @@ def _values(override) -> list[str]:
         raise UsageError(f"{override.input_line}: allowed in a sweep: a list of values, range() or choice(); "
                          "hydra/sweeper=optuna searches an interval()")
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _checked(cells: Any) -> list[list[str]]:
-    """Cells as they are. Raises UsageError for what is no list of lists of settings."""
-    fine = isinstance(cells, list) and all(isinstance(cell, list) and cell for cell in cells)
-    if not (fine and all(isinstance(setting, str) and "=" in setting for cell in cells for setting in cell)):
-        raise UsageError(f"hydra.sweeper.cells: got {cells!r}, allowed: lists of quoted settings, as "
-                         '[["optimizer=sgd","optimizer.lr=0.1"],["optimizer=adam","optimizer.lr=0.01"]]')
-    return cells
-
-
-def _stand_in(cells: list[list[str]], value: str) -> list[list[str]]:
-    """The cells of a data set as cells of its look-alike, NAME_synthetic for NAME, where that is the value."""
-    original = value.removesuffix("_synthetic")
-    alike = original != value and original.startswith("dataset=") and not any(value in cell for cell in cells)
-    return [[value if s == original else s for s in cell] for cell in cells if original in cell] if alike else []
-
-
-def _group_keys(cells: list[list[str]]) -> set[str]:
-    """The config groups that cells choose among."""
-    keys = {setting.split("=", 1)[0] for cell in cells for setting in cell}
-    return keys & set(GROUPS)
-
-
-def _selected(cells: list[list[str]], values: dict[str, list[str]]) -> list[list[str]]:
-    """The cells that name the members of the groups given, without the settings that are given."""
-    keys = sorted(_group_keys(cells) & set(values))
-    cells = cells + [cell for key in keys for value in values[key] for cell in _stand_in(cells, value)]
-    for key in keys:
-        allowed = sorted({s for cell in cells for s in cell if s.startswith(f"{key}=")})
-        for value in values[key]:
-            if value not in allowed:
-                raise UsageError(f"{key}: got {value.split('=', 1)[1]!r}, allowed in this experiment: "
-                                 + ", ".join(a.split("=", 1)[1] for a in allowed))
-    cells = [cell for cell in cells if all(set(cell) & set(values[key]) for key in keys)]
-    return [[s for s in cell if s.split("=", 1)[0] not in values or s.split("=", 1)[0] in GROUPS] for cell in cells]
 
 
 @contextmanager

@@ -20,8 +20,8 @@ from typing import Any
 
 from sobench import stopping
 from sobench.background import clean_processes
-from sobench.grid import Run
 from sobench.results.rundir import RunDirectory
+from sobench.run import Run
 
 POLL = 0.2  # seconds between two looks for a request to stop
 PATIENCE = 10.0  # seconds that a process may take to end after its last word

@@ -10,7 +10,7 @@ from typing import Any
 
 from sobench.background import clean_processes
 from sobench.errors import described
-from sobench.grid import Run
+from sobench.run import Run
 
 STEPS, MOST = 5, 50
 """Steps after the first: as many as the longest period of the method, so that what it does rarely is seen, within these."""

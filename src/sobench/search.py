@@ -17,9 +17,9 @@ from typing import Any
 
 from sobench.conf_files import GROUPS
 from sobench.errors import UsageError
-from sobench.grid import Run
 from sobench.messages import readable_errors
 from sobench.results.state import state
+from sobench.run import Run
 
 REPEATED = "seed"
 """Swept, but no dimension: every trial is made with all of its values."""

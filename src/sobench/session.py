@@ -13,9 +13,9 @@ from typing import Any
 from sobench import garbage, stopping
 from sobench.config import plain
 from sobench.errors import SobenchError, Unsupported
-from sobench.grid import Run
 from sobench.results.rundir import Held, RunDirectory
 from sobench.results.state import KEEPS, State
+from sobench.run import Run
 
 exit_code = 0
 """Of the command, set by the runs it made in this process."""

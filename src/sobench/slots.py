@@ -24,8 +24,8 @@ from filelock import FileLock
 
 from sobench import devices, machine, stopping
 from sobench.errors import Failure, UsageError
-from sobench.grid import Run
 from sobench.results.heartbeat import beating, who
+from sobench.run import Run
 from sobench.slot_files import Slot, described, folder_at, holders
 
 POLL = 0.2  # seconds between two looks for free slots

@@ -16,8 +16,8 @@ from rich.text import Text
 from sobench import duration
 from sobench.background import repeated
 from sobench.display import SHOWN, ended, labelled
-from sobench.grid import Run
 from sobench.results.state import State, last_row, state
+from sobench.run import Run
 
 REFRESH = 0.5
 """Seconds between two looks at the run directories."""

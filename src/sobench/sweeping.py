@@ -21,10 +21,10 @@ from pathlib import Path
 
 from sobench import session, stopping, sweep_display
 from sobench.errors import Failure, SobenchError
-from sobench.grid import Run
 from sobench.results import sweeps
 from sobench.results.rundir import RunDirectory
 from sobench.results.state import KEEPS, State
+from sobench.run import Run
 from sobench.session import fetch_data, finished, say
 
 POLL = 0.5

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sobench import machine, registry
 from sobench.clock import Clock
-from sobench.grid import Run
 from sobench.instruments import make_instrument
 from sobench.problem import Problem
 from sobench.results.rundir import Metrics
+from sobench.run import Run
 from sobench.schedule import make_schedule
 from sobench.serve import check_requirements, make_optimizer
 from sobench.space import ParameterSpace

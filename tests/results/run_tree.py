@@ -4,7 +4,7 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
-from sobench.grid import Run
+from sobench.run import Run
 
 
 def a_run(optimizer: str, seed: int = 0, *, dataset: str = "mnist", lr: float = 0.1, damping: float = 1.0,

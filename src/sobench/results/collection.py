@@ -25,7 +25,7 @@ SHARED = "shared"
 
 
 class Run(Protocol):
-    """What is asked of a run: see sobench.grid.Run."""
+    """What is asked of a run: see sobench.run.Run."""
 
     config: dict
     cell: str

@@ -18,9 +18,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from sobench.errors import Failure
-from sobench.grid import Run
 from sobench.results import heartbeat
 from sobench.results.state import FINISHED, KEEPS, State, state
+from sobench.run import Run
 
 PARTS = ".*.[0-9]*"
 """What a process that was killed left half written; see write_atomically."""

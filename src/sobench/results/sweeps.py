@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from sobench.results.heartbeat import Holder, beating, holder, who
 
 if TYPE_CHECKING:
-    from sobench.grid import Run
+    from sobench.run import Run
 
 FOLDER = ".sweeps"
 
