@@ -1,6 +1,8 @@
 """The command line: from any folder, with any of its flags, stopped in the middle."""
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -153,6 +155,17 @@ def test_reproduce_says_when_nothing_came_of_it(workplace, monkeypatch):
     ended = command("reproduce", "demo/digits", "budget=smoke", "seed=0", "optimizer=sgd", "threads=1")
     assert ended.code == 1 and "none of its 1 runs gave a result" in ended.errors[-1]
     assert not (workplace / "reports").exists()
+
+
+def test_a_report_says_how_it_is_made_again(workplace):
+    """With the words that asked for its runs, not those that say where they are or how they are made; and they ask for the same runs."""
+    words = ["budget=smoke", "seed=0", "optimizer=sgd,adam", "model.widths=[8]"]
+    assert command("reproduce", "demo/digits", *words, "threads=1", "progress=false", "runs=elsewhere").code == 0
+    (page,) = workplace.glob("reports/demo/digits/*/report.md")
+    made = re.search(r"made with `sobench (.*?)`", page.read_text())[1]
+    assert shlex.split(made) == ["reproduce", "demo/digits", *words]
+    again = command(*shlex.split(made), "runs=elsewhere")
+    assert again.out.splitlines()[0] == "2 runs: all done already, nothing to do"
 
 
 def test_version_is_that_of_the_package():

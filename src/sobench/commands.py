@@ -176,10 +176,15 @@ def settings_of(words: list[str]) -> list[str]:
 def folder_of(name: str, runs, overrides: list[str]) -> Path:
     """reports/<paper>/<artifact>/<budget>, with the other settings that were changed in its name."""
     config = runs[0].config
-    elsewhere = ("budget", "runs", "reports", "progress", "threads", "data.mirror", "data.cache")
-    changed = [w for w in overrides if w.split("=")[0] not in elsewhere and not re.match(r"logger[.=]", w)]
-    variant = ",".join([config["budget"]["name"], *sorted(changed)])
+    changed = sorted(word for word in _telling(overrides) if not word.startswith("budget="))
+    variant = ",".join([config["budget"]["name"], *changed])
     return Path(config["reports"]) / name / re.sub(r"[^A-Za-z0-9=,._-]+", "-", variant)
+
+
+def _telling(overrides: list[str]) -> list[str]:
+    """The settings that say which runs are asked for; the others say where and how they run."""
+    elsewhere = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
+    return [word for word in overrides if word.split("=")[0] not in elsewhere and not re.match(r"logger[.=]", word)]
 
 
 def _agreeing(experiment: str, overrides: list[str]):
@@ -200,7 +205,7 @@ def _write_reports(names: list[str], runs: dict, overrides: list[str]) -> None:
     paths = []
     for name in names:
         folder = folder_of(name, runs[name], overrides)
-        paths += write(name, runs[name], Path(runs[name][0].config["runs"]), folder)
+        paths += write(name, runs[name], Path(runs[name][0].config["runs"]), folder, settings=_telling(overrides))
     show(read(names[-1]).title, folder, Console())
     print()
     for path in paths:

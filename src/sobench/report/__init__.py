@@ -6,6 +6,7 @@ reports needs neither pandas nor matplotlib; `write` loads both when it is calle
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Report", "experiment_of", "read", "reports", "write"]
 
 
-def write(report_id: str, runs: list[Run], runs_root: Path, out: Path) -> list[Path]:
+def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, settings: Sequence[str] | None = None) -> list[Path]:
     """Write the report into the folder `out` and return its files; see `sobench.report.writer.write`."""
     from sobench.report import writer
 
-    return writer.write(report_id, runs, runs_root, out)
+    return writer.write(report_id, runs, runs_root, out, settings=settings)

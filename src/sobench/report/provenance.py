@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
+from collections.abc import Sequence
 from importlib import metadata
 
 from sobench.report.evidence import Evidence
@@ -12,8 +14,8 @@ from sobench.results.collection import Run
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
-def provenance(evidence: Evidence) -> dict:
-    """All of it as plain data. It holds no time of its own making: the same runs give the same provenance."""
+def provenance(evidence: Evidence, settings: Sequence[str] | None = None) -> dict:
+    """All of it as plain data. It holds no time of its own making: the same runs give the same provenance. settings: see `command`."""
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in results.runs]
@@ -21,7 +23,7 @@ def provenance(evidence: Evidence) -> dict:
         "report": report.id,
         "source": report.source,
         "experiment": report.experiment,
-        "command": command(report.id, results.runs),
+        "command": command(report.id, results.runs, settings),
         "generator": {"sobench": version()},
         "data": sorted({_data(config.get("dataset")) for config in configs}),
         "budgets": _distinct(config.get("budget") for config in configs),
@@ -43,11 +45,13 @@ def as_json(origin: dict) -> str:
     return f'{head}"runs": [\n' + ",\n".join(runs) + f"\n  ]{tail}\n"
 
 
-def command(report_id: str, runs: list[Run]) -> str:
-    """What makes these runs and the report again: with the budget, if it is not the default."""
-    budgets = {_name(run.config.get("budget")) for run in runs}
-    chosen = budgets.pop() if len(budgets) == 1 else "default"
-    return f"sobench reproduce {report_id}" + ("" if chosen in ("default", "None") else f" budget={chosen}")
+def command(report_id: str, runs: Sequence[Run], settings: Sequence[str] | None = None) -> str:
+    """What makes these runs and the report again: with the settings that asked for them; None: with their budget, if it is not
+    the default."""
+    if settings is None:
+        budgets = {_name(run.config.get("budget")) for run in runs}
+        settings = [f"budget={name}" for name in budgets if len(budgets) == 1 and name not in ("default", "None")]
+    return " ".join(["sobench reproduce", report_id, *map(shlex.quote, settings)])
 
 
 def timing(evidence: Evidence) -> str | None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from sobench import garbage
@@ -23,21 +24,23 @@ FILES = ("report.md", "table.csv", "table.md", "table.tex", "figure.png", "figur
 
 
 @garbage.put_off()
-def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder: Path | None = None) -> list[Path]:
+def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder: Path | None = None,
+          settings: Sequence[str] | None = None) -> list[Path]:
     """Write the report into the folder `out`, from those of the expected `runs` that are under `runs_root`.
 
     Returns the files written, report.md first. Raises UsageError if the report is not there or not right, or if none of
-    its runs is finished. `folder` is where the reports' descriptions are (default: those of sobench).
+    its runs is finished. `folder` is where the reports' descriptions are (default: those of sobench); `settings` are those that
+    asked for the runs, for the command that the report gives.
     """
     report = read(report_id, folder=folder)
     results = collect(runs, Path(runs_root), columns.of(report))
-    _require_finished(report, results, Path(runs_root))
+    _require_finished(report, results, Path(runs_root), settings)
     evidence = Evidence(report, results)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
     try:
-        _draft(evidence, draft, folder)
+        _draft(evidence, draft, folder, settings)
         written = [name for name in FILES if (draft / name).exists()]
         for name in written:
             os.replace(draft / name, out / name)
@@ -48,10 +51,10 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     return [out / name for name in written]
 
 
-def _draft(evidence: Evidence, out: Path, folder: Path | None) -> None:
+def _draft(evidence: Evidence, out: Path, folder: Path | None, settings: Sequence[str] | None) -> None:
     """Write all files of the report into `out`."""
     report = evidence.report
-    origin = provenance(evidence)
+    origin = provenance(evidence, settings)
     verdicts = judge(evidence)
     texts = {"provenance.json": as_json(origin)}
     if report.table:
@@ -68,10 +71,10 @@ def _draft(evidence: Evidence, out: Path, folder: Path | None) -> None:
         (out / name).write_text(text, encoding="utf-8")
 
 
-def _require_finished(report: Report, results: Results, runs_root: Path) -> None:
+def _require_finished(report: Report, results: Results, runs_root: Path, settings: Sequence[str] | None) -> None:
     if any(state.status in ("done", "diverged") for state in results.states.values()):
         return
     found = Counter(state.status for state in results.states.values())
     states = ", ".join(f"{count} {status}" for status, count in found.items())
     raise UsageError(f"report {report.id}: none of its {len(results.runs)} runs under {runs_root} is finished "
-                     f"({states}); make them with: {command(report.id, results.runs)}")
+                     f"({states}); make them with: {command(report.id, results.runs, settings)}")
