@@ -6,9 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from omegaconf import OmegaConf
 
-from sobench import cell_loader, garbage, grid
+from sobench import garbage
 
 END = """
 import atexit, sys
@@ -50,27 +49,3 @@ def test_nothing_is_collected_while_it_is_put_off():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
-
-
-@pytest.mark.parametrize("words", [["optimizer=adam", "optimizer.lr=0.1"], ["model=mlp", "optimizer.lr=${seed}", "experiment=demo/digits"]])
-def test_seeds_of_a_cell_are_composed_as_hydra_composes_them(words):
-    """Each as Hydra has it, whatever was composed before; only the words of the cell are kept."""
-    with grid._loader(None) as loader:
-        master = loader.load_configuration("config", [], run_mode=grid_mode())
-        ours = cell_loader.CellLoader(loader)
-        before = len(cell_loader._composed)
-        for seed in (0, 3, 12):
-            for place in (0, len(words)):
-                job = [*words[:place], f"seed={seed}", *words[place:]]
-                want, got = loader.load_sweep_config(master, job), ours.load_sweep_config(master, job)
-                want.hydra.job.override_dirname = got.hydra.job.override_dirname  # which sobench does not use
-                assert got == want and OmegaConf.to_container(got.optimizer, resolve=True) == OmegaConf.to_container(want.optimizer, resolve=True)
-        assert len(cell_loader._composed) == before + 1
-        job = [*words, "seed=${batch_size}"]
-        assert ours.load_sweep_config(master, job) == loader.load_sweep_config(master, job)
-
-
-def grid_mode():
-    from hydra.types import RunMode
-
-    return RunMode.MULTIRUN

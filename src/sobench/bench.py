@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 
 from sobench.grid import expand
-
 from sobench.results.rundir import Metrics
 from sobench.run import Run
 from sobench.train import Trainer

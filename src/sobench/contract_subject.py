@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sobench.grid import expand
-
 from sobench.run import Run
 from sobench.train import Trainer
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,9 +43,8 @@ class Extra:
 
 def _end_workers() -> None:
     """joblib keeps its processes for a next sweep, and would wait at the end until each has taken itself apart: 1.5 s."""
-    from joblib.externals.loky import get_reusable_executor
-
-    get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+    if loky := sys.modules.get("joblib.externals.loky"):  # else nothing was launched
+        loky.get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 _SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")

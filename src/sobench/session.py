@@ -89,13 +89,17 @@ def perform(run: Run) -> dict[str, Any]:
 
 def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
     """The summary of a run that has been trained where its lease says, in a process of its own if it asks for one."""
-    from sobench import isolation, slots
+    from sobench import isolation
 
     with garbage.put_off():
-        import torch._dynamo  # noqa: F401 - torch.optim's optimizers load it when they are made
+        from sobench import slots
 
-        from sobench import execution
-    execute = isolation.execute_apart if isolation.isolated(run.config) else execution.execute
+        if isolation.isolated(run.config):
+            execute = isolation.execute_apart
+        else:
+            import torch._dynamo  # noqa: F401 - torch.optim's optimizers load it when they are made
+
+            from sobench.execution import execute
     with slots.leased(run.config, display.say) as lease, stopping.listening(display.say):
         summary = execute(lease.placed(run), directory, display.update, display.say)
     if lease.shared and not summary.get("shared") and "finished" not in summary:  # its GPU was its own when it began

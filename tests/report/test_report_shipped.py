@@ -5,7 +5,6 @@ from functools import cache
 import pytest
 
 from sobench.grid import expand
-
 from sobench.report import experiment_of, read, reports
 from sobench.run import Run
 

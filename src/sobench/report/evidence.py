@@ -135,11 +135,6 @@ class Evidence:
     def _done(self, method: str, where: Mapping[str, object]) -> list[Run]:
         return [run for run in self.runs(method, where) if self._states[False][run.id].status == "done"]
 
-    @property
-    def shared(self) -> list[Run]:
-        """The runs that shared their GPU."""
-        return self.results.shared
-
     @cached_property
     def _states(self) -> dict[bool, Mapping[str, State]]:
         """The states of all runs as they count, by whether a time is asked for."""

@@ -56,7 +56,7 @@ def command(report_id: str, runs: Sequence[Run], settings: Sequence[str] | None 
 
 def timing(evidence: Evidence) -> str | None:
     """What became of the times of runs that shared their GPU: "left out of seconds: 3 runs that shared their GPU"."""
-    count = len(evidence.shared)
+    count = len(evidence.results.shared)
     what = "left out of seconds" if evidence.report.timing == "alone" else "counted in seconds"
     return f"{what}: {count} run{'' if count == 1 else 's'} that shared {'its' if count == 1 else 'their'} GPU" if count else None
 
