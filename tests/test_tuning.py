@@ -6,7 +6,7 @@ import itertools
 import math
 from types import SimpleNamespace
 
-import pandas as pd
+import numpy as np
 import pytest
 import tiny_data
 import yaml
@@ -16,8 +16,11 @@ from sobench import tuning
 from sobench.errors import UsageError
 from sobench.grid import expand, sweeper
 from sobench.results.aggregate import Aggregate
+from sobench.results.blocks import Block
 from sobench.results.collection import Results
+from sobench.results.record import Record
 from sobench.results.state import State
+from sobench.results.table import Table
 from sobench.results.trials import Search, Trial, searches
 
 EXPERIMENT = "kernelsgd/table-3"
@@ -91,9 +94,13 @@ def test_a_run_that_shared_its_gpu_is_no_trial_where_a_time_is_asked_for(change,
     runs = [SimpleNamespace(id=str(lr), seed=7, cell=str(lr), config={"budget": {"seconds": seconds}}, overrides=("optimizer=sgd", f"optimizer.lr={lr}"))
             for lr in (0.1, 0.2)]
     states = {run.id: State("done", "", 1, 1.0, 1.0, None, {"shared": run.id == "0.1"}) for run in runs}
-    frame = pd.DataFrame({"kind": "eval", "run": ["0.1", "0.2"], "step": [1.0, 1.0], "seconds": [1.0, 2.0], "train_loss": [1.0, 2.0]})
-    (found,) = searches(sweep, Results(runs, states, frame))
+    rows = {"0.1": {"step": 1.0, "seconds": 1.0, "train_loss": 1.0}, "0.2": {"step": 1.0, "seconds": 2.0, "train_loss": 2.0}}
+    (found,) = searches(sweep, Results(runs, states, Table.of(_record(run, states[run.id], rows[run.id]) for run in runs)))
     assert found.best.values == {"optimizer.lr": best}
+
+
+def _record(run, stood: State, row: dict) -> Record:
+    return Record(stood, {"run": run.id}, [Block("eval", list(row), {name: np.array([value]) for name, value in row.items()}, {}, 1)])
 
 
 def test_an_edge_is_of_each_setting_that_was_searched():

@@ -82,8 +82,8 @@ def test_expected_runs_are_joined_with_what_is_found(tmp_path):
     assert len(results.runs) == 3
     assert [results.states[run.id].status for run in results.runs] == ["done", "missing", "missing"]
     assert results.select({"optimizer": "sgd", "optimizer.lr": 0.1}) == runs[:2]
-    assert results.rows(results.runs)["train_loss"].tolist() == [2.0, 1.0]
-    assert len(results.rows([runs[1]])) == 0
+    assert results.rows(results.runs, "eval")["train_loss"].tolist() == [2.0, 1.0]
+    assert len(results.rows([runs[1]], "eval")) == 0 == len(results.rows(results.runs, "train"))
 
 
 @pytest.mark.parametrize(("where", "expected"), [

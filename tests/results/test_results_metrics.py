@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from run_tree import a_run, evals, put, row
 
-from sobench.results import load
 from sobench.results.curves import curve, without_value
+from sobench.results.frame import table
 from sobench.results.pick import column, pick, reach, series
 
 
 def loaded(root, rows, status="done", **summary):
     run = a_run("sgd")
     put(root, run, rows, status, **summary)
-    return load(root), run.id
+    return table(root), run.id
 
 
 def test_the_numbers_of_the_summary_are_metrics(tmp_path):

@@ -6,16 +6,17 @@ import pytest
 from run_tree import a_run, evals, put, row
 
 from sobench.errors import UsageError
-from sobench.results import collect, load
+from sobench.results import collect
 from sobench.results.aggregate import aggregate
 from sobench.results.curves import curve, trailing_mean
+from sobench.results.frame import table
 from sobench.results.pick import pick
 
 
 def picked(tmp_path, rows, metric="train_loss", status="done", **how):
     run = a_run("sgd")
     put(tmp_path, run, rows, status)
-    return pick(load(tmp_path), metric, **how)[run.id]
+    return pick(table(tmp_path), metric, **how)[run.id]
 
 
 def test_last_and_best_and_at_a_place(tmp_path):
@@ -42,7 +43,7 @@ def test_where_another_metric_is_best(tmp_path):
 def test_a_run_that_never_came_as_far_has_no_value_there(tmp_path):
     run = a_run("sgd")
     put(tmp_path, run, evals("train_loss", 2.0, 0.5))
-    assert run.id not in pick(load(tmp_path), "train_loss", at={"step": 30})
+    assert run.id not in pick(table(tmp_path), "train_loss", at={"step": 30})
 
 
 def test_the_last_value_is_not_the_last_good_one(tmp_path):
@@ -70,7 +71,7 @@ def aggregated(tmp_path, outcomes, **how):
         if outcome:
             put(tmp_path, run, evals("train_loss", 2.3, outcome[1]), outcome[0])
     results = collect(runs, tmp_path)
-    return aggregate(pick(results.frame, "train_loss"), results.runs, results.states, **how)
+    return aggregate(pick(results.table, "train_loss"), results.runs, results.states, **how)
 
 
 def test_mean_and_standard_error_over_seeds(tmp_path):
@@ -109,8 +110,7 @@ def test_costs_may_count_diverged_runs_and_still_say_so(tmp_path):
 def curves(tmp_path, *rows_of_seeds, x="step", y="train_loss", **how):
     for seed, rows in enumerate(rows_of_seeds):
         put(tmp_path, a_run("sgd", seed), rows)
-    frame = load(tmp_path)
-    return curve(frame[frame["kind"] == "eval"], x, y, **how)
+    return curve(table(tmp_path).of_kind("eval"), x, y, **how)
 
 
 def test_a_shared_grid_is_kept_as_far_as_every_seed_came(tmp_path):

@@ -19,6 +19,7 @@ from sobench.results.axes import is_time
 from sobench.results.collection import Results, Run
 from sobench.results.pick import COSTS, pick, reach, series
 from sobench.results.state import State
+from sobench.results.table import Table
 
 Wanted = Column | Test | Contour
 Drawn = Panel | Trajectory | Heatmap | Profile
@@ -98,13 +99,12 @@ class Evidence:
         reasons = ", ".join(dict.fromkeys(found))
         return f"{len(found)} of {len(runs)} runs {'is' if len(found) == 1 else 'are'} stale: {reasons}" if found else None
 
-    def rows(self, method: str, part: Drawn, kind: str, status: str) -> pd.DataFrame:
+    def rows(self, method: str, part: Drawn, kind: str, status: str) -> Table:
         """Rows of one kind of those runs of a method in this panel that have this status."""
         runs = [run for run in self.runs(method, part.where) if self.states(part)[run.id].status == status]
         place = ("rows", kind, *(run.id for run in runs))
         if place not in self._picked:
-            rows = self.results.rows(runs)
-            self._picked[place] = rows[rows["kind"] == kind]
+            self._picked[place] = self.results.rows(runs, kind)
         return self._picked[place]
 
     def look_alikes(self, methods: Iterable[str], where: Mapping[str, object]) -> list[str]:
@@ -123,13 +123,13 @@ class Evidence:
     def _pick(self, wanted: Wanted, metric: str, reached: tuple | None) -> pd.Series:
         if reached:
             of, at_most, at_least = reached
-            return reach(self.results.frame, metric, of, at_most=at_most, at_least=at_least, kind=wanted.rows)
-        return pick(self.results.frame, metric, at=wanted.at, kind=wanted.rows, better=wanted.better)
+            return reach(self.results.table, metric, of, at_most=at_most, at_least=at_least, kind=wanted.rows)
+        return pick(self.results.table, metric, at=wanted.at, kind=wanted.rows, better=wanted.better)
 
     def _series(self, test: Test, metric: str, method: str) -> Mapping[str, pd.Series]:
         place = (_named(metric, method), test.rows, str(test.start))
         if place not in self._picked:
-            self._picked[place] = series(self.results.frame, place[0], kind=test.rows, start=test.start)
+            self._picked[place] = series(self.results.table, place[0], kind=test.rows, start=test.start)
         return self._picked[place]
 
     def _done(self, method: str, where: Mapping[str, object]) -> list[Run]:

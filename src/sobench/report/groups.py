@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sobench.report import legend
 from sobench.report.evidence import Evidence
@@ -17,6 +16,8 @@ from sobench.results.pick import column, pick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from sobench.results.table import Table
 
 FLOOR = 1e-3
 """Values are coloured by their logarithms, with their signs, down to this share of the largest; linearly below."""
@@ -27,7 +28,7 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: dict[str, di
     from matplotlib.colors import SymLogNorm
 
     rows = _first_seed(evidence, panel)
-    if rows.empty:
+    if not len(rows):
         legend.say_empty(axes)
     else:
         values = matrix(rows, panel)
@@ -41,7 +42,7 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: dict[str, di
     return {}
 
 
-def matrix(rows: pd.DataFrame, panel: Heatmap) -> np.ndarray:
+def matrix(rows: Table, panel: Heatmap) -> np.ndarray:
     """The values [down, across] of one run at the panel's place."""
     def value(down: str, across: str) -> float:
         name = panel.metric.replace("{down}", down).replace("{across}", across)
@@ -70,16 +71,16 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: dict[str, di
     return entries
 
 
-def means(rows: pd.DataFrame, panel: Profile, epoch: float) -> list[float] | None:
+def means(rows: Table, panel: Profile, epoch: float) -> list[float] | None:
     """The mean of each group's value over the epochs around this one; None where the run did not come as far."""
     low, high = (epoch + shift for shift in panel.window)
     epochs = column(rows, "epoch")
     if epochs.max() < high:
         return None
-    near = rows[(epochs >= low) & (epochs <= high)]
-    return [float(column(near, panel.metric.replace("{across}", name)).mean()) for name in panel.across.values()]
+    near = (epochs >= low) & (epochs <= high)
+    return [float(column(rows, panel.metric.replace("{across}", name))[near].mean()) for name in panel.across.values()]
 
 
-def _first_seed(evidence: Evidence, panel: Heatmap | Profile) -> pd.DataFrame:
+def _first_seed(evidence: Evidence, panel: Heatmap | Profile) -> Table:
     rows = evidence.rows(panel.method, panel, "eval", "done")
-    return rows[rows["seed"] == rows["seed"].min()]
+    return rows.of_runs(rows["run"][rows["seed"] == rows["seed"].min()].unique())

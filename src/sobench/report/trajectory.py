@@ -48,7 +48,7 @@ def _seed(evidence: Evidence, methods: list[str], panel: Trajectory) -> int | No
 
 def _rows(evidence: Evidence, method: str, panel: Trajectory, seed: int | None) -> pd.DataFrame:
     """The rows of a method's run of this seed."""
-    rows = evidence.rows(method, panel, "train", "done")
+    rows = evidence.rows(method, panel, "train", "done").frame()
     return rows[rows["seed"] == seed]
 
 

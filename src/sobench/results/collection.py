@@ -18,6 +18,7 @@ from sobench.results.reading import records
 from sobench.results.record import Wanted, everything
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
+from sobench.results.table import Table
 
 
 SHARED = "shared"
@@ -40,12 +41,12 @@ class Run(Protocol):
 @dataclass(frozen=True)
 class Results:
     """`runs` are the expected ones; `states` and `environments` hold one for each, by id (an empty environment where there is
-    none); `frame` the rows of those that have any; `stale` says why, by id, of those made by older code of their method or from
+    none); `table` has the rows of those that have any; `stale` says why, by id, of those made by older code of their method or from
     other data."""
 
     runs: list[Run]
     states: dict[str, State]
-    frame: pd.DataFrame
+    table: Table
     environments: dict[str, dict] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
 
@@ -93,14 +94,14 @@ class Results:
         left_out = self.shared if of_time else [run for run in self.shared if run.config["budget"].get("seconds")]
         return {**self.states, **{run.id: replace(self.states[run.id], status=SHARED) for run in left_out}}
 
-    def rows(self, runs: list[Run]) -> pd.DataFrame:
-        """The rows of these runs, in the order of the frame."""
-        found = [self._places[run.id] for run in runs if run.id in self._places]
-        return self.frame.iloc[np.sort(np.concatenate(found)) if found else []]
+    def rows(self, runs: list[Run], kind: str) -> Table:
+        """Their rows of this kind."""
+        return self.table.of_kind(kind).of_runs(run.id for run in runs)
 
     @cached_property
-    def _places(self) -> dict[str, np.ndarray]:
-        return self.frame.groupby("run", observed=True).indices if len(self.frame) else {}
+    def frame(self) -> pd.DataFrame:
+        """All rows and all columns that were asked for."""
+        return self.table.frame()
 
 
 def collect(runs: list[Run], root: Path, wanted: Wanted = everything) -> Results:
@@ -113,8 +114,8 @@ def collect(runs: list[Run], root: Path, wanted: Wanted = everything) -> Results
         then = fingerprint.of(found[run.id].environment)
         if then and found[run.id].state.status in KEEPS and (reason := why(then, judge.now(run.config))):
             old[run.id] = reason
-    frame = joined(directories, list(found.values()), wanted)
-    return Results(unique, {run: record.state for run, record in found.items()}, frame,
+    table = joined(directories, list(found.values()), wanted)
+    return Results(unique, {run: record.state for run, record in found.items()}, table,
                    {run: record.environment for run, record in found.items()}, old)
 
 

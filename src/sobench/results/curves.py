@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from sobench.results.pick import column
 
+if TYPE_CHECKING:
+    from sobench.results.table import Table
+
 POINTS = 1000  # the most that a curve keeps
 
 
-def curve(rows: pd.DataFrame, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False) -> pd.DataFrame:
+def curve(rows: Table, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False) -> pd.DataFrame:
     """x, mean, stderr, n over the runs of `rows` (one kind), within the range of x that every run covers.
 
     Where the runs have not recorded the same x (seconds), each is interpolated linearly; nothing is extrapolated.
@@ -27,19 +32,19 @@ def curve(rows: pd.DataFrame, x: str, y: str, *, smooth: float | None = None, by
     return pd.DataFrame({"x": grid, "mean": values.mean(axis=0), "stderr": stderr, "n": n})
 
 
-def without_value(rows: pd.DataFrame, y: str) -> int:
+def without_value(rows: Table, y: str) -> int:
     """How many of the rows have no finite value of y: a mean leaves them out."""
     return int((~np.isfinite(column(rows, y).to_numpy(float))).sum())
 
 
-def _series(rows: pd.DataFrame, x: str, y: str, smooth: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
+def _series(rows: Table, x: str, y: str, smooth: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
     """(x, y) of each run where both are finite, x ascending."""
     xs, ys, steps = column(rows, x).to_numpy(float), column(rows, y).to_numpy(float), rows["step"].to_numpy(float)
     runs = _by_run(rows, np.isfinite(xs) & np.isfinite(ys))
     return [(xs[own], trailing_mean(steps[own], ys[own], smooth) if smooth else ys[own]) for own in runs]
 
 
-def _epochs(rows: pd.DataFrame, y: str) -> list[tuple[np.ndarray, np.ndarray]]:
+def _epochs(rows: Table, y: str) -> list[tuple[np.ndarray, np.ndarray]]:
     """(epoch, mean of the finite values recorded in it) of each run; an epoch without any is left out. A row is of the
     epoch in which its last step was made: one at epoch 1.0 ends the first."""
     values = column(rows, y).to_numpy(float)
@@ -53,7 +58,7 @@ def _means(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return found, np.bincount(place, weights=values, minlength=len(found)) / np.bincount(place, minlength=len(found))
 
 
-def _by_run(rows: pd.DataFrame, keep: np.ndarray) -> list[np.ndarray]:
+def _by_run(rows: Table, keep: np.ndarray) -> list[np.ndarray]:
     """Which rows are those of each run, of those to keep: their numbers."""
     runs = pd.factorize(rows["run"].array, sort=True)[0]
     order = np.argsort(runs, kind="stable")

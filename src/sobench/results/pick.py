@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,9 @@ import pandas as pd
 from sobench.errors import UsageError
 from sobench.results.axes import AXES, EXTREMES
 from sobench.results.record import SUMMARY
+
+if TYPE_CHECKING:
+    from sobench.results.table import Table
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "
 At = str | Mapping[str, float | str]
 
 
-def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval",
+def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval",
          better: str | None = None) -> pd.Series:
     """Value of `metric` in each run that has rows of this kind, by run id; NaN where none was recorded. An axis, or a
     cost, is taken from rows of any kind: all carry it, and a run that diverges may do so before it is evaluated.
@@ -52,7 +56,7 @@ def pick(frame: pd.DataFrame, metric: str, *, at: At = "last", kind: str = "eval
     """
     other = next(iter(at.items())) if isinstance(at, Mapping) and len(at) == 1 else (None, None)
     of = other[1] if other[0] in EXTREMES else other[0] if other[0] in AXES else metric
-    rows = _rows(frame, None if metric in AXES or metric in COSTS else kind, value=metric, of=of).set_index("run")
+    rows = _rows(table, None if metric in AXES or metric in COSTS else kind, value=metric, of=of).set_index("run")
     if at == "last":
         return _last(rows)
     if at == "best":
@@ -77,14 +81,14 @@ def _where(values: pd.Series, of: pd.Series, extreme: str) -> pd.Series:
     return table.loc[places, "value"].set_axis(places.index).reindex(pd.unique(table["run"]))
 
 
-def reach(frame: pd.DataFrame, metric: str, of: str, *, at_most: float | None = None, at_least: float | None = None,
+def reach(table: Table, metric: str, of: str, *, at_most: float | None = None, at_least: float | None = None,
           kind: str = "eval") -> pd.Series:
     """Value of `metric` (an axis: how long it took) in the first row of this kind in which `of` is at_most, or at_least,
     a level; by run id. Infinity for a run that never came there, NaN for one that has not recorded `of`.
 
     The row is the first that was recorded at the level: between two evaluations nothing is interpolated.
     """
-    rows = _rows(frame, kind, value=metric, of=of).set_index("run")
+    rows = _rows(table, kind, value=metric, of=of).set_index("run")
     there = rows["of"] <= at_most if at_least is None else rows["of"] >= at_least
     first = rows[there]["value"]
     first = first[~first.index.duplicated(keep="first")]
@@ -93,18 +97,18 @@ def reach(frame: pd.DataFrame, metric: str, of: str, *, at_most: float | None = 
     return first.reindex(recorded.index).where(recorded.index.isin(first.index), never)
 
 
-def series(frame: pd.DataFrame, metric: str, *, kind: str = "train",
+def series(table: Table, metric: str, *, kind: str = "train",
            start: Mapping[str, float] | None = None) -> dict[str, pd.Series]:
     """Every recorded value of `metric` in the rows of this kind, by run id: a series by step, from `start` ({axis: x}) on.
     Rows without a value (NaN) are left out; a run without any has an empty series."""
     axes = start or {}
-    rows = _rows(frame, kind, value=metric, **{f"at {axis}": axis for axis in axes})
+    rows = _rows(table, kind, step="step", value=metric, **{f"at {axis}": axis for axis in axes})
     for axis, x in axes.items():
         rows = rows[rows[f"at {axis}"] >= x - 1e-9 * max(1.0, abs(x))]
     return {run: group.set_index("step")["value"].dropna() for run, group in rows.groupby("run", observed=True)}
 
 
-def column(rows: pd.DataFrame, metric: str) -> pd.Series:
+def column(rows: Table | pd.DataFrame, metric: str) -> pd.Series:
     """The metric in each row, recorded or derived; NaN where nobody recorded it."""
     if metric in rows:
         return pd.to_numeric(rows[metric], errors="coerce")
@@ -113,21 +117,16 @@ def column(rows: pd.DataFrame, metric: str) -> pd.Series:
     return pd.Series(float("nan"), index=rows.index)
 
 
-def _rows(frame: pd.DataFrame, kind: str | None, **metrics: str) -> pd.DataFrame:
-    """run, step and these metrics, by the names they are to have, of the rows of a kind (None: of all); a run's rows follow each
-    other in order of step."""
-    taken = {metric: column(frame, metric) for metric in dict.fromkeys(("step", *metrics.values()))} | {"run": frame["run"]}
-    if kind is not None:
-        places = np.flatnonzero((frame["kind"] == kind).to_numpy())
-        taken = {metric: part.take(places) for metric, part in taken.items()}
-    rows = pd.DataFrame({name: taken[metric] for name, metric in {"run": "run", "step": "step", **metrics}.items()}, copy=False)
-    codes, steps = pd.factorize(rows["run"])[0], rows["step"].to_numpy()
-    if len(rows) and ((codes[1:] < codes[:-1]) | (codes[1:] == codes[:-1]) & (steps[1:] < steps[:-1])).any():
-        rows = rows.iloc[np.lexsort((steps, codes))]
-    return rows
+def _rows(table: Table, kind: str | None, **metrics: str) -> pd.DataFrame:
+    """run and these metrics, by the names they are to have, of the rows of a kind (None: of all); a run's rows follow each other
+    in order of step."""
+    table = table.of_kind(kind)
+    taken = {metric: column(table, metric) for metric in dict.fromkeys(metrics.values())}
+    rows = pd.DataFrame({"run": table["run"], **{name: taken[metric] for name, metric in metrics.items()}}, copy=False)
+    return rows if table.ordered else rows.iloc[np.lexsort((table["step"], rows["run"].cat.codes))]
 
 
 def _last(rows: pd.DataFrame) -> pd.Series:
     # not groupby.last(): that skips NaN, and would give a broken run its last good value
-    values, codes = rows["value"], pd.factorize(rows.index)[0]
+    values, codes = rows["value"], rows.index.codes
     return values.iloc[np.flatnonzero(np.append(codes[1:] != codes[:-1], len(codes) > 0))]

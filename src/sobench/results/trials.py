@@ -75,7 +75,7 @@ def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
     tune = tuning.checked(sweeper)
     places = [*tune["at"], *tune["at"].values()] if isinstance(tune["at"], Mapping) else []
     states = results.alone(is_time(tune["metric"], *map(str, places)))
-    scores = pick(results.frame, tune["metric"], at=tune["at"], better=tune["better"]).to_dict()
+    scores = pick(results.table, tune["metric"], at=tune["at"], better=tune["better"]).to_dict()
     grids = {frozenset(tuning.without(cell, grid)): (cell, grid) for cell in sweeper["cells"] if (grid := tuning.grid_of(cell, tune))}
     trials: dict[frozenset, dict[tuple, list[Run]]] = {bare: {} for bare in grids}
     for run in results.runs:

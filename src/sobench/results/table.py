@@ -1,0 +1,122 @@
+"""The rows of many runs, a column at a time when it is asked for.
+
+A column of 10,000 runs of 200 rows is 16 MB; most reports ask for one or two of all rows, and for the others of a few runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from sobench.results.blocks import Block
+from sobench.results.record import AXES, IDENTITY, SUMMARY, Record, Wanted, everything
+
+_ABOUT = (*IDENTITY[:3], "seed", *IDENTITY[3:])
+"""The columns that say what a row is, in their order."""
+
+
+class Table:
+    """The rows of records, block after block, asked for as those of a data frame: `table[name]`, `name in table`, `len(table)`.
+    Of the numbers it has the axes and those that are wanted; NaN where a row has none; words make a column one of objects."""
+
+    def __init__(self, rows: Sequence[tuple[Record, Block]], wanted: Wanted = everything):
+        self._rows, self._wanted = rows, wanted
+        self._lengths = np.array([block.rows for _, block in rows], dtype=int)
+        self._found: dict[str, pd.Series] = {}
+        self._kinds: dict[str | None, Table] = {None: self}
+
+    @classmethod
+    def of(cls, records: Iterable[Record], wanted: Wanted = everything) -> Table:
+        """All their rows."""
+        return cls([(record, block) for record in records for block in record.blocks], wanted)
+
+    def of_kind(self, kind: str | None) -> Table:
+        """Its rows of one kind; None: all."""
+        if kind not in self._kinds:
+            self._kinds[kind] = Table([(record, block) for record, block in self._rows if block.kind == kind], self._wanted)
+        return self._kinds[kind]
+
+    def of_runs(self, runs: Iterable[str]) -> Table:
+        """Its rows of these runs, in its order."""
+        places = sorted(place for run in runs for place in self._places.get(run, ()))
+        return Table([self._rows[place] for place in places], self._wanted)
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the rows of each run are surely in order of step: they are one block."""
+        return len(self._places) == len(self._rows)
+
+    @property
+    def index(self) -> pd.RangeIndex:
+        return pd.RangeIndex(len(self))
+
+    def frame(self) -> pd.DataFrame:
+        """All columns."""
+        return pd.DataFrame({name: self[name] for name in self}, copy=False)
+
+    def __len__(self) -> int:
+        return int(self._lengths.sum())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __getitem__(self, name: str) -> pd.Series:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._found:
+            self._found[name] = pd.Series(self._column(name), copy=False)
+        return self._found[name]
+
+    @cached_property
+    def _names(self) -> dict[str, None]:
+        """Of all columns, those of the rows as they first appear. A row does not rename its run."""
+        layouts = dict.fromkeys(tuple(block.names) for _, block in self._rows)
+        names = (name for layout in layouts for name in layout)
+        return dict.fromkeys([*_ABOUT, *filter(self._wanted, SUMMARY), *AXES, *filter(self._wanted, names)])
+
+    @cached_property
+    def _places(self) -> dict[str, list[int]]:
+        places: dict[str, list[int]] = {}
+        for place, (record, _) in enumerate(self._rows):
+            places.setdefault(record.identity["run"], []).append(place)
+        return places
+
+    def _column(self, name: str) -> np.ndarray | pd.Categorical:
+        if name in IDENTITY:
+            return _repeated([_said(name, record, block) for record, block in self._rows], self._lengths)
+        if name == "seed":
+            return np.repeat(np.array([record.identity[name] for record, _ in self._rows], dtype=int), self._lengths)
+        if name in SUMMARY:
+            summaries = [record.state.summary for record, _ in self._rows]
+            return np.repeat(np.array([_number(summary.get(name)) for summary in summaries], dtype=float), self._lengths)
+        return np.concatenate([_cells(name, block) for _, block in self._rows] or [np.empty(0)])
+
+
+def _said(name: str, record: Record, block: Block) -> str:
+    if name == "kind":
+        return block.kind
+    return getattr(record.state, name) if name in ("status", "reason") else record.identity[name]
+
+
+def _repeated(values: list, lengths: np.ndarray) -> pd.Categorical:
+    codes, categories = pd.factorize(np.array(values, dtype=object))
+    one_each = pd.Categorical.from_codes(codes, categories=categories)
+    return pd.Categorical.from_codes(np.repeat(one_each.codes, lengths), dtype=one_each.dtype, validate=False)
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else float("nan")
+
+
+def _cells(name: str, block: Block) -> np.ndarray:
+    if name in block.words:
+        return np.fromiter(block.words[name], dtype=object, count=block.rows)
+    if name in block.numbers:
+        return block.numbers[name][block.start : block.start + block.rows]
+    return np.full(block.rows, np.nan)
