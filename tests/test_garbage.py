@@ -49,3 +49,23 @@ def test_nothing_is_collected_while_it_is_put_off():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_was_made_meanwhile_is_not_searched_at_the_next_object():
+    with garbage.put_off():
+        made = [[] for _ in range(10_000)]
+    assert not {id(one) for one in made} & {id(young) for young in gc.get_objects(generation=0)}
+
+
+def test_what_the_first_run_of_a_worker_has_loaded_is_never_searched_again():
+    code = """
+import gc
+from sobench import garbage
+for job in range(3):
+    garbage.begin_job()
+    with garbage.put_off():
+        made = [[] for _ in range(10_000)]
+    searched = {id(one) for one in gc.get_objects()}
+    assert all((id(one) in searched) == (job > 0) for one in made), job
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

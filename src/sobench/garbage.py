@@ -1,40 +1,46 @@
 """What Python would spend on garbage that is none: while modules are loaded, after every run of a worker, at the end. No torch.
 
-torch, what its optimizers load and scikit-learn make a million objects that live as long as the process. A fifth of the time to
-load them is spent on looking for garbage among them; each later search takes 0.2 s, and joblib's workers make one after every
-run; and taking the interpreter apart takes more than a second.
+torch and what its optimizers load make a million objects that live as long as the process, and so do the records of many runs. A
+fifth of the time to load them is spent on looking for garbage among them; each later search takes 0.2 s or more, and joblib's
+workers make one after every run; and taking the interpreter apart takes more than a second.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
-import itertools
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+_jobs = 0
+
+
 @contextmanager
 def put_off() -> Iterator[None]:
-    """No search for garbage where many objects are made of which none is: modules, records, reports. Also as a decorator."""
+    """No search for garbage where many objects are made of which none is: modules, records, reports. Also as a decorator.
+
+    They count as old then, or the next object to be made would have them all searched; and what the first run of a worker has
+    loaded is never searched again."""
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
         if was:
+            if _jobs < 2:
+                gc.freeze()
+            if _jobs < 1:
+                gc.unfreeze()
             gc.enable()
 
 
-_calls = itertools.count()
-
-
 def begin_job() -> None:
-    """In a process that a launcher started, before each of its runs. What the first has loaded stays: no search looks at it again."""
-    if next(_calls) == 1:
-        gc.freeze()
+    """In a process that a launcher started, before each of its runs."""
+    global _jobs
+    _jobs += 1
 
 
 class QuickEnd:
