@@ -25,8 +25,8 @@ from sobench.run import Run
 
 POLL = 0.2  # seconds between two looks for a request to stop
 PATIENCE = 10.0  # seconds that a process may take to end after its last word
-PRELOAD = ["torch._dynamo", "sklearn.datasets", "sobench.execution"]
-"""What a run imports and takes its time: torch's own optimizers load the first, the digits the second."""
+PRELOAD = ["torch._dynamo", "sobench.execution"]
+"""What a run imports and takes its time: torch's own optimizers load the first."""
 LAST = ("summary", "error", "died")
 """The kinds of a message after which there is none."""
 

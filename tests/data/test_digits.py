@@ -1,12 +1,18 @@
 """The real digits: counts, scaling, and a split that depends on nothing."""
 
+import gzip
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
 
+import sobench.data.digits as module
 from sobench.data import Store
 from sobench.data.digits import digits
+from sobench.errors import Failure
 
 
 @pytest.fixture
@@ -33,6 +39,18 @@ def test_every_image_is_in_exactly_one_part_with_its_own_label(store):
     assert ours == sorted(map(tuple, np.column_stack([images, labels]).tolist()))
 
 
+@pytest.mark.filterwarnings("ignore:loadtxt")
+@pytest.mark.parametrize("content", [None, b"", b"no archive", b"0," * 64 + b"?", b"0," * 64 + b"1"],
+                         ids=["missing", "empty", "no archive", "no number", "one line"])
+def test_an_installation_without_its_file_is_one_line(store, tmp_path, monkeypatch, content):
+    file = tmp_path / "digits.csv.gz"
+    if content is not None:
+        file.write_bytes(gzip.compress(content) if content.startswith(b"0") else content)
+    monkeypatch.setattr(module, "FILE", str(file))
+    with pytest.raises(Failure, match=r"of scikit-learn cannot be read \(.*\); install scikit-learn again"):
+        digits(store)
+
+
 def test_split_is_stratified(store):
     data = digits(store)
     train, test = (targets.bincount(minlength=10) for _, targets in (data.train, data.test))
@@ -54,3 +72,8 @@ def test_standardize_uses_the_training_images_only(store):
     for part in ("train", "test"):
         expected = (getattr(plain, part)[0].double() - mean) / deviation
         torch.testing.assert_close(getattr(standard, part)[0].double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_scikit_learn_is_not_imported_for_them():
+    code = "import sys; from sobench.data.digits import digits; digits(None); assert not {'sklearn', 'scipy'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)
