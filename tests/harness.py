@@ -101,7 +101,7 @@ def result(path: Path) -> str:
 # Processes. A fork server that has imported torch starts each in milliseconds, with nothing of this process in it.
 
 
-PRELOAD = ["torch._dynamo", "sklearn.datasets", "hydra.main", "hydra._internal.hydra", "sobench.train", "sobench.display"]
+PRELOAD = ["torch._dynamo", "hydra.main", "hydra._internal.hydra", "sobench.execution", "sobench.display"]
 
 
 def process(*words: str, folder: Path, prepare: Callable[[], None] | None = None) -> multiprocessing.Process:

@@ -14,7 +14,7 @@ import pytest
 import torch
 from harness import DieIn, command, directory, finish, output, process, result, run_with, summary
 
-from sobench import checkpoint, train
+from sobench import checkpoint, snapshot
 from sobench.results.rundir import RunDirectory
 from sobench.train import Trainer
 
@@ -87,7 +87,7 @@ SPOTS = {  # where the process kills itself
     "optimizer step": DieIn("torch.optim", "SGD.step", 17),
     "evaluation in the middle": DieIn("sobench.problem", "Problem.evaluate", 2),
     "last evaluation": DieIn("sobench.problem", "Problem.evaluate", 3, after=True),
-    "summary being made": DieIn("sobench.train", "Trainer.summary", 1),
+    "summary being made": DieIn("sobench.snapshot", "summary", 1),
     "before the summary": DieIn("sobench.results.rundir", "RunDirectory.finish", 1),
     "summary written, checkpoints not cleared": DieIn("sobench.checkpoint", "clear", 1),
     "description being written": DieIn("sobench.results.rundir", "RunDirectory.write", 2),
@@ -278,13 +278,13 @@ def test_a_finished_run_that_does_not_say_what_it_is(workplace, done, text):
 
 def test_a_checkpoint_of_other_code_is_not_forced_into_it(workplace, undisturbed, cut, monkeypatch):
     shutil.copytree(cut, "runs")
-    true = Trainer.restore
+    true = snapshot.restore
 
-    def restore(self, state):
-        true(self, state)
+    def restore(trainer, saved):
+        true(trainer, saved)
         raise KeyError("a buffer that was not there")
 
-    monkeypatch.setattr(train.Trainer, "restore", restore)
+    monkeypatch.setattr(snapshot, "restore", restore)
     again = command(*words("sgd"))
     assert again.code == 0 and "does not fit the code as it is now ('a buffer that was not there')" in again.out
     assert result(directory()) == undisturbed("sgd")
@@ -342,13 +342,13 @@ def test_state_is_everything(method):
 
     states, whole = {}, Record()
     trainer = Trainer(run)
-    trainer.train(whole, lambda t: states.update({t.step: torch_bytes(t.state())}), lambda *_: None)
+    trainer.train(whole, lambda t: states.update({t.step: torch_bytes(snapshot.state(t))}), lambda *_: None)
     for step in (1, STEPS - 8, STEPS - 1):
         again, rest = Trainer(run), Record()
-        again.restore(torch.load(io.BytesIO(states[step]), weights_only=True))
+        snapshot.restore(again, torch.load(io.BytesIO(states[step]), weights_only=True))
         again.train(rest, lambda t: None, lambda *_: None)
         assert rest == [row for row in whole if row["step"] > step]
-        assert again.summary("done", None)["parameters_sha256"] == trainer.summary("done", None)["parameters_sha256"]
+        assert snapshot.summary(again, "done", None)["parameters_sha256"] == snapshot.summary(trainer, "done", None)["parameters_sha256"]
 
 
 def test_what_a_run_writes_is_whole_or_not_there(tmp_path, monkeypatch):

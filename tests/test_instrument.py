@@ -8,7 +8,7 @@ from harness import command, directory, rows, run_with
 from watched import Record, Time
 from torch import nn
 
-from sobench import conf_files, config, registry, train
+from sobench import conf_files, config, registry, snapshot, train
 from sobench.errors import Unsupported, UsageError
 from sobench.instruments import INSTRUMENTS
 from sobench.train import Trainer
@@ -26,7 +26,7 @@ def settings(own="kfac", companions=COMPANIONS, **changes):
 
 def trained(*, steps=None, trainer=None, **changes):
     trainer, record = trainer or Trainer(run_with(**settings(**changes))), Record()
-    trainer.limit = steps or trainer.limit
+    trainer.budget.limit = steps or trainer.budget.limit
     trainer.train(record, lambda _: None, lambda *_: None)
     return trainer, record
 
@@ -161,7 +161,7 @@ def test_resume():
     _, straight = trained()
     first, start = trained(steps=3)
     second = Trainer(run_with(**settings()))
-    second.restore(copy.deepcopy(first.state()))
+    snapshot.restore(second, copy.deepcopy(snapshot.state(first)))
     _, rest = trained(trainer=second)
     readings = lambda record: [[v for k, v in row.items() if k.startswith("cosine")] for row in record if row["kind"] == "train"]
     assert readings(start) + readings(rest) == readings(straight)

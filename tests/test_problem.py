@@ -9,6 +9,7 @@ import tiny_data
 import torch
 from harness import command, directory
 
+from sobench import snapshot
 from sobench.check import advance
 from sobench.errors import UsageError
 from sobench.grid import expand
@@ -100,7 +101,7 @@ def test_a_resumed_run_is_bit_identical(mirror):
     straight, first, second = (Trainer(run) for _ in range(3))
     losses = advance(straight, 6)
     found = advance(first, 3)
-    second.restore(copy.deepcopy(first.state()))
+    snapshot.restore(second, copy.deepcopy(snapshot.state(first)))
     assert found + advance(second, 3) == losses
     for p, q in zip(straight.problem.model.parameters(), second.problem.model.parameters()):
         assert torch.equal(p, q)

@@ -10,6 +10,7 @@ import torch
 from harness import command, run_with
 from watched import Record
 
+from sobench import snapshot
 from sobench.errors import UsageError
 from sobench.problem import Problem
 from sobench.train import Trainer
@@ -97,7 +98,7 @@ def test_a_run_is_over_when_its_loss_stands_still():
     trainer.problem.evaluate = lambda: {"train_loss": next(losses)}
     assert trainer.train(record, lambda _: None, lambda *_: None) is None
     assert trainer.step == 4 * trainer.problem.steps_per_epoch
-    assert trainer.summary("done", None)["converged"] is True
+    assert snapshot.summary(trainer, "done", None)["converged"] is True
 
 
 def test_a_change_between_begins_the_count_again():
@@ -112,15 +113,15 @@ def test_without_it_the_budget_alone_ends_a_run():
     trainer, record = Trainer(run_with(budget__epochs=4)), Record()
     trainer.problem.evaluate = lambda: {"train_loss": 1.0}
     trainer.train(record, lambda _: None, lambda *_: None)
-    assert record[-1]["epoch"] == 4 and trainer.summary("done", None)["converged"] is False
+    assert record[-1]["epoch"] == 4 and snapshot.summary(trainer, "done", None)["converged"] is False
 
 
 def test_the_count_survives_a_resume():
     saved = []
     run = run_with(convergence__change=1e9, budget__epochs=9)
-    Trainer(run).train(Record(), lambda trainer: saved.append(trainer.state()), lambda *_: None)
+    Trainer(run).train(Record(), lambda trainer: saved.append(snapshot.state(trainer)), lambda *_: None)
     trainer = Trainer(run)
-    trainer.restore(next(state for state in saved if state["still"] == 2))
+    snapshot.restore(trainer, next(state for state in saved if state["still"] == 2))
     trainer.train(Record(), lambda _: None, lambda *_: None)
     assert trainer.step == 3 * trainer.problem.steps_per_epoch
 

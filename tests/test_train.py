@@ -11,7 +11,7 @@ from harness import run_with
 from torch import nn
 from watched import Record, Time
 
-from sobench import clock, registry, train
+from sobench import clock, registry, snapshot, train
 from sobench.errors import Unsupported, UsageError
 from sobench.train import Trainer
 
@@ -288,7 +288,7 @@ def test_a_warm_start_is_off_the_clock_and_kept_apart(monkeypatch, warmed):
     time.after(monkeypatch, Warmed, "warm_start", 50.0)
     trainer, record, _ = trained(**warmed, budget__steps=5, log__every=1)
     assert [row["seconds"] for row in record.of("train")] == [1, 2, 3, 4, 5]
-    assert trainer.warm_start_seconds == trainer.summary("done", None)["warm_start_seconds"] == 50
+    assert trainer.warm_start_seconds == snapshot.summary(trainer, "done", None)["warm_start_seconds"] == 50
     assert record[0]["forwards"] == 0 and record.of("train")[0]["forwards"] == 2  # its work is metered
 
 
@@ -307,7 +307,7 @@ def test_a_resumed_run_warms_up_no_more_and_remembers_how_long_it_took(warmed):
     first, record = Trainer(run_with(**warmed, budget__steps=3)), Record()
     first.train(record, lambda _: None, lambda *_: None)
     second = Trainer(run_with(**warmed, budget__steps=6))
-    second.restore(first.state())
+    snapshot.restore(second, snapshot.state(first))
     second.train(record, lambda _: None, lambda *_: None)
     assert len(Warmed.calls) == 1 and second.step == 6
     assert second.warm_start_seconds == first.warm_start_seconds > 0
@@ -396,7 +396,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(monkeypatch):
     monkeypatch.setattr(torch.optim.SGD, "step", step)
     trainer, record, reason = trained()
     assert reason == "mini-batch loss is nan at step 13" and trainer.step == 20
-    assert math.isnan(record[-1]["loss"]) and trainer.summary("diverged", reason)["final"] == {
+    assert math.isnan(record[-1]["loss"]) and snapshot.summary(trainer, "diverged", reason)["final"] == {
         k: v for k, v in record[0].items() if k.startswith(("train_", "test_"))}
 
 

@@ -67,13 +67,13 @@ class _Ours:
 
     def __call__(self, steps: int) -> float:
         self._stamps: list[float] = []
-        self._rows = steps // self.trainer.settings["log"]["every"] + 1
+        self._rows = steps // self.trainer.budget.log_every + 1
         try:
             self.trainer.train(self.record, lambda _: None, self._stamp)
         except StopIteration:
             pass
         rows = self._stamps[-1] - self._stamps[0]
-        return rows / ((len(self._stamps) - 1) * self.trainer.settings["log"]["every"]) * steps
+        return rows / ((len(self._stamps) - 1) * self.trainer.budget.log_every) * steps
 
     def _stamp(self, *_: object) -> None:
         self._stamps.append(time.perf_counter())

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sobench import snapshot
 from sobench.contract_memory import residents
 from sobench.contract_settings import is_read
 from sobench.contract_subject import STEPS, Broken, Subject, advance, same_bits, theta
@@ -50,7 +51,7 @@ def check_resume(subject: Subject) -> None:
     straight, first, second = subject.trainer(), subject.trainer(), subject.trainer()
     expected = advance(straight, 6)
     losses = advance(first, 3)
-    second.restore(_through_disk(first.state()))
+    snapshot.restore(second, _through_disk(snapshot.state(first)))
     losses += advance(second, 3)
     if losses != expected or not same_bits(theta(second), theta(straight)):
         raise Broken("a resumed run differs from an undisturbed one")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import re
 from pathlib import Path
 
-from sobench import garbage, ledger_commands
-from sobench.errors import Failure, UsageError
-
-OVERRIDES = "settings of the experiment, as for `sobench run` (budget=cpu seed=0,1 runs=DIR ...)"
+from sobench import garbage, ledger_commands, report_commands
+from sobench.arguments import OVERRIDES, root_of, runs_of, settings_of, words_of
 
 
 def add_parsers(actions) -> None:
@@ -26,8 +23,8 @@ def add_parsers(actions) -> None:
     artifact = dict(metavar="ID", help="paper/artifact, as `sobench list reports` prints it")
     add(list_, "what there is to choose from", kind=dict(choices=["datasets", "models", "optimizers", "losses", "experiments", "reports"]))
     add(status, "what became of the runs of an experiment, or of all", experiment=dict(nargs="?", default=None), overrides=overrides)
-    add(report, "write the tables, figures and verdicts from the runs that are there", id=artifact, overrides=overrides)
-    add(reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
+    add(report_commands.report, "write the tables, figures and verdicts from the runs that are there", id=artifact, overrides=overrides)
+    add(report_commands.reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
     from sobench.tune_command import tune
 
     add(tune, "run an experiment's grid on its tuning seeds, and choose", experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
@@ -97,36 +94,6 @@ def status(args: argparse.Namespace) -> int:
     return 0
 
 
-@garbage.put_off()
-def report(args: argparse.Namespace) -> int:
-    from sobench.report import experiment_of
-
-    _write_reports([args.id], {args.id: runs_of(experiment_of(args.id), args.overrides)}, args.overrides)
-    return 0
-
-
-def reproduce(args: argparse.Namespace) -> int:
-    """Run what is missing of the experiment, then write every report of the paper that its runs complete."""
-    from sobench import app
-    from sobench.report import experiment_of, reports
-    from sobench.results.rundir import KEEPS
-    from sobench.results.state import state
-
-    experiment = experiment_of(args.id)
-    runs = {args.id: runs_of(experiment, args.overrides)}
-    code = app.run([f"experiment={experiment}", *args.overrides])
-    if not any(state(run.directory(run.config["runs"])).status in KEEPS for run in runs[args.id]):
-        raise Failure(f"{args.id}: none of its {len(runs[args.id])} runs gave a result, see `sobench status {experiment}`")
-    have = {run.id for run in runs[args.id]}
-    for name in reports():
-        if name != args.id and name.split("/")[0] == args.id.split("/")[0]:
-            theirs = _agreeing(experiment_of(name), args.overrides)
-            if theirs and {run.id for run in theirs} <= have:
-                runs[name] = theirs
-    _write_reports([*sorted(set(runs) - {args.id}), args.id], runs, args.overrides)
-    return code
-
-
 def check(args: argparse.Namespace) -> int:
     from sobench import registry
 
@@ -144,69 +111,3 @@ def bench(args: argparse.Namespace) -> int:
     from importlib import import_module
 
     return getattr(import_module(f"sobench.{BENCHES[args.what]}"), args.what)()
-
-
-def words_of(args: argparse.Namespace) -> tuple[str | None, list[str]]:
-    """The experiment, or None where only settings are given; and the settings."""
-    if args.experiment and "=" in args.experiment:
-        return None, settings_of([args.experiment, *args.overrides])
-    return args.experiment, settings_of(args.overrides)
-
-
-def root_of(words: list[str]) -> Path:
-    """The folder of the runs, where no experiment says it."""
-    return Path(next((w.removeprefix("runs=") for w in words if w.startswith("runs=")), "runs"))
-
-
-def runs_of(experiment: str, overrides: list[str]):
-    """The runs that an experiment asks for with these settings."""
-    from sobench.grid import expand
-
-    return expand([f"experiment={experiment}", *settings_of(overrides)])
-
-
-def settings_of(words: list[str]) -> list[str]:
-    """The words as they are. Raises UsageError for one that is no setting."""
-    for word in words:
-        if "=" not in word:
-            raise UsageError(f"{word}: allowed: KEY=VALUE, {OVERRIDES}")
-    return words
-
-
-def folder_of(name: str, runs, overrides: list[str]) -> Path:
-    """reports/<paper>/<artifact>/<budget>, with the other settings that were changed in its name."""
-    config = runs[0].config
-    changed = sorted(word for word in _telling(overrides) if not word.startswith("budget="))
-    variant = ",".join([config["budget"]["name"], *changed])
-    return Path(config["reports"]) / name / re.sub(r"[^A-Za-z0-9=,._-]+", "-", variant)
-
-
-def _telling(overrides: list[str]) -> list[str]:
-    """The settings that say which runs are asked for; the others say where and how they run."""
-    elsewhere = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
-    return [word for word in overrides if word.split("=")[0] not in elsewhere and not re.match(r"logger[.=]", word)]
-
-
-def _agreeing(experiment: str, overrides: list[str]):
-    """The runs of a sibling experiment; none where it has no cell that these overrides ask for."""
-    try:
-        return runs_of(experiment, overrides)
-    except UsageError:
-        return []
-
-
-def _write_reports(names: list[str], runs: dict, overrides: list[str]) -> None:
-    """Write each report, show the last on the terminal, and print the paths of all that was written."""
-    from rich.console import Console
-
-    from sobench.report import read, write
-    from sobench.report.terminal import show
-
-    paths = []
-    for name in names:
-        folder = folder_of(name, runs[name], overrides)
-        paths += write(name, runs[name], Path(runs[name][0].config["runs"]), folder, settings=_telling(overrides))
-    show(read(names[-1]).title, folder, Console())
-    print()
-    for path in paths:
-        print(path)

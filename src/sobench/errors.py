@@ -25,4 +25,4 @@ class Unsupported(SobenchError):
 
 def described(error: BaseException) -> str:
     """Any exception in one line: its kind and the first line of its text."""
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}".removesuffix(": ")

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sobench import checkpoint, loggers, machine, stopping
+from sobench import checkpoint, loggers, machine, snapshot, stopping
 from sobench.errors import SobenchError, described
 from sobench.fingerprint import fingerprint
 from sobench.results.rundir import Metrics, RunDirectory
@@ -58,7 +58,7 @@ def _resumed(run: Run, trainer: Trainer, directory: RunDirectory, say: Callable[
     if saved:
         _same_threads(run, directory)
         try:
-            trainer.restore(saved)
+            snapshot.restore(trainer, saved)
             say(f"going on from step {trainer.step}")
             return trainer, saved["metrics_bytes"]
         except Exception as error:  # the optimizer or the model is another one than it was
@@ -82,10 +82,10 @@ def _same_threads(run: Run, directory: RunDirectory) -> None:
 def _attempt(trainer: Trainer, record: Metrics, save, progress: Report, directory: RunDirectory) -> dict[str, Any]:
     try:
         reason = trainer.train(record, save, progress)
-        return trainer.summary("diverged" if reason else "done", reason)
+        return snapshot.summary(trainer, "diverged" if reason else "done", reason)
     except Exception as error:
         directory.explain(error)
-        return trainer.summary(_status(error), f"{described(error)} (step {trainer.step})")
+        return snapshot.summary(trainer, _status(error), f"{described(error)} (step {trainer.step})")
     finally:
         record.sync()
         record.close()
@@ -108,7 +108,7 @@ def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable
         by = stopping.asked()
         if by is None and time.monotonic() - last < seconds:
             return
-        checkpoint.save(directory.path, {**trainer.state(), "metrics_bytes": record.sync()})
+        checkpoint.save(directory.path, {**snapshot.state(trainer), "metrics_bytes": record.sync()})
         last = time.monotonic()
         if by:
             raise stopping.Stopped(by)

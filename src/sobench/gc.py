@@ -38,7 +38,7 @@ class Litter:
 
 def gc(args: argparse.Namespace) -> int:
     """List what may go, with its size; delete it with --yes."""
-    from sobench.commands import root_of, settings_of
+    from sobench.arguments import root_of, settings_of
 
     older = duration.seconds("--older-than", args.older_than)
     if strange := [word for word in settings_of(args.overrides) if not word.startswith("runs=")]:

@@ -8,8 +8,6 @@ the parameters, `.grad`, BatchNorm's running statistics and the random state as 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -18,14 +16,12 @@ from torch import Tensor, nn
 from sobench import per_sample
 from sobench.complex_oracles import ComplexOracles
 from sobench.cost import Cost
-from sobench.errors import Unsupported, UsageError
+from sobench.kept_pass import KeptPass
 from sobench.layer_oracles import LayerOracles
 from sobench.linalg.operator import LinearOperator
 from sobench.network import Network
-from sobench.passes import Pass
+from sobench.related import RelatedObjectives
 from sobench.summary_oracles import SummaryOracles
-
-_SILENCE = nullcontext()
 
 
 class Batch(NamedTuple):
@@ -35,12 +31,13 @@ class Batch(NamedTuple):
     targets: Tensor
 
 
-class Objective(SummaryOracles, LayerOracles, ComplexOracles):
+class Objective(RelatedObjectives, SummaryOracles, LayerOracles, ComplexOracles, KeptPass):
     """The loss of one batch, answering the questions optimizers ask.
 
     model: any module whose output is [N, C]; loss: one of `sobench.losses`; batch: (inputs, targets).
     source: where `fresh()` and `full()` draw from (the harness gives its training set); streams: the step's random
-    streams. key: which batch of a fixed partition this is, or None. At `theta` [P] given as `at`, an oracle is evaluated there; otherwise at the model's own parameters.
+    streams. key: which batch of a fixed partition this is, or None. At `theta` [P] given as `at`, an oracle is evaluated
+    there; otherwise at the model's own parameters.
     """
 
     def __init__(self, model: nn.Module, loss, batch, *, l2: float = 0.0, source=None, streams=None, cost=None):
@@ -166,95 +163,7 @@ class Objective(SummaryOracles, LayerOracles, ComplexOracles):
         self._meter(backwards=J.shape[1])
         return J
 
-    # Other objectives
-
-    def sampled(self) -> Objective:
-        """The same inputs with labels y ~ p(y | x) drawn from the model's own predictive distribution.
-
-        Shares this objective's forward pass: `f.value_and_grad()`, then `f.sampled().value_and_grad()`, is one forward
-        and two backwards. Raises Unsupported for a loss without a predictive distribution.
-        """
-        self.cost.used.add("sampled")
-        outputs = self._pass(None).outputs.detach()
-        targets = self.loss_function.sample(outputs, generator=self.generator("labels"))
-        twin = self.twin((self.batch.inputs, targets))
-        twin._kept = self._kept
-        return twin
-
-    def fresh(self, samples: int | None = None) -> Objective:
-        """An independent batch, of the same size unless `samples` says otherwise. Raises Unsupported where there is no training
-        set."""
-        self.cost.used.add("fresh")
-        return self.twin(self._source().draw(samples or len(self), self.generator("fresh")))
-
-    def batches(self) -> Iterator[Objective]:
-        """The training set once, in a random order, in batches of this one's size (a remainder is dropped), for what is
-        estimated before the first step; without a training set, this batch alone."""
-        self.cost.used.add("batches")
-        if self.source is None:
-            yield self
-            return
-        for batch in self.source.batches(len(self), self.generator("fresh")):
-            yield self.twin(batch)
-
-    def full(self) -> Objective:
-        """The whole training set, evaluated in chunks. Raises Unsupported where there is none."""
-        from sobench.full import FullObjective  # a subclass of this class
-
-        self.cost.used.add("full")
-        return FullObjective(self, self._source().chunks())
-
-    def generator(self, stream: str) -> torch.Generator | None:
-        """The next generator of a random stream at this step; None, torch's global one, outside the harness."""
-        return None if self.streams is None else self.streams.generator(stream)
-
     # Inside
-
-    def _new_noise_seed(self) -> int | None:
-        """The step's; outside the harness torch's global random state moves on, as it does for torch's own dropout."""
-        if not self.network.draws_noise:
-            return None
-        return int(torch.randint(2**62, ())) if self.streams is None else self.streams.entropy("dropout")
-
-    def _pass(self, at: Tensor | None) -> Pass:
-        """A forward pass with its graph; at the model's own parameters it is kept until one of them is written."""
-        versions = self.network.model.training, *((p._version, p.data_ptr()) for p in self.space.parameters)
-        if at is None:
-            if self._kept is not None and self._kept[1] == versions:
-                return self._kept[0]
-            self._forget()
-        leaves = None if at is None else tuple(p.detach().requires_grad_() for p in self.space.unflatten(at))
-        buffers = self.network.buffers() if self.network.writes_buffers else None
-        with torch.enable_grad(), self._noise():
-            outputs = self.network(self.batch.inputs, leaves, buffers)
-        self.cost.forward(len(self))
-        made = Pass(self.space, self.loss_function, outputs, leaves or self.space.parameters, self.cost)
-        if at is None:
-            self._kept = (made, versions)
-            self._statistics = self._statistics or buffers
-        return made
-
-    def _known_gradient(self, at: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-        """The gradient that `hessian()` has already formed on the kept pass."""
-        return self._differentiated if at is None else None
-
-    def _forget(self) -> None:
-        """Drop the kept forward pass and the kept differentiable gradient, with their graphs."""
-        self._kept: tuple[Pass, tuple] | None = None
-        self._differentiated: tuple[Tensor, tuple[Tensor, ...]] | None = None
-
-    def _noise(self):
-        """Dropout draws the same mask in every pass on this batch."""
-        if not self.network.draws_noise:
-            return _SILENCE
-        if self._noise_seed is None:  # the model was put in training mode after this objective was made
-            self._noise_seed = self._new_noise_seed()
-        return self.network.noise(self._noise_seed)
-
-    def _source(self):
-        if self.source is None:
-            raise Unsupported("fresh() and full() need a training set: give Objective(..., source=...)")
-        return self.source
 
     def _parameters(self, at: Tensor | None) -> tuple[Tensor, ...]:
         return self.space.unflatten(at) if at is not None else tuple(p.detach() for p in self.space.parameters)

@@ -27,7 +27,7 @@ class Cell:
 
 def plan(args: argparse.Namespace) -> int:
     """Print the table, the total and, for a budget, the runs that fit and the command that makes them."""
-    from sobench.commands import runs_of, settings_of
+    from sobench.arguments import runs_of, settings_of
     from sobench.plan_measure import measure
     from sobench.session import fetch_data
 

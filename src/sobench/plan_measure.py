@@ -89,7 +89,7 @@ def _measured(run: Run) -> Measured:
     stamps = [began, *(stamp for stamp, _ in rows)]
     evaluation = [stamps[i + 1] - stamps[i] for i, (_, row) in enumerate(rows) if row["kind"] == "eval"][-1]
     steps = _steps(limit, run.config["budget"]["seconds"], step)
-    return Measured(first, step, evaluation, start + trainer.warm_start_seconds, steps, trainer.evaluations(steps),
+    return Measured(first, step, evaluation, start + trainer.warm_start_seconds, steps, trainer.budget.evaluations(steps),
                     memory["peak_host_bytes"], memory["peak_device_bytes"])
 
 
@@ -100,10 +100,9 @@ def _train(run: Run, steps: int) -> tuple[Any, int | None, list, float]:
 
     began = time.perf_counter()
     trainer = Trainer(run)
-    start, limit, record = time.perf_counter() - began, trainer.limit, _Stamps()
+    start, limit, record = time.perf_counter() - began, trainer.budget.limit, _Stamps()
     machine.reset_peak_memory(trainer.device)
-    trainer.limit = min(steps, limit or MOST)
-    trainer.settings = {**run.config, "log": {"every": 1}, "budget": {**run.config["budget"], "seconds": SECONDS}}
+    trainer.budget.limit, trainer.budget.seconds, trainer.budget.log_every = min(steps, limit or MOST), SECONDS, 1
     trainer.train(record, lambda _: None, lambda *_: None)
     return trainer, limit, record.rows, start
 

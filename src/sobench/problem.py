@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from sobench import garbage, metrics, registry
+from sobench import ingredients, metrics, registry
 from sobench.cost import Cost
-from sobench.data import Dataset, Store
-from sobench.data import load as load_dataset
+from sobench.data import Dataset
 from sobench.errors import UsageError
-from sobench.models.initial import INITIAL
-from sobench.network import seeded
 from sobench.objective import Objective
 from sobench.streams import Streams
 
@@ -32,7 +27,7 @@ class Problem:
     def __init__(self, settings: dict[str, Any], device: torch.device):
         dtype = getattr(torch, settings["dtype"])
         self.loss = registry.load("losses", settings["loss"])()
-        dataset = _dataset(settings)
+        dataset = ingredients.dataset(settings)
         self.data = str(dataset)
         self._reconstructs = settings["model"]["target"] == "input"
         self._binary = settings["model"]["target"] == "binary"
@@ -43,7 +38,7 @@ class Problem:
         self._check_targets(settings["loss"], dataset.name)
         self.streams = Streams(settings["seed"], device)
         self.validation = self._hold_out(settings["validation"], dataset, device, dtype)
-        self.model = _model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
+        self.model = ingredients.model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
         self.batch_size, self.drop_last, self._fixed = settings["batch_size"], settings["drop_last"], settings["batches"] == "fixed"
         self.cost = Cost()
         self._objective = Objective(self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost)
@@ -170,40 +165,3 @@ class Problem:
         if self.drop_last and self.batch_size > self.samples:
             raise UsageError(f"batch_size: got {self.batch_size}, {dataset} has {self.samples} training samples; "
                              f"allowed: at most {self.samples}, or drop_last=false")
-
-
-def _model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.Module:
-    """The model with the initial parameters of this seed; torch's global random state is left alone."""
-    options = {k: v for k, v in settings["model"].items() if k not in ("name", "loss", "target")}
-    inputs = dataset.input_shape
-    outputs = {"input": torch.Size(inputs).numel(), "binary": 1}.get(settings["model"]["target"], dataset.outputs)
-    build = registry.load("models", settings["model"]["name"])
-    if _takes_words(build, settings["model"]["name"], dataset):
-        options["vectors"] = dataset.vectors
-    with seeded(streams.entropy("init"), torch.device("cpu")):
-        model = build(inputs, outputs, **options)
-        INITIAL[settings["init"]](model)
-    return model
-
-
-def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
-    """Whether the model is one of texts: it takes `vectors`. Raises UsageError unless the data set is what it takes."""
-    words = "vectors" in inspect.signature(build).parameters
-    kinds = ("numbers", "words")
-    if words != (dataset.vectors is not None):
-        raise UsageError(f"model: {model} takes {kinds[words]}, {dataset.name} has {kinds[not words]}; "
-                         f"allowed: a data set of {kinds[words]}, or a model of {kinds[not words]}")
-    return words
-
-
-def _dataset(settings: dict[str, Any]) -> Dataset:
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["dataset"].items() if k != "name"}
-    place = settings["data"]
-    return _cached_dataset(settings["dataset"]["name"], tuple(sorted(options.items())), place["mirror"], place["cache"])
-
-
-@lru_cache(maxsize=2)
-def _cached_dataset(name: str, options: tuple, mirror, cache) -> Dataset:
-    """A sweep in one process reads a data set once."""
-    with garbage.put_off():
-        return load_dataset(name, dict(options), Store.default(mirror, cache))

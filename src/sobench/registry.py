@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sobench.errors import UsageError
+from sobench.errors import UsageError, described
 
 KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
 """What one of a kind is called, as in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
@@ -37,7 +37,7 @@ def load(kind: str, name: str) -> Any:
     try:
         return entries(kind)[name].load()
     except (Exception, SystemExit) as error:  # whatever a plug-in's import raises
-        raise UsageError(f"{_one(kind)} {name!r} ({entries(kind)[name].value}) cannot be loaded: {_line(error)}") from error
+        raise UsageError(f"{_one(kind)} {name!r} ({entries(kind)[name].value}) cannot be loaded: {described(error)}") from error
 
 
 def check_name(kind: str, name: str) -> None:
@@ -78,7 +78,7 @@ def defect(entry: EntryPoint) -> str | None:
     try:
         tree = ast.parse(source.read_bytes())
     except (SyntaxError, ValueError, OSError) as error:
-        return f"{source.name} cannot be parsed: {_line(error)}"
+        return f"{source.name} cannot be parsed: {described(error)}"
     for node in tree.body:
         if isinstance(node, ast.Raise):
             return f"{source.name} raises when it is imported: {ast.unparse(node)}"
@@ -159,7 +159,3 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def _one(kind: str) -> str:
     return next(one for one, many in KINDS.items() if many == kind)
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")

@@ -22,7 +22,7 @@ STAMP = "%Y-%m-%dT%H-%M-%S"
 def retry(args: argparse.Namespace) -> int:
     """Put the directories of the chosen runs aside and make exactly these runs again."""
     from sobench import app, grid, jobs
-    from sobench.commands import words_of
+    from sobench.arguments import words_of
 
     experiment, words = words_of(args)
     wanted = [status for flag, status in CHOICES.items() if getattr(args, flag)] or list(DEFAULT)
@@ -50,7 +50,7 @@ def retry(args: argparse.Namespace) -> int:
 
 def _of_experiment(experiment: str, words: list[str]) -> tuple[Path, dict[str, list[str]]]:
     """The root, and the overrides of every run that is asked for, by its directory."""
-    from sobench.commands import runs_of
+    from sobench.arguments import runs_of
 
     runs = runs_of(experiment, words)
     return Path(runs[0].config["runs"]), {run.slug: list(run.overrides) for run in runs}
@@ -58,7 +58,7 @@ def _of_experiment(experiment: str, words: list[str]) -> tuple[Path, dict[str, l
 
 def _of_folder(words: list[str]) -> tuple[Path, dict[str, list[str]]]:
     """The root, and every run directory in it; what makes a run again is for _again, once it is chosen."""
-    from sobench.commands import root_of
+    from sobench.arguments import root_of
     from sobench.results.status import run_directories
 
     root = root_of(words)

@@ -16,7 +16,7 @@ from sobench.results.state import state
 
 def wandb(args: argparse.Namespace) -> int:
     """Of an experiment's runs, or of all under runs/. 1 where something is missing, or could not be mirrored."""
-    from sobench.commands import settings_of
+    from sobench.arguments import settings_of
     from sobench.grid import expand
 
     words = list(args.overrides)

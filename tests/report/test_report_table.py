@@ -125,7 +125,7 @@ def test_stale_runs_are_marked_and_named(folder, tmp_path):
     runs = [a_run(method, seed) for method in FULL for seed in range(2)]
     (runs[0].directory(root) / "environment.json").write_text(json.dumps({"fingerprint": {"method": "older", "data": None}}))
     evidence = Evidence(read("a/one", folder=folder), collect(runs, root))
-    found, origin = contents(evidence), provenance(evidence)
+    found, origin = contents(evidence), provenance(evidence, "sobench reproduce a/one budget=cpu")
     assert found.footnotes == {"a": "sgd: 1 of 2 runs is stale: older code of its method"}
     assert cells(found)["sgd"].mark == "a" and cells(found)["newton"].mark == ""
     assert [run["id"] for run in origin["runs"] if "stale" in run] == [runs[0].id]

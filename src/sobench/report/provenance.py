@@ -14,8 +14,9 @@ from sobench.results.collection import Run
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
-def provenance(evidence: Evidence, settings: Sequence[str] | None = None) -> dict:
-    """All of it as plain data. It holds no time of its own making: the same runs give the same provenance. settings: see `command`."""
+def provenance(evidence: Evidence, again: str) -> dict:
+    """All of it as plain data. It holds no time of its own making: the same runs give the same provenance. again: the command that
+    makes the report."""
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in results.runs]
@@ -23,7 +24,7 @@ def provenance(evidence: Evidence, settings: Sequence[str] | None = None) -> dic
         "report": report.id,
         "source": report.source,
         "experiment": report.experiment,
-        "command": command(report.id, results.runs, settings),
+        "command": again,
         "generator": {"sobench": version()},
         "data": sorted({_data(config.get("dataset")) for config in configs}),
         "budgets": _distinct(config.get("budget") for config in configs),

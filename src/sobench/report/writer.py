@@ -33,14 +33,15 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     asked for the runs, for the command that the report gives.
     """
     report = read(report_id, folder=folder)
+    again = command(report.id, runs, settings)
     results = collect(runs, Path(runs_root), columns.of(report))
-    _require_finished(report, results, Path(runs_root), settings)
+    _require_finished(report, results, Path(runs_root), again)
     evidence = Evidence(report, results)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
     try:
-        _draft(evidence, draft, folder, settings)
+        _draft(evidence, draft, folder, again)
         written = [name for name in FILES if (draft / name).exists()]
         for name in written:
             os.replace(draft / name, out / name)
@@ -51,10 +52,10 @@ def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder
     return [out / name for name in written]
 
 
-def _draft(evidence: Evidence, out: Path, folder: Path | None, settings: Sequence[str] | None) -> None:
-    """Write all files of the report into `out`."""
+def _draft(evidence: Evidence, out: Path, folder: Path | None, again: str) -> None:
+    """Write all files of the report into `out`; `again` is the command that makes it."""
     report = evidence.report
-    origin = provenance(evidence, settings)
+    origin = provenance(evidence, again)
     verdicts = judge(evidence)
     texts = {"provenance.json": as_json(origin)}
     if report.table:
@@ -71,10 +72,10 @@ def _draft(evidence: Evidence, out: Path, folder: Path | None, settings: Sequenc
         (out / name).write_text(text, encoding="utf-8")
 
 
-def _require_finished(report: Report, results: Results, runs_root: Path, settings: Sequence[str] | None) -> None:
+def _require_finished(report: Report, results: Results, runs_root: Path, again: str) -> None:
     if any(state.status in ("done", "diverged") for state in results.states.values()):
         return
     found = Counter(state.status for state in results.states.values())
     states = ", ".join(f"{count} {status}" for status, count in found.items())
     raise UsageError(f"report {report.id}: none of its {len(results.runs)} runs under {runs_root} is finished "
-                     f"({states}); make them with: {command(report.id, results.runs, settings)}")
+                     f"({states}); make them with: {again}")
