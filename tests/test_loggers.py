@@ -255,7 +255,7 @@ def written(root, logger: str, *batches: list[dict], keep: int | None = None) ->
     directory.describe({})
     offset = 0
     for batch in batches:
-        from sobench.loggers import mirrored as opened
+        from sobench.loggers.base import mirrored as opened
 
         record = opened(directory, offset)
         for row in batch:

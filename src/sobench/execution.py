@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from sobench import checkpoint, loggers, machine, snapshot, stopping
+from sobench import checkpoint, machine, snapshot, stopping
 from sobench.errors import SobenchError, described
 from sobench.fingerprint import fingerprint
+from sobench.loggers.base import mirrored
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.run import Run
@@ -38,7 +39,7 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
         trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
         made_with = fingerprint(run.config, before=directory.path if written else None)
         directory.describe(machine.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with})
-        record = loggers.mirrored(directory, written)
+        record = mirrored(directory, written)
         save = _saver(directory, record, run.config["checkpoint"]["seconds"])
         with stopping.time_limit(run.config["timeout"]):
             summary = _attempt(trainer, record, save, progress, directory)

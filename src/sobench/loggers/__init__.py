@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from importlib import import_module
-from typing import TYPE_CHECKING
 
 from sobench.errors import UsageError
-
-if TYPE_CHECKING:
-    from sobench.loggers.base import Mirrored
-    from sobench.results.rundir import RunDirectory
 
 LOGGERS = {
     "none": "sobench.loggers.base:Logger",
@@ -29,15 +23,3 @@ def check_installed(name: str) -> None:
     needs = NEEDS.get(name)
     if needs and importlib.util.find_spec(needs) is None:
         raise UsageError(f"logger: {name} needs {needs}; pip install 'sobench[{name}]'")
-
-
-def mirrored(directory: RunDirectory, offset: int) -> Mirrored:
-    """The record of a run, open at `offset` bytes, with the logger that the run's settings choose. Raises what Metrics does,
-    and nothing for the logger."""
-    from sobench.loggers.base import Mirrored
-
-    def make():
-        module, name = LOGGERS[directory.run.config["logger"]["name"]].split(":")
-        return getattr(import_module(module), name)(directory)
-
-    return Mirrored(directory, offset, make)

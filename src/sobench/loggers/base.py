@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from sobench.cost import COUNTERS
+from sobench.loggers import LOGGERS
 from sobench.registry import warn
 from sobench.results.axes import AXES
 from sobench.results.rundir import Metrics, RunDirectory
@@ -85,3 +87,13 @@ def one_line(error: BaseException) -> str:
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with its columns named apart by its kind, where it is apart: {"step": 3, "train/loss": 0.1}."""
     return {key if key in POSITION else f"{row['kind']}/{key}": value for key, value in row.items() if key != "kind"}
+
+
+def mirrored(directory: RunDirectory, offset: int) -> Mirrored:
+    """The record of a run, open at `offset` bytes, with the logger that the run's settings choose. Raises what Metrics does,
+    and nothing for the logger."""
+    def make():
+        module, name = LOGGERS[directory.run.config["logger"]["name"]].split(":")
+        return getattr(import_module(module), name)(directory)
+
+    return Mirrored(directory, offset, make)

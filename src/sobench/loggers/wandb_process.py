@@ -41,7 +41,7 @@ def command(settings: Mapping[str, Any], runs: Path | str, verb: str) -> dict[st
     environment = os.environ | {
         "WANDB_ERROR_REPORTING": "false", "WANDB_CACHE_DIR": str(folder / "cache"), "WANDB_DATA_DIR": str(folder / "data"),
         "WANDB_CONFIG_DIR": str(folder / "config")}
-    return {"args": [sys.executable, "-m", "sobench.loggers.wandb_worker", json.dumps(about)], "env": environment,
+    return {"args": [sys.executable, "-m", "sobench.loggers.wandb_main", json.dumps(about)], "env": environment,
             "stdin": subprocess.PIPE, "start_new_session": True}  # Ctrl-C is for the run: the mirror ends by itself
 
 

@@ -1,11 +1,4 @@
-"""The process that mirrors run directories to wandb: `python -m sobench.loggers.wandb_worker SETTINGS`, messages on stdin.
-
-    follow   mirror each run while it is made, until its summary is there or the next run begins
-    sync     mirror each run that is not mirrored whole, and each report
-    verify   compare the runs with what is mirrored
-
-Whatever wandb prints goes nowhere. What goes wrong is one line on stderr; what took too long ends the process.
-"""
+"""What the process that mirrors to wandb is: its messages from stdin, its lines, and the clock that ends it."""
 
 from __future__ import annotations
 
@@ -18,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from sobench.loggers.base import one_line
 from sobench.loggers.wandb_process import MARGIN, SAID
 from sobench.secret import hide
 
@@ -27,7 +19,7 @@ POLL = 0.5
 
 
 class Worker:
-    """The messages, what may be said, and the clock that ends it all."""
+    """Whatever wandb prints goes nowhere. What goes wrong is one line on stderr; what took too long ends the process."""
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
@@ -75,18 +67,3 @@ class Worker:
             yield
         finally:
             timer.cancel()
-
-
-def main() -> None:
-    worker = Worker(json.loads(sys.argv[1]))
-    try:
-        from sobench.loggers import wandb_verbs
-
-        code = wandb_verbs.VERBS[worker.settings["verb"]](worker)
-    except (Exception, SystemExit) as error:
-        worker.give_up(one_line(error))
-    os._exit(code)
-
-
-if __name__ == "__main__":
-    main()
