@@ -57,6 +57,16 @@ def test_what_was_made_meanwhile_is_not_searched_at_the_next_object():
     assert not {id(one) for one in made} & {id(young) for young in gc.get_objects(generation=0)}
 
 
+def test_what_others_have_frozen_stays_so():
+    gc.freeze()
+    try:
+        with garbage.put_off():
+            pass
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
 def test_what_the_first_run_of_a_worker_has_loaded_is_never_searched_again():
     code = """
 import gc

@@ -30,9 +30,10 @@ def put_off() -> Iterator[None]:
         yield
     finally:
         if was:
-            if _jobs < 2:
+            if _jobs == 1:
                 gc.freeze()
-            if _jobs < 1:
+            elif _jobs == 0 and not gc.get_freeze_count():  # what somebody else has frozen stays so
+                gc.freeze()
                 gc.unfreeze()
             gc.enable()
 
