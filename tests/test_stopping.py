@@ -43,8 +43,9 @@ def test_a_sweep_is_asked_to_stop_and_goes_on_to_the_same_bits(workplace, tmp_pa
     assert [result(path) for path in directories()] == [result(path) for path in directories(tmp_path / "quiet")]
 
 
-def test_a_second_signal_leaves_at_once(workplace):
-    words = ["run", *LONG, "log.every=1000000", "budget.steps=100000000"]
+@pytest.mark.parametrize("what", [["run"], ["run", "-m", "seed=0,1"]])
+def test_a_second_signal_leaves_at_once(workplace, what):
+    words = [*what, *LONG, "log.every=1000000", "budget.steps=100000000"]
     started = process(*words, folder=workplace, prepare=listens)
     while not list(workplace.glob("runs/*/*/holder.json")):
         assert started.is_alive(), output(workplace)
@@ -55,7 +56,7 @@ def test_a_second_signal_leaves_at_once(workplace):
         assert started.is_alive(), output(workplace)
         time.sleep(0.01)
     os.kill(started.pid, signal.SIGINT)
-    assert finish(started) == 130
+    assert finish(started) == 130 and "fail_fast" not in output(workplace)
 
 
 def test_a_run_that_takes_too_long_goes_on_when_it_is_tried_again(workplace, tmp_path):
@@ -76,6 +77,15 @@ def test_one_failure_is_enough(workplace):
     assert done.out.splitlines()[-2:] == ["4 runs: 3 missing, 1 failed", "sweep.fail_fast: a run failed, the others were stopped; "
                                           "the same command makes them"]
     assert command(*sweep[:-1]).out.splitlines()[-1] in ("4 runs: 2 failed, 2 done", "4 runs: 2 done, 2 failed")
+
+
+def test_what_is_not_to_be_made_is_not_composed(workplace, monkeypatch):
+    from sobench.cell_loader import CellLoader
+
+    composed, compose = [], CellLoader.load_sweep_config
+    monkeypatch.setattr(CellLoader, "load_sweep_config", lambda *args: composed.append(args) or compose(*args))
+    assert command("run", "-m", *SMALL, "batch_size=5000,64", "seed=range(50)", "sweep.fail_fast=true").code == 1
+    assert len(composed) == 1
 
 
 def test_a_launcher_that_comes_to_nothing_is_given_up(workplace, monkeypatch):

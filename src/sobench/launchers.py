@@ -7,6 +7,7 @@ that comes back from another process is the news that it is over.
 from __future__ import annotations
 
 import copy
+import itertools
 import os
 import re
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
+from sobench import stopping
 from sobench.cores import cores
 from sobench.errors import UsageError
 from sobench.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
@@ -134,7 +136,16 @@ def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:
     for name, value in (needs.environment if needs else {}).items():
         os.environ.setdefault(name, value)
     for begin in range(0, len(jobs), size):
-        launcher.launch(jobs[begin : begin + size], initial_job_idx=begin)
+        if not stopping.asked():
+            launcher.launch(_Jobs(jobs[begin : begin + size]), initial_job_idx=begin)
+
+
+class _Jobs(list):
+    """The jobs of a launch. For a launcher that takes one after another they end when the sweep is stopped: to compose each of
+    thousands, so that it can see that it is not to be made, would take minutes."""
+
+    def __iter__(self) -> Iterator[list[str]]:
+        return itertools.takewhile(lambda _: not stopping.asked(), super().__iter__())
 
 
 @contextmanager

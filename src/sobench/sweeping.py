@@ -78,7 +78,7 @@ class Sweep:
             session.exit_code = max(session.exit_code, 1)
         if by and kind is None:
             raise stopping.Stopped(by)
-        if ended:
+        if ended and not by:
             say("sweep.fail_fast: a run failed, the others were stopped; the same command makes them")
 
     def todo(self) -> list[Run]:
