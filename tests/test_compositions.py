@@ -1,10 +1,12 @@
 """Compositions that are shared by the seeds of a cell, or were kept, are what Hydra composes one by one."""
 
 import json
+import re
 
 import pytest
 
 from sobench import compositions, config, grid
+from sobench.duration import Wait
 from sobench.errors import UsageError
 from sobench.run import Run
 
@@ -52,6 +54,35 @@ def test_a_cell_is_composed_once_and_then_never(composed, tmp_path):
     (file,) = (tmp_path / "cache" / "compositions").iterdir()
     file.write_bytes(file.read_bytes().replace(b'"sgd"', b'"gds"'))
     assert {run.label("optimizer") for run in grid.expand(SWEEP)} == {"sgd", "adam"} and len(composed) == 4
+
+
+def test_other_seeds_are_of_the_same_cells(composed):
+    grid.expand(SWEEP)
+    assert [run.seed for run in grid.expand([*SWEEP[:1], "seed=range(4,6)", *SWEEP[2:]])] == [4, 5, 4, 5]
+    assert len(composed) == 2
+
+
+def test_what_was_composed_before_an_end_is_kept(composed, monkeypatch):
+    add = compositions.Compositions.add
+
+    def interrupted(self, words, settings):
+        add(self, words, settings)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(compositions.Compositions, "add", interrupted)
+        grid.expand(SWEEP)
+    assert len(composed) == 1
+    grid.expand(SWEEP)
+    assert len(composed) == 2
+
+
+def test_a_long_wait_is_announced_once(composed, monkeypatch, capsys):
+    monkeypatch.setattr(Wait, "PATIENCE", 0.0)
+    for _ in range(2):
+        grid.expand(SWEEP)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"sobench: 2 configurations to compose and check, 1 done, about [\d.e-]+ s more", line)
 
 
 @pytest.mark.parametrize("words", [["budget.steps=${oc.decode:'3'}"], ["runs=${now:of-%Y}"]])

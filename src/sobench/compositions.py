@@ -1,7 +1,7 @@
 """Compositions that were made before: Hydra and the checks take some 100 ms for one, and a sweep has one for each of its cells.
 
-A file holds the settings of one sweep's cells, by their words. Its name is a digest of all that they are made from: the words,
-every file of conf/, the source of what reads them, the plug-ins, the environment that is referred to. Whatever of these
+A file holds the settings of one sweep's cells, by their words. Its name is a digest of all that they are made from: the words but
+for the seeds, every file of conf/, the source of what reads them, the plug-ins, the environment that is referred to. Whatever of these
 changes, the file is not found; a damaged one is not used. What cannot be told in advance (a resolver of another kind, a search
 path of the user's own, a plug-in's constructor) is not kept.
 """
@@ -98,7 +98,8 @@ def _digest(overrides: Sequence[str], loader) -> str | None:
     plugins = [(kind, entry.name, entry.value, registry.origin(entry)) for kind in registry.KINDS.values()
                for entry in registry.entries(kind).values()]
     code = [Path(__file__).with_name(f"{name}.py").read_text() for name in CODE]
-    asked = [word for word in overrides if "hydra" not in word.partition("=")[0]]  # those tell which cells, not how they are made
+    apart = re.compile(r"seed=|[^=]*hydra")  # seeds are put in later; the others tell which cells, not how they are made
+    asked = [word for word in overrides if not apart.match(word)]
     made_from = [asked, files, code, plugins, [(name, os.environ.get(name)) for name in sorted(variables)],
                  sys.version, version("hydra-core"), version("omegaconf")]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]

@@ -1,8 +1,10 @@
-"""Lengths of time as a person writes them: 90s, 15m, 4h, 1h30m, 30d."""
+"""Lengths of time as a person writes them: 90s, 15m, 4h, 1h30m, 30d; and one line where something takes long."""
 
 from __future__ import annotations
 
 import re
+import sys
+import time
 
 from sobench.errors import UsageError
 
@@ -27,3 +29,21 @@ def shown(total: float) -> str:
         return f"{minutes} min"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24:02d} h"
+
+
+class Wait:
+    """For `count` things that may take long: after PATIENCE seconds a line on standard error says for how long, once."""
+
+    PATIENCE = 3.0
+
+    def __init__(self, what: str, count: int):
+        self.what, self.count, self.done, self._told = what, count, 0, False
+        self._begun = time.monotonic()
+
+    def one_done(self) -> None:
+        self.done += 1
+        seconds = time.monotonic() - self._begun
+        if seconds > self.PATIENCE and not self._told:
+            self._told = True
+            left = shown(seconds / self.done * (self.count - self.done))
+            print(f"sobench: {self.count:,} {self.what}, {self.done:,} done, about {left} more", file=sys.stderr, flush=True)

@@ -22,8 +22,9 @@ from typing import Any
 
 from sobench import conf_files, config, tuning
 from sobench.cells import checked, group_keys, selected
-from sobench.compositions import Compositions
+from sobench.compositions import Compositions, Words
 from sobench.conf_files import GROUPS
+from sobench.duration import Wait
 from sobench.errors import UsageError
 from sobench.jobs import read as read_jobs
 from sobench.messages import readable_errors
@@ -33,26 +34,36 @@ from sobench.run import Run
 def expand(overrides: Sequence[str], loader=None) -> list[Run]:
     """Every run of a sweep, in order, each once. Raises UsageError for whatever is wrong with any of them."""
     with _loader(loader) as loader:
-        kept = Compositions(overrides, loader)
-        cells: dict[tuple[str, ...], Run | None] = {}
+        jobs = [(job, *seedless(job)) for job in job_overrides(overrides, loader)]
+        cells = _cells(list(dict.fromkeys(rest for _, rest, _ in jobs)), Compositions(overrides, loader), loader)
         runs: dict[str, Run] = {}
-        for job in job_overrides(overrides, loader):
-            rest, seed = seedless(job)
-            if rest not in cells:
-                cells[rest] = _cell(rest, kept, loader)
+        for job, rest, seed in jobs:
             run = cells[rest].seeded(seed, job) if cells[rest] else Run.of(config.plain(compose(job, loader)), job)
             runs.setdefault(run.id, run)
-        kept.keep()
         return list(runs.values())
 
 
-def seedless(job: Sequence[str]) -> tuple[tuple[str, ...], int | None]:
+def seedless(job: Sequence[str]) -> tuple[Words, int | None]:
     """The overrides of a job but for its seed, and the seed; None where they give none, or it is no plain number."""
     rest = tuple(word for word in job if not (word.startswith("seed=") and word[5:].isdecimal()))
     return rest, next((int(word[5:]) for word in job if word not in rest), None)
 
 
-def _cell(words: tuple[str, ...], kept: Compositions, loader) -> Run | None:
+def _cells(asked: Sequence[Words], kept: Compositions, loader) -> dict[Words, Run | None]:
+    """The run of each cell, see `_cell`. What is new is kept, however this ends; where that takes long, a line says how long."""
+    wait = Wait("configurations to compose and check", sum(kept.get(words) is None for words in asked))
+    runs = {}
+    try:
+        for words in asked:
+            runs[words] = _cell(words, kept, loader)
+            if kept.get(words) is None:
+                wait.one_done()
+    finally:
+        kept.keep()
+    return runs
+
+
+def _cell(words: Words, kept: Compositions, loader) -> Run | None:
     """The run of these words, composed and checked, or as it was kept: all seeds of its cell are the same but for the seed.
     None where a setting refers to the seed, and each has to be composed."""
     settings = kept.get(words)
