@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sobench import duration
+from sobench.spans import spans
 
 
 @dataclass
@@ -118,7 +119,7 @@ def _within(limit: float, cells: Sequence[Cell], experiment: str, words: list[st
     seconds = sum(cell.seconds for cell in cells for run in cell.left if run.id in ids)
     lines = [f"within {duration.shown(limit)}: {len(chosen)} runs, {duration.shown(seconds)}" if chosen else
              f"within {duration.shown(limit)}: no run"]
-    lines += [f"left out: {name}: seed {', '.join(map(str, seeds))}" for name, seeds in out.items()]
+    lines += [f"left out: {name}: seed {spans(seeds)}" for name, seeds in out.items()]
     return lines + ([f"run them with: {_command(chosen, bool(out), experiment, words)}"] if chosen else [])
 
 

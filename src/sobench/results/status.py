@@ -13,6 +13,7 @@ from sobench.results import sweeps
 from sobench.results.heartbeat import Holder
 from sobench.results.stale import Fingerprint, Judge, settings_of, stale
 from sobench.results.state import KEEPS, STATUSES, State, state
+from sobench.spans import spans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,7 +46,7 @@ class CellStatus:
     @property
     def reasons(self) -> list[str]:
         """Each distinct reason once, with the seeds it holds for; of a run at work, who has it."""
-        return [f"{reason} (seed {', '.join(map(str, seeds))})" for reason, seeds in self._reasons().items()]
+        return [f"{reason} (seed {spans(seeds)})" for reason, seeds in self._reasons().items()]
 
     def logs(self, folder: Path) -> list[str]:
         """The traceback of each distinct failure: of the first run that left one."""
