@@ -7,6 +7,8 @@ from pathlib import Path
 
 from sobench import garbage, ledger_commands, report_commands
 from sobench.arguments import OVERRIDES, root_of, runs_of, settings_of, words_of
+from sobench.tune_command import tune
+from sobench.wandb_command import wandb
 
 
 def add_parsers(actions) -> None:
@@ -25,12 +27,8 @@ def add_parsers(actions) -> None:
     add(status, "what became of the runs of an experiment, or of all", experiment=dict(nargs="?", default=None), overrides=overrides)
     add(report_commands.report, "write the tables, figures and verdicts from the runs that are there", id=artifact, overrides=overrides)
     add(report_commands.reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
-    from sobench.tune_command import tune
-
     add(tune, "run an experiment's grid on its tuning seeds, and choose", experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
     ledger_commands.add_parsers(add, overrides)
-    from sobench.wandb_command import wandb
-
     add(wandb, "mirror runs to wandb, or say what is not mirrored", action=dict(choices=["sync", "verify"]),
         experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"), overrides=overrides)
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")

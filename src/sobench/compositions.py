@@ -98,8 +98,8 @@ def _digest(overrides: Sequence[str], loader) -> str | None:
     plugins = [(kind, entry.name, entry.value, registry.origin(entry)) for kind in registry.KINDS.values()
                for entry in registry.entries(kind).values()]
     code = [Path(__file__).with_name(f"{name}.py").read_text() for name in CODE]
-    apart = re.compile(r"seed=|[^=]*hydra")  # seeds are put in later; the others tell which cells, not how they are made
-    asked = [word for word in overrides if not apart.match(word)]
+    keys = ((word, word.partition("=")[0]) for word in overrides)
+    asked = [word for word, key in keys if key != "seed" and "hydra" not in key]  # which seeds and cells, not how a cell is made
     made_from = [asked, files, code, plugins, [(name, os.environ.get(name)) for name in sorted(variables)],
                  sys.version, version("hydra-core"), version("omegaconf")]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]

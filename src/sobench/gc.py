@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sobench import duration, jobs
+from sobench.arguments import root_of, settings_of
 from sobench.errors import Failure, UsageError
 from sobench.retry import OLD
 
@@ -38,8 +39,6 @@ class Litter:
 
 def gc(args: argparse.Namespace) -> int:
     """List what may go, with its size; delete it with --yes."""
-    from sobench.arguments import root_of, settings_of
-
     older = duration.seconds("--older-than", args.older_than)
     if strange := [word for word in settings_of(args.overrides) if not word.startswith("runs=")]:
         raise UsageError(f"gc: got {strange[0]!r}, allowed: runs=DIR")

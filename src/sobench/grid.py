@@ -51,12 +51,12 @@ def seedless(job: Sequence[str]) -> tuple[Words, int | None]:
 
 def _cells(asked: Sequence[Words], kept: Compositions, loader) -> dict[Words, Run | None]:
     """The run of each cell, see `_cell`. What is new is kept, however this ends; where that takes long, a line says how long."""
-    wait = Wait("configurations to compose and check", sum(kept.get(words) is None for words in asked))
-    runs = {}
+    new = {words for words in asked if kept.get(words) is None}
+    wait, runs = Wait("configurations to compose and check", len(new)), {}
     try:
         for words in asked:
             runs[words] = _cell(words, kept, loader)
-            if kept.get(words) is None:
+            if words in new:
                 wait.one_done()
     finally:
         kept.keep()

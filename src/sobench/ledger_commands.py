@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
+from sobench.gc import OLDER, gc
+from sobench.plan import plan
+from sobench.retry import CHOICES, DEFAULT, retry
+
 
 def add_parsers(add: Callable[..., argparse.ArgumentParser], overrides: dict) -> None:
     """Register them; `add(func, text, **positionals)` returns a parser, `overrides` describes the settings."""
-    from sobench.gc import OLDER, gc
-    from sobench.plan import plan
-    from sobench.retry import CHOICES, DEFAULT, retry
-
     parser = add(retry, "make failed runs again, and keep what was there in runs/.old", experiment=dict(nargs="?", default=None),
                  overrides=overrides)
     for flag, status in CHOICES.items():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sobench import duration
+from sobench.arguments import runs_of, settings_of
 from sobench.spans import spans
 
 
@@ -28,7 +29,6 @@ class Cell:
 
 def plan(args: argparse.Namespace) -> int:
     """Print the table, the total and, for a budget, the runs that fit and the command that makes them."""
-    from sobench.arguments import runs_of, settings_of
     from sobench.plan_measure import measure
     from sobench.session import fetch_data
 

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from sobench.arguments import root_of, runs_of, words_of
 from sobench.errors import Failure, UsageError
 
 CHOICES = {"failed": "failed", "oom": "out-of-memory", "timed_out": "timed-out", "diverged": "diverged", "skipped": "skipped",
@@ -22,7 +23,6 @@ STAMP = "%Y-%m-%dT%H-%M-%S"
 def retry(args: argparse.Namespace) -> int:
     """Put the directories of the chosen runs aside and make exactly these runs again."""
     from sobench import app, grid, jobs
-    from sobench.arguments import words_of
 
     experiment, words = words_of(args)
     wanted = [status for flag, status in CHOICES.items() if getattr(args, flag)] or list(DEFAULT)
@@ -50,15 +50,12 @@ def retry(args: argparse.Namespace) -> int:
 
 def _of_experiment(experiment: str, words: list[str]) -> tuple[Path, dict[str, list[str]]]:
     """The root, and the overrides of every run that is asked for, by its directory."""
-    from sobench.arguments import runs_of
-
     runs = runs_of(experiment, words)
     return Path(runs[0].config["runs"]), {run.slug: list(run.overrides) for run in runs}
 
 
 def _of_folder(words: list[str]) -> tuple[Path, dict[str, list[str]]]:
     """The root, and every run directory in it; what makes a run again is for _again, once it is chosen."""
-    from sobench.arguments import root_of
     from sobench.results.status import run_directories
 
     root = root_of(words)

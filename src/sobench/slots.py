@@ -11,7 +11,6 @@ Nothing is pinned: runs keep out of each other's way because the leases add up t
 from __future__ import annotations
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

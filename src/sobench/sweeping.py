@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from sobench import session, stopping, sweep_display
 from sobench.errors import Failure, SobenchError

@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from sobench.arguments import settings_of
 from sobench.errors import Failure, UsageError
+from sobench.report_commands import folder_of
 
 
 def tune(args: argparse.Namespace) -> int:
     """Run the trials that are missing, choose, write the choice where the experiment finds it, and say where it lies on an edge."""
     from sobench import app, grid
-    from sobench.arguments import settings_of
-    from sobench.report_commands import folder_of
     from sobench.registry import warn
     from sobench.report import tuning as pages
     from sobench.results.collection import collect

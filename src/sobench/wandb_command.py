@@ -10,29 +10,27 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from sobench.arguments import words_of
 from sobench.errors import UsageError
 from sobench.results.state import state
 
 
 def wandb(args: argparse.Namespace) -> int:
     """Of an experiment's runs, or of all under runs/. 1 where something is missing, or could not be mirrored."""
-    from sobench.arguments import settings_of
     from sobench.grid import expand
 
-    words = list(args.overrides)
-    if args.experiment and "=" in args.experiment:
-        words, args.experiment = [args.experiment, *words], None
-    asked = [f"experiment={args.experiment}"] if args.experiment else []
-    runs = expand([*asked, "logger=wandb", *settings_of(words)])
+    experiment, words = words_of(args)
+    asked = [f"experiment={experiment}"] if experiment else []
+    runs = expand([*asked, "logger=wandb", *words])
     config = runs[0].config
     if config["logger"]["mode"] == "disabled":
         raise UsageError("logger.mode: got 'disabled', allowed: online or offline")
     root = Path(config["runs"])
-    if args.experiment:
-        messages = [_message(run.directory(root), name=run.name, experiment=args.experiment) for run in runs]
+    if experiment:
+        messages = [_message(run.directory(root), name=run.name, experiment=experiment) for run in runs]
     else:
         messages = [_message(directory) for directory in sorted(root.glob("*/seed-*"))]
-    reports = _reports(Path(config["reports"]), args.experiment) if args.action == "sync" else ()
+    reports = _reports(Path(config["reports"]), experiment) if args.action == "sync" else ()
     return _hand_over(config, args.action, [*filter(None, messages), *reports])
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib import import_module
+from pkgutil import resolve_name
 from typing import Any
 
 from sobench.cost import COUNTERS
@@ -92,8 +92,4 @@ def named(row: Mapping[str, Any]) -> dict[str, Any]:
 def mirrored(directory: RunDirectory, offset: int) -> Mirrored:
     """The record of a run, open at `offset` bytes, with the logger that the run's settings choose. Raises what Metrics does,
     and nothing for the logger."""
-    def make():
-        module, name = LOGGERS[directory.run.config["logger"]["name"]].split(":")
-        return getattr(import_module(module), name)(directory)
-
-    return Mirrored(directory, offset, make)
+    return Mirrored(directory, offset, lambda: resolve_name(LOGGERS[directory.run.config["logger"]["name"]])(directory))
