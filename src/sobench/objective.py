@@ -23,6 +23,10 @@ from sobench.network import Network
 from sobench.related import RelatedObjectives
 from sobench.summary_oracles import SummaryOracles
 
+REVISION = 1
+"""Part of every method's fingerprint. Raise it by hand when a change can change a result: here, or in the parts of an objective
+(passes, network, parameter space, complex and Taylor passes). The layer mathematics and sobench.linalg count by their source."""
+
 
 class Batch(NamedTuple):
     """inputs [N, ...] and targets [N] or [N, C]."""
