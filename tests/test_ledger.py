@@ -46,7 +46,7 @@ def ended(path: Path, status: str) -> None:
 def older(path: Path) -> None:
     found = json.loads((path / "environment.json").read_text())
     assert len(found["fingerprint"]["method"]) == len(found["fingerprint"]["data"]) == 64
-    (path / "environment.json").write_text(json.dumps(found | {"fingerprint": {"method": "older", "data": None}}))
+    (path / "environment.json").write_text(json.dumps(found | {"fingerprint": found["fingerprint"] | {"method": "older", "data": None}}))
 
 
 def everything(folder: Path = Path(".")) -> dict[str, bytes]:

@@ -1,6 +1,7 @@
-"""What a run was made with, besides its settings, each as one digest. No torch.
+"""The code and the data that a run was made with, each as one digest. No torch.
 
-method   the code of its optimizer, and of its instrument's companions, see method_code
+scheme   the number of the rules that made `method`; digests of different schemes are not compared
+method   the code of the optimizer, and of the instrument's companions, see method_code
 data     the checksums of the files that the data set is read from; a file of the user's own is told apart by its settings
 """
 
@@ -12,20 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from sobench.errors import UsageError
-from sobench.method_code import digest, method
+from sobench.method_code import SCHEME, digest, method
 from sobench.parse import loads
 
-
-Fingerprint = dict[str, str | None]
-"""method and data: a digest of each, None where it cannot be told."""
+Fingerprint = dict[str, Any]
+"""scheme: a number; method and data: a digest of each, None where it cannot be told."""
 
 
 def fingerprint(settings: Mapping[str, Any], before: Path | None = None) -> Fingerprint:
-    """{"method", "data"} of a run with these settings, None where one cannot be told. before: the directory of a run that
-    goes on from a checkpoint; it keeps what it was begun with, so that one of two halves counts as made by the older."""
+    """The fingerprint of a run with these settings. before: the directory of a run that resumes from a checkpoint; the run keeps
+    the fingerprint that it was begun with, so that a run of two halves counts as made by the older code."""
     if before:
-        return recorded(before) or {"method": None, "data": None}
-    return {"method": method(settings), "data": data(settings)}
+        return recorded(before) or {"scheme": SCHEME, "method": None, "data": None}
+    return {"scheme": SCHEME, "method": method(settings), "data": data(settings)}
+
+
+def scheme(found: Fingerprint) -> Any:
+    """The scheme of a recorded fingerprint; the first one had no number."""
+    return found.get("scheme", 1)
 
 
 def recorded(directory: Path | str) -> Fingerprint | None:

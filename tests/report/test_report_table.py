@@ -5,6 +5,7 @@ import json
 import pytest
 from run_tree import a_run, evals, put
 
+from sobench.method_code import SCHEME
 from sobench.report import formats
 from sobench.report.catalogue import read
 from sobench.report.evidence import Evidence
@@ -123,7 +124,9 @@ def test_stale_runs_are_marked_and_named(folder, tmp_path):
     root = tmp_path / "runs"
     table(folder, root, FULL)
     runs = [a_run(method, seed) for method in FULL for seed in range(2)]
-    (runs[0].directory(root) / "environment.json").write_text(json.dumps({"fingerprint": {"method": "older", "data": None}}))
+    older = {"scheme": SCHEME, "method": "older", "data": None}
+    for run, then in zip(runs, (older, older | {"scheme": 1})):
+        (run.directory(root) / "environment.json").write_text(json.dumps({"fingerprint": then}))
     evidence = Evidence(read("a/one", folder=folder), collect(runs, root))
     found, origin = contents(evidence), provenance(evidence, "sobench reproduce a/one budget=cpu")
     assert found.footnotes == {"a": "sgd: 1 of 2 runs is stale: older code of its method"}

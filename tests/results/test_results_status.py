@@ -180,6 +180,19 @@ def test_stale_results_are_flagged_and_counted(tmp_path):
     assert text.splitlines()[-1] == "1 cell, 4 runs: 4 done; 2 of them stale"
 
 
+def test_results_of_an_earlier_scheme_are_counted_and_not_stale(tmp_path):
+    runs = [a_run("sgd", seed, dataset="digits") for seed in range(4)]
+    now = fingerprint(runs[0].config)
+    first = {"method": "of scheme 1", "data": now["data"]}
+    for run, then in zip(runs, (now, first, first | {"data": "another"}, now | {"method": "of scheme 3", "scheme": 3})):
+        directory = put(tmp_path, run, evals("train_loss", 2.0))
+        (directory / "environment.json").write_text(json.dumps({"fingerprint": then}))
+    *_, stale, earlier, summary = printed(None, tmp_path).splitlines()
+    assert stale.strip() == "done: stale, other data (seed 2)"
+    assert earlier == "2 results were made before fingerprints of scheme 2: not compared with the code of now"
+    assert summary == "1 cell, 4 runs: 4 done; 1 of them stale"
+
+
 def test_a_run_that_is_older_than_fingerprints_is_not_stale(tmp_path):
     put(tmp_path, a_run("sgd"), evals("train_loss", 2.0))
     put(tmp_path, a_run("an_optimizer_that_is_gone"), evals("train_loss", 2.0))

@@ -1,4 +1,4 @@
-"""Which results were made by older code of their method, or from other data, than what is here now. No pandas, no torch."""
+"""Stale results: made by older code of their method, or from other data, than what is here now. No pandas, no torch."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from sobench import fingerprint
 from sobench.fingerprint import Fingerprint
+from sobench.method_code import SCHEME
 
 REASONS = {"method": "older code of its method", "data": "other data"}
 """By the part of a fingerprint that differs."""
@@ -29,17 +30,18 @@ class Judge:
         return self._now[place]
 
 
-def stale(directory: Path | str, now: Fingerprint) -> str | None:
-    """Why the result in `directory` is stale; None if it is not, or cannot be told: a run that is older than fingerprints, a
-    method or data that are not here."""
-    then = fingerprint.recorded(directory)
-    return why(then, now) if then else None
-
-
 def why(then: Fingerprint, now: Fingerprint) -> str | None:
-    """In what a result made with one fingerprint differs from one made with another."""
-    reasons = [reason for part, reason in REASONS.items() if None not in (then.get(part), now[part]) and then[part] != now[part]]
+    """Why a result made with one fingerprint is stale where another holds; None if it is not, or cannot be told: a method or
+    data that are not here, a method's digest of another scheme."""
+    comparable = [part for part in REASONS if part != "method" or fingerprint.scheme(then) == now["scheme"]]
+    reasons = [REASONS[part] for part in comparable if None not in (then.get(part), now[part]) and then[part] != now[part]]
     return " and ".join(reasons) or None
+
+
+def is_earlier(then: Fingerprint) -> bool:
+    """Whether a fingerprint is of an earlier scheme: nothing tells whether the method's code has changed since."""
+    scheme = fingerprint.scheme(then)
+    return isinstance(scheme, int) and scheme < SCHEME
 
 
 def settings_of(directory: Path | str) -> dict[str, Any] | None:

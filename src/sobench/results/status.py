@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sobench.fingerprint import recorded
 from sobench.results import sweeps
 from sobench.results.heartbeat import Holder
-from sobench.results.stale import Fingerprint, Judge, settings_of, stale
+from sobench.results.stale import SCHEME, Fingerprint, Judge, is_earlier, settings_of, why
 from sobench.results.state import KEEPS, STATUSES, State, state
 from sobench.spans import spans
 
@@ -31,6 +32,7 @@ class CellStatus:
     name: str
     states: dict[int, State] = field(default_factory=dict)  # by seed
     stale: dict[int, str] = field(default_factory=dict)  # by seed, why
+    earlier: set[int] = field(default_factory=set)  # seeds with a fingerprint of an earlier scheme
 
     @property
     def counts(self) -> dict[str, int]:
@@ -83,8 +85,11 @@ def cells(directories: Iterable[Path | str], queue: Mapping[str, Holder] | None 
             if now.get(name) is None:
                 known = (settings or {}).get(name) or settings_of(directory)
                 now[name] = judge.now(known) if known else None
-            if now[name] and (why := stale(directory, now[name])):
-                cell.stale[seed] = why
+            if then := recorded(directory):
+                if now[name] and (reason := why(then, now[name])):
+                    cell.stale[seed] = reason
+                if is_earlier(then):
+                    cell.earlier.add(seed)
     return list(found.values())
 
 
@@ -121,7 +126,7 @@ def print_status(runs: Sequence[Run] | None, root: Path, console: Console) -> No
         console.print(f"no runs under {root}")
         return
     logs = [f"log: {_escape(path)}" for cell in found for path in cell.logs(root)]
-    console.print("\n".join([*_lines(found), *logs, summary_line(found)]), highlight=False, soft_wrap=True)
+    console.print("\n".join([*_lines(found), *logs, *_earlier(found), summary_line(found)]), highlight=False, soft_wrap=True)
 
 
 def _lines(found: Sequence[CellStatus]) -> list[str]:
@@ -134,6 +139,13 @@ def _lines(found: Sequence[CellStatus]) -> list[str]:
         lines.append(f"{_escape(name):<{widths[0]}}  {seeds:<{widths[1]}}  {step:>{widths[2]}}  {counts}")
         lines += [f"    {_escape(reason)}" for reason in cell.reasons]
     return lines
+
+
+def _earlier(found: Sequence[CellStatus]) -> list[str]:
+    """A line about the results whose method's code cannot be compared with that of now; none if there are none."""
+    number = sum(len(cell.earlier) for cell in found)
+    made = f"{_plural(number, 'result')} {'was' if number == 1 else 'were'} made before fingerprints of scheme {SCHEME}"
+    return [f"{made}: not compared with the code of now"] if number else []
 
 
 def summary_line(found: Sequence[CellStatus]) -> str:
