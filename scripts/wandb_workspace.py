@@ -11,13 +11,13 @@ import json
 import sys
 from pathlib import Path
 
-from sobench.conf_files import about, members
+from sobench.config.files import about, members
+from sobench.config.registry import suggestion
 from sobench.errors import SobenchError, UsageError
-from sobench.loggers.base import POSITION
-from sobench.registry import suggestion
 from sobench.report import read, reports
-from sobench.report.panels import Contour, Panel
-from sobench.report.spec import Report
+from sobench.report.schema.panels import Contour, Panel
+from sobench.report.schema.spec import Report
+from sobench.results.loggers.base import POSITION
 
 DERIVED = {"total_seconds": "seconds"}
 """Axes of a figure that no row has -> the nearest that it has."""

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parent))  # for problems
-
 DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
 
 
@@ -66,7 +64,7 @@ def plugins(tmp_path, monkeypatch):
     """plugins(name, modules, entries): a package installed for the test, see harness.write_package."""
     from harness import write_package
 
-    from sobench import registry
+    from sobench.config import registry
 
     site = tmp_path / "site"
     site.mkdir()

@@ -19,7 +19,7 @@ __all__ = ["Objective", "load_optimizer", "losses"]
 
 def load_optimizer(name: str) -> type:
     """The optimizer class of that name, ours, torch's or a plug-in's. Raises UsageError with the nearest match."""
-    from sobench.registry import load
+    from sobench.config.registry import load
 
     return load("optimizers", name)
 

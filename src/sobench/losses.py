@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from sobench.complex_scalars import log_sum_exp, softplus
 from sobench.errors import Unsupported, UsageError
+from sobench.objective.holomorphic.scalars import log_sum_exp, softplus
 
 REVISION = 1
 """Part of every method's fingerprint. Raise it by hand when a change here, or in complex_scalars, can change a result."""

@@ -12,7 +12,6 @@ from sobench.data.store import Store
 from sobench.data.vectors import initial_vectors
 from sobench.errors import Failure, UsageError
 
-
 WORDS = ["the", "n't", "film"]
 LINES = ", 9 9 9\nfilm 1 2 3\nn't -0.5 0 1e-1\nat the 1 2 3\nseldom 7 7 7\n"
 

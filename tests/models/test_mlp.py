@@ -5,7 +5,7 @@ import torch
 import yaml
 from torch import nn
 
-from sobench import conf_files
+from sobench.config import files
 from sobench.models.mlp import autoencoder
 
 TABLE = {
@@ -18,7 +18,7 @@ TABLE = {
 @pytest.mark.parametrize("name", TABLE)
 def test_table_2_4(name):
     widths, loss = TABLE[name]
-    file = yaml.safe_load((conf_files.conf_dir() / f"model/{name}_autoencoder.yaml").read_text())
+    file = yaml.safe_load((files.conf_dir() / f"model/{name}_autoencoder.yaml").read_text())
     assert file.pop("name") == "autoencoder" and file.pop("loss") == loss and file.pop("target") == "input"
     model = autoencoder((widths[0],), widths[-1], **file)
     linear = [layer for layer in model if isinstance(layer, nn.Linear)]

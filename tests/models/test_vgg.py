@@ -6,10 +6,10 @@ import yaml
 from torch import nn
 
 from sobench import Objective
-from sobench.conf_files import conf_dir
-from sobench.config import identity
+from sobench.config.files import conf_dir
+from sobench.config.grid import expand
+from sobench.config.identity import identity
 from sobench.errors import UsageError
-from sobench.grid import expand
 from sobench.losses import CrossEntropy
 from sobench.models.vgg import vgg
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from problems import Dense, error
 
-from sobench.check import Subject, check_memory
 from sobench.errors import UsageError
+from sobench.objective.parameter_space import ParameterSpace
 from sobench.optim.adahessian import AdaHessian, signs
-from sobench.space import ParameterSpace
-from sobench.streams import Streams
+from sobench.training.contract import Subject, check_memory
+from sobench.training.streams import Streams
 
 MODELS = ["mlp_tanh", "mlp_relu", "conv_maxpool", "conv_avgpool", "batchnorm", "batchnorm_conv"]
 

@@ -12,11 +12,13 @@ from layered import MODEL, Fixed, Sets, batch, eye, gradients, layers, make, mat
 from problems import error
 from torch import nn
 
-from sobench import Objective, conf_files, serve
+from sobench import Objective
+from sobench.config import files
 from sobench.errors import Unsupported
 from sobench.optim.block_fisher import BlockFisher
 from sobench.optim.kfac import KFAC
-from sobench.train import Trainer
+from sobench.training import requirements
+from sobench.training.trainer import Trainer
 
 
 @MODEL
@@ -123,13 +125,13 @@ def test_resume(device):
 
 
 # 64-4-10, float32: layers of 260 and 50 parameters
-SETTINGS = {"optimizer": conf_files.group_defaults("optimizer", "block_fisher")}
+SETTINGS = {"optimizer": files.group_defaults("optimizer", "block_fisher")}
 NEEDED = 4 * (3 * 260**2 + 50**2)
 
 
 def test_layers_too_large_for_their_blocks_are_named(monkeypatch):
-    monkeypatch.setattr(serve.machine, "available_memory", lambda where: NEEDED - 1)
+    monkeypatch.setattr(requirements.machine, "available_memory", lambda where: NEEDED - 1)
     with pytest.raises(Unsupported, match=r"^optimizer: .* layer 1 has n = 260: .* GiB needed, .* GiB free; allowed: narrower"):
         Trainer(run_with(**SETTINGS))
-    monkeypatch.setattr(serve.machine, "available_memory", lambda where: NEEDED)
+    monkeypatch.setattr(requirements.machine, "available_memory", lambda where: NEEDED)
     Trainer(run_with(**SETTINGS))

@@ -12,7 +12,7 @@ from torch import nn
 from sobench import Objective
 from sobench.losses import SquaredError
 from sobench.optim.esgd import ESGD
-from sobench.streams import Streams
+from sobench.training.streams import Streams
 
 STANDS = 1e-300
 """A learning rate that leaves every parameter as it is, bit for bit."""

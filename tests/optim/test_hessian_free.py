@@ -13,7 +13,7 @@ from sobench import Objective
 from sobench.linalg import cg
 from sobench.linalg.cg_descent import cg_descent
 from sobench.optim.hessian_free import HessianFree
-from sobench.streams import Streams
+from sobench.training.streams import Streams
 
 EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from sobench import Objective
 from sobench.losses import CrossEntropy
 from sobench.optim.kernel_sgd import KernelSGD
-from sobench.streams import Streams
+from sobench.training.streams import Streams
 
 D_H = 5  # width of the last hidden layer
 

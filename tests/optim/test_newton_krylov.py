@@ -11,12 +11,12 @@ from problems import LOSSES, Dense, Source, error, noise, problem
 from torch import nn
 
 from sobench import Objective
+from sobench.config.grid import expand
 from sobench.errors import Unsupported
-from sobench.grid import expand
 from sobench.losses import SquaredError
 from sobench.optim.newton_krylov import NewtonKrylov
 from sobench.optim.newton_krylov_parts import CURVATURES, without
-from sobench.train import Trainer
+from sobench.training.trainer import Trainer
 
 INDEFINITE = ("mlp_tanh", "squared_error", 0.01)
 

@@ -7,14 +7,15 @@ from objectives import make, moved
 from problems import Dense, Source, error, noise, problem
 from torch import nn
 
-from sobench import Objective, conf_files
+from sobench import Objective
+from sobench.config import files
 from sobench.errors import UsageError
 from sobench.linalg.cubic import minimise_cubic
 from sobench.losses import CrossEntropy, SquaredError
+from sobench.objective.taylor.partition import make_partition
 from sobench.optim.newton_summary import NewtonSummary
-from sobench.partition import make_partition
-from sobench.streams import Streams
-from sobench.train import Trainer
+from sobench.training.streams import Streams
+from sobench.training.trainer import Trainer
 
 
 class Same:
@@ -207,7 +208,7 @@ def test_own_groups_and_their_errors():
 
 def test_groups_that_do_not_fit_are_refused_before_anything_runs():
     """By a trainer, with the names of the model's tensors, when it is made."""
-    settings = conf_files.group_defaults("optimizer", "newton_summary")
+    settings = files.group_defaults("optimizer", "newton_summary")
     with pytest.raises(UsageError, match="partition: 1.bias is in no group; allowed"):
         Trainer(run_with(optimizer=settings | {"partition": {"weights": ["*.weight"]}}))
     with pytest.raises(UsageError, match="partition: got 'layers', allowed: canonical, trivial, discrete, kinds, depth"):

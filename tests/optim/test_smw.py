@@ -9,10 +9,10 @@ from objectives import moved, objective, through_a_file
 from problems import LOSSES, Dense, Problem, error, noise, problem, targets
 from torch import nn
 
-from sobench import layer_rows
 from sobench.errors import UsageError
+from sobench.objective.layers import rows as layer_rows
 from sobench.optim.smw import SMWGN, SMWNG, SMWNGBD
-from sobench.streams import Streams
+from sobench.training.streams import Streams
 
 METHODS = {"gn": SMWGN, "ng": SMWNG, "bd": SMWNGBD}
 METHOD = pytest.mark.parametrize("method", METHODS)

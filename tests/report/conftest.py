@@ -1,10 +1,6 @@
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "results"))  # for run_tree
-sys.path.insert(0, str(Path(__file__).parent))  # for judging
 
 DESCRIPTION = """
 title: Test & train of all

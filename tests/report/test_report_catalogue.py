@@ -2,7 +2,7 @@ import pytest
 
 from sobench.errors import UsageError
 from sobench.report import read, reports
-from sobench.report.spec import Method
+from sobench.report.schema.spec import Method
 
 
 def edited(folder, old: str, new: str) -> str:

@@ -8,7 +8,7 @@ from scipy import stats
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.paired import between, one_sided
-from sobench.report.spec import Claim, Method, Report, Test
+from sobench.report.schema.spec import Claim, Method, Report, Test
 from sobench.results.collection import collect
 
 DIVERGED, MISSING = "diverged", "missing"

@@ -8,7 +8,7 @@ from judging import verdict_on
 from run_tree import a_run, put, row
 from scipy import stats
 
-from sobench.report.spec import Method
+from sobench.report.schema.spec import Method
 
 DIVERGED = "diverged"
 SERIES = {name: Method(name, {"optimizer": "reference"}) for name in ("tnt", "shampoo")}

@@ -6,7 +6,7 @@ import pytest
 from judging import verdict_on
 from run_tree import a_run, evals, put
 
-from sobench.report.spec import Method, Reach
+from sobench.report.schema.spec import Method, Reach
 
 METHODS = {name: Method(name, {"optimizer": name}) for name in ("a", "b")}
 DIVERGED, MISSING = "diverged", "missing"

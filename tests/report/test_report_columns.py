@@ -3,9 +3,9 @@
 import pytest
 
 from sobench.report import columns
-from sobench.report.catalogue import read, reports
-from sobench.report.panels import Panel, Trajectory
-from sobench.report.spec import Claim, Column, Figure, Method, Reach, Report, Table, Test
+from sobench.report.schema.catalogue import read, reports
+from sobench.report.schema.panels import Panel, Trajectory
+from sobench.report.schema.spec import Claim, Column, Figure, Method, Reach, Report, Table, Test
 
 
 def a_report(**parts) -> Report:

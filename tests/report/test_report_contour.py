@@ -6,9 +6,9 @@ from matplotlib.figure import Figure
 from run_tree import a_run, evals, put
 
 from sobench.errors import UsageError
-from sobench.report.catalogue import read
-from sobench.report.contour import draw
 from sobench.report.evidence import Evidence
+from sobench.report.figures.contour import draw
+from sobench.report.schema.catalogue import read
 from sobench.report.writer import write
 from sobench.results.collection import collect
 

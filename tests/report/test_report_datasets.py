@@ -6,9 +6,10 @@ import pytest
 from matplotlib.figure import Figure
 from run_tree import a_run, evals, put
 
-from sobench.report import figure, formats
-from sobench.report.catalogue import read
+from sobench.report import formats
 from sobench.report.evidence import Evidence
+from sobench.report.figures import figure
+from sobench.report.schema.catalogue import read
 from sobench.report.table import BEST, contents
 from sobench.report.writer import write
 from sobench.results.collection import collect

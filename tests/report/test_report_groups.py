@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from run_tree import a_run, evals, put, row
 
-from sobench.report.groups import matrix, means
-from sobench.report.panels import Heatmap, Profile
+from sobench.report.figures.groups import matrix, means
+from sobench.report.schema.panels import Heatmap, Profile
 from sobench.report.writer import write
 from sobench.results.frame import table
-from sobench.results.table import Table
+from sobench.results.row_table import Table
 
 
 def rows(root, **columns) -> Table:

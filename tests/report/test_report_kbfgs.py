@@ -6,7 +6,7 @@ import re
 import pytest
 import yaml
 
-from sobench import conf_files
+from sobench.config import files
 from sobench.report import experiment_of, read, reports
 
 HYPERPARAMETERS = {  # experiment -> (methods in order of its cells, the table's rows), by data set or (data set, model)
@@ -83,7 +83,7 @@ def lines(text: str) -> list[str]:
 
 
 def cells(experiment: str) -> list[dict[str, str]]:
-    file = yaml.safe_load((conf_files.conf_dir() / "experiment" / f"{experiment}.yaml").read_text())
+    file = yaml.safe_load((files.conf_dir() / "experiment" / f"{experiment}.yaml").read_text())
     return [dict(setting.split("=", 1) for setting in cell) for cell in file["hydra"]["sweeper"]["cells"]]
 
 

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from run_tree import a_run, evals, put, row
 
 from sobench.report import formats
-from sobench.report.catalogue import read
-from sobench.report.curve import draw
 from sobench.report.evidence import Evidence
-from sobench.report.style import PALETTE, colours
+from sobench.report.figures.curve import draw
+from sobench.report.figures.style import PALETTE, colours
+from sobench.report.schema.catalogue import read
 from sobench.report.table import contents
 from sobench.report.writer import write
 from sobench.results.collection import collect

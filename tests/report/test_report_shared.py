@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from run_tree import a_run, evals, put, row
 
 from sobench.errors import UsageError
-from sobench.report import contour, curve, legend, table
-from sobench.report.catalogue import read
+from sobench.report import table
 from sobench.report.evidence import Evidence
-from sobench.report.panels import Contour, Panel
-from sobench.report.spec import Column, Method, Reach, Report, Table
-from sobench.report.spec import Figure as Sheet
-from sobench.report.style import colours
+from sobench.report.figures import contour, curve, legend
+from sobench.report.schema.catalogue import read
+from sobench.report.schema.panels import Contour, Panel
+from sobench.report.schema.spec import Column, Method, Reach, Report, Table
+from sobench.report.schema.spec import Figure as Sheet
 from sobench.report.writer import write
 from sobench.results import load
 from sobench.results.collection import collect

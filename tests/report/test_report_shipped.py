@@ -4,9 +4,9 @@ from functools import cache
 
 import pytest
 
-from sobench.grid import expand
+from sobench.config.grid import expand
+from sobench.config.run import Run
 from sobench.report import experiment_of, read, reports
-from sobench.run import Run
 
 PUBLISHED = {  # tables 1, 2, 3 of the paper
     "table-1": ("seconds", [222, 21257, 34933, 244, 246]),

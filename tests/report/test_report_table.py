@@ -4,13 +4,13 @@ import json
 
 import pytest
 from run_tree import a_run, evals, put
+from sobench.results.method_code import SCHEME
 
-from sobench.method_code import SCHEME
 from sobench.report import formats
-from sobench.report.catalogue import read
 from sobench.report.evidence import Evidence
 from sobench.report.pages import report_markdown
 from sobench.report.provenance import provenance
+from sobench.report.schema.catalogue import read
 from sobench.report.table import BEST, SECOND, contents
 from sobench.results.collection import collect
 

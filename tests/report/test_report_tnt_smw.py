@@ -6,8 +6,8 @@ import re
 import pytest
 import yaml
 
-from sobench import conf_files
-from sobench.grid import expand
+from sobench.config import files
+from sobench.config.grid import expand
 from sobench.report import experiment_of, read, reports
 from sobench.results.collection import matches
 
@@ -70,7 +70,7 @@ def lines(text: str) -> list[str]:
 
 
 def cells(experiment: str) -> list[dict[str, str]]:
-    file = yaml.safe_load((conf_files.conf_dir() / "experiment" / f"{experiment}.yaml").read_text())
+    file = yaml.safe_load((files.conf_dir() / "experiment" / f"{experiment}.yaml").read_text())
     return [dict(setting.split("=", 1) for setting in cell) for cell in file["hydra"]["sweeper"]["cells"]]
 
 
@@ -157,7 +157,7 @@ def test_the_settings_of_chapter_5(experiment):
 
 def configurations(experiment: str) -> list[dict]:
     """Of every cell: its data set, model and optimizer with all their settings, those of the experiment's own groups too."""
-    conf = conf_files.conf_dir()
+    conf = files.conf_dir()
     file = yaml.safe_load((conf / "experiment" / f"{experiment}.yaml").read_text())
     inherited = [d for d in file["defaults"] if isinstance(d, str) and d.startswith("/experiment/")]
     if inherited and "hydra" not in file:
@@ -167,7 +167,7 @@ def configurations(experiment: str) -> list[dict]:
     sizes = file["hydra"]["sweeper"].get("params", {}).get("model.widths", "")
     found = []
     for cell in cells(experiment):
-        config = {group: conf_files.read(conf / group / f"{cell.get(group, names.get(group))}.yaml").copy()
+        config = {group: files.read(conf / group / f"{cell.get(group, names.get(group))}.yaml").copy()
                   for group in ("dataset", "model", "optimizer")}
         for key, value in cell.items():
             group, _, name = key.partition(".")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from sobench.report.trajectory import landscape
+from sobench.report.figures.trajectory import landscape
 
 
 def test_the_landscape_is_read_from_the_names_of_its_places():

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run_tree import a_run, put, row
 
-from sobench import parse
-from sobench.results import blocks, record
+from sobench.results import blocks, parse, record
 
 NUMBERS = ["1", "-0.0", "0.1", "1e-320", "1e400", "-1e400", "NaN", "Infinity", "-Infinity", "null", "true",
            "18446744073709551616", "123456789012345678901234567890", "1" + "0" * 400]

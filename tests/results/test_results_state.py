@@ -4,8 +4,8 @@ import pytest
 from filelock import FileLock
 from run_tree import a_run, evals, put, row
 
-from sobench.results.heartbeat import locked
 from sobench.results.state import FINISHED, last_row, state
+from sobench.system.heartbeat import locked
 
 ROWS = evals("train_loss", 2.3, 1.0)
 

@@ -13,12 +13,12 @@ from filelock import FileLock
 from rich.console import Console
 from run_tree import a_run, evals, put
 
-from sobench.fingerprint import fingerprint
-from sobench.results.heartbeat import STALE, file_system_time
+from sobench.results.fingerprint import fingerprint
 from sobench.results.rundir import RunDirectory
 from sobench.results.state import state
 from sobench.results.status import cells, print_status, run_directories
 from sobench.results.sweeps import Sweep, dead, live, queue
+from sobench.system.heartbeat import STALE, file_system_time
 
 
 def printed(runs, root) -> str:
@@ -125,7 +125,7 @@ def test_a_sweep_that_was_cut_off_queues_nothing(tmp_path):
 
 
 def test_a_sweep_beats(tmp_path, monkeypatch):
-    monkeypatch.setattr("sobench.results.heartbeat.HEARTBEAT", 0.01)
+    monkeypatch.setattr("sobench.system.heartbeat.HEARTBEAT", 0.01)
     with Sweep(tmp_path, [a_run("sgd")]) as sweep:
         os.utime(sweep.path, (0, 0))
         for _ in range(1000):

@@ -8,12 +8,13 @@ from hydra_plugins.sobench.sweeper import GridSweeper
 
 
 class OptunaSweeper(GridSweeper):
-    """The search of sobench.search, on any of Hydra's launchers. A trial is one sweep: all seeds, all cells of an experiment."""
+    """The search of sobench.execution.search, on any of Hydra's launchers. A trial is one sweep: all seeds, all cells of an experiment."""
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sobench import grid, launchers
-        from sobench.search import Search
-        from sobench.session import say
+        from sobench.config import grid
+        from sobench.execution import launchers
+        from sobench.execution.search import Search
+        from sobench.execution.task import say
 
         search = Search(self.config.hydra.sweeper, arguments)
         expand = lambda words: grid.expand([*self.config.hydra.overrides.hydra, *words], self._loader)

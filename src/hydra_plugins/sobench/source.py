@@ -17,7 +17,7 @@ class PluginSource(ConfigSource):
         return "sobench-plugins"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from sobench.signature import optimizer_defaults
+        from sobench.config.signature import optimizer_defaults
 
         config = OmegaConf.create(optimizer_defaults(self._name(config_path)))
         return ConfigResult(
@@ -45,6 +45,6 @@ class PluginSource(ConfigSource):
 
     @staticmethod
     def _names() -> list[str]:
-        from sobench import registry
+        from sobench.config import registry
 
         return list(registry.entries("optimizers"))

@@ -8,18 +8,17 @@ from hydra.plugins.sweeper import Sweeper
 
 
 class GridSweeper(Sweeper):
-    """The grid of `params` x the zipped `cells` (see sobench.grid), on any of Hydra's launchers."""
+    """The grid of `params` x the zipped `cells` (see sobench.config.grid), on any of Hydra's launchers."""
 
     def __init__(self, **settings: Any):
-        """settings: read by sobench.grid from the configuration itself."""
+        """settings: read by sobench.config.grid from the configuration itself."""
 
     def setup(self, *, hydra_context, task_function, config) -> None:
         from hydra.core.plugins import Plugins
         from hydra.types import HydraContext
 
-        from sobench import launchers
-        from sobench.cell_loader import CellLoader
-        from sobench.elsewhere import Task
+        from sobench.execution import launchers
+        from sobench.execution.remote import CellLoader, Task
 
         launchers.checked(config.hydra)
         needs = launchers.extra_of(config.hydra, "hydra/launcher")
@@ -31,15 +30,16 @@ class GridSweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Any:
-        from sobench import grid, launchers
+        from sobench.config import grid
+        from sobench.execution import launchers
 
         with launchers.ended(self.config.hydra):
             self.make(grid.expand([*self.config.hydra.overrides.hydra, *arguments], self._loader))
 
     def make(self, runs) -> None:
         """Have the launcher make those of the runs that have no result yet."""
-        from sobench import launchers
-        from sobench.sweeping import Sweep
+        from sobench.execution import launchers
+        from sobench.execution.sweep import Sweep
 
         with Sweep(runs, self.config.hydra.runtime.choices["hydra/launcher"]) as sweep:
             while jobs := sweep.todo():

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from sobench import registry
+from sobench.config import registry
 from sobench.data.dataset import Dataset
 from sobench.data.store import Store
 from sobench.errors import UsageError

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from sobench.data.sources import digest
+from sobench.system.files import digest
 
 
 def checksum(path: Path, memory: Path) -> str:

@@ -11,10 +11,10 @@ import lzma
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sobench.config.registry import suggestion
 from sobench.data.dataset import Dataset
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
-from sobench.registry import suggestion
 
 if TYPE_CHECKING:
     import numpy as np

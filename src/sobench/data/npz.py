@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sobench.data.dataset import Dataset
-from sobench.data.sources import digest
 from sobench.data.store import Store
 from sobench.errors import UsageError
+from sobench.system.files import digest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
+
+from sobench.system.files import digest
 
 DECLARED = Path(__file__).with_name("sources.yaml")
 
@@ -56,13 +57,6 @@ class Source:
     def verifiable(self) -> bool:
         """Whether every file has a checksum."""
         return all(file.verifiable for file in self.files.values())
-
-
-def digest(path: Path, algorithm: str) -> str:
-    """The checksum of a file's contents, "algorithm:hex digits". Raises OSError."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
-    return f"{algorithm}:{found.hexdigest()}"
 
 
 @cache

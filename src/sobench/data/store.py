@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from sobench.config.registry import suggestion, warn
 from sobench.data.checksums import checksum
 from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
-from sobench.registry import suggestion, warn
 
 log = logging.getLogger(__name__)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from sobench.config.registry import suggestion
 from sobench.errors import UsageError
-from sobench.registry import suggestion
 
 
 class Sin(nn.Module):

@@ -20,10 +20,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sobench.config.rules import UNIT, Rule, check
 from sobench.objective import Objective
+from sobench.objective.parameter_space import ParameterSpace
 from sobench.optim.base import SecondOrderOptimizer
-from sobench.rules import UNIT, Rule, check
-from sobench.space import ParameterSpace
 
 BETAS = Rule((tuple, list), "two numbers in [0, 1)", lambda v: len(v) == 2 and all(UNIT.accepts(beta) for beta in v))
 BITS = 31

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sobench.config.rules import check_hyperparameter
 from sobench.errors import UsageError
 from sobench.objective import Objective
-from sobench.rules import check_hyperparameter
-from sobench.space import ParameterSpace
+from sobench.objective.parameter_space import ParameterSpace
 
 
 class SecondOrderOptimizer(torch.optim.Optimizer):

@@ -22,11 +22,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sobench.layer_matrices import sample_grads
-from sobench.layers import LayerRecord
 from sobench.linalg.dense import spd_solve
 from sobench.linalg.kronecker import gram
 from sobench.objective import Objective
+from sobench.objective.layers.matrices import sample_grads
+from sobench.objective.layers.records import LayerRecord
 from sobench.optim.base import SecondOrderOptimizer
 
 

@@ -32,14 +32,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sobench.layer_matrices import input_action, input_factor, locations, mean_input, output_grads, outputs
-from sobench.layers import LayerRecord
+from sobench.config.rules import POSITIVE, check
 from sobench.linalg.dense import spd_inverse
 from sobench.linalg.kronecker import mode_products
 from sobench.linalg.quasi_newton import Compact, Dense, Inverse, bfgs_, double_damping, lm_damping
 from sobench.objective import Objective
+from sobench.objective.layers.matrices import input_action, input_factor, locations, mean_input, output_grads, outputs
+from sobench.objective.layers.records import LayerRecord
 from sobench.optim.base import SecondOrderOptimizer
-from sobench.rules import POSITIVE, check
 
 DAMPINGS = {"lm": lm_damping, "double": double_damping}
 

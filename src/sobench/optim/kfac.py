@@ -31,12 +31,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from sobench.layer_matrices import grad_factor, input_factor
-from sobench.layers import LayerRecord
 from sobench.linalg.dense import spd_inverse
 from sobench.linalg.kronecker import balance, mode_products
 from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
 from sobench.objective import Objective
+from sobench.objective.layers.matrices import grad_factor, input_factor
+from sobench.objective.layers.records import LayerRecord
 from sobench.optim.base import SecondOrderOptimizer
 
 

@@ -29,13 +29,13 @@ from torch import Tensor
 
 from sobench.linalg.cubic import minimise_cubic
 from sobench.objective import Objective
+from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.taylor.partition import Partition, make_partition
 from sobench.optim.base import SecondOrderOptimizer
-from sobench.partition import Partition, make_partition
-from sobench.space import ParameterSpace
 
 
 class NewtonSummary(SecondOrderOptimizer):
-    """partition: canonical | trivial | discrete | kinds | depth, or groups of one's own (`sobench.partition`). curvature_batch: samples
+    """partition: canonical | trivial | discrete | kinds | depth, or groups of one's own (`sobench.objective.taylor.partition`). curvature_batch: samples
     of Z~; None takes as many as Z has. average: eta | terms.
 
     State: `momentum` [P]; `eta` [S], what the steps use but for the clipping; `terms`, with average=terms; `taken` [4], how often

@@ -33,11 +33,11 @@ import torch
 from torch import Tensor
 
 from sobench.errors import UsageError
-from sobench.layer_rows import LayerRows
-from sobench.layers import LayerRecord
 from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
 from sobench.linalg.woodbury import inner_solve
 from sobench.objective import Objective
+from sobench.objective.layers.records import LayerRecord
+from sobench.objective.layers.rows import LayerRows
 from sobench.optim.base import SecondOrderOptimizer
 from sobench.optim.subsample import subsample
 

@@ -1,6 +1,6 @@
 """From results to the artifacts of a paper: its table, its figure, and a verdict on each of its claims.
 
-A report is data, conf/report/<paper>/<artifact>.yaml, whose keys `sobench.report.spec` defines. Listing and reading
+A report is data, conf/report/<paper>/<artifact>.yaml, whose keys `sobench.report.schema.spec` defines. Listing and reading
 reports needs neither pandas nor matplotlib; `write` loads both when it is called.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.report.catalogue import experiment_of, read, reports
-from sobench.report.spec import Report
+from sobench.report.schema.catalogue import experiment_of, read, reports
+from sobench.report.schema.spec import Report
 
 if TYPE_CHECKING:
     from sobench.results.collection import Run

@@ -23,12 +23,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sobench.report.budget import Cut
+from sobench.report.cuts import Cut
 from sobench.report.evidence import Evidence
 from sobench.report.paired import NONE
 from sobench.report.parts import Part, described, named
 from sobench.report.parts import parts as all_parts
-from sobench.report.spec import Claim, Test
+from sobench.report.schema.spec import Claim, Test
 from sobench.results.pick import COSTS, EXACT
 
 ALPHA = 0.05

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 
-from sobench.report.spec import Report
+from sobench.report.schema.spec import Report
 from sobench.results.pick import DERIVED
 from sobench.results.record import Wanted
 

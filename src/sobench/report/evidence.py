@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from sobench.errors import UsageError
-from sobench.report.budget import Cut, cuts
-from sobench.report.panels import Contour, Heatmap, Panel, Profile, Trajectory
-from sobench.report.spec import Column, Report, Test
+from sobench.report.cuts import Cut, cuts
+from sobench.report.schema.panels import Contour, Heatmap, Panel, Profile, Trajectory
+from sobench.report.schema.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import is_time
 from sobench.results.collection import Results, Run
 from sobench.results.pick import COSTS, pick, reach, series
+from sobench.results.row_table import Table
 from sobench.results.state import State
-from sobench.results.table import Table
 
 Wanted = Column | Test | Contour
 Drawn = Panel | Trajectory | Heatmap | Profile

@@ -6,7 +6,7 @@ import csv
 import io
 import math
 
-from sobench.report.spec import Column
+from sobench.report.schema.spec import Column
 from sobench.report.table import BEST, SECOND, Cell, Contents
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from sobench.report.claims import ALPHA, Verdict
 from sobench.report.formats import Markdown
 from sobench.report.parts import shown
-from sobench.report.spec import Report
+from sobench.report.schema.spec import Report
 
 _escape = Markdown.escape
 

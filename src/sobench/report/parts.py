@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from sobench.report.evidence import Evidence
-from sobench.report.grid import exponent, robustness
+from sobench.report.many_settings import exponent, robustness
 from sobench.report.paired import SIGN_TEST, T_TEST, Decision, between
-from sobench.report.spec import Test
+from sobench.report.schema.spec import Test
 from sobench.results.pick import EXACT
 
 Bounds = tuple[float, float]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from sobench.report.budget import Cut
+from sobench.report.cuts import Cut
 from sobench.report.evidence import Evidence
-from sobench.report.grid import exponent
-from sobench.report.spec import Column
+from sobench.report.many_settings import exponent
+from sobench.report.schema.spec import Column
 from sobench.results.aggregate import Aggregate
 from sobench.results.growth import Growth
 from sobench.results.pick import COSTS

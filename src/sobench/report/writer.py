@@ -9,21 +9,22 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from sobench import garbage
 from sobench.errors import UsageError
-from sobench.report import columns, figure, formats, pages, table
-from sobench.report.catalogue import read
+from sobench.report import columns, formats, pages, table
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
+from sobench.report.figures import figure
 from sobench.report.provenance import as_json, command, provenance
-from sobench.report.spec import Report
+from sobench.report.schema.catalogue import read
+from sobench.report.schema.spec import Report
 from sobench.results.collection import Results, Run, collect
+from sobench.system import interpreter
 
 FILES = ("report.md", "table.csv", "table.md", "table.tex", "figure.png", "figure.pdf", "claims.md", "claims.csv",
          "provenance.json")
 
 
-@garbage.put_off()
+@interpreter.put_off()
 def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder: Path | None = None,
           settings: Sequence[str] | None = None) -> list[Path]:
     """Write the report into the folder `out`, from those of the expected `runs` that are under `runs_root`.

@@ -12,6 +12,13 @@ AXES = {
     "work": "work (gradient-equivalent epochs)",
 }
 
+COUNTERS = ("forwards", "backwards", "products", "samples", "passes")
+"""The meter's columns, see sobench.objective.cost: spelt out here because results are read without torch."""
+
+POSITION = frozenset((*AXES, *COUNTERS))
+"""The columns that every row has, whatever its kind: where the run is."""
+
+
 def is_time(*names: str) -> bool:
     """Whether any of these metrics, axes or settings is a time: each that is one says so in its name."""
     return any("seconds" in name for name in names)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sobench.parse import loads
+from sobench.results.parse import loads
 
 
 @dataclass(frozen=True)

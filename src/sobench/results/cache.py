@@ -20,9 +20,10 @@ SHARDS = 64
 SETTLED = 2.0  # seconds: a file changed since may change again within one tick of its clock
 FILES = ("summary.json", "metrics.jsonl", "run.json", "environment.json")
 """What a record is made from."""
-_SOURCES = [Path(__file__).parent / name for name in ("blocks.py", "packing.py", "record.py", "state.py", "../parse.py")]
-CODE = hashlib.sha256(b"".join(source.read_bytes() for source in _SOURCES)).hexdigest()
-"""Of what makes a record."""
+_MADE_BY = ("blocks", "packing", "parse", "record", "state")
+CODE = hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MADE_BY)).hexdigest()
+"""A digest of the modules that make a record."""
+
 
 def shard_of(name: str) -> int:
     """The shard of <cell>/<seed>."""

@@ -12,21 +12,20 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 
-from sobench import fingerprint
+from sobench.results import fingerprint
 from sobench.results.frame import joined
 from sobench.results.reading import records
 from sobench.results.record import Wanted, everything
+from sobench.results.row_table import Table
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
-from sobench.results.table import Table
-
 
 SHARED = "shared"
 """The status of a run that shared its GPU, where its time is asked for."""
 
 
 class Run(Protocol):
-    """What is asked of a run: see sobench.run.Run."""
+    """What is asked of a run: see sobench.config.run.Run."""
 
     config: dict
     cell: str

@@ -10,7 +10,7 @@ import pandas as pd
 from sobench.results.pick import column
 
 if TYPE_CHECKING:
-    from sobench.results.table import Table
+    from sobench.results.row_table import Table
 
 POINTS = 1000  # the most that a curve keeps
 

@@ -19,10 +19,10 @@ from typing import BinaryIO
 import numpy as np
 
 from sobench.results.blocks import Block
-from sobench.results.heartbeat import Holder
-from sobench.parse import loads
+from sobench.results.parse import loads
 from sobench.results.record import AXES, Record, Wanted
 from sobench.results.state import State
+from sobench.system.heartbeat import Holder
 
 Key = list[list[int]]
 Kept = dict[str, tuple[Key, Record]]

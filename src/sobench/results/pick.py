@@ -15,7 +15,7 @@ from sobench.results.axes import AXES, EXTREMES
 from sobench.results.record import SUMMARY
 
 if TYPE_CHECKING:
-    from sobench.results.table import Table
+    from sobench.results.row_table import Table
 
 
 @dataclass(frozen=True)

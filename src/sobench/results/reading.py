@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench import garbage
-from sobench.cores import cores
 from sobench.results import cache
 from sobench.results.packing import Kept, Key, pack, unpack
 from sobench.results.record import Record, Wanted, everything, read
+from sobench.system import interpreter
+from sobench.system.devices import cores
 
 WORTH = 1 << 18  # bytes of metrics.jsonl read anew: from there on a shard of the cache is written again
 SHARED = 1 << 26  # and of all shards: from there on helpers read them
@@ -30,7 +30,7 @@ Task = tuple[str, int, list[str]]
 _HELP = "from sobench.results.reading import help_out; help_out()"
 
 
-@garbage.put_off()
+@interpreter.put_off()
 def records(directories: Sequence[Path | str], wanted: Wanted = everything) -> list[Record]:
     """The record of each directory, in their order; of its rows at least the columns that are wanted."""
     places = _places(directories)
@@ -118,7 +118,7 @@ def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], K
             return
 
 
-@garbage.put_off()
+@interpreter.put_off()
 def help_out() -> None:
     """In a helper: tasks from standard input, their records to standard output, each behind its length in 8 bytes."""
     for task in json.load(sys.stdin):

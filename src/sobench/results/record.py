@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sobench.parse import loads
 from sobench.results.blocks import Block, read_blocks
+from sobench.results.parse import loads
 from sobench.results.state import State, state
 
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")

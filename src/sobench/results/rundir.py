@@ -17,10 +17,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from sobench.config.run import Run
 from sobench.errors import Failure
-from sobench.results import heartbeat
 from sobench.results.state import FINISHED, KEEPS, State, state
-from sobench.run import Run
+from sobench.system import heartbeat
+from sobench.system.files import write_atomically
 
 PARTS = ".*.[0-9]*"
 """What a process that was killed left half written; see write_atomically."""
@@ -111,7 +112,7 @@ class RunDirectory:
             (self.path / name).unlink(missing_ok=True)
 
     def _identify(self) -> None:
-        from sobench.config import identity
+        from sobench.config.identity import identity
 
         run = {"id": self.run.id, "cell": self.run.cell, "seed": self.run.seed, "config": identity(self.run.config)}
         self.write("run.json", run)
@@ -174,13 +175,3 @@ def whole_lines(path: Path, length: int) -> bool:
         return len(start) == length and all(isinstance(json.loads(line), dict) for line in start.splitlines())
     except (OSError, ValueError):
         return False
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file has its old contents or all of its new ones, whatever happens."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

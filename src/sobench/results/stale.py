@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sobench import fingerprint
-from sobench.fingerprint import Fingerprint
-from sobench.method_code import SCHEME
+from sobench.results import fingerprint
+from sobench.results.fingerprint import Fingerprint
+from sobench.results.method_code import SCHEME
 
 REASONS = {"method": "older code of its method", "data": "other data"}
 """By the part of a fingerprint that differs."""

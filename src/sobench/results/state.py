@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sobench.parse import loads
-from sobench.results.heartbeat import Holder, holder
+from sobench.results.parse import loads
+from sobench.system.heartbeat import Holder, holder
 
 FINISHED = ("done", "diverged", "out-of-memory", "timed-out", "failed", "skipped")
 """Written by the run itself, in summary.json; the work is over."""

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sobench.fingerprint import recorded
 from sobench.results import sweeps
-from sobench.results.heartbeat import Holder
+from sobench.results.fingerprint import recorded
 from sobench.results.stale import SCHEME, Fingerprint, Judge, is_earlier, settings_of, why
 from sobench.results.state import KEEPS, STATUSES, State, state
-from sobench.spans import spans
+from sobench.system.heartbeat import Holder
+from sobench.system.text import format_ranges
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,15 +48,15 @@ class CellStatus:
     @property
     def reasons(self) -> list[str]:
         """Each distinct reason once, with the seeds it holds for; of a run at work, who has it."""
-        return [f"{reason} (seed {spans(seeds)})" for reason, seeds in self._reasons().items()]
+        return [f"{reason} (seed {format_ranges(seeds)})" for reason, seeds in self._reasons().items()]
 
     def logs(self, folder: Path) -> list[str]:
         """The traceback of each distinct failure: of the first run that left one."""
         found: dict[str | None, str] = {}
-        for seed, state in self.states.items():
-            if state.finished and state.status not in KEEPS and state.reason not in found:
+        for seed, its in self.states.items():
+            if its.finished and its.status not in KEEPS and its.reason not in found:
                 path = os.path.join(folder, self.name, f"seed-{seed}", "error.txt")
-                found |= {state.reason: path} if os.path.exists(path) else {}
+                found |= {its.reason: path} if os.path.exists(path) else {}
         return list(found.values())
 
     def _reasons(self) -> dict[str, list[int]]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.results.heartbeat import Holder, beating, holder, who
+from sobench.system.heartbeat import Holder, beating, holder, who
 
 if TYPE_CHECKING:
-    from sobench.run import Run
+    from sobench.config.run import Run
 
 FOLDER = ".sweeps"
 
@@ -35,7 +35,7 @@ class Sweep:
         from filelock import FileLock
 
         from sobench.errors import Failure
-        from sobench.results.rundir import write_atomically
+        from sobench.system.files import write_atomically
 
         lock = _lock(self.path)
         try:

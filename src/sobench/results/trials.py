@@ -1,4 +1,4 @@
-"""Which settings a grid of trials speaks for, and how much luck was in it. See sobench.tuning for what a trial is."""
+"""Which settings a grid of trials speaks for, and how much luck was in it. See sobench.config.tuning for what a trial is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sobench import tuning
+from sobench.config import tuning
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import is_time
 from sobench.results.collection import Results, Run

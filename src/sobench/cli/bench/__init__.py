@@ -1,0 +1,1 @@
+"""`sobench bench`: measurements of the harness itself."""

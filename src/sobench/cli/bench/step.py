@@ -1,0 +1,104 @@
+"""What a step of each optimizer costs, as a ratio to SGD with momentum in the same process: `sobench bench step`.
+
+The two take turns, round by round, so that a ratio is of neighbours in time; the median over the rounds is what counts. A
+step is the whole of it, its batch gathered; the warm start and the first steps, which may invert more often, come before.
+Beside the time stands the ratio of multiplications (torch's own counter, matrix products and convolutions alone): what the
+time would be if nothing else cost anything.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from itertools import islice
+from pathlib import Path
+
+from sobench.cli.bench.overhead import COMMON, mnist_shaped, ratio
+from sobench.config.grid import expand
+from sobench.training.trainer import Trainer
+
+SGD = "optimizer=sgd optimizer.momentum=0.9"
+CASES: dict[str, tuple[str, int, dict[str, str]]] = {
+    "MNIST autoencoder, batch 1000": ("model=mnist_autoencoder batch_size=1000", 20, {
+        "kbfgs, T = 20": "optimizer=kbfgs optimizer.curvature_period=20",
+        "kbfgs, T = 1": "optimizer=kbfgs",
+        "kbfgs_l, T = 1": "optimizer=kbfgs_l",
+        "kbfgs20": "optimizer=kbfgs20",
+        "kfac, T1 = 1, T2 = 20": "optimizer=kfac",
+        "kfac, empirical": "optimizer=kfac optimizer.fisher=empirical",
+        "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
+        "shampoo, T1 = 1, T2 = 20": "optimizer=shampoo",
+    }),
+    "MLP 784-100-100-10, batch 64": ("model=mlp model.widths=[100,100] batch_size=64", 200, {
+        "kfac, T1 = 1, T2 = 20": "optimizer=kfac",
+        "kbfgs, T = 1": "optimizer=kbfgs",
+        "shampoo, T1 = T2 = 20": "optimizer=shampoo optimizer.stats_period=20",
+        "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
+        "kernel_sgd, matrices kept": "optimizer=kernel_sgd batches=fixed",
+        "kernel_sgd, new batches": "optimizer=kernel_sgd",
+        "adahessian": "optimizer=adahessian",
+        "esgd": "optimizer=esgd",
+    }),
+    "LeNet-5, batch 128": ("model=lenet batch_size=128", 20, {
+        "newton_summary": "optimizer=newton_summary",
+        "newton_summary, every 10": "optimizer=newton_summary optimizer.curvature_period=10",
+    }),
+    "MLP 784-500-10, batch 60": ("model=mlp model.widths=[500] model.activation=sigmoid batch_size=60", 100, {
+        "smw_ng, N2 = 30": "optimizer=smw_ng",
+        "smw_ng_bd, N2 = 30": "optimizer=smw_ng_bd",
+        "smw_gn, N2 = 30": "optimizer=smw_gn",
+    }),
+}
+"""Title: (settings, steps a round, {what: settings of the optimizer})."""
+
+ROUNDS = 5
+SETTLED = 40
+"""Steps before the first round."""
+
+
+def step() -> int:
+    """Print every case; inputs are noise of MNIST's shape: a step's time does not depend on the pixels."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = mnist_shaped(Path(folder))
+        for title, (settings, steps, optimizers) in CASES.items():
+            common = [f"dataset=npz dataset.path={data}", *COMMON, settings]
+            print(f"{title}: a step over one of SGD with momentum", flush=True)
+            for name, optimizer in optimizers.items():
+                print(f"  {name:26s}{_compare(_walker(common, SGD), _walker(common, optimizer), steps)}", flush=True)
+    return 0
+
+
+def _walker(common: list[str], optimizer: str) -> _Walker:
+    words = " ".join([*common, optimizer]).split()
+    return _Walker(Trainer(expand([*words, "optimizer.lr=1e-6"])[0]))
+
+
+def _compare(sgd: _Walker, other: _Walker, steps: int) -> str:
+    operations = other.operations(steps) / sgd.operations(steps)
+    pairs = [(other.seconds(steps), sgd.seconds(steps)) for _ in range(ROUNDS)]
+    return f"{ratio(pairs, steps)}; multiplications {operations:.2f})"
+
+
+class _Walker:
+    """One optimizer on its way, a round of steps at a time."""
+
+    def __init__(self, trainer: Trainer):
+        self.trainer = trainer
+        if warm_start := getattr(trainer.optimizer, "warm_start", None):
+            warm_start(trainer.problem.beforehand())
+        self.seconds(SETTLED)
+
+    def seconds(self, steps: int) -> float:
+        """The time of so many steps."""
+        start = time.perf_counter()
+        for self.trainer.step, f in islice(self.trainer.problem.objectives(after=self.trainer.step), steps):
+            self.trainer.optimizer.step(f)
+        return time.perf_counter() - start
+
+    def operations(self, steps: int) -> int:
+        """Multiplications and additions of so many steps, of matrix products and convolutions."""
+        from torch.utils.flop_counter import FlopCounterMode
+
+        with FlopCounterMode(display=False) as counter:
+            self.seconds(steps)
+        return counter.get_total_flops()

@@ -1,0 +1,172 @@
+"""What a configuration may say: every key known, every value of its type and in its range. No torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sobench.config import extras, files, registry, rules
+from sobench.config.files import GROUPS, group_defaults, members, read
+from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
+from sobench.errors import UsageError
+
+WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
+RULES: dict[str, Rule] = {
+    "seed": Rule((int,), "a whole number from 0 to 2**63 - 1", lambda v: 0 <= v < 2**63),
+    "batch_size": COUNT,
+    "drop_last": FLAG,
+    "batches": choice("reshuffled", "fixed"),
+    "validation": UNIT,
+    "convergence.change": optional(POSITIVE),
+    "convergence.evaluations": COUNT,
+    "init": choice("default", "lecun_normal"),
+    "l2": NON_NEGATIVE,
+    "dtype": choice("float32", "float64"),
+    "device": Rule((str,), "cpu, cuda or cuda:N", lambda v: re.fullmatch(r"cpu|cuda(:\d+)?", v) is not None),
+    "evaluate.every": COUNT,
+    "evaluate.steps": optional(COUNT),
+    "log.every": COUNT,
+    "threads": optional(COUNT),
+    "gpu.per_run": Rule((int, float), "a number above 0 and at most 1", lambda v: 0 < v <= 1),
+    "isolate": Rule((bool, str), "auto, true or false", lambda v: v in (True, False, "auto")),
+    "slots": optional(FOLDER),
+    "checkpoint.seconds": NON_NEGATIVE,
+    "timeout": optional(POSITIVE),
+    "progress": FLAG,
+    "runs": FOLDER,
+    "reports": FOLDER,
+    "data.mirror": optional(FOLDER),
+    "data.cache": optional(FOLDER),
+    "budget.epochs": optional(POSITIVE),
+    "budget.steps": optional(COUNT),
+    "budget.seconds": optional(POSITIVE),
+    "budget.dense_steps": optional(COUNT),
+    "budget.long_epochs": optional(POSITIVE),
+    "budget.long_seconds": optional(POSITIVE),
+    "model.widths": WIDTHS,
+    "model.classifier": WIDTHS,
+    "model.code": COUNT,
+    "model.free": COUNT,
+    "instrument.partition": rules.HYPERPARAMETERS["partition"],
+    "instrument.lambda_int": NON_NEGATIVE,
+    "instrument.points": Rule((int,), "a whole number of at least 2", lambda v: v >= 2),
+    "instrument.radius": POSITIVE,
+    "instrument.repeats": COUNT,
+    "model.activation": choice("relu", "tanh", "sigmoid", "elu", "softplus", "sin", "none"),
+    "model.target": choice("label", "binary", "input"),
+    "model.pooling": choice("max", "average"),
+    "model.width": COUNT,
+    "model.depth": COUNT,
+    "model.hidden": COUNT,
+    "model.layers": COUNT,
+    "model.dropout": UNIT,
+    "dataset.shape": Rule((list,), "a list of whole numbers of at least 1, as [3,32,32]",
+                          lambda v: v and all(COUNT.accepts(n) for n in v)),
+    "dataset.classes": COUNT,
+    "dataset.train": COUNT,
+    "dataset.test": COUNT,
+    "dataset.vocabulary": COUNT,
+    "dataset.length": COUNT,
+    "dataset.vectors": optional(Rule((str,), "glove or the path of a file", lambda v: v.strip() != "")),
+    "dataset.dimension": COUNT,
+    "dataset.split_seed": Rule((int,), "a whole number of at least 0", lambda v: v >= 0),
+    "schedule.period": COUNT,
+    "schedule.gamma": POSITIVE,
+    "schedule.epochs": POSITIVE,
+    "logger.mode": choice("online", "offline", "disabled"),
+    "logger.project": Rule((str,), "a name without any of / \\ # ? % :",
+                           lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None),
+    "logger.entity": optional(rules.TEXT),
+    "logger.timeout": POSITIVE,
+}
+
+COMPANIONS = "instrument.companions"
+OPTIMIZER = re.compile(rf"(optimizer|{re.escape(COMPANIONS)}\.[^.]+)\.(\w+)")
+"""The keys that are an optimizer's settings: the run's own, or a companion's."""
+
+
+def validate(settings: dict[str, Any]) -> None:
+    """Raises UsageError for an unknown key, a wrong type or a value out of range, anywhere."""
+    known = read(files.conf_dir() / "config.yaml")
+    _check_keys("", settings, {*known, *GROUPS, "experiment"} - {"defaults", "hydra"})
+    _check_complete("", settings, known.keys() - {"defaults", "hydra"})
+    for group in GROUPS:
+        if not (isinstance(chosen := settings.get(group), dict) and isinstance(chosen.get("name"), str)):
+            raise UsageError(f"{group}: got {chosen!r}, allowed: {' | '.join(members(group))}")
+    for key, kind in registry.KINDS.items():
+        registry.check_name(kind, settings[key] if key == "loss" else settings[key]["name"])
+    for key, default in known.items():
+        if key not in ("defaults", "hydra", "budgets", "loss"):
+            _check(key, settings[key], default)
+    for group in GROUPS:
+        _check(group, settings[group], group_defaults(group, settings[group]["name"]))
+    extras.check_installed(settings["logger"]["name"])
+    limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
+    _check("budgets", settings["budgets"], {name: {k: v for k, v in node.items() if k != "name"} for name, node in limits.items()})
+    budget = settings["budget"]
+    if budget["epochs"] is None and budget["steps"] is None and budget["seconds"] is None:
+        raise UsageError(f"budget: {budget['name']!r} sets no limit here, allowed: budget.epochs, budget.steps or budget.seconds")
+
+
+def _check_keys(prefix: str, settings: Mapping, allowed) -> None:
+    for key in settings:
+        if key not in allowed:
+            raise UsageError(f"{prefix}{key}: no such key, {registry.suggestion(key, allowed)}")
+
+
+def _check_complete(prefix: str, settings: Mapping, required) -> None:
+    for key in required:
+        if key not in settings:
+            raise UsageError(f"{prefix}{key}: must be given; ~{prefix}{key} takes it away")
+
+
+def _check(key: str, value: Any, default: Any) -> None:
+    """One node against the node of the same place in the defaults."""
+    if key == COMPANIONS:
+        _check_companions(value)
+    elif isinstance(default, dict):
+        if not isinstance(value, dict):
+            raise UsageError(f"{key}: got {value!r}, allowed: the keys {', '.join(default)}")
+        _check_keys(f"{key}.", value, default)
+        if not key.startswith("budgets"):  # an experiment states what it changes
+            _check_complete(f"{key}.", value, default)
+        for name in value:
+            _check(f"{key}.{name}", value[name], default[name])
+    elif found := OPTIMIZER.fullmatch(key):
+        rules.check(key, value, _hyperparameter(found[2], default))
+    else:
+        rules.check(key, value, RULES.get(key) or _like(default))
+
+
+def _check_companions(companions: Any) -> None:
+    """Optimizers beside the run's own, {label: the settings of one}."""
+    if not isinstance(companions, dict):
+        raise UsageError(f"{COMPANIONS}: got {companions!r}, allowed: an optimizer's settings for each label")
+    for label, settings in companions.items():
+        if not (isinstance(settings, dict) and isinstance(settings.get("name"), str)):
+            raise UsageError(f"{COMPANIONS}.{label}: got {settings!r}, allowed: +optimizer@{COMPANIONS}.{label}=NAME")
+        registry.check_name("optimizers", settings["name"])
+        _check(f"{COMPANIONS}.{label}", settings, group_defaults("optimizer", settings["name"]))
+
+
+def _hyperparameter(name: str, default: Any) -> Rule:
+    """The rule of the shared word, unless a plug-in's own default breaks it: there the word means something else. What a
+    plug-in alone has takes the type of its default, and any number for a number: `rho=0` may be meant as 0.0."""
+    shared = rules.HYPERPARAMETERS.get(name)
+    if shared and (default == "???" or shared.accepts(default)):
+        return shared
+    return rules.NUMBER if type(default) is int else _like(default)
+
+
+def _like(default: Any) -> Rule:
+    """What a key without a rule of its own takes: the type of its default."""
+    if isinstance(default, str) and "${" in default or default is None or default == "???":
+        return Rule((object,), "anything", optional=True)
+    if isinstance(default, bool):
+        return FLAG
+    if isinstance(default, (int, float)):
+        return rules.NUMBER if isinstance(default, float) else Rule((int,), "a whole number")
+    if isinstance(default, list):
+        return Rule((list,), f"a list of {len(default)}", lambda v: len(v) == len(default))
+    return rules.TEXT

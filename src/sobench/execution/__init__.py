@@ -1,0 +1,1 @@
+"""From a list of runs to finished run directories: sweep > task > attempt."""

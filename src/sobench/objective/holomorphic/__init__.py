@@ -1,0 +1,1 @@
+"""Passes at complex parameters: the analytic extension of layers, activations and losses."""

@@ -1,0 +1,127 @@
+"""Gradients of single samples, layer by layer, none of them formed.
+
+A row of U [N K, P] is the gradient of one of K scalars of a sample n. Its part of a layer W [I, D] is sum_t h_t a_t', with
+a_t [D] what the layer reads of that sample at location t and h_t [I] the scalar's gradient at what it puts out (layer_matrices
+has the notation). Rows are sample-major: (n, k). With g = sum_mu e_mu a_mu', a gradient of the whole batch,
+
+    U_l U_l'   entries (n k, m j) = sum_{t,u} (a_nt' a_mu) (h_nkt' h_mju)           Y. Ren, thesis, sections 5.3.3 and 5.4.7
+    U_l g_l    entries (n k)      = sum_t h_nkt' sum_{m,u} e_mu (a_mu' a_nt)
+    U_l' d     = sum_{n,t} (sum_k d_nk h_nkt) a_nt'                  so it is known by gradients at the outputs, as g is
+
+A sum over pairs of locations costs |T|^2 (I + D) a pair of rows, the product of two gradients I D: the cheaper one is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sobench.linalg.kronecker import gram
+from sobench.objective.layers.matrices import LayerMatrices, output_grads, patches, to_outputs, weight_gradient_
+from sobench.objective.layers.records import LayerRecord
+
+CHUNK = 2**24
+"""Entries of rows formed at once, where rows must be formed."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One layer's part of U: a [N, |T|, D], without the 1 of a bias; h [N, K, |T|, I]."""
+
+    record: LayerRecord
+    a: Tensor
+    h: Tensor
+    has_bias: bool
+
+
+class LayerRows:
+    """U [N K, P] of the samples `index` [N] (None: all) of a recorded batch; columns that no layer owns are zero.
+
+    rows: {layer: h [N, K, ...]}, shaped as the layer's outputs after K. A layer that is not in it is left out.
+    """
+
+    def __init__(self, matrices: LayerMatrices, layers: Mapping[str, LayerRecord], rows: Mapping[str, Tensor],
+                 index: Tensor | None = None):
+        self._matrices, self._index = matrices, index
+        self._parts = {name: _part(layers[name], h, index, matrices.has_bias(name)) for name, h in rows.items()}
+        self.samples = len(next(iter(rows.values())))
+
+    def gram(self) -> list[Tensor]:
+        """U_l U_l' of every layer, [N K, N K]: their sum is U U'."""
+        return [_gram(part) for part in self._parts.values()]
+
+    def against_gradient(self) -> list[Tensor]:
+        """U_l g_l of every layer, [N K], g the recorded gradient: their sum is U g where no parameter is without a layer."""
+        return [_against(part, _mapped_by_gradient(part)) for part in self._parts.values()]
+
+    def __matmul__(self, v: Tensor) -> list[Tensor]:
+        """U_l v_l of every layer, [N K], for v [P]."""
+        parts = self._matrices.parts(v)
+        return [_against(part, _mapped(part, *parts[name])) for name, part in self._parts.items()]
+
+    def subtracted(self, d: Tensor) -> dict[str, Tensor]:
+        """{layer: [samples, ...]}: g - U_1' d_1 - ... as gradients at the outputs; d [L, N K], or [1, N K] for every layer."""
+        parts = zip(self._parts.items(), d.expand(len(self._parts), -1))
+        return {name: self._subtracted(part, d_l) for (name, part), d_l in parts}
+
+    def _subtracted(self, part: _Part, d: Tensor) -> Tensor:
+        N, K, T, I = part.h.shape
+        s = to_outputs(part.record, torch.bmm(d.view(N, 1, K), part.h.flatten(2)).view(N, T, I))
+        e = part.record.output_grads
+        return e - s if self._index is None else e.index_add(0, self._index, s, alpha=-1)
+
+
+def _part(record: LayerRecord, h: Tensor, index: Tensor | None, has_bias: bool) -> _Part:
+    x = record.inputs if index is None else record.inputs[index]
+    by_location = output_grads(replace(record, output_grads=h.flatten(0, 1)))
+    return _Part(record, patches(replace(record, inputs=x)), by_location.reshape(*h.shape[:2], *by_location.shape[1:]), has_bias)
+
+
+def _gram(part: _Part) -> Tensor:
+    (N, K, T, I), D = part.h.shape, part.a.shape[2]
+    if T > 1 and _rows_are_cheaper(T, I, D):
+        return _gram_of_rows(part)
+    A, G = gram(part.a.flatten(0, 1).T), gram(part.h.flatten(0, 2).T)
+    A, G = A.view(N, 1, T, N, 1, T), G.view(N, K, T, N, K, T)
+    G = G.addcmul_(G, A) if part.has_bias else G.mul_(A)  # (A + 1) G: the 1s of a bias
+    return (G if T == 1 else G.sum((2, 5))).view(N * K, N * K)
+
+
+def _rows_are_cheaper(T: int, I: int, D: int) -> bool:
+    return T * T * (I + D) > I * D
+
+
+def _gram_of_rows(part: _Part) -> Tensor:
+    """The same from the gradients themselves, some rows of W at a time."""
+    (N, K, _, _), D = part.h.shape, part.a.shape[2]
+    G = gram(part.h.sum(2).flatten(0, 1).T) if part.has_bias else part.h.new_zeros(N * K, N * K)
+    for h in part.h.split(max(1, CHUNK // (N * K * D)), dim=3):
+        gram(torch.einsum("nkti,ntd->nkid", h, part.a).reshape(N * K, -1).T, G, beta=1.0)
+    return G
+
+
+def _mapped_by_gradient(part: _Part) -> Tensor:
+    """g_l a_nt, [N, |T|, I]. With one location the small products come first, and g_l, [I, D], is not formed."""
+    record, (N, T, D), I = part.record, part.a.shape, part.h.shape[3]
+    e = record.output_grads
+    if T == 1:
+        e = e.view(-1, I)
+        A = part.a.view(N, D) @ record.inputs.view(-1, D).T
+        return ((A + 1 if part.has_bias else A) @ e).unsqueeze(1)
+    weight, bias = e.new_empty(record.module.weight.shape), e.new_empty(I) if part.has_bias else None
+    weight_gradient_(record, e, weight, bias)
+    return _mapped(part, weight, bias)
+
+
+def _mapped(part: _Part, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """V a_nt, [N, |T|, I], V given as the layer's weight and bias."""
+    return F.linear(part.a, weight.flatten(1), bias)
+
+
+def _against(part: _Part, u: Tensor) -> Tensor:
+    """sum_t h_nkt' u_nt, [N K]."""
+    return torch.bmm(part.h.flatten(2), u.flatten(1).unsqueeze(2)).flatten()

@@ -1,0 +1,125 @@
+"""A model as a pure function of its parameters and inputs: no buffer written, no random state moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from sobench.errors import Unsupported
+from sobench.objective.holomorphic.mode import ComplexFunctions
+from sobench.objective.layers.matrices import LayerMatrices
+from sobench.objective.layers.records import with_parameters
+from sobench.objective.parameter_space import ParameterSpace
+
+
+class Network:
+    """z = network(inputs, parameters): outputs [N, C] of `model` in the mode (train or eval) it is in now."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.space = ParameterSpace(model.named_parameters())
+        self._normalisers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._droppers = [m for m in model.modules() if _drops(m)]
+        self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters()))
+        self.has_series = True  # until an operation without a rule is met: `sobench.objective.taylor.series`
+        self._has_buffers = next(model.buffers(), None) is not None
+
+    @cached_property
+    def matrices(self) -> LayerMatrices:
+        """theta as one matrix a layer. Raises Unsupported for a layer that has none of its own."""
+        return LayerMatrices(self.model, self.space)
+
+    @cached_property
+    def layers(self) -> dict[str, nn.Module]:
+        """The modules that `record()` sees, found once: a step that takes a millisecond would notice the search."""
+        return with_parameters(self.model)
+
+    @property
+    def couples_samples(self) -> bool:
+        """Whether a sample's output depends on the rest of its batch: BatchNorm, unless it uses running statistics."""
+        return any(m.training or m.running_mean is None for m in self._normalisers)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether a pass draws random numbers: dropout in training mode."""
+        return any(m.training for m in self._droppers)
+
+    @property
+    def writes_buffers(self) -> bool:
+        """Whether a pass of the bare model may write its buffers."""
+        return self._has_buffers and self.model.training
+
+    @property
+    def separable(self) -> bool:
+        """Whether the output of a sample depends on that sample and the parameters alone."""
+        return not (self.couples_samples or self.draws_noise)
+
+    def __call__(self, inputs: Tensor, parameters: tuple[Tensor, ...] | None = None, buffers=None) -> Tensor:
+        """Outputs at `parameters` (one tensor each, in the order of `space`), or at the model's own.
+
+        Buffers are read; what a training pass would write to them goes into copies, `buffers` if given.
+        """
+        if parameters is None and not self.writes_buffers:
+            return self.model(inputs)
+        state = dict(zip(self.space.names, self.space.parameters if parameters is None else parameters))
+        if self.writes_buffers:
+            state |= self.buffers() if buffers is None else buffers
+        return functional_call(self.model, state, (inputs,), tie_weights=self._tied)
+
+    def buffers(self) -> dict[str, Tensor]:
+        """Copies of the model's buffers (BatchNorm's running statistics)."""
+        return {name: b.clone() for name, b in self.model.named_buffers()}
+
+    @torch.no_grad()
+    def write(self, buffers: dict[str, Tensor]) -> None:
+        """Write copies back."""
+        for name, b in self.model.named_buffers():
+            b.copy_(buffers[name])
+
+    def complex(self, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+        """Outputs at complex parameters; inputs stay real. Raises Unsupported, naming the layer that has no complex form."""
+        entered = []
+        handles = [
+            module.register_forward_pre_hook(lambda module, _, name=name: entered.append((name, module)))
+            for name, module in self.model.named_modules()
+            if next(module.children(), None) is None
+        ]
+        try:
+            if inputs.is_floating_point():
+                inputs = inputs.to(parameters[0].dtype.to_real())
+            with ComplexFunctions():
+                return self(inputs, parameters)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # NotImplementedError is one
+            where = "{} ({})".format(*entered[-1]) if entered else type(self.model).__name__
+            raise Unsupported(f"no complex pass through {where}: {str(error).splitlines()[0]}") from error
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def noise(self, seed: int):
+        """A context in which dropout draws the masks of `seed`, and the global random state is left alone."""
+        return seeded(seed, self.space.parameters[0].device)
+
+
+def _drops(module: nn.Module) -> bool:
+    if isinstance(module, nn.RReLU):
+        return True
+    dropout = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "dropout", 0.0)
+    return isinstance(dropout, float) and dropout > 0
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Inside, torch's global generator of that device draws from `seed`; afterwards it is where it was."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if cuda else []):
+        generator = torch.cuda.default_generators[device.index] if cuda else torch.default_generator
+        generator.manual_seed(seed)  # torch.manual_seed would seed every device
+        yield

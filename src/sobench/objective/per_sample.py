@@ -1,0 +1,54 @@
+"""Derivatives of each sample on its own: gradients [N, P] and the Jacobian of the outputs [N, C, P].
+
+Where samples do not meet in the network, one vectorised map over samples costs about one gradient. Where they do
+(BatchNorm in training mode), sample n's derivative is that of its own term with all the others present: a backward
+pass of the whole batch for each.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, jacrev, vmap
+
+from sobench.objective.forward_pass import Pass
+from sobench.objective.layers.records import unrecorded
+
+
+@unrecorded()
+def separable_grads(network, loss, batch, parameters: tuple[Tensor, ...]) -> Tensor:
+    """dl_n / dtheta, [N, P]."""
+
+    def one(state, x, y):
+        return loss(functional_call(network.model, state, (x[None],)), y[None])
+
+    state = dict(zip(network.space.names, parameters))
+    grads = vmap(grad(one), in_dims=(None, 0, 0))(state, batch.inputs, batch.targets)
+    return network.space.flatten_batch([grads[name] for name in network.space.names])
+
+
+@unrecorded()
+def separable_jacobian(network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    """dz_n / dtheta, [N, C, P]."""
+
+    def one(state, x):
+        return functional_call(network.model, state, (x[None],))[0]
+
+    state = dict(zip(network.space.names, parameters))
+    J = vmap(jacrev(one), in_dims=(None, 0))(state, inputs)
+    return torch.cat([J[name].reshape(*J[name].shape[:2], -1) for name in network.space.names], dim=2)
+
+
+def coupled_grads(forward: Pass, targets: Tensor) -> Tensor:
+    """dl_n / dtheta with the other samples present, [N, P]: J^T (e_n x dl_n/dz_n) for every n."""
+    z = forward.outputs.detach().requires_grad_()
+    with torch.enable_grad():
+        (D,) = torch.autograd.grad(forward.loss_function(z, targets) * len(z), z)
+    return forward.pull_back(torch.diag_embed(D.T).permute(1, 2, 0))
+
+
+def coupled_jacobian(forward: Pass) -> Tensor:
+    """dz_n / dtheta with the other samples present, [N, C, P]."""
+    z = forward.outputs
+    basis = torch.eye(z.numel(), dtype=z.dtype, device=z.device).view(-1, *z.shape)
+    return forward.pull_back(basis).view(*z.shape, -1)

@@ -1,0 +1,1 @@
+"""Taylor series through a network, along the groups of a partition of its parameters."""

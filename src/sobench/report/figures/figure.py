@@ -1,0 +1,61 @@
+"""The figure of a report: its panels, one legend, PNG and PDF that are the same bytes for the same runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sobench.report.evidence import Evidence
+from sobench.report.figures import contour, curve, groups, trajectory
+from sobench.report.figures.legend import Entries
+from sobench.report.figures.style import RC, colours
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PANELS: dict[str, Callable[..., Entries]] = {
+    "curve": curve.draw, "contour": contour.draw, "trajectory": trajectory.draw, "heatmap": groups.heatmap, "profile": groups.profile}
+"""How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods) -> its entries of the legend."""
+
+
+def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:
+    """Write figure.png and figure.pdf into `out`."""
+    import matplotlib
+
+    matplotlib.use("agg", force=False)
+    from matplotlib.figure import Figure
+
+    spec = evidence.report.figure
+    panels = evidence.asked(spec.panels)
+    columns = min(spec.columns, len(panels))
+    rows = math.ceil(len(panels) / columns)
+    styles = colours(evidence.report, folder=folder)
+    with matplotlib.rc_context(RC):
+        sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained", dpi=RC["savefig.dpi"])
+        grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
+        entries: Entries = {}
+        for axes, panel in zip(grid, panels, strict=False):
+            entries |= PANELS[panel.kind](axes, panel, evidence, styles)
+        for axes in grid[len(panels):]:
+            axes.set_visible(False)
+        _legend(sheet, entries, dotted=any(panel.published for panel in panels))
+        sheet.get_layout_engine().execute(sheet)
+        sheet.set_layout_engine(None)  # once for both; with one, savefig draws twice
+        sheet.savefig(out / "figure.png", metadata={"Software": None})
+        sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    return [out / "figure.png", out / "figure.pdf"]
+
+
+def _legend(sheet: Figure, entries: Entries, *, dotted: bool) -> None:
+    """One legend below all panels, each text once, in as many columns as fit."""
+    from matplotlib.lines import Line2D
+
+    if dotted:
+        entries = entries | {"published": Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)}
+    if not entries:  # matrices speak for themselves
+        return
+    widest = 0.65 + 0.07 * max(map(len, entries))  # inches: the line beside it, and about 0.07 a character
+    fit = max(1, int(sheet.get_figwidth() / widest))
+    sheet.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), fit))

@@ -1,0 +1,86 @@
+"""Panels about groups of parameters, as `instrument=summary` records them: a matrix of their interactions, a profile by epochs.
+
+Both are of one run, that of the first seed that is over: signs and sizes differ from seed to seed, and a mean would hide both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sobench.report.evidence import Evidence
+from sobench.report.figures import legend
+from sobench.report.schema.panels import Heatmap, Profile
+from sobench.results.pick import column, pick
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from sobench.results.row_table import Table
+
+FLOOR = 1e-3
+"""Values are coloured by their logarithms, with their signs, down to this share of the largest; linearly below."""
+
+
+def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
+    """Draw the matrix; it has no entry in the legend."""
+    from matplotlib.colors import SymLogNorm
+
+    rows = _first_seed(evidence, panel)
+    if not len(rows):
+        legend.say_empty(axes)
+    else:
+        values = matrix(rows, panel)
+        top = np.nanmax(np.abs(values)) or 1.0
+        norm = SymLogNorm(linthresh=FLOOR * top, vmin=-top, vmax=top)
+        axes.figure.colorbar(axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes, ticks=[-top, 0, top], format="%.1e")
+    axes.set_xticks(range(len(panel.across)), list(panel.across))
+    axes.set_yticks(range(len(panel.down)), list(panel.down))
+    axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
+    axes.grid(False)
+    return {}
+
+
+def matrix(rows: Table, panel: Heatmap) -> np.ndarray:
+    """The values [down, across] of one run at the panel's place."""
+    def value(down: str, across: str) -> float:
+        name = panel.metric.replace("{down}", down).replace("{across}", across)
+        return float(pick(rows, name, at=panel.at).iloc[0])
+
+    return np.array([[value(down, across) for across in panel.across.values()] for down in panel.down.values()])
+
+
+def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
+    """Draw a line over the groups for each epoch; those lines' entries of the legend."""
+    import matplotlib
+
+    rows, entries = _first_seed(evidence, panel), {}
+    shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(panel.epochs)))
+    for epoch, shade in zip(panel.epochs, shades):
+        values = means(rows, panel, epoch) if len(rows) else None
+        if values is not None:
+            entries[f"epoch {epoch:g}"] = axes.plot(range(len(panel.across)), values, marker="o", markersize=4, color=shade)[0]
+    if not entries:
+        legend.say_empty(axes)
+    axes.axhline(0, color="#555555", linewidth=0.6)
+    axes.set_yscale("symlog", linthresh=panel.linear)
+    axes.set_xticks(range(len(panel.across)), list(panel.across))
+    axes.set(ylabel=panel.label)
+    axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
+    return entries
+
+
+def means(rows: Table, panel: Profile, epoch: float) -> list[float] | None:
+    """The mean of each group's value over the epochs around this one; None where the run did not come as far."""
+    low, high = (epoch + shift for shift in panel.window)
+    epochs = column(rows, "epoch")
+    if epochs.max() < high:
+        return None
+    near = (epochs >= low) & (epochs <= high)
+    return [float(column(rows, panel.metric.replace("{across}", name))[near].mean()) for name in panel.across.values()]
+
+
+def _first_seed(evidence: Evidence, panel: Heatmap | Profile) -> Table:
+    rows = evidence.rows(panel.method, panel, "eval", "done")
+    return rows.of_runs(rows["run"][rows["seed"] == rows["seed"].min()].unique())

@@ -1,0 +1,70 @@
+"""A panel of trajectories: where two weights go with each method, over the contours of the training loss."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from sobench.report.evidence import Evidence
+from sobench.report.figures import legend
+from sobench.report.schema.panels import Trajectory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LANDSCAPE = "landscape/"
+
+
+def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
+    """Draw the landscape and the ways; the entries of the figure's legend."""
+    methods = panel.methods or list(evidence.report.methods)
+    seed = _seed(evidence, methods, panel)
+    ways = {method: rows for method in methods if len(rows := _rows(evidence, method, panel, seed))}
+    if not ways:
+        legend.say_empty(axes)
+    else:
+        first = next(iter(ways.values()))
+        start = first[["start/0", "start/1"]].dropna().iloc[0].to_numpy()
+        us, vs = _landscape(axes, panel, first)
+        for method, rows in ways.items():
+            way = np.vstack([start, rows[["weight/0", "weight/1"]].to_numpy()])
+            axes.plot(*way.T, zorder=3, **styles[method])
+            axes.plot(*way[-1], marker="x", markersize=7, markeredgewidth=2, color=styles[method]["color"], zorder=4)
+        axes.plot(*start, marker="^", markersize=8, color="black", zorder=5)
+        axes.set(xlim=(us[0], us[-1]), ylim=(vs[0], vs[-1]))
+    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set_title(legend.title(evidence, panel, methods), loc="left")
+    axes.grid(False)
+    return legend.entries(evidence, methods, styles)
+
+
+def _seed(evidence: Evidence, methods: list[str], panel: Trajectory) -> int | None:
+    """The first seed that is over with every method that any is over with; None where there is none."""
+    over = [{run.seed for run in evidence.runs(m, panel.where) if evidence.results.states[run.id].status == "done"} for m in methods]
+    return min(set.intersection(*(seeds for seeds in over if seeds)), default=None) if any(over) else None
+
+
+def _rows(evidence: Evidence, method: str, panel: Trajectory, seed: int | None) -> pd.DataFrame:
+    """The rows of a method's run of this seed."""
+    rows = evidence.rows(method, panel, "train", "done").frame()
+    return rows[rows["seed"] == seed]
+
+
+def landscape(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(us [n], vs [m], losses [m, n]) of what a run recorded of the loss around its start."""
+    values = {tuple(map(float, name.removeprefix(LANDSCAPE).split("/"))): column.dropna().iloc[0]
+              for name, column in rows.items() if str(name).startswith(LANDSCAPE) and column.notna().any()}
+    us, vs = (np.unique([place[axis] for place in values]) for axis in (0, 1))
+    return us, vs, np.array([[values[u, v] for u in us] for v in vs])
+
+
+def _landscape(axes: Axes, panel: Trajectory, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Draw it; its places on both axes."""
+    us, vs, losses = landscape(rows)
+    filled = axes.contourf(us, vs, losses, levels=panel.levels, cmap="Greys_r", alpha=0.75)
+    axes.contour(us, vs, losses, levels=panel.levels, colors="black", linewidths=0.3)
+    bar = axes.figure.colorbar(filled, ax=axes, label=panel.label)
+    bar.minorticks_off()
+    return us, vs

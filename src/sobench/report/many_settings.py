@@ -1,0 +1,66 @@
+"""What a report asks of runs of several configurations: how a metric grows with a setting, where in a grid it is low."""
+
+from __future__ import annotations
+
+import math
+
+from sobench.errors import UsageError
+from sobench.report.evidence import Evidence, Wanted
+from sobench.report.schema.spec import Column, Test
+from sobench.results.aggregate import Aggregate
+from sobench.results.collection import Run, setting
+from sobench.results.growth import Growth, growth
+
+
+def grid(evidence: Evidence, wanted: Wanted, metric: str, method: str,
+         keys: tuple[str, ...]) -> dict[tuple[float, ...], Aggregate]:
+    """The aggregate of each configuration of a method, by its numbers at these settings, in ascending order.
+
+    A setting that is a list (model.widths) counts as its largest entry. Raises UsageError if a setting is not a positive
+    number, or if two configurations share all of them.
+    """
+    places: dict[tuple[float, ...], list[Run]] = {}
+    for run in evidence.fitting(method, wanted.where):
+        places.setdefault(tuple(_size(evidence, run, key) for key in keys), []).append(run)
+    for place, runs in places.items():
+        if len(cells := {run.cell for run in runs}) > 1:
+            at = ", ".join(f"{key} {size:g}" for key, size in zip(keys, place, strict=True))
+            raise UsageError(f"{evidence.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
+                             f"{evidence.report.experiment} with {at}; add the keys in which they differ")
+    return {place: evidence.aggregate(wanted, metric, method, runs) for place, runs in sorted(places.items())}
+
+
+def exponent(evidence: Evidence, wanted: Column | Test, metric: str, method: str) -> Growth:
+    """How the metric grows with the setting `wanted.growth`."""
+    sizes = grid(evidence, wanted, metric, method, (wanted.growth,))
+    return growth({size: found for (size,), found in sizes.items()})
+
+
+def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict[int, float]:
+    """For each seed the share of the configurations whose metric is within `times` of the best one's (a ratio). One that
+    diverged, or ended at a value that is not finite, is not within; a seed that lacks any configuration is left out."""
+    worst = math.inf if test.better == "lower" else -math.inf
+    values = evidence.values(test, metric, method)
+    seeds: dict[int, list[float]] = {}
+    for run in evidence.fitting(method, test.where):
+        status, value = evidence.states(test, metric)[run.id].status, values.get(run.id, math.nan)
+        value = worst if status == "diverged" or math.isinf(value) else value
+        seeds.setdefault(run.seed, []).append(value if status in ("done", "diverged") else math.nan)
+    return {seed: _within(found, test) for seed, found in seeds.items() if not any(map(math.isnan, found))}
+
+
+def _within(values: list[float], test: Test) -> float:
+    best = min(values) if test.better == "lower" else max(values)
+    if math.isinf(best):  # all diverged
+        return 0.0
+    near = [value <= best * test.times if test.better == "lower" else value >= best / test.times for value in values]
+    return sum(near) / len(values)
+
+
+def _size(evidence: Evidence, run: Run, key: str) -> float:
+    value = setting(run.config, key)
+    numbers = value if isinstance(value, list) and value else [value]
+    if any(isinstance(n, bool) or not isinstance(n, (int, float)) or n <= 0 for n in numbers):
+        raise UsageError(f"{evidence.report.file}: {key} of {evidence.report.experiment}: wants a positive number, got "
+                         f"{value!r} ({run.config['optimizer']['name']})")
+    return float(max(numbers))

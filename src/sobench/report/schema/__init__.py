@@ -1,0 +1,1 @@
+"""What a file of conf/report may say, and reading it."""

@@ -1,0 +1,115 @@
+"""What `sobench tune` leaves: every trial, the choice with its provenance, and how the choice depends on the number of trials."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from sobench.config import tuning
+from sobench.results.trials import Search
+from sobench.system.files import write_atomically
+
+NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
+HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the experiments that name this file.\n"
+
+
+def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> Path:
+    """Write what was chosen into conf/tuned/<name>.yaml, in place of what was chosen for the same cells. Raises Failure."""
+    import yaml
+
+    from sobench.errors import Failure
+
+    new = [entry(search, criterion) for search in searches if search.best]
+    cells = [{*e["cell"]} for e in new]
+    kept = [e for e in tuning.entries(name) if {*e["cell"]} not in cells]
+    path = tuning.file(name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, (HEAD + yaml.safe_dump(kept + new, sort_keys=False, width=130)).encode())
+    except OSError as error:
+        raise Failure(f"tune: cannot write {path}: {error.strerror}") from error
+    return path
+
+
+def entry(search: Search, criterion: dict[str, Any]) -> dict[str, Any]:
+    """One choice with its provenance."""
+    best = search.best
+    return {"cell": list(search.cell), "values": best.values, "score": round(best.score.mean, 6), **copy.deepcopy(criterion),
+            "trials": len(search.trials), "unfinished": sum(not trial.complete for trial in search.trials), "edge": search.edge}
+
+
+def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out: Path) -> list[Path]:
+    """trials.csv, tuning.md and best-of-k.png in the folder `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    trials(searches).to_csv(out / "trials.csv", index=False)
+    (out / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
+    _figure(searches, criterion, out / "best-of-k.png")
+    return [out / name for name in ("tuning.md", "trials.csv", "best-of-k.png")]
+
+
+def trials(searches: Sequence[Search]) -> pd.DataFrame:
+    """A row a trial."""
+    return pd.DataFrame([{"cell": search.label, **trial.values, "score": trial.score.mean, "stderr": trial.score.stderr,
+                          "seeds": trial.score.found, "of": trial.score.expected, "gap": trial.score.gap,
+                          "chosen": trial is search.best}
+                         for search in searches for trial in search.trials])
+
+
+def ks(searches: Sequence[Search]) -> list[int]:
+    """1, 2, 4, ... and the largest number of trials of one search."""
+    most = max((len(search.trials) for search in searches), default=1)
+    return sorted({2**i for i in range(most.bit_length()) if 2**i < most} | {most})
+
+
+def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str) -> str:
+    columns = ks(searches)
+    rows = [["cell", "chosen", "score", "trials", *(f"best of {k}" for k in columns)]]
+    for search in searches:
+        best = search.best
+        marked = [f"{key.removeprefix('optimizer.')}={value}{'*' if key in search.edge else ''}"
+                  for key, value in best.values.items()] if best else ["none finished"]
+        unfinished = sum(not trial.complete for trial in search.trials)
+        rows.append([search.label, ", ".join(marked), f"{best.score.mean:.4f}" if best else "",
+                     f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else ""),
+                     *(_shown(search.best_of(k)) for k in columns)])
+    rows.insert(1, ["---"] * len(rows[0]))
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    seeds = ", ".join(map(str, criterion["seeds"]))
+    lines = [f"# Tuning: {title}", f"By {criterion['metric']} ({criterion['better']} is better, at its {criterion['at']}), the mean over seeds "
+             f"{seeds}; budget {criterion['budget']}.", table]
+    if any(search.edge for search in searches):
+        lines.append(f"\\* {NOTE}.")
+    lines.append("\"Best of k\" is what the best of k trials drawn at random from the grid is expected to score, of the draws in "
+                 "which one finished: compare methods at the same k, not by their best of unequal grids.")
+    return "\n\n".join(lines) + "\n"
+
+
+def _shown(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg", force=False)
+    from matplotlib.figure import Figure
+
+    from sobench.report.figures.style import DASHES, PALETTE, RC
+
+    with matplotlib.rc_context(RC):
+        sheet = Figure(figsize=(6.5, 4.0), layout="constrained")
+        axes = sheet.subplots()
+        for place, search in enumerate(searches):
+            xs = range(1, len(search.trials) + 1)
+            style = {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
+            axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, label=search.label, **style)
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
+        axes.set(xlabel="trials k", ylabel=f"expected best {criterion['metric'].replace('_', ' ')} of k")
+        sheet.legend(loc="outside right upper")
+        sheet.savefig(path, metadata={"Software": None})

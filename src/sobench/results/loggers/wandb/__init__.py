@@ -1,0 +1,1 @@
+"""The mirror of runs to wandb, in a process of its own."""

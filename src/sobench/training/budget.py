@@ -1,0 +1,45 @@
+"""How long a run trains, and after which steps there is something to do besides stepping. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sobench.training.clock import Clock
+
+
+class Budget:
+    """limit: the most steps, by number or by epochs; None where seconds alone end the run. seconds: the most of those, or None.
+    log_every: the steps from one row of the record to the next."""
+
+    def __init__(self, settings: Mapping[str, Any], steps_per_epoch: int):
+        budget, evaluate = settings["budget"], settings["evaluate"]
+        by_epochs = None if budget["epochs"] is None else max(1, round(budget["epochs"] * steps_per_epoch))
+        self.limit: int | None = min((most for most in (budget["steps"], by_epochs) if most is not None), default=None)
+        self.seconds: float | None = budget["seconds"]
+        self.log_every: int = settings["log"]["every"]
+        self._evaluations = [evaluate["every"] * steps_per_epoch]
+        self._evaluations += [] if evaluate["steps"] is None else [evaluate["steps"]]
+
+    def next_due(self, step: int) -> int:
+        """The next step after which there is something to do."""
+        following = [(step // period + 1) * period for period in (self.log_every, *self._evaluations)]
+        return min(following if self.limit is None else [*following, self.limit])
+
+    def evaluates(self, step: int) -> bool:
+        """Whether an evaluation is due after this step."""
+        return any(step % period == 0 for period in self._evaluations)
+
+    def evaluations(self, steps: int) -> int:
+        """How many a run of so many steps makes, with those before the first step and after the last."""
+        due = {step for period in self._evaluations for step in range(period, steps + 1, period)}
+        return 1 + len(due | {steps})
+
+    def out_of_time(self, clock: Clock) -> bool:
+        """While the clock runs."""
+        return self.seconds is not None and clock.running() >= self.seconds
+
+    def spent(self, step: int, clock: Clock) -> bool:
+        """When the clock has been stopped."""
+        return step == self.limit or (self.seconds is not None and clock.seconds >= self.seconds)

@@ -1,0 +1,62 @@
+"""Checkpoints: the state of a run at one step, whole or not at all, never a pickle that runs code.
+
+    checkpoint.pt            the latest, torch's own format followed by its 32-byte SHA-256
+    checkpoint-previous.pt   the one before, for the day the latest is damaged
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sobench.results.rundir import whole_lines
+from sobench.system.files import write_atomically
+
+LATEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
+
+
+def save(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state` (tensors, numbers, strings, and lists and dicts of them) as the latest checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    if (folder / LATEST).exists():
+        os.replace(folder / LATEST, folder / PREVIOUS)
+    write_atomically(folder / LATEST, data + hashlib.sha256(data).digest())
+
+
+def load(folder: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
+    """The latest checkpoint that is whole and whose record is whole, or None; and a line for each that is not."""
+    damage = []
+    for name in (LATEST, PREVIOUS):
+        if not (folder / name).exists():
+            continue
+        try:
+            state = _read(folder / name, device)
+            step, length = int(state["step"]), int(state["metrics_bytes"])
+        except Exception as error:  # a foreign or damaged file may raise anything
+            damage.append(f"{name} is damaged ({' '.join(str(error).split()) or type(error).__name__:.80})")
+            continue
+        if whole_lines(folder / "metrics.jsonl", length):
+            return state, damage
+        damage.append(f"metrics.jsonl is damaged before step {step}, the step of {name}")
+    return None, damage
+
+
+def clear(folder: Path) -> None:
+    """A finished run needs none."""
+    for name in (LATEST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _read(file: Path, device: torch.device) -> dict[str, Any]:
+    data = file.read_bytes()
+    body, digest = data[:-32], data[-32:]
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError("its checksum does not fit")
+    return torch.load(io.BytesIO(body), map_location=device, weights_only=True)

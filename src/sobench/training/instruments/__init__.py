@@ -1,0 +1,26 @@
+"""What is measured beside the training: one file an instrument, by the names of conf/instrument/."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sobench.training.clock import Clock
+from sobench.training.instruments.base import Instrument
+from sobench.training.instruments.descent import Descent
+from sobench.training.instruments.differences import Differences
+from sobench.training.instruments.directions import Directions
+from sobench.training.instruments.optimum import Optimum
+from sobench.training.instruments.product_time import ProductTime
+from sobench.training.instruments.summary import SummaryInstrument
+from sobench.training.instruments.trajectory import Trajectory
+from sobench.training.problem import Problem
+
+INSTRUMENTS: dict[str, type[Instrument]] = {
+    "none": Instrument, "directions": Directions, "descent": Descent, "trajectory": Trajectory,
+    "summary": SummaryInstrument, "differences": Differences, "product_time": ProductTime,
+    "optimum": Optimum}
+
+
+def make_instrument(problem: Problem, clock: Clock, settings: dict[str, Any]) -> Instrument:
+    """The instrument that the settings of a run choose."""
+    return INSTRUMENTS[settings["instrument"]["name"]](problem, clock, settings)

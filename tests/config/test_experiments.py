@@ -1,0 +1,196 @@
+"""Every experiment that ships: all of its cells are composed and checked, and of those that two steps cannot tell apart one is
+run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would take minutes.
+A worker's experiments share one folder of runs, as they do for a user."""
+
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_data
+import yaml
+from harness import command, directories, summary
+
+from sobench.config import files as conf_files
+from sobench.config import grid, identity
+from sobench.data.sources import File, Source, declared
+from sobench.execution import task
+
+SAMPLES = {"train": 120, "test": 20}
+NAMES = conf_files.members("experiment")
+
+
+def original(name: str) -> str | None:
+    """The experiment whose settings an experiment has, where it sets nothing of its own."""
+    file = conf_files.read(conf_files.conf_dir() / f"experiment/{name}.yaml")
+    first, *others = map(str, file["defaults"])
+    found = re.fullmatch(r"/experiment/(.+)@_global_", first)
+    return found[1] if found and file.keys() == {"defaults"} and others in ([], ["_self_"]) else None
+
+
+OTHER_NAMES = {name: known for name in NAMES if (known := original(name))}
+AUTOENCODERS = ["model.widths=[12,8]", "model.code=3", "batch_size=20"]
+IMAGES = "dataset=cifar10,sars_cov2"
+TABLES_AND_TEXTS = [["dataset=usps,mnist", "model.widths=[8,8]"],
+                    *([f"dataset={texts}", "model.hidden=4", "dataset.length=12"] for texts in ("covid_tweets", "imdb"))]
+GROUPED = [["model=mlp", "model.widths=[8,8]", "batch_size=20"], ["model=lenet", "batch_size=20"],
+           ["model=vgg11_prime", "model.width=2", "batch_size=20"]]
+SHRINK: dict[str, list[list[str]]] = {
+    r"kbfgs20/(fig-2\.[124567]|authors-log)|kbfgs/(table-3\.[38]|fig-3\.[123])|tnt/fig-4\.[246]": [AUTOENCODERS],
+    r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
+    r"kbfgs20/table-2\.[12]": [["model.widths=[16,16],[24,24]", "batch_size=400"]],
+    r"kbfgs/table-3\.[12]": [["model.width=1", "batch_size=400"]],
+    r"kbfgs/table-3\.4|tnt/(table-4\.2|fig-4\.[35])": [
+        ["model=vgg16", "model.width=4", "batch_size=20"], ["model=resnet32", "model.depth=8", "batch_size=20"]],
+    r"kbfgs/fig-3\.[46]": [["model.width=4", "batch_size=20"]],
+    r"kbfgs/fig-3\.[57]": [["model.depth=8", "batch_size=20"]],
+    r"kbfgs/(table-3\.9|fig-3\.[89])": [["model.width=2", "model.depth=8", "batch_size=20"]],
+    r"tnt/fig-4\.1": [["batch_size=60"]],
+    r"tnt/table-4\.1|smw/table-costs": [["model.widths=[16,16],[24,24]"]],
+    r"kernelsgd/theorem-3\.1": [[]],
+    r"kernelsgd/fig-1": [["instrument.points=3", "model.widths=[8,8]"]],
+    r"kernelsgd/(table-[34]|fig-[23])": [
+        *TABLES_AND_TEXTS, [IMAGES, "batch_size=2", "optimizer=kernel_sgd,adahessian,esgd,robust_lbfgs,sgd"],
+        [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"]],
+    r"kernelsgd/(table-1|fig-[45])": [*TABLES_AND_TEXTS, [IMAGES, "batch_size=2"]],
+    r"groupednewton/(fig-[12])": [["model=lenet", "batch_size=20"], ["model=vgg11_prime", "model.width=2", "batch_size=20"]],
+    r"csfd/fig-3": [["model=linear", "dataset=a9a,letter", "batch_size=20"], ["model=mnist_autoencoder", *AUTOENCODERS],
+                    ["dataset=mnist,svhn,cifar10", "model=lenet", "batch_size=20"],
+                    ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"]],
+    r"csfd/fig-1": [[]],
+    r"csfd/s-fig-4": [["drop_last=false"]],
+    r"csfd/hvp-time": [["model.width=2", "budget.steps=2"]],
+    r"csfd/s-fig-1": [["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"], ["model=lenet", "batch_size=20"]],
+    r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time)": [["batch_size=20"]],
+    r"groupednewton/diagonal": GROUPED,
+    r"groupednewton/(fig-3|test-curves|train-times|partition)": [
+        *GROUPED, ["model=big_mlp", f"model.widths={[4] * 20}".replace(" ", ""), "batch_size=20"]],
+    r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
+    r"practical/(fig|table)-.*": [["dataset=digits"]],
+}
+"""What makes an experiment small, by its name: the words of each command that runs it, together all of its cells (of five sets
+that differ in their files alone, two)."""
+
+
+def commands(name: str) -> list[list[str]]:
+    return next((words for pattern, words in SHRINK.items() if re.fullmatch(pattern, name)), [[]])
+
+
+# A mirror whose MNIST has the checksums that are declared
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder for all runs of this module, and SOBENCH_DATA a mirror of tiny files."""
+    folder = tmp_path_factory.mktemp("experiments")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tiny_data, "SAMPLES", SAMPLES)
+        mirror = tiny_data.write(folder / "mirror")
+        patch.setitem(declared(), "mnist", write_mnist(mirror))
+        write_webspam(mirror)
+        patch.setenv("SOBENCH_DATA", str(mirror))
+        patch.setenv("SOBENCH_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        yield folder
+
+
+def write_mnist(root: Path) -> Source:
+    """The four files in the mirror, and their declaration."""
+    rng, source = np.random.default_rng(0), declared()["mnist"]
+    (root / source.folder).mkdir(parents=True)
+    files = {}
+    for name in source.files:
+        samples = SAMPLES["train" if name.startswith("train") else "test"]
+        shape = (samples, 28, 28) if "images" in name else (samples,)
+        array = rng.integers(0, 256 if "images" in name else 10, shape, dtype=np.uint8)
+        content = gzip.compress(struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes())
+        (root / source.folder / name).write_bytes(content)
+        files[name] = File(name, f"md5:{hashlib.md5(content).hexdigest()}", len(content))
+    return Source("mnist", "small", folder=source.folder, urls=("http://127.0.0.1:9/",), files=files)
+
+
+def write_webspam(root: Path) -> None:
+    (name,) = declared()["libsvm-webspam"].files
+    lines = tiny_data.svmlight(np.random.default_rng(0), SAMPLES["train"], 254, (-1, 1))
+    (root / "libsvm" / name).write_bytes(lzma.compress(lines))
+
+
+# The tests
+
+
+def kind(value):
+    """A setting as far as two steps can tell: of a number that is computed with, whether it is above, below or at 0."""
+    if isinstance(value, dict):
+        return {key: kind(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [kind(part) for part in value]
+    return f"{np.sign(value):+.0f}" if isinstance(value, float) else value
+
+
+@pytest.fixture(scope="module")
+def tried() -> set[str]:
+    """The kinds of settings that were run."""
+    return set()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])
+def test_every_cell_runs(place, tried, name):
+    """By the parts of `sobench run`, which composes each run once more before it starts; test_a_look_alike_... has all of it."""
+    for words in commands(name):
+        runs = grid.expand([f"experiment={name}", "budget=smoke", "seed=0", "threads=1", *words])
+        new = {json.dumps(kind(identity.identity(run.config)), sort_keys=True): run for run in reversed(runs)}
+        for run in (run for settings, run in new.items() if settings not in tried):
+            summary = task.perform(run)
+            assert (summary["status"], summary["steps"]) == ("done", 2), summary
+        tried |= new.keys()
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_another_name_for_an_experiment_is_that_experiment(name):
+    assert grid.sweeper([f"experiment={name}"]) == grid.sweeper([f"experiment={OTHER_NAMES[name]}"])
+    assert OTHER_NAMES[name] not in OTHER_NAMES, "its cells are run"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_budget_has_a_limit(name):
+    from hydra import compose, initialize_config_dir
+
+    with initialize_config_dir(str(conf_files.conf_dir()), version_base="1.3"):
+        budgets = compose("config", [f"experiment={name}"]).budgets
+    for budget in ("paper", "cpu"):
+        assert any(budgets[budget].get(limit) for limit in ("epochs", "steps", "seconds")), budget
+
+
+def test_each_way_to_shrink_is_of_an_experiment():
+    for pattern in SHRINK:
+        assert any(re.fullmatch(pattern, name) for name in NAMES), pattern
+
+
+def test_a_look_alike_takes_the_cells_of_its_original(place):
+    words = ["dataset=curves_synthetic", "dataset.train=40", "dataset.test=20", *AUTOENCODERS]
+    done = command("run", "experiment=kbfgs/fig-3.3", "budget=smoke", "seed=0", "threads=1", f"runs={place}/look-alikes", *words)
+    assert done.code == 0 and not done.err, done
+    found = [yaml.safe_load((path / "config.yaml").read_text()) for path in directories(place / "look-alikes")]
+    assert len(found) == 8 and {identity["dataset"]["name"] for identity in found} == {"curves_synthetic"}
+
+
+REAL = {"practical/table-3": [], "kbfgs20/fig-2.4": [], "kbfgs/fig-3.1": [], "tnt/fig-4.2": ["dataset=mnist"], "smw/fig-5.1": [],
+        "kernelsgd/table-4": ["dataset=usps"]}
+"""Experiments on data that is at hand, at their real sizes."""
+MIRROR = os.environ.get("SOBENCH_DATA")  # now: no test runs with what the user's own shell says
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REAL)
+def test_on_its_own_data(workplace, name):
+    if not (mirror := MIRROR):
+        pytest.skip("SOBENCH_DATA names no folder with the real data")
+    done = command("run", f"experiment={name}", "budget=smoke", "seed=0", f"data.mirror={Path(mirror).absolute()}", *REAL[name])
+    assert done.code == 0 and not done.err, done
+    assert {(summary(path)["status"], summary(path)["steps"]) for path in directories()} == {("done", 2)}

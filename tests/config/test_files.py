@@ -1,0 +1,117 @@
+"""Every file of conf/ is composed and run for two steps."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_data
+import yaml
+from harness import command, directories, summary
+
+from sobench.config import files
+from sobench.config.grid import expand
+from sobench.config.signature import optimizer_defaults
+
+CONF = files.conf_dir()
+MIRROR = os.environ.get("SOBENCH_DATA")
+NEEDS_DATA = {"mnist"}
+SKIPPED_GROUPS = {"tuned": "in test_tuning.py", "experiment": "in test_experiments.py", "report": "described in tests/report", "hydra": "part of every run here"}
+
+
+def members(group: str) -> list[str]:
+    return sorted(file.relative_to(CONF / group).with_suffix("").as_posix() for file in (CONF / group).rglob("*.yaml"))
+
+
+def mirror() -> str:
+    """Where the real data are; the test is skipped without."""
+    if not MIRROR:
+        pytest.skip("SOBENCH_DATA names no folder with the real data")
+    return f"data.mirror={Path(MIRROR).absolute()}"
+
+
+def check(*words: str, steps: int = 2) -> None:
+    done = command("run", "threads=1", "log.every=1", *words)
+    assert done.code == 0 and not done.err, done
+    found = [(summary(path)["status"], summary(path)["steps"]) for path in directories()]
+    assert found and set(found) == {("done", steps)}
+
+
+def test_every_group_is_run_here():
+    groups = {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert groups == {*files.GROUPS, *SKIPPED_GROUPS}
+
+
+UNLABELLED = ["model.target=input", "loss=squared_error"]
+TEXT = ["model=lstm", "model.hidden=4", "dataset.length=5"]
+DATASET_WORDS = {
+    "imdb": TEXT, "covid_tweets": TEXT,
+    "cifar10": ["dataset.augment=true"], "libsvm": ["dataset.set=a9a"], "faces": UNLABELLED, "curves": UNLABELLED,
+    "curves_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
+    "faces_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
+}
+
+
+@pytest.mark.parametrize("name", members("dataset"))
+def test_dataset(workplace, tmp_path, name):
+    """On the real MNIST, on files of the same format that are written here for the others."""
+    words = DATASET_WORDS.get(name, [])
+    if name == "npz":
+        x, y = np.random.default_rng(0).normal(size=(70, 3)), np.arange(70) % 2
+        np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+        words = [f"dataset.path={tmp_path}/own.npz"]
+    place = mirror() if name in NEEDS_DATA else f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"
+    model = [] if words is TEXT else ["model.widths=[4]"]
+    check(f"dataset={name}", "budget=smoke", "batch_size=20", place, *words, *model)
+
+
+MODEL_DATA = {**dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
+              "resnet18": "cifar10", "lstm": "covid_tweets"}
+
+
+@pytest.mark.parametrize("name", members("model"))
+def test_model(workplace, tmp_path, name):
+    """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
+    data = [f"dataset={MODEL_DATA[name]}", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"] if name in MODEL_DATA else []
+    check(f"model={name}", "budget=smoke", "batch_size=4", *data)
+
+
+@pytest.mark.parametrize("name", members("optimizer"))
+def test_optimizer(workplace, name):
+    check(f"optimizer={name}", "model.widths=[4]", "budget=smoke")
+
+
+@pytest.mark.parametrize("name", members("optimizer"))
+def test_optimizer_file_has_the_arguments_of_the_constructor(name):
+    file = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
+    constructor = optimizer_defaults(name)
+    assert file.keys() == constructor.keys() and file["name"] == name
+    for key, value in constructor.items():
+        if value != "???" and value is not None:
+            assert isinstance(file[key], type(value)) or isinstance(value, (int, float)) and isinstance(file[key], (int, float)), key
+
+
+@pytest.mark.parametrize("name", members("schedule"))
+def test_schedule(workplace, name):
+    """A batch is the whole set, so that a step is an epoch and the schedule moves."""
+    words = ["schedule.epochs=2"] if name == "cosine" else ["schedule.period=1"] if name == "step" else []
+    check(f"schedule={name}", "budget.epochs=2", "batch_size=1437", "model.widths=[4]", *words)
+
+
+@pytest.mark.parametrize("name", members("budget"))
+def test_budget(workplace, name):
+    (run,) = expand([f"budget={name}", "budget.steps=2"])
+    assert run.config["budget"]["name"] == name
+    check(f"budget={name}", "budget.steps=2", "model.widths=[4]")
+
+
+@pytest.mark.parametrize("name", members("logger"))
+def test_logger(workplace, name):
+    words = ["logger.mode=disabled"] if name == "wandb" else []  # what it writes is in test_loggers.py
+    check(f"logger={name}", "budget=smoke", "model.widths=[4]", *words)
+
+
+@pytest.mark.parametrize("name", members("instrument"))
+def test_instrument(workplace, name):
+    words = {"trajectory": ["model=free_mlp", "model.widths=[4]"], "optimum": ["model=linear", "l2=0.1"]}
+    check(f"instrument={name}", "budget=smoke", *words.get(name, ["model.widths=[4]"]))

@@ -1,0 +1,128 @@
+"""Names and the entry points behind them; what is broken is found by reading."""
+
+from importlib.metadata import entry_points
+
+import pytest
+
+from sobench.config import registry
+from sobench.errors import UsageError
+
+NAMES = {
+    "optimizers": {"sgd", "adam", "rmsprop", "adagrad", "lbfgs", "newton", "damped_newton", "hf_newton", "hf_gauss_newton"},
+    "datasets": {"digits", "mnist", "npz", "cifar10", "cifar100", "libsvm",
+                 "faces", "faces_synthetic", "curves", "curves_synthetic"},
+    "models": {"mlp", "linear", "autoencoder", "vgg", "resnet"},
+    "losses": {"cross_entropy", "binary_cross_entropy", "squared_error", "squared_hinge"},
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_what_ships(kind):
+    ours = {name: entry for name, entry in registry.entries(kind).items() if registry.is_ours(entry)}
+    assert NAMES[kind] <= ours.keys()
+    for name, entry in ours.items():
+        assert registry.defect(entry) is None and registry.summary(entry)
+        assert registry.load(kind, name) is entry.load()
+
+
+def test_an_unknown_name():
+    with pytest.raises(UsageError, match="optimizer: got 'newtn', allowed: .*did you mean 'newton'"):
+        registry.load("optimizers", "newtn")
+
+
+@pytest.mark.parametrize("got, allowed, expected", [
+    ("sdg", ["adam", "sgd"], "allowed: adam, sgd; did you mean 'sgd'?"),
+    ("zzz", ["b", "a"], "allowed: a, b"),
+    (5, ["a"], "allowed: a"),
+])
+def test_suggestion(got, allowed, expected):
+    assert registry.suggestion(got, allowed) == expected
+
+
+BROKEN = {  # module text, entry, what the line says
+    "no module": ("", "nowhere:Thing", "no module 'nowhere'"),
+    "no submodule": ("", "reg_pkg.nowhere:Thing", "no module 'reg_pkg.nowhere'"),
+    "no object": ("x = 1", "reg_pkg.mod:Thing", "has no 'Thing'"),
+    "no object named": ("class Thing: pass", "reg_pkg.mod", "has no ''"),
+    "syntax": ("class Thing(:", "reg_pkg.mod:Thing", "cannot be parsed: SyntaxError"),
+    "null byte": ("\0", "reg_pkg.mod:Thing", "cannot be parsed"),
+    "raises": ("raise ImportError('no')\nclass Thing: pass", "reg_pkg.mod:Thing", "raises when it is imported"),
+    "needs": ("import torch, not_installed_here\nclass Thing: pass", "reg_pkg.mod:Thing", "'not_installed_here', which is not installed"),
+    "needs a part": ("from not_installed_here.part import a\nclass Thing: pass", "reg_pkg.mod:Thing", "'not_installed_here'"),
+}
+SOUND = {
+    "class": ("class Thing: pass", "reg_pkg.mod:Thing"),
+    "spaces and extras": ("class Thing: pass", "reg_pkg.mod : Thing [extra]"),
+    "assigned": ("Thing: type = object", "reg_pkg.mod:Thing"),
+    "imported": ("from torch.optim import SGD as Thing", "reg_pkg.mod:Thing"),
+    "relative": ("from .other import Thing", "reg_pkg.mod:Thing"),
+    "attribute": ("class Thing:\n  class Inner: pass", "reg_pkg.mod:Thing.Inner"),
+    "either": ("try:\n  from fast import Thing\nexcept ImportError:\n  class Thing: pass", "reg_pkg.mod:Thing"),
+    "else": ("if 0:\n  pass\nelse:\n  class Thing: pass", "reg_pkg.mod:Thing"),
+    "lazy": ("def __getattr__(name): pass", "reg_pkg.mod:Thing"),
+    "everything": ("from torch.optim import *", "reg_pkg.mod:Thing"),
+    "builtin": ("import sys, _thread\nclass Thing: pass", "reg_pkg.mod:Thing"),
+    "compiled": ("", "math:sqrt"),
+}
+
+
+def install(plugins, text: str, value: str):
+    plugins("reg-pkg", {"reg_pkg/__init__.py": "raise SystemError('imported')", "reg_pkg/mod.py": text}, {"thing": value})
+    return registry.entries("optimizers")["thing"]
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_defect(plugins, case):
+    text, value, message = BROKEN[case]
+    entry = install(plugins, text, value)
+    assert message in registry.defect(entry)
+    registry.summary(entry)
+    with pytest.raises(UsageError, match="optimizer 'thing' .* cannot be loaded") as error:
+        registry.load("optimizers", "thing")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("case", SOUND)
+def test_no_defect(plugins, case):
+    entry = install(plugins, *SOUND[case])
+    assert registry.defect(entry) is None
+    assert registry.summary(entry) == ""
+
+
+def test_a_module_that_ends_the_program(plugins):
+    plugins("reg-end", {"reg_end.py": "import sys\nsys.exit(3)\nclass Thing: pass"}, {"thing": "reg_end:Thing"})
+    with pytest.raises(UsageError, match="cannot be loaded: SystemExit"):
+        registry.load("optimizers", "thing")
+
+
+@pytest.mark.parametrize("text, expected", [
+    ('"The module."\nclass Thing:\n  "The class.\\n\\n  More."', "The class."),
+    ('"The module."\nclass Thing: pass', "The module."),
+    ("class Thing: pass", ""),
+])
+def test_summary(plugins, text, expected):
+    assert registry.summary(install(plugins, text, "reg_pkg.mod:Thing")) == expected
+
+
+@pytest.mark.parametrize("theirs_first", [True, False])
+def test_ours_wins_a_clash_with_a_warning(plugins, capsys, monkeypatch, theirs_first):
+    plugins("reg-clash", {}, {"sgd": "torch.optim:ASGD"})
+    found = sorted(entry_points(group="sobench.optimizers"), key=registry.is_ours, reverse=not theirs_first)
+    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    entries = registry.entries("optimizers")
+    assert registry.is_ours(entries["sgd"]) and entries["sgd"].value == "torch.optim:SGD"
+    assert capsys.readouterr().err == (
+        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not torch.optim:ASGD\n")
+
+
+def test_a_clash_of_two_plugins_is_named(plugins, capsys):
+    plugins("reg-one", {}, {"theirs": "torch.optim:ASGD"})
+    plugins("reg-two", {}, {"theirs": "torch.optim:NAdam"})
+    used = registry.entries("optimizers")["theirs"].value
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "two optimizers are called 'theirs'" in line and f"using {used}, not" in line
+
+
+def test_origin(plugins):
+    plugins("reg-origin", {}, {"theirs": "torch.optim:ASGD"})
+    assert registry.origin(registry.entries("optimizers")["theirs"]) == "reg-origin 1.2"

@@ -1,0 +1,134 @@
+"""Derivatives along the groups of a partition against torch.func's dense ones, by both ways, through every model and loss."""
+
+import math
+
+import pytest
+import torch
+from objectives import make
+from problems import LOSSES, MODELS, Dense, Source, error, noise
+from torch import nn
+from torch.func import functional_call, grad, hessian, jacfwd
+
+from sobench import Objective
+from sobench.losses import CrossEntropy
+from sobench.models.lenet import lenet
+from sobench.objective.taylor.partition import make_partition
+
+COUPLED = ("batchnorm", "batchnorm_conv", "batchnorm_untracked_eval")
+BY_HAND = ("canonical", "trivial", "kinds", "depth")
+
+
+def dense(p, f, u, partition, theta=None):
+    """phi_s, phi_st and phi_sss of phi(eta) = f(theta + u * I eta), by differentiating it three times densely."""
+    theta = f.space.get() if theta is None else theta
+    buffers = {name: b.clone() for name, b in p.model.named_buffers()}
+
+    def phi(eta):
+        at, state, start = theta + u * eta[partition.labels], dict(buffers), 0
+        for name, shape in zip(f.space.names, f.space.shapes):
+            state[name] = at[start : start + math.prod(shape)].view(shape)
+            start += math.prod(shape)
+        z = functional_call(p.model, state, (p.batch[0],))
+        return p.formula(z, p.batch[1]).mean() + 0.5 * p.l2 * (at @ at)
+
+    eta = u.new_zeros(len(partition))
+    return grad(phi)(eta), hessian(phi)(eta), torch.einsum("iii->i", jacfwd(hessian(phi))(eta))
+
+
+def close(found, expected):
+    for i, (a, b) in enumerate(zip(found, expected)):
+        scale = b.norm()
+        assert (a - b).norm() <= 1e-10 * scale + 1e-13, (i, float((a - b).norm()), float(scale))
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("model", sorted(MODELS.keys() - {"dropout", *COUPLED}))
+def test_against_dense_derivatives(model, loss, device):
+    p, f = make(model, loss, device, l2=0.1)
+    u = noise(f.space.get().shape, 3).to(device)
+    for name in (*BY_HAND, "discrete"):
+        partition = make_partition(f.space, name)
+        close(f.summary(u, partition), dense(p, f, u, partition))
+
+
+@pytest.mark.parametrize("model", COUPLED)
+def test_samples_that_are_coupled(model, device):
+    """BatchNorm has no series here: its batch statistics are differentiated by products, and no buffer is written. torch's own
+    has no third derivative: that is checked by differences of the second."""
+    p, f = make(model, "cross_entropy", device)
+    u, partition = noise(f.space.get().shape, 3).to(device), make_partition(f.space, "canonical")
+    before = [b.clone() for b in p.model.buffers()]
+    found = f.summary(u, partition)
+    assert all(torch.equal(b, c) for b, c in zip(p.model.buffers(), before))
+
+    def bend(theta):
+        at = Dense(p, theta)
+        U = torch.zeros(len(partition), len(u)).to(u)
+        U[partition.labels, torch.arange(len(u))] = u
+        return U @ at.gradient.detach(), U @ at.hessian @ U.T
+
+    close(found[:2], bend(p.theta))
+    for s in range(len(partition)):
+        v = u * (partition.labels == s)
+        fine, coarse = ((bend(p.theta + h * v)[1] - bend(p.theta - h * v)[1])[s, s] / (2 * h) for h in (2e-4, 4e-4))
+        assert abs((4 * fine - coarse) / 3 - found.third[s]) < 1e-6 * (1 + abs(found.third[s]))
+
+
+@pytest.mark.parametrize("pooling", ["max", "average"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu", "softplus", "sin"])
+def test_series_and_products_agree_on_lenet(activation, pooling):
+    torch.manual_seed(0)
+    f = Objective(lenet((1, 28, 28), 4, activation=activation, pooling=pooling).double(), CrossEntropy(),
+                  (noise((2, 1, 28, 28), 1), torch.tensor([0, 3])))
+    theta, u = f.space.get(), noise((f.space.size,), 2)
+    for name in BY_HAND:
+        partition = make_partition(f.space, name)
+        close(f._by_series(theta, u, partition), f._by_products(theta, u, partition))
+
+
+def test_elsewhere_and_on_the_whole_set(device):
+    p, f = make("mlp_tanh", "cross_entropy", device, l2=0.1)
+    u, partition = noise(f.space.get().shape, 3).to(device), make_partition(f.space, "canonical")
+    before = f.space.get()
+    close(f.summary(u, partition, at=p.elsewhere()), dense(p, f, u, partition, p.elsewhere()))
+    assert torch.equal(f.space.get(), before)
+    source = Source(p)
+    f = Objective(p.model, p.loss, p.batch, l2=p.l2, source=source)
+    p.batch = source.inputs, source.targets
+    close(f.full().summary(u, partition), dense(p, f, u, partition))
+
+
+def test_dropout_draws_one_mask():
+    _, f = make("dropout", "cross_entropy", step=1)
+    u, partition = noise(f.space.get().shape, 3), make_partition(f.space, "canonical")
+    found = f.summary(u, partition)
+    _, g = f.value_and_grad()
+    assert error(found.first, partition.sums(g * u)) < 1e-12
+    step = 1e-4  # phi_ss by differences of the loss on the same mask
+    for s in range(len(partition)):
+        v = u * (partition.labels == s)
+        plus, minus = (f.loss(f.space.get() + sign * step * v) for sign in (1, -1))
+        assert abs((plus - 2 * f.loss() + minus) / step**2 - found.second[s, s]) < 1e-5
+
+
+def test_what_has_no_rule_is_done_by_products():
+    """A function without one, and one in place."""
+    class Odd(nn.Module):
+        def forward(self, x):
+            return torch.atan(x)
+
+    for layer in (Odd(), nn.ReLU(inplace=True)):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, 2)).double()
+        f = Objective(model, CrossEntropy(), (noise((5, 3), 1), torch.tensor([0, 1, 1, 0, 1])))
+        partition, u = make_partition(f.space, "canonical"), noise((f.space.size,), 2)
+        assert f._by_series(f.space.get(), u, partition) is None
+        close(f.summary(u, partition), f._by_products(f.space.get(), u, partition))
+
+
+def test_single_precision_is_kept():
+    _, f = make("mlp_tanh", "cross_entropy")
+    f.network.model.float()
+    f = Objective(f.network.model, CrossEntropy(), (f.batch.inputs.float(), f.batch.targets))
+    found = f.summary(torch.ones(f.space.size), make_partition(f.space, "canonical"))
+    assert all(term.dtype is torch.float32 for term in found)

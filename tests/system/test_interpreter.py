@@ -1,0 +1,81 @@
+"""What a process does not spend on garbage, and that nothing else is lost by it: exit codes, output, the calls at the end."""
+
+import gc
+import os
+import subprocess
+import sys
+
+import pytest
+
+from sobench.system import interpreter
+
+END = """
+import atexit, sys
+from sobench import cli
+sys.modules["sobench.cli.main"].main = lambda: {main}
+atexit.register(lambda: print("before"))
+try:
+    cli.entry()
+finally:
+    atexit.register(lambda: print("at the end"))
+"""
+
+
+def ended(main: str, **more) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-c", END.format(main=main)], text=True, stderr=subprocess.PIPE,
+                          **({"stdout": subprocess.PIPE} | more))
+
+
+@pytest.mark.parametrize("main, code", [("0", 0), ("3", 3), ("sys.exit(2)", 2), ("sys.exit()", 0), ("sys.exit('why')", 1),
+                                        ("1 / 0", 1), ("print('out') or 0", 0)])
+def test_the_end_of_a_command(main, code):
+    """The code is the command's, what is registered is called, what is printed arrives, and a traceback too."""
+    done = ended(main)
+    assert done.returncode == code
+    assert done.stdout.split("\n") == [*(["out"] if "out" in main else []), "at the end", ""]  # "before" came before the command
+    assert done.stderr.strip().splitlines()[-1:] == {"1 / 0": ["ZeroDivisionError: division by zero"], "sys.exit('why')": ["why"]}.get(main, [])
+
+
+def test_an_output_that_takes_nothing_is_an_error():
+    with open("/dev/full", "w") as full:
+        buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        assert ended("print('out') or 0", stdout=full, env=buffered).returncode == 120
+
+
+def test_nothing_is_collected_while_it_is_put_off():
+    with interpreter.put_off():
+        assert not gc.isenabled()
+        with interpreter.put_off():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()
+
+
+def test_what_was_made_meanwhile_is_not_searched_at_the_next_object():
+    with interpreter.put_off():
+        made = [[] for _ in range(10_000)]
+    assert not {id(one) for one in made} & {id(young) for young in gc.get_objects(generation=0)}
+
+
+def test_what_others_have_frozen_stays_so():
+    gc.freeze()
+    try:
+        with interpreter.put_off():
+            pass
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_what_the_first_run_of_a_worker_has_loaded_is_never_searched_again():
+    code = """
+import gc
+from sobench.system import interpreter
+for job in range(3):
+    interpreter.begin_job()
+    with interpreter.put_off():
+        made = [[] for _ in range(10_000)]
+    searched = {id(one) for one in gc.get_objects()}
+    assert all((id(one) in searched) == (job > 0) for one in made), job
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
