@@ -83,7 +83,7 @@ def test_series_and_products_agree_on_lenet(activation, pooling):
     theta, u = f.space.get(), noise((f.space.size,), 2)
     for name in BY_HAND:
         partition = make_partition(f.space, name)
-        close(f._by_series(theta, u, partition), f._by_products(theta, u, partition))
+        close(f._summary_by_series(theta, u, partition), f._summary_by_products(theta, u, partition))
 
 
 def test_elsewhere_and_on_the_whole_set(device):
@@ -122,8 +122,8 @@ def test_what_has_no_rule_is_done_by_products():
         model = nn.Sequential(nn.Linear(3, 4), layer, nn.Linear(4, 2)).double()
         f = Objective(model, CrossEntropy(), (noise((5, 3), 1), torch.tensor([0, 1, 1, 0, 1])))
         partition, u = make_partition(f.space, "canonical"), noise((f.space.size,), 2)
-        assert f._by_series(f.space.get(), u, partition) is None
-        close(f.summary(u, partition), f._by_products(f.space.get(), u, partition))
+        assert f._summary_by_series(f.space.get(), u, partition) is None
+        close(f.summary(u, partition), f._summary_by_products(f.space.get(), u, partition))
 
 
 def test_single_precision_is_kept():

@@ -53,7 +53,7 @@ def test_the_warm_start_is_the_mean_over_the_training_set(device):
     optimizer = BlockFisher(f.space.parameters)
     optimizer.warm_start(f)
     for name, F_ in optimizer.blocks.items():
-        assert error(F_, sum(layers(f.twin(one))[name].fisher for one in sets) / 3) < 1e-12
+        assert error(F_, sum(layers(f.with_batch(one))[name].fisher for one in sets) / 3) < 1e-12
 
 
 @MODEL
@@ -96,7 +96,7 @@ def test_of_one_linear_layer_and_one_sample_kfac_is_the_same_up_to_a_factor(devi
     for cls, options in ((BlockFisher, {"dampening": 0.0}), (KFAC, {})):
         f = Objective(nn.Linear(4, 3).double().to(device), Fixed(), batch((4,), 6, device, samples=1))
         f.space.assign_(torch.linspace(-1, 1, f.space.size).to(f.space.get()))
-        f = f.twin((f.batch.inputs, Fixed().sample(f.batch.targets)))
+        f = f.with_batch((f.batch.inputs, Fixed().sample(f.batch.targets)))
         moved(cls(f.space.parameters, lr=1.0, damping=1e-10, **options), f)
         steps.append(f.space.get() - torch.linspace(-1, 1, f.space.size).to(f.space.get()))
     assert error(*steps) < 1e-3
@@ -130,8 +130,8 @@ NEEDED = 4 * (3 * 260**2 + 50**2)
 
 
 def test_layers_too_large_for_their_blocks_are_named(monkeypatch):
-    monkeypatch.setattr(requirements.machine, "available_memory", lambda where: NEEDED - 1)
+    monkeypatch.setattr(requirements.environment, "available_memory", lambda where: NEEDED - 1)
     with pytest.raises(Unsupported, match=r"^optimizer: .* layer 1 has n = 260: .* GiB needed, .* GiB free; allowed: narrower"):
         Trainer(run_with(**SETTINGS))
-    monkeypatch.setattr(requirements.machine, "available_memory", lambda where: NEEDED)
+    monkeypatch.setattr(requirements.environment, "available_memory", lambda where: NEEDED)
     Trainer(run_with(**SETTINGS))

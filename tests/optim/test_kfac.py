@@ -50,7 +50,7 @@ def test_the_warm_start_is_the_mean_over_the_training_set(fisher, device):
     f = make("conv", device, source=Sets(*sets))
     optimizer = KFAC(f.space.parameters, fisher=fisher)
     optimizer.warm_start(f)
-    parts = [layers(f.twin(one), "sampled" if fisher == "true" else "own") for one in sets]
+    parts = [layers(f.with_batch(one), "sampled" if fisher == "true" else "own") for one in sets]
     for name, factor in optimizer.factors.items():
         assert error(factor["Omega"], sum(p[name].Omega for p in parts) / 3) < 1e-12
         assert error(factor["Gamma"], sum(p[name].Gamma for p in parts) / 3) < 1e-12
@@ -139,7 +139,7 @@ def test_of_one_linear_layer_and_one_sample_it_is_the_exact_fisher(fisher, split
     layer = layers(f, "sampled" if fisher == "true" else "own")[""]
     assert error(torch.kron(layer.Gamma, layer.Omega), layer.fisher) < 1e-14
     if fisher == "true":  # the gradient in the span of F: the labels of the batch are those that the model draws
-        f = f.twin((f.batch.inputs, SAMPLED[:1].to(device)))
+        f = f.with_batch((f.batch.inputs, SAMPLED[:1].to(device)))
     g, theta = layers(f, "own")[""].G.flatten(), f.space.get()
     for damping in (1e-6, 1e-10):
         f.space.assign_(theta)

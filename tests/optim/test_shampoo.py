@@ -31,7 +31,7 @@ def test_the_warm_start_is_the_mean_over_the_training_set(device):
     f = make("conv", device, source=Sets(*sets))
     optimizer = Shampoo(f.space.parameters)
     optimizer.warm_start(f)
-    parts = [gradients(f.twin(one)) for one in sets]
+    parts = [gradients(f.with_batch(one)) for one in sets]
     for name, shape in SHAPES["conv"].items():
         expected = [contractions(g[name], shape) for g in parts]
         for i, G in enumerate(optimizer.factors[name]["G"]):

@@ -32,7 +32,7 @@ def test_the_warm_start_is_the_mean_over_the_training_set(fisher, labels, device
     f = make(device=device, source=Sets(*sets))
     optimizer = TNT(f.space.parameters, fisher=fisher)
     optimizer.warm_start(f)
-    parts = [gradients(f.twin(one), labels) for one in sets]
+    parts = [gradients(f.with_batch(one), labels) for one in sets]
     for name, shape in SHAPES["ways"].items():
         expected = [contractions(g[name], shape) for g in parts]
         for i, G in enumerate(optimizer.factors[name]["G"]):
@@ -55,7 +55,7 @@ def test_statistics_are_moving_averages_every_stats_period(period, device):
     other = batch(MODELS["ways"][1], 7, device)
     f = make(device=device, source=Sets(other))
     optimizer = TNT(f.space.parameters, lr=0.1, stats_decay=0.7, stats_period=period)
-    G = {name: contractions(gradients(f.twin(other), "sampled")[name], shape) for name, shape in SHAPES["ways"].items()}
+    G = {name: contractions(gradients(f.with_batch(other), "sampled")[name], shape) for name, shape in SHAPES["ways"].items()}
     for k in range(1, 7):
         s = gradients(f, "sampled")
         optimizer.step(f)

@@ -4,7 +4,6 @@ import json
 
 import pytest
 from run_tree import a_run, evals, put
-from sobench.results.method_code import SCHEME
 
 from sobench.report import formats
 from sobench.report.evidence import Evidence
@@ -13,6 +12,7 @@ from sobench.report.provenance import provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.table import BEST, SECOND, contents
 from sobench.results.collection import collect
+from sobench.results.method_code import SCHEME
 
 
 def table(folder, root, outcomes: dict[str, list]):

@@ -13,6 +13,7 @@ from watched import Record, Time
 
 from sobench.config import registry
 from sobench.errors import Unsupported, UsageError
+from sobench.system import environment
 from sobench.training import clock, snapshot
 from sobench.training import trainer as train
 from sobench.training.trainer import Trainer
@@ -434,7 +435,7 @@ def test_diagnostics_are_in_the_record():
 
 
 def test_a_problem_too_large_for_a_dense_matrix(monkeypatch):
-    monkeypatch.setattr(train.machine, "available_memory", lambda where: 3 * 4 * 300**2)
+    monkeypatch.setattr(environment, "available_memory", lambda where: 3 * 4 * 300**2)
     with pytest.raises(Unsupported, match=r"P = 310: .* at most 300 parameters"):
         Trainer(run_with(optimizer={"name": "newton", "lr": 0.5}))
     Trainer(run_with(optimizer={"name": "hf_newton", "lr": 0.5, "damping": 1.0, "cg_iterations": 1, "cg_tol": 0.1}))
@@ -446,6 +447,6 @@ def test_what_a_constructor_refuses_is_one_line():
 
 
 def test_available_memory_counts_what_the_page_cache_gives_back():
-    free = train.machine.available_memory(torch.device("cpu"))
-    total = train.machine.os.sysconf("SC_PHYS_PAGES") * train.machine.os.sysconf("SC_PAGE_SIZE")
+    free = environment.available_memory(torch.device("cpu"))
+    total = environment.os.sysconf("SC_PHYS_PAGES") * environment.os.sysconf("SC_PAGE_SIZE")
     assert 0 < free <= total

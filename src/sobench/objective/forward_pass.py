@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -21,10 +22,22 @@ from sobench.objective.layers.records import unrecorded
 from sobench.objective.parameter_space import ParameterSpace
 
 
-class Pass:
+class LossFunction(Protocol):
+    """The mean loss of a batch as a function of the outputs z [N, C]; `sobench.losses` has them."""
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor: ...
+
+    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+
+    def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor: ...
+
+
+class ForwardPass:
     """outputs z [N, C] and the mean loss of one batch as functions of `parameters`, with their graph."""
 
-    def __init__(self, space: ParameterSpace, loss, outputs: Tensor, parameters: tuple[Tensor, ...], cost: Cost):
+    def __init__(self, space: ParameterSpace, loss: LossFunction, outputs: Tensor, parameters: tuple[Tensor, ...], cost: Cost):
         self.space, self.loss_function, self.outputs, self.parameters, self.cost = space, loss, outputs, parameters, cost
         self.samples = len(outputs)
 

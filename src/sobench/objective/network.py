@@ -15,6 +15,7 @@ from sobench.objective.holomorphic.mode import ComplexFunctions
 from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import with_parameters
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.torch_private import BatchNorm, Dropout
 
 
 class Network:
@@ -23,7 +24,7 @@ class Network:
     def __init__(self, model: nn.Module):
         self.model = model
         self.space = ParameterSpace(model.named_parameters())
-        self._normalisers = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        self._normalisers = [m for m in model.modules() if isinstance(m, BatchNorm)]
         self._droppers = [m for m in model.modules() if _drops(m)]
         self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters()))
         self.has_series = True  # until an operation without a rule is met: `sobench.objective.taylor.series`
@@ -111,7 +112,7 @@ class Network:
 def _drops(module: nn.Module) -> bool:
     if isinstance(module, nn.RReLU):
         return True
-    dropout = module.p if isinstance(module, nn.modules.dropout._DropoutNd) else getattr(module, "dropout", 0.0)
+    dropout = module.p if isinstance(module, Dropout) else getattr(module, "dropout", 0.0)
     return isinstance(dropout, float) and dropout > 0
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
-from torch._utils import _unflatten_dense_tensors
+
+from sobench.objective.torch_private import multi_add_, multi_copy_, unflatten
 
 
 class ParameterSpace:
@@ -31,12 +32,12 @@ class ParameterSpace:
     @torch.no_grad()
     def add_(self, v: Tensor, alpha: float = 1.0) -> None:
         """theta <- theta + alpha v, v [P], in the model's parameters."""
-        torch._foreach_add_(list(self.parameters), list(self.unflatten(v)), alpha=alpha)
+        multi_add_(self.parameters, self.unflatten(v), alpha=alpha)
 
     @torch.no_grad()
     def assign_(self, theta: Tensor) -> None:
         """Write a flat vector [P] into the model's parameters, in place."""
-        torch._foreach_copy_(list(self.parameters), list(self.unflatten(theta)))
+        multi_copy_(self.parameters, self.unflatten(theta))
 
     @staticmethod
     def flatten(tensors: Sequence[Tensor]) -> Tensor:
@@ -53,7 +54,7 @@ class ParameterSpace:
         if vector.shape[-1] != self.size:
             raise ValueError(f"expected a vector of {self.size} parameters, got {vector.shape[-1]}")
         if vector.dim() == 1:
-            return tuple(_unflatten_dense_tensors(vector, self.parameters))  # one call, as a step makes several
+            return tuple(unflatten(vector, self.parameters))  # one call, as a step makes several
         lead, parts = vector.shape[:-1], torch.split_with_sizes(vector, self.sizes, dim=-1)
         return tuple(v.view(lead + s) for v, s in zip(parts, self.shapes))
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, vmap
 
-from sobench.objective.forward_pass import Pass
+from sobench.objective.forward_pass import ForwardPass
 from sobench.objective.layers.records import unrecorded
 
 
@@ -39,7 +39,7 @@ def separable_jacobian(network, inputs: Tensor, parameters: tuple[Tensor, ...]) 
     return torch.cat([J[name].reshape(*J[name].shape[:2], -1) for name in network.space.names], dim=2)
 
 
-def coupled_grads(forward: Pass, targets: Tensor) -> Tensor:
+def coupled_grads(forward: ForwardPass, targets: Tensor) -> Tensor:
     """dl_n / dtheta with the other samples present, [N, P]: J^T (e_n x dl_n/dz_n) for every n."""
     z = forward.outputs.detach().requires_grad_()
     with torch.enable_grad():
@@ -47,7 +47,7 @@ def coupled_grads(forward: Pass, targets: Tensor) -> Tensor:
     return forward.pull_back(torch.diag_embed(D.T).permute(1, 2, 0))
 
 
-def coupled_jacobian(forward: Pass) -> Tensor:
+def coupled_jacobian(forward: ForwardPass) -> Tensor:
     """dz_n / dtheta with the other samples present, [N, C, P]."""
     z = forward.outputs
     basis = torch.eye(z.numel(), dtype=z.dtype, device=z.device).view(-1, *z.shape)

@@ -1,7 +1,8 @@
-"""What an objective answers about a partition of its parameters: derivatives along the groups of a direction."""
+"""Derivatives of the loss along the groups of a partition: by Taylor series through the network, or by products."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -9,10 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sobench.objective.forward_pass import LossFunction
 from sobench.objective.holomorphic.layers import batch_norm
+from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.taylor import series
 from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor.rules import RULES
+
+Outputs = Callable[[tuple[Tensor, ...]], Tensor]
+"""The outputs [N, C] of the batch at given parameters, one tensor each."""
 
 
 class Summary(NamedTuple):
@@ -23,80 +29,70 @@ class Summary(NamedTuple):
     third: Tensor
 
 
-class SummaryOracles:
-    """A part of `sobench.objective.Objective`, which has the network, the batch and the meter."""
+def by_series(
+    outputs_at: Outputs,
+    loss: LossFunction,
+    targets: Tensor,
+    space: ParameterSpace,
+    theta: Tensor,
+    u: Tensor,
+    partition: Partition,
+) -> Summary | None:
+    """The derivatives along u [P] at theta [P], without a penalty; None for a network with an operation that has no rule.
 
-    def summary(self, u: Tensor, partition: Partition, at: Tensor | None = None) -> Summary:
-        """The derivatives of phi(eta) = f(theta + u * I_{P:S} eta) at eta = 0, for a direction u [P].
+    One forward and one backward pass give the derivatives of the loss in what each operation puts out; first and second
+    derivatives of each operation along the groups follow, forward, one group after the other.
+    """
+    leaves = tuple(p.requires_grad_() for p in space.unflatten(theta.detach()))
+    with torch.enable_grad():
+        with series.Tape() as tape:
+            z = outputs_at(leaves)
+        value = loss(z, targets)
+    if not series.known(RULES, tape.operations, leaves):
+        return None
+    made = [operation.output for operation in tape.operations]
+    grads = torch.autograd.grad(value, [*leaves, *made], materialize_grads=True)
+    moves = {id(p): move for p, move in zip(leaves, zip(partition.tensors or (), space.unflatten(u)))}
+    with torch.no_grad():
+        total = series.series(RULES, tape.operations, list(grads[len(leaves) :]), moves, len(partition))
+        _add_loss(total, loss, targets, z.detach(), total.jets[id(z)])
+    g = space.flatten(grads[: len(leaves)])
+    return Summary(partition.sums(g * u), total.hessian, total.third)
 
-        By Taylor series through the network (`sobench.objective.taylor.series`): one gradient, and at most two forward passes for each of the S
-        groups. Where groups part a tensor, or the model does what has no rule there: by S products with the Hessian along
-        the groups, and a third derivative of each. No P x P object, and never a backward pass for each of S^2 pairs.
-        """
-        self.cost.used.add("summary")
-        theta = self.space.get() if at is None else at.detach()
-        whole_tensors = partition.tensors is not None
-        found = self._by_series(theta, u, partition) if whole_tensors and self.network.has_series else None
-        if found is None:
-            found = self._by_products(theta, u, partition)
-        if not self.l2:
-            return found
-        slope, bend = partition.sums(theta * u), partition.sums(u * u)
-        return Summary(found.first + self.l2 * slope, found.second + self.l2 * torch.diag(bend), found.third)
 
-    def _by_series(self, theta: Tensor, u: Tensor, partition: Partition) -> Summary | None:
-        """None, from then on at once, for a network with an operation that has no rule."""
-        leaves = tuple(p.requires_grad_() for p in self.space.unflatten(theta.detach()))
-        directions = self.space.unflatten(u)
-        buffers = self.network.buffers() if self.network.writes_buffers else None
-        with torch.enable_grad(), self._noise():
-            with series.Tape() as tape:
-                z = self.network(self.batch.inputs, leaves, buffers)
-            loss = self.loss_function(z, self.batch.targets)
-        self.cost.forward(len(self))
-        self.network.has_series = series.known(RULES, tape.operations, leaves)
-        if not self.network.has_series:
-            return None
-        outputs = [operation.output for operation in tape.operations]
-        grads = torch.autograd.grad(loss, [*leaves, *outputs], materialize_grads=True)
-        self.cost.backward(len(self))
-        moves = {id(p): move for p, move in zip(leaves, zip(partition.tensors, directions))}
-        with torch.no_grad():
-            total = series.series(RULES, tape.operations, list(grads[len(leaves) :]), moves, len(partition))
-            self._add_loss(total, z.detach(), total.jets[id(z)])
-        self.cost.jets(len(self), columns=len(partition))
-        g = self.space.flatten(grads[: len(leaves)])
-        return Summary(partition.sums(g * u), total.hessian, total.third)
+def _add_loss(total: series.Series, loss: LossFunction, targets: Tensor, z: Tensor, jet: series.Jet) -> None:
+    """The last operation is the loss: its Hessian H_z in the outputs, and the derivative of H_z along z'."""
+    samples, K = len(z), len(jet.groups)
+    v = jet.first.flatten(0, 1)
+    repeated = targets.repeat(K, *[1] * (targets.dim() - 1))
+    with torch.enable_grad():
+        outputs = z.repeat(K, 1).requires_grad_()
+        Hv = loss.hessian_product(outputs, repeated, v)
+        bent = (Hv * v).sum()
+        slope = torch.autograd.grad(bent, outputs)[0] if bent.requires_grad else torch.zeros_like(v)
+    Hv = Hv.detach().view_as(jet.first)
+    hessian = Hv.flatten(1) @ jet.first.flatten(1).T
+    third = (slope.view_as(jet.first) * jet.first + 3 * Hv * jet.second).flatten(1).sum(1)
+    total.add(jet.groups, hessian / samples, third / samples)
 
-    def _add_loss(self, total: series.Series, z: Tensor, jet: series.Jet) -> None:
-        """The last operation is the loss: its Hessian H_z in the outputs, and the derivative of H_z along z'."""
-        loss, samples, K = self.loss_function, len(self), len(jet.groups)
-        v = jet.first.flatten(0, 1)
-        targets = self.batch.targets.repeat(K, *[1] * (self.batch.targets.dim() - 1))
-        with torch.enable_grad():
-            outputs = z.repeat(K, 1).requires_grad_()
-            Hv = loss.hessian_product(outputs, targets, v)
-            bent = (Hv * v).sum()
-            slope = torch.autograd.grad(bent, outputs)[0] if bent.requires_grad else torch.zeros_like(v)
-        Hv = Hv.detach().view_as(jet.first)
-        hessian = Hv.flatten(1) @ jet.first.flatten(1).T
-        third = (slope.view_as(jet.first) * jet.first + 3 * Hv * jet.second).flatten(1).sum(1)
-        total.add(jet.groups, hessian / samples, third / samples)
 
-    def _by_products(self, theta: Tensor, u: Tensor, partition: Partition) -> Summary:
-        buffers = self.network.buffers() if self.network.writes_buffers else None
-        with torch.enable_grad(), self._noise(), _Elementary():
-            eta = u.new_zeros(len(partition), requires_grad=True)
-            leaves = self.space.unflatten(theta + u * partition.spread(eta))
-            loss = self.loss_function(self.network(self.batch.inputs, leaves, buffers), self.batch.targets)
-            (first,) = torch.autograd.grad(loss, eta, create_graph=True)
-            rows = [torch.autograd.grad(slope, eta, create_graph=True)[0] for slope in first]
-            third = [_derivative(row[s], eta)[s] for s, row in enumerate(rows)]
-        self.cost.forward(len(self))
-        self.cost.backward(len(self))
-        self.cost.product(len(self), columns=len(partition))
-        self.cost.third(len(self), columns=len(partition))
-        return Summary(first.detach(), torch.stack(rows).detach(), torch.stack(third).detach())
+def by_products(
+    outputs_at: Outputs,
+    loss: LossFunction,
+    targets: Tensor,
+    space: ParameterSpace,
+    theta: Tensor,
+    u: Tensor,
+    partition: Partition,
+) -> Summary:
+    """The same by S products with the Hessian along the groups, and a third derivative of each."""
+    with torch.enable_grad(), _Elementary():
+        eta = u.new_zeros(len(partition), requires_grad=True)
+        value = loss(outputs_at(space.unflatten(theta + u * partition.spread(eta))), targets)
+        (first,) = torch.autograd.grad(value, eta, create_graph=True)
+        rows = [torch.autograd.grad(slope, eta, create_graph=True)[0] for slope in first]
+        third = [_derivative(row[s], eta)[s] for s, row in enumerate(rows)]
+    return Summary(first.detach(), torch.stack(rows).detach(), torch.stack(third).detach())
 
 
 class _Elementary(TorchFunctionMode):

@@ -11,6 +11,7 @@ from sobench.config.rules import check_hyperparameter
 from sobench.errors import UsageError
 from sobench.objective import Objective
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.torch_private import multi_mul_
 
 
 class SecondOrderOptimizer(torch.optim.Optimizer):
@@ -84,7 +85,7 @@ class SecondOrderOptimizer(torch.optim.Optimizer):
         """theta <- theta - lr (p + weight_decay theta), for a direction p [P]."""
         lr, decay = self.hyperparameters["lr"], self.hyperparameters.get("weight_decay", 0.0)
         if decay:
-            torch._foreach_mul_(list(f.space.parameters), 1 - lr * decay)
+            multi_mul_(f.space.parameters, 1 - lr * decay)
         f.space.add_(p, alpha=-lr)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

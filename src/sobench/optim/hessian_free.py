@@ -74,5 +74,5 @@ class HessianFree(SecondOrderOptimizer):
 def _curvature(f: Objective, count: int | None) -> LinearOperator:
     """The Gauss-Newton matrix of the batch, or of `count` samples of it."""
     index = subsample(f, count)
-    part = f if index is None else f.twin((f.batch.inputs[index], f.batch.targets[index]))
+    part = f if index is None else f.with_batch((f.batch.inputs[index], f.batch.targets[index]))
     return part.ggn()

@@ -29,6 +29,7 @@ from torch import Tensor
 from sobench.errors import UsageError
 from sobench.linalg.kernels import KERNELS, features, pseudo_inverse
 from sobench.objective import Objective
+from sobench.objective.torch_private import multi_add_
 from sobench.optim.base import SecondOrderOptimizer
 
 
@@ -54,7 +55,7 @@ class KernelSGD(SecondOrderOptimizer):
             G[:, :r] = G[:, :r] @ H_inv[:r, :r]
             G[:, r:] = 0
         parameters = list(f.space.parameters)
-        torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=-self.hyperparameters["lr"])
+        multi_add_(parameters, [p.grad for p in parameters], alpha=-self.hyperparameters["lr"])
         return loss
 
     def _preconditioned(self, f: Objective) -> list[Tensor]:

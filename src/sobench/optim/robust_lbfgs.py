@@ -61,12 +61,12 @@ class RobustLBFGS(SecondOrderOptimizer):
         inputs, targets = f.batch.inputs, f.batch.targets
         first = len(f) - max(2, round(self.hyperparameters["overlap"] * len(f)))
         if first < 2:
-            return [f.twin((inputs.clone(), targets.clone()))]
-        return [f.twin((inputs[:first], targets[:first])), f.twin((inputs[first:].clone(), targets[first:].clone()))]
+            return [f.with_batch((inputs.clone(), targets.clone()))]
+        return [f.with_batch((inputs[:first], targets[:first])), f.with_batch((inputs[first:].clone(), targets[first:].clone()))]
 
     def learn(self, f: Objective, H: Scaled, theta: Tensor) -> tuple[int, Tensor, Tensor]:
         """The pass over O_{k-1} at w_k = theta: (its samples, loss, gradient); and H <- H+ with the pair that it completes."""
-        kept = f.twin((self.shared["inputs"], self.shared["targets"]))
+        kept = f.with_batch((self.shared["inputs"], self.shared["targets"]))
         loss, g = kept.value_and_grad()
         s, y = theta - self.shared["theta"], g - self.shared["gradient"]
         taken = s @ y >= self.hyperparameters["cautious"] * (s @ s)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import torch
 
+from sobench.objective.torch_private import multi_mul_
+
 
 class SGDW(torch.optim.SGD):
     """torch.optim.SGD and its arguments, but for what weight_decay means. As there, what has no `.grad` stays as it is."""
@@ -23,7 +25,7 @@ class SGDW(torch.optim.SGD):
         decays = [group["weight_decay"] for group in self.param_groups]
         for group, decay in zip(self.param_groups, decays):
             if decay:
-                torch._foreach_mul_([p for p in group["params"] if p.grad is not None], 1 - group["lr"] * decay)
+                multi_mul_([p for p in group["params"] if p.grad is not None], 1 - group["lr"] * decay)
             group["weight_decay"] = 0.0
         try:
             super().step()

@@ -38,6 +38,7 @@ from sobench.linalg.woodbury import inner_solve
 from sobench.objective import Objective
 from sobench.objective.layers.records import LayerRecord
 from sobench.objective.layers.rows import LayerRows
+from sobench.objective.torch_private import multi_div_
 from sobench.optim.base import SecondOrderOptimizer
 from sobench.optim.subsample import subsample
 
@@ -69,7 +70,7 @@ class SMWNG(SecondOrderOptimizer):
         penalty = f.l2 * f.space.get() if f.l2 else None
         d = self._inner(J, penalty, lam)  # line 5: D d = J g, -p = (g - J'd / N2) / lambda
         h = J.subtracted(d / J.samples)
-        torch._foreach_div_([*h.values(), *f.matrices.others(minus_p)], lam)  # on what is small: samples, not parameters
+        multi_div_([*h.values(), *f.matrices.others(minus_p)], lam)  # on what is small: samples, not parameters
         f.accumulate(layers, h, out=minus_p)
         if penalty is not None:
             minus_p.add_(penalty / lam)

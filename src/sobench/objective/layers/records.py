@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from sobench.errors import Unsupported
+from sobench.objective.torch_private import version
 
 _paused = False
 
@@ -35,7 +36,7 @@ class LayerRecord:
 
     @property
     def outputs(self) -> Tensor | None:
-        if self._outputs is not None and self._outputs._version != self._version:
+        if self._outputs is not None and version(self._outputs) != self._version:
             raise Unsupported(f"the outputs of {self.name} ({self.module}) were overwritten by an in-place layer: use inplace=False")
         return self._outputs
 
@@ -46,7 +47,7 @@ class LayerRecord:
 
     def saw(self, inputs: Tensor, outputs: Tensor) -> None:
         """Keep what a forward pass showed; the gradient of an earlier pass no longer belongs to it."""
-        self.inputs, self._outputs, self._version, self.output_grads = inputs, outputs, outputs._version, None
+        self.inputs, self._outputs, self._version, self.output_grads = inputs, outputs, version(outputs), None
 
 
 def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
