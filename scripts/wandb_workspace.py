@@ -29,8 +29,13 @@ def definition(experiment: str, project: str = "sobench") -> dict:
         raise UsageError(f"experiment: got {experiment!r}, {suggestion(experiment, members('experiment'))}")
     sections = [made for name in reports(experiment) if (made := section(read(name)))["curves"] or made["bars"]]
     plain = {"name": experiment, "curves": [curve("epoch", "eval/train_loss")], "bars": []}
-    return {"project": project, "name": f"{experiment}: {about(f'experiment/{experiment}') or 'runs'}", "tag": experiment,
-            "group_by": "cell", "sections": sections or [plain]}
+    return {
+        "project": project,
+        "name": f"{experiment}: {about(f'experiment/{experiment}') or 'runs'}",
+        "tag": experiment,
+        "group_by": "cell",
+        "sections": sections or [plain],
+    }
 
 
 def section(report: Report) -> dict:
@@ -38,11 +43,21 @@ def section(report: Report) -> dict:
     shows is in the report's artifact."""
     figure = report.figure.panels if report.figure else []
     panels = [panel for panel in figure if isinstance(panel, Panel)]
-    curves = [curve(column(panel.x, panel.rows), column(panel.y.replace("{method}", method), panel.rows),
-                    panel.title or panel.label, panel.x_scale == "log", panel.scale == "log")
-              for panel in panels for method in (panel.methods or report.methods if "{method}" in panel.y else [""])]
+    curves = [
+        curve(
+            column(panel.x, panel.rows),
+            column(panel.y.replace("{method}", method), panel.rows),
+            panel.title or panel.label,
+            panel.x_scale == "log",
+            panel.scale == "log",
+        )
+        for panel in panels
+        for method in (panel.methods or report.methods if "{method}" in panel.y else [""])
+    ]
     columns = report.table.columns if report.table else []
-    shown = [c for c in columns if not (c.reach or c.growth)] + [panel for panel in figure if isinstance(panel, Contour)]
+    shown = [c for c in columns if not (c.reach or c.growth)] + [
+        panel for panel in figure if isinstance(panel, Contour)
+    ]
     bars = [{"title": c.label or c.metric, "metric": column(c.metric, c.rows)} for c in shown]
     return {"name": report.title, "curves": curves, "bars": bars}
 
@@ -65,11 +80,15 @@ def workspace(made: dict, entity: str):
     sections = []
     for part in made["sections"]:
         lines = [panels.LinePlot(**{**c, "y": [c["y"]]}, groupby=made["group_by"]) for c in part["curves"]]
-        bars = [panels.BarPlot(title=bar["title"], metrics=[bar["metric"]], groupby=made["group_by"]) for bar in part["bars"]]
+        bars = [
+            panels.BarPlot(title=bar["title"], metrics=[bar["metric"]], groupby=made["group_by"])
+            for bar in part["bars"]
+        ]
         sections.append(workspaces.Section(name=part["name"], panels=[*lines, *bars], is_open=True))
     runs = workspaces.RunsetSettings(filters=[workspaces.Tags().isin([made["tag"]])])
-    return workspaces.Workspace(entity=entity, project=made["project"], name=made["name"], sections=sections,
-                                runset_settings=runs)
+    return workspaces.Workspace(
+        entity=entity, project=made["project"], name=made["name"], sections=sections, runset_settings=runs
+    )
 
 
 def main(words: list[str]) -> int:

@@ -11,7 +11,9 @@ DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.
 
 
 def pytest_report_header() -> str:
-    return "devices: " + ("cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device: the gpu tests are not collected)")
+    return "devices: " + (
+        "cpu, cuda" if torch.cuda.is_available() else "cpu (no CUDA device: the gpu tests are not collected)"
+    )
 
 
 @pytest.fixture(autouse=True, scope="session")

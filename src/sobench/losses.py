@@ -200,4 +200,6 @@ def _bad_label(loss: Loss, outputs: Tensor, error: Exception) -> Exception:
     """UsageError for a label out of range, where the device says so at once (a CPU does, a GPU asserts later)."""
     if "out of bounds" not in str(error):
         return error
-    return UsageError(f"{type(loss).__name__} of {outputs.shape[1]} outputs takes labels in 0..{outputs.shape[1] - 1}: {error}")
+    return UsageError(
+        f"{type(loss).__name__} of {outputs.shape[1]} outputs takes labels in 0..{outputs.shape[1] - 1}: {error}"
+    )

@@ -57,7 +57,11 @@ SETTINGS = [  # the words after `sobench run`; what the line must say
     ("optimizer=adam optimizer.betas=[0.9,2]", "'adam'", "beta parameter"),
     ("optimizer=hf_newton optimizer.cg_iterations=0", "optimizer.cg_iterations: got 0", "at least 1"),
     ("optimizer=hf_newton optimizer.damping=-1", "optimizer.damping: got -1", "at least 0"),
-    ("optimizer=lbfgs optimizer.line_search_fn=wolfe", "optimizer.line_search_fn: got 'wolfe'", "strong_wolfe, or null"),
+    (
+        "optimizer=lbfgs optimizer.line_search_fn=wolfe",
+        "optimizer.line_search_fn: got 'wolfe'",
+        "strong_wolfe, or null",
+    ),
     ("batch_size=0", "batch_size: got 0", "at least 1"),
     ("batch_size=-3", "batch_size: got -3", "at least 1"),
     ("batch_size=2.5", "batch_size: got 2.5", "a whole number"),
@@ -133,15 +137,26 @@ def test_device_that_is_not_there(workplace, monkeypatch, name):
     refused(command("run", f"device={name}"), 2, f"device: got '{name}'", "allowed: cpu")
 
 
-@pytest.mark.parametrize("words", [
-    ["status", "nothing/here"], ["report", "nothing/here"], ["reproduce", "nothing/here"], ["check", "sdg"],
-    ["status", "demo/digits", "seed"], ["report", "demo/digits", "seed=-1"], ["data", "verify", "mnst"],
-], ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["status", "nothing/here"],
+        ["report", "nothing/here"],
+        ["reproduce", "nothing/here"],
+        ["check", "sdg"],
+        ["status", "demo/digits", "seed"],
+        ["report", "demo/digits", "seed=-1"],
+        ["data", "verify", "mnst"],
+    ],
+    ids=" ".join,
+)
 def test_other_commands(workplace, words):
     refused(command(*words), 2)
 
 
-@pytest.mark.parametrize("words", [[], ["frob"], ["list"], ["list", "optimiser"], ["data"], ["run", "--frob"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [[], ["frob"], ["list"], ["list", "optimiser"], ["data"], ["run", "--frob"]], ids=" ".join
+)
 def test_usage(workplace, words):
     result = command(*words)
     assert result.code == 2 and "usage: " in result.err and "Traceback" not in result.err
@@ -151,7 +166,9 @@ def test_usage(workplace, words):
 def test_a_bad_value_stops_a_sweep_before_it_starts(workplace):
     refused(command("run", "-m", *SMALL, "optimizer=sgd,sdg"), 2, "optimizer: got 'sdg'")
     refused(command("run", "-m", *SMALL, "optimizer.lr=0.1,-0.1"), 2, "optimizer.lr: got -0.1")
-    refused(command("run", "-m", *SMALL, "optimizer=adam,rmsprop", "optimizer.alpha=0.9"), 2, "optimizer.alpha: no such key")
+    refused(
+        command("run", "-m", *SMALL, "optimizer=adam,rmsprop", "optimizer.alpha=0.9"), 2, "optimizer.alpha: no such key"
+    )
     refused(command("run", "-m", *SMALL, "seed=0,-1"), 2, "seed: got -1")
 
 
@@ -185,7 +202,9 @@ def test_a_read_only_folder(workplace, monkeypatch):
     refused(command("run", *SMALL), 1, "runs: cannot write runs/", "Permission denied")
 
 
-ARRAYS = dict(x_train=np.zeros((8, 3), "f4"), y_train=np.arange(8) % 2, x_test=np.zeros((4, 3), "f4"), y_test=np.arange(4) % 2)
+ARRAYS = dict(
+    x_train=np.zeros((8, 3), "f4"), y_train=np.arange(8) % 2, x_test=np.zeros((4, 3), "f4"), y_test=np.arange(4) % 2
+)
 NPZ = [
     (dict(x_train=None), "x_train"),
     (dict(x_train=np.full((8, 3), np.nan)), "not finite"),
@@ -241,7 +260,12 @@ class Asking(Sampling):
 
 def test_an_optimizer_that_the_problem_cannot_serve(workplace, plugins):
     plugins("sampling", {"sampling.py": SAMPLING}, {"sampling": "sampling:Sampling", "asking": "sampling:Asking"})
-    refused(command("run", "optimizer=sampling", "loss=squared_hinge", *SMALL), 2, "loss=squared_hinge", "loss=binary_cross_entropy")
+    refused(
+        command("run", "optimizer=sampling", "loss=squared_hinge", *SMALL),
+        2,
+        "loss=squared_hinge",
+        "loss=binary_cross_entropy",
+    )
     refused(command("run", "optimizer=asking", *SMALL), 2, "requires oracle", "allowed: accumulate")
 
 
@@ -250,7 +274,9 @@ def test_a_sweep_records_what_cannot_be_served_and_goes_on(workplace, plugins):
     result = command("run", "-m", *SMALL, "optimizer=sampling,sgd", "loss=squared_hinge", "seed=0,1")
     assert result.code == 0 and not result.err
     assert result.out.splitlines()[-1] in ("4 runs: 2 skipped, 2 done", "4 runs: 2 done, 2 skipped")
-    found = {path.parent.name.split("_")[2]: (summary(path)["status"], summary(path)["reason"]) for path in directories()}
+    found = {
+        path.parent.name.split("_")[2]: (summary(path)["status"], summary(path)["reason"]) for path in directories()
+    }
     assert found["sgd"] == ("done", None)
     assert found["sampling"][0] == "skipped" and "no predictive distribution" in found["sampling"][1]
     assert "skipped 2" in command("status").out
@@ -267,6 +293,8 @@ def test_a_sweep_records_a_model_too_large_for_a_dense_matrix(workplace, monkeyp
 def test_nothing_is_trained_on_real_targets_by_mistake(workplace, tmp_path):
     """The same arrays serve a loss that takes real values."""
     np.savez(tmp_path / "real.npz", **ARRAYS | dict(y_train=np.ones(8), y_test=np.ones(4)))
-    result = command("run", *SMALL, "batch_size=4", "loss=squared_error", "dataset=npz", f"dataset.path={tmp_path}/real.npz")
+    result = command(
+        "run", *SMALL, "batch_size=4", "loss=squared_error", "dataset=npz", f"dataset.path={tmp_path}/real.npz"
+    )
     assert result.code == 0
     assert {"train_mse", "test_mse"} <= rows(directories()[0], "eval")[0].keys()

@@ -48,7 +48,9 @@ def test_a_single_run_ends_with_its_figures_and_its_path(workplace):
     *_, line, path = command("run", *SMALL).out.splitlines()
     record = summary(directory())
     assert line.startswith("digits mlp sgd seed 0: done: 2 steps, ")
-    assert line.endswith(f"test_loss {record['final']['test_loss']:.4g}, test_accuracy {record['final']['test_accuracy']:.4g}")
+    assert line.endswith(
+        f"test_loss {record['final']['test_loss']:.4g}, test_accuracy {record['final']['test_accuracy']:.4g}"
+    )
     assert path == str(directory())
 
 
@@ -59,28 +61,38 @@ def test_an_experiment_is_the_whole_sweep(workplace):
     assert shown.code == 0 and shown.out.splitlines()[-1] == "2 cells, 6 runs: 4 done, 2 missing"
 
 
-@pytest.mark.parametrize("words, part", [
-    (["run", "--help"], "== Configuration groups =="),
-    (["run", "-h"], "optimizer: adagrad"),
-    (["run", "--hydra-help"], "Hydra"),
-    (["run", "--cfg", "job"], "batch_size: 64"),
-    (["run", "--cfg", "job", "--resolve", "optimizer=adam"], "amsgrad: false"),
-    (["run", "--info", "searchpath"], "sobench-plugins://optimizers"),
-    (["--help"], "reproduce"), (["data", "--help"], "fetch"), (["list", "--help"], "optimizers"), (["status", "-h"], "experiment"),
-], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["run", "--help"], "== Configuration groups =="),
+        (["run", "-h"], "optimizer: adagrad"),
+        (["run", "--hydra-help"], "Hydra"),
+        (["run", "--cfg", "job"], "batch_size: 64"),
+        (["run", "--cfg", "job", "--resolve", "optimizer=adam"], "amsgrad: false"),
+        (["run", "--info", "searchpath"], "sobench-plugins://optimizers"),
+        (["--help"], "reproduce"),
+        (["data", "--help"], "fetch"),
+        (["list", "--help"], "optimizers"),
+        (["status", "-h"], "experiment"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
 def test_help(workplace, words, part):
     shown = command(*words)
     assert shown.code == 0 and part in shown.out and not shown.err
     assert not list(workplace.iterdir())
 
 
-@pytest.mark.parametrize("line, expected", [
-    ("sobench run optimizer=", {"optimizer=sgd", "optimizer=hf_gauss_newton", "optimizer=lbfgs"}),
-    ("sobench run -m optimizer=ad", {"optimizer=adam", "optimizer=adagrad"}),
-    ("sobench run optimizer=hf_newton optimizer.d", {"optimizer.damping="}),
-    ("sobench run model.a", {"model.activation="}),
-    ("sobench run sch", {"schedule="}),
-])
+@pytest.mark.parametrize(
+    "line, expected",
+    [
+        ("sobench run optimizer=", {"optimizer=sgd", "optimizer=hf_gauss_newton", "optimizer=lbfgs"}),
+        ("sobench run -m optimizer=ad", {"optimizer=adam", "optimizer=adagrad"}),
+        ("sobench run optimizer=hf_newton optimizer.d", {"optimizer.damping="}),
+        ("sobench run model.a", {"model.activation="}),
+        ("sobench run sch", {"schedule="}),
+    ],
+)
 def test_completion(workplace, monkeypatch, capfd, line, expected):
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_POINT", str(len(line)))
@@ -128,7 +140,9 @@ def test_a_sweep_stopped_by_the_keyboard(workplace, monkeypatch):
 
     monkeypatch.setattr(attempt, "execute", execute)
     stopped = command("run", "-m", *SMALL, "seed=0,1,2")
-    assert stopped.code == 130 and stopped.errors == ["sobench: stopped; the same command goes on from the last checkpoint"]
+    assert stopped.code == 130 and stopped.errors == [
+        "sobench: stopped; the same command goes on from the last checkpoint"
+    ]
     assert stopped.out.splitlines()[-1] == "3 runs: 2 missing, 1 done"
     assert stopping.SWEEP not in os.environ
     monkeypatch.undo()

@@ -28,8 +28,9 @@ NAME = "train-labels-idx1-ubyte.gz"
 @pytest.fixture
 def data(monkeypatch, small, tmp_path):
     """Runs `data ...` on the small files' declaration, and returns the exit code."""
-    monkeypatch.setattr("sobench.cli.data.Store.default",
-                        lambda mirror, cache: small.store(mirror, cache or tmp_path / "cache"))
+    monkeypatch.setattr(
+        "sobench.cli.data.Store.default", lambda mirror, cache: small.store(mirror, cache or tmp_path / "cache")
+    )
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers(required=True))
 
@@ -69,12 +70,16 @@ def test_fetch_then_verify(data, small, tmp_path, capsys):
 
 def test_what_cannot_be_verified_is_said(monkeypatch, data, tmp_path, capsys):
     files = {"a.mat": File("a.mat")}
-    sources = {"plain": Source("plain", "x", folder="d", files=files),
-               "other": Source("other", "y", folder="e", files={"b.gz": File("b.gz", "md5:0", 3)}, stand_in="b.npz")}
+    sources = {
+        "plain": Source("plain", "x", folder="d", files=files),
+        "other": Source("other", "y", folder="e", files={"b.gz": File("b.gz", "md5:0", 3)}, stand_in="b.npz"),
+    }
     for file in ("d/a.mat", "e/b.npz"):
         (tmp_path / file).parent.mkdir()
         (tmp_path / file).write_bytes(b"x")
-    monkeypatch.setattr("sobench.cli.data.Store.default", lambda mirror, cache: Store(tmp_path, tmp_path / "cache", sources))
+    monkeypatch.setattr(
+        "sobench.cli.data.Store.default", lambda mirror, cache: Store(tmp_path, tmp_path / "cache", sources)
+    )
     assert data("list", "plain", "other") == 0
     _, plain, other = capsys.readouterr().out.splitlines()
     assert "unknown" in plain and "present, unverified" in plain and str(tmp_path / "d") in plain
@@ -101,15 +106,18 @@ def test_an_unknown_name(data):
 
 
 def test_the_commands_import_no_torch(tmp_path):
-    program = ("import argparse, sys; from sobench.cli.data import add_parser\n"
-               "parser = argparse.ArgumentParser(); add_parser(parser.add_subparsers())\n"
-               "for words in (['list'], ['verify'], ['fetch', 'digits']):\n"
-               "    args = parser.parse_args(['data', *words, '--data-dir', sys.argv[1]])\n"
-               "    assert args.func(args) == 0\n"
-               "print([name for name in ('torch', 'numpy', 'sklearn', 'pandas', 'matplotlib') if name in sys.modules])")
+    program = (
+        "import argparse, sys; from sobench.cli.data import add_parser\n"
+        "parser = argparse.ArgumentParser(); add_parser(parser.add_subparsers())\n"
+        "for words in (['list'], ['verify'], ['fetch', 'digits']):\n"
+        "    args = parser.parse_args(['data', *words, '--data-dir', sys.argv[1]])\n"
+        "    assert args.func(args) == 0\n"
+        "print([name for name in ('torch', 'numpy', 'sklearn', 'pandas', 'matplotlib') if name in sys.modules])"
+    )
     environment = {key: value for key, value in os.environ.items() if key != "SOBENCH_DATA"}
-    done = subprocess.run([sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60,
-                          env=environment)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, timeout=60, env=environment
+    )
     assert done.returncode == 0, done.stderr
     for text in ("bundled with scikit-learn", "dataset.path", "11.6 MB", "mnist: train-images-idx3-ubyte.gz: missing"):
         assert text in done.stdout
@@ -139,11 +147,14 @@ def test_list_shows_the_data_set_of_a_plugin(data, monkeypatch, capsys):
     assert any(line.startswith("theirs ") for line in capsys.readouterr().out.splitlines())
 
 
-@pytest.mark.parametrize("options, message", [
-    ({"standardise": True}, "dataset.standardise: no such option of digits, allowed: standardize"),
-    ({"standardize": "no"}, "dataset.standardize: got 'no', allowed: true, false"),
-    ({"standardize": 1}, "dataset.standardize: got 1, allowed: true, false"),
-])
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"standardise": True}, "dataset.standardise: no such option of digits, allowed: standardize"),
+        ({"standardize": "no"}, "dataset.standardize: got 'no', allowed: true, false"),
+        ({"standardize": 1}, "dataset.standardize: got 1, allowed: true, false"),
+    ],
+)
 def test_load_refuses_bad_options(monkeypatch, tmp_path, options, message):
     _register(monkeypatch, "digits")
     with pytest.raises(UsageError, match=message):
@@ -160,12 +171,18 @@ def test_load(monkeypatch, tmp_path):
 
 def _register(monkeypatch, name):
     loader = getattr(import_module(f"sobench.data.{name}"), name)
-    monkeypatch.setattr("sobench.config.registry.load", lambda group, wanted: {("datasets", name): loader}[group, wanted])
+    monkeypatch.setattr(
+        "sobench.config.registry.load", lambda group, wanted: {("datasets", name): loader}[group, wanted]
+    )
 
 
-@pytest.mark.parametrize("train, test, message", [
-    ((4, 3), (2, 2), "train has 4 inputs but 3 targets"), ((4, 4), (0, 0), "test is empty"),
-])
+@pytest.mark.parametrize(
+    "train, test, message",
+    [
+        ((4, 3), (2, 2), "train has 4 inputs but 3 targets"),
+        ((4, 4), (0, 0), "test is empty"),
+    ],
+)
 def test_a_dataset_that_does_not_fit_together(train, test, message):
     parts = [(torch.zeros(inputs, 5), torch.zeros(targets, dtype=torch.int64)) for inputs, targets in (train, test)]
     with pytest.raises(UsageError, match=message):

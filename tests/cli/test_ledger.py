@@ -47,7 +47,9 @@ def ended(path: Path, status: str) -> None:
 def older(path: Path) -> None:
     found = json.loads((path / "environment.json").read_text())
     assert len(found["fingerprint"]["method"]) == len(found["fingerprint"]["data"]) == 64
-    (path / "environment.json").write_text(json.dumps(found | {"fingerprint": found["fingerprint"] | {"method": "older", "data": None}}))
+    (path / "environment.json").write_text(
+        json.dumps(found | {"fingerprint": found["fingerprint"] | {"method": "older", "data": None}})
+    )
 
 
 def everything(folder: Path = Path(".")) -> dict[str, bytes]:
@@ -117,11 +119,20 @@ def test_a_run_at_work_is_not_put_aside(runs):
     assert runs[0].is_dir() and runs[1].is_dir() and not put_aside()
 
 
-@pytest.mark.parametrize("settings", [
-    ("optimizer=kfac", "optimizer.damping=1e-5"), ("runs='a b/it is'",), ("instrument=summary", "model.widths=[3,4]"),
-    ("optimizer=block_fisher", "instrument=directions", "+optimizer@instrument.companions.tnt=tnt",
-     "instrument.companions.tnt.lr=1"),
-])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("optimizer=kfac", "optimizer.damping=1e-5"),
+        ("runs='a b/it is'",),
+        ("instrument=summary", "model.widths=[3,4]"),
+        (
+            "optimizer=block_fisher",
+            "instrument=directions",
+            "+optimizer@instrument.companions.tnt=tnt",
+            "instrument.companions.tnt.lr=1",
+        ),
+    ],
+)
 def test_the_overrides_of_a_configuration_make_it_again(workplace, settings):
     (run,) = expand(["model.widths=[4]", *settings])
     (again,) = expand(jobs.overrides(run.config))
@@ -134,9 +145,15 @@ def test_the_overrides_of_a_configuration_make_it_again(workplace, settings):
 def litter(runs: list[Path]) -> list[Path]:
     """One of each that may go."""
     cell = runs[0].parent.name
-    files = [runs[0] / "checkpoint.pt", runs[1] / ".summary.json.123", runs[2] / "holder.json",
-             Path(f"runs/.old/{cell}/seed-7/2020-01-01T00-00-00/metrics.jsonl"), Path("runs/.jobs/retry-0.json"),
-             Path("runs", cell, "seed-9", "metrics.jsonl"), Path("runs/.sweeps/0.json")]
+    files = [
+        runs[0] / "checkpoint.pt",
+        runs[1] / ".summary.json.123",
+        runs[2] / "holder.json",
+        Path(f"runs/.old/{cell}/seed-7/2020-01-01T00-00-00/metrics.jsonl"),
+        Path("runs/.jobs/retry-0.json"),
+        Path("runs", cell, "seed-9", "metrics.jsonl"),
+        Path("runs/.sweeps/0.json"),
+    ]
     for path in files:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
@@ -163,8 +180,13 @@ def test_gc_leaves_what_is_young_at_work_to_be_resumed_or_not_ours(runs):
     ended(runs[1], "failed")
     cell = runs[0].parent
     (runs[1] / "checkpoint.pt").write_text("to go on from")
-    for path in (cell / "seed-8" / "checkpoint.pt", cell / "seed-9" / "lock", Path("runs/mine/seed-1/thesis.tex"),
-                 Path(f"runs/.old/{cell.name}/seed-7/2020-01-01T00-00-00/run.json"), Path("runs/notes.txt")):
+    for path in (
+        cell / "seed-8" / "checkpoint.pt",
+        cell / "seed-9" / "lock",
+        Path("runs/mine/seed-1/thesis.tex"),
+        Path(f"runs/.old/{cell.name}/seed-7/2020-01-01T00-00-00/run.json"),
+        Path("runs/notes.txt"),
+    ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("" if path.name == "lock" else "mine")
     (runs[0] / "checkpoint.pt").write_text("at work")
@@ -190,16 +212,26 @@ def test_gc_of_one_that_was_begun_meanwhile(runs):
 # What an outsider can get wrong
 
 
-@pytest.mark.parametrize("words, part", [
-    (["retry", "nonsense"], "experiment: got 'nonsense'"),
-    (["retry", "demo/digits", "nonsense"], "nonsense: allowed: KEY=VALUE"),
-    (["gc", "--older-than", "4x"], "--older-than: got '4x', allowed: a duration above 0, as 90s, 15m, 4h, 1h30m or 30d"),
-    (["gc", "what"], "what: allowed: KEY=VALUE"),
-    (["gc", "seed=1"], "gc: got 'seed=1', allowed: runs=DIR"),
-    (["run", "-m", "hydra.sweeper.jobs=nowhere.json"], "hydra.sweeper.jobs: cannot read nowhere.json: No such file or directory"),
-    (["run", "-m", "hydra.sweeper.jobs=bad.json"], "hydra.sweeper.jobs: cannot read bad.json: it is not JSON"),
-    (["run", "-m", "hydra.sweeper.jobs=empty.json"], "hydra.sweeper.jobs: empty.json holds no jobs"),
-], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["retry", "nonsense"], "experiment: got 'nonsense'"),
+        (["retry", "demo/digits", "nonsense"], "nonsense: allowed: KEY=VALUE"),
+        (
+            ["gc", "--older-than", "4x"],
+            "--older-than: got '4x', allowed: a duration above 0, as 90s, 15m, 4h, 1h30m or 30d",
+        ),
+        (["gc", "what"], "what: allowed: KEY=VALUE"),
+        (["gc", "seed=1"], "gc: got 'seed=1', allowed: runs=DIR"),
+        (
+            ["run", "-m", "hydra.sweeper.jobs=nowhere.json"],
+            "hydra.sweeper.jobs: cannot read nowhere.json: No such file or directory",
+        ),
+        (["run", "-m", "hydra.sweeper.jobs=bad.json"], "hydra.sweeper.jobs: cannot read bad.json: it is not JSON"),
+        (["run", "-m", "hydra.sweeper.jobs=empty.json"], "hydra.sweeper.jobs: empty.json holds no jobs"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
 def test_bad_input_is_one_line(workplace, words, part):
     Path("bad.json").write_text("{")
     Path("empty.json").write_text("[]")
@@ -208,15 +240,17 @@ def test_bad_input_is_one_line(workplace, words, part):
     assert sorted(path.name for path in workplace.iterdir()) == ["bad.json", "empty.json"]
 
 
-@pytest.mark.parametrize("words", [["retry", "--nonsense"], ["status", "--failed"], ["list", "optimizers", "seed=1"],
-                                   ["gc", "--older-than"]])
+@pytest.mark.parametrize(
+    "words", [["retry", "--nonsense"], ["status", "--failed"], ["list", "optimizers", "seed=1"], ["gc", "--older-than"]]
+)
 def test_flags_that_are_not_there(workplace, words):
     wrong = command(*words)
     assert wrong.code == 2 and "usage: sobench" in wrong.err and not list(workplace.iterdir())
 
 
-@pytest.mark.parametrize("text, total", [("90s", 90), ("15m", 900), ("4h", 14400), ("1h30m", 5400), ("2d", 172800),
-                                         ("0.5h", 1800)])
+@pytest.mark.parametrize(
+    "text, total", [("90s", 90), ("15m", 900), ("4h", 14400), ("1h30m", 5400), ("2d", 172800), ("0.5h", 1800)]
+)
 def test_durations(text, total):
     assert parse_duration("--budget", text) == total
 

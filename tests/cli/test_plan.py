@@ -56,15 +56,20 @@ def test_every_cell_gets_its_first_seed_before_any_its_second_the_cheapest_first
 def test_what_is_done_counts_and_what_was_not_measured_has_none():
     cells = [a_cell("ahead", 1, done=2), a_cell("behind", 3), a_cell("unknown", None)]
     assert ids(fitting(10, cells)) == "behind0 behind1 ahead2 behind2"
-    assert total(cells) == ("3 cells, 9 runs: 2 done, 7 left, 10 s one after another, at most 0 MB; "
-                            "3 of them not measured, and not counted")
+    assert total(cells) == (
+        "3 cells, 9 runs: 2 done, 7 left, 10 s one after another, at most 0 MB; 3 of them not measured, and not counted"
+    )
 
 
 def test_what_a_run_takes():
     cost = Measured(first=2.0, step=0.5, evaluation=0.25, start=1.0, steps=11, evaluations=4, host=1, device=None)
     assert cost.seconds == 1 + 2 + 10 * 0.5 + 4 * 0.25
     assert _steps(100, None, 0.1) == 100 and _steps(100, 1.0, 0.1) == 10 and _steps(None, 1.0, 5.0) == 1
-    assert _few({"lr": 0.1}) == 6 and _few({"stats_period": 2, "inverse_period": 20}) == 21 and _few({"global_period": 999}) == 51
+    assert (
+        _few({"lr": 0.1}) == 6
+        and _few({"stats_period": 2, "inverse_period": 20}) == 21
+        and _few({"global_period": 999}) == 51
+    )
 
 
 def test_the_plan_of_an_experiment_leaves_nothing_behind_and_its_command_makes_what_it_says(workplace):
@@ -78,8 +83,9 @@ def test_the_plan_of_an_experiment_leaves_nothing_behind_and_its_command_makes_w
 
 def test_a_budget_chooses_runs_and_the_printed_command_makes_exactly_them(workplace, monkeypatch):
     costs = {"sgd": 1.0, "adam": 10.0}
-    monkeypatch.setattr("sobench.cli.plan.measure",
-                        lambda run: Measured(0, 0, 0, costs[run.label("optimizer")], 1, 0, 1, None))
+    monkeypatch.setattr(
+        "sobench.cli.plan.measure", lambda run: Measured(0, 0, 0, costs[run.label("optimizer")], 1, 0, 1, None)
+    )
     *_, within, left_out, say = command("plan", DEMO[0], "--budget", "15s", *DEMO[1:]).out.splitlines()
     assert within == "within 15 s: 3 runs, 12 s" and re.fullmatch(r"left out: digits_mlp_adam_\w{12}: seed 1", left_out)
     words = shlex.split(say.removeprefix("run them with: "))
@@ -89,12 +95,20 @@ def test_a_budget_chooses_runs_and_the_printed_command_makes_exactly_them(workpl
     assert [path.name for path in directories()] == ["seed-0", "seed-0", "seed-1"]
     whole = command("plan", *DEMO, "--budget", "1h").out.splitlines()
     assert whole[3] == "2 cells, 4 runs: 3 done, 1 left, 10 s one after another, at most 0 MB"
-    assert whole[-1] == "run them with: sobench run experiment=demo/digits budget=smoke optimizer=sgd,adam seed=0,1 threads=1"
+    assert (
+        whole[-1]
+        == "run them with: sobench run experiment=demo/digits budget=smoke optimizer=sgd,adam seed=0,1 threads=1"
+    )
     assert command("plan", *DEMO, "--budget", "1s").out.splitlines()[-2] == "within 1 s: no run"
 
 
-@pytest.mark.parametrize("body, part", [("raise RuntimeError('not today')", "RuntimeError: not today"),
-                                        ("os._exit(3)", "its process ended with 3: killed, or out of memory")])
+@pytest.mark.parametrize(
+    "body, part",
+    [
+        ("raise RuntimeError('not today')", "RuntimeError: not today"),
+        ("os._exit(3)", "its process ended with 3: killed, or out of memory"),
+    ],
+)
 def test_a_cell_that_cannot_be_measured_is_said(workplace, plugins, body, part):
     plugins("broken-one", {"broken_one.py": BROKEN.format(body)}, {"broken_one": "broken_one:Broken"})
     (run,) = expand(["optimizer=broken_one", "optimizer.lr=0.1", "budget=smoke", "threads=1"])
@@ -102,12 +116,16 @@ def test_a_cell_that_cannot_be_measured_is_said(workplace, plugins, body, part):
     assert cell.cost == part and table([cell])[-1] == f"    not measured: {part}"
 
 
-@pytest.mark.parametrize("words, part", [
-    (["plan", "demo/digits", "--budget", "4x"], "--budget: got '4x', allowed: a duration above 0"),
-    (["plan", "demo/digits", "--budget", "0h"], "--budget: got '0h', allowed: a duration above 0"),
-    (["plan", "nonsense"], "experiment: got 'nonsense'"),
-    (["plan", "demo/digits", "nonsense"], "nonsense: allowed: KEY=VALUE"),
-], ids=lambda value: " ".join(value) if isinstance(value, list) else "")
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["plan", "demo/digits", "--budget", "4x"], "--budget: got '4x', allowed: a duration above 0"),
+        (["plan", "demo/digits", "--budget", "0h"], "--budget: got '0h', allowed: a duration above 0"),
+        (["plan", "nonsense"], "experiment: got 'nonsense'"),
+        (["plan", "demo/digits", "nonsense"], "nonsense: allowed: KEY=VALUE"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
 def test_bad_input_is_one_line(workplace, words, part):
     wrong = command(*words)
     assert wrong.code == 2 and len(wrong.errors) == 1 and part in wrong.errors[0] and not list(workplace.iterdir())

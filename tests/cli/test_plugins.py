@@ -52,8 +52,12 @@ class Refusing(SignSgd):
 def factory(params, lr=0.1):
     return SignSgd(params, lr)
 '''
-ENTRIES = {"signsgd": "theirs.sign:SignSgd", "needy": "theirs.sign:Needy", "refusing": "theirs.sign:Refusing",
-           "factory": "theirs.sign:factory"}
+ENTRIES = {
+    "signsgd": "theirs.sign:SignSgd",
+    "needy": "theirs.sign:Needy",
+    "refusing": "theirs.sign:Refusing",
+    "factory": "theirs.sign:factory",
+}
 
 
 @pytest.fixture
@@ -93,7 +97,12 @@ def test_does_what_the_same_code_does_by_hand(workplace, theirs):
 
     from sobench.training.trainer import Trainer
 
-    assert command("run", "threads=1", "model.widths=[4]", "budget.steps=5", "budget.epochs=null", "optimizer=signsgd").code == 0
+    assert (
+        command(
+            "run", "threads=1", "model.widths=[4]", "budget.steps=5", "budget.epochs=null", "optimizer=signsgd"
+        ).code
+        == 0
+    )
     problem = Trainer(run_with(optimizer={"name": "sgd", "lr": 0.1})).problem
     for _, f in zip(range(5), (f for _, f in problem.objectives())):
         f()
@@ -105,22 +114,35 @@ def test_does_what_the_same_code_does_by_hand(workplace, theirs):
 
 def test_its_configuration_is_its_signature(theirs):
     assert optimizer_defaults("signsgd") == {
-        "name": "signsgd", "lr": 0.01, "rho": 0, "betas": [0.9, 0.99], "variant": "plain", "limit": None, "nesterov": False}
+        "name": "signsgd",
+        "lr": 0.01,
+        "rho": 0,
+        "betas": [0.9, 0.99],
+        "variant": "plain",
+        "limit": None,
+        "nesterov": False,
+    }
     assert optimizer_defaults("needy") == {"name": "needy", "radius": "???", "lr": 0.1}
 
 
-@pytest.mark.parametrize("words, message", [
-    (["optimizer=signsgd", "optimizer.lrr=1"], "optimizer.lrr: no such key, allowed: betas, limit, lr, name, nesterov, rho, variant; did you mean 'lr'?"),
-    (["optimizer=signsgd", "optimizer.dtype=1"], "optimizer.dtype: no such key"),
-    (["optimizer=signsgd", "optimizer.lr=-1"], "optimizer.lr: got -1, allowed: a number above 0"),
-    (["optimizer=signsgd", "optimizer.variant=3"], "optimizer.variant: got 3"),
-    (["optimizer=signsgd", "optimizer.betas=[0.9]"], "optimizer.betas: got [0.9], allowed: a list of 2"),
-    (["optimizer=signsgd", "optimizer.nesterov=1"], "optimizer.nesterov: got 1, allowed: true or false"),
-    (["optimizer=needy"], "optimizer.radius: must be given"),
-    (["optimizer=refusing", "optimizer.lr=2"], "optimizer 'refusing': lr is 2: at most 1"),
-    (["optimizer=factory"], "optimizer 'factory' (theirs.sign:factory) is not a torch.optim.Optimizer class"),
-    (["optimizer=signsdg"], "did you mean 'signsgd'?"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["optimizer=signsgd", "optimizer.lrr=1"],
+            "optimizer.lrr: no such key, allowed: betas, limit, lr, name, nesterov, rho, variant; did you mean 'lr'?",
+        ),
+        (["optimizer=signsgd", "optimizer.dtype=1"], "optimizer.dtype: no such key"),
+        (["optimizer=signsgd", "optimizer.lr=-1"], "optimizer.lr: got -1, allowed: a number above 0"),
+        (["optimizer=signsgd", "optimizer.variant=3"], "optimizer.variant: got 3"),
+        (["optimizer=signsgd", "optimizer.betas=[0.9]"], "optimizer.betas: got [0.9], allowed: a list of 2"),
+        (["optimizer=signsgd", "optimizer.nesterov=1"], "optimizer.nesterov: got 1, allowed: true or false"),
+        (["optimizer=needy"], "optimizer.radius: must be given"),
+        (["optimizer=refusing", "optimizer.lr=2"], "optimizer 'refusing': lr is 2: at most 1"),
+        (["optimizer=factory"], "optimizer 'factory' (theirs.sign:factory) is not a torch.optim.Optimizer class"),
+        (["optimizer=signsdg"], "did you mean 'signsgd'?"),
+    ],
+)
 def test_settings_that_it_does_not_take(workplace, theirs, words, message):
     refused = command("run", *SMALL, *words)
     assert refused.code == 2 and len(refused.errors) == 1 and message in refused.err
@@ -160,7 +182,9 @@ BROKEN = {
 @pytest.fixture
 def broken(plugins, theirs):
     modules = {f"{value.split(':')[0].replace('.', '/')}.py": text for value, text, _ in BROKEN.values() if text}
-    plugins("broken-one", {"broken_one/__init__.py": "", **modules}, {name: value for name, (value, _, _) in BROKEN.items()})
+    plugins(
+        "broken-one", {"broken_one/__init__.py": "", **modules}, {name: value for name, (value, _, _) in BROKEN.items()}
+    )
 
 
 def test_a_broken_one_is_one_warning_and_breaks_nothing(workplace, broken):
@@ -201,7 +225,12 @@ def test_a_name_of_ours_is_not_taken(workplace, plugins):
 
 
 def test_a_data_set_of_theirs_is_listed(workplace, plugins):
-    plugins("their-data", {"their_data.py": 'def blobs(store):\n    "Two blobs."'}, {"blobs": "their_data:blobs"}, "sobench.datasets")
+    plugins(
+        "their-data",
+        {"their_data.py": 'def blobs(store):\n    "Two blobs."'},
+        {"blobs": "their_data:blobs"},
+        "sobench.datasets",
+    )
     listed = command("list", "datasets")
     assert listed.code == 0 and "Two blobs." in listed.out and "their-data 1.2" in " ".join(listed.out.split())
     assert "Two blobs." in command("data", "list").out

@@ -24,9 +24,22 @@ from sobench.results.state import State
 from sobench.results.trials import Search, Trial, searches
 
 EXPERIMENT = "kernelsgd/table-3"
-SWEEP = {"cells": [["optimizer=sgd", "optimizer.lr=1"], ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=1"], ["optimizer=adam"]],
-         "tune": {"seeds": [7, 8], "metric": "validation_accuracy", "better": "higher",
-                  "grids": {"sgd": {"optimizer.lr": [0.1, 0.2]}, "sgd optimizer.momentum=0.9": {"optimizer.lr": [3], "l2": [0, 1]}}}}
+SWEEP = {
+    "cells": [
+        ["optimizer=sgd", "optimizer.lr=1"],
+        ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=1"],
+        ["optimizer=adam"],
+    ],
+    "tune": {
+        "seeds": [7, 8],
+        "metric": "validation_accuracy",
+        "better": "higher",
+        "grids": {
+            "sgd": {"optimizer.lr": [0.1, 0.2]},
+            "sgd optimizer.momentum=0.9": {"optimizer.lr": [3], "l2": [0, 1]},
+        },
+    },
+}
 
 
 # Trials
@@ -35,9 +48,11 @@ SWEEP = {"cells": [["optimizer=sgd", "optimizer.lr=1"], ["optimizer=sgd", "optim
 def test_every_combination_takes_the_place_of_the_cells_own_values():
     cells, seeds = tuning.trials(SWEEP)
     assert cells == [
-        ["optimizer=sgd", "optimizer.lr=0.1"], ["optimizer=sgd", "optimizer.lr=0.2"],
+        ["optimizer=sgd", "optimizer.lr=0.1"],
+        ["optimizer=sgd", "optimizer.lr=0.2"],
         ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=3", "l2=0"],
-        ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=3", "l2=1"]]
+        ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=3", "l2=1"],
+    ]
     assert seeds == ["seed=7", "seed=8"]
 
 
@@ -49,9 +64,15 @@ def test_the_trials_of_the_paper():
     assert len(runs) == 2 * 16 and set(found) == set(itertools.product([0.1, 0.01, 0.001, 0.0001], repeat=2))
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"grid": 1}, r"tune\.grid: no such key"), ({"seeds": []}, "a list of seeds"), ({"better": "best"}, "lower or higher"), (None, "no grid"),
-])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"grid": 1}, r"tune\.grid: no such key"),
+        ({"seeds": []}, "a list of seeds"),
+        ({"better": "best"}, "lower or higher"),
+        (None, "no grid"),
+    ],
+)
 def test_a_wrong_tune_is_one_line(change, said):
     with pytest.raises(UsageError, match=said):
         tuning.trials({**SWEEP, "tune": change and {**SWEEP["tune"], **change}})
@@ -64,14 +85,22 @@ def search(scores, *, better="higher", grid=None) -> Search:
     """Trials with these scores; None did not finish with one of its two seeds."""
     grid = grid or {"optimizer.lr": list(range(len(scores)))}
     values = [dict(zip(grid, combination)) for combination in itertools.product(*grid.values())]
-    made = [Trial(v, Aggregate({0: 1.0}, 2) if s is None else Aggregate({0: s - 0.5, 1: s + 0.5}, 2)) for v, s in zip(values, scores)]
+    made = [
+        Trial(v, Aggregate({0: 1.0}, 2) if s is None else Aggregate({0: s - 0.5, 1: s + 0.5}, 2))
+        for v, s in zip(values, scores)
+    ]
     return Search(("optimizer=sgd",), grid, made, better)
 
 
-@pytest.mark.parametrize("better, scores, best, edge", [
-    ("higher", [1.0, 3.0, 2.0], 1, []), ("lower", [1.0, 3.0, 2.0], 0, ["optimizer.lr"]), ("higher", [1.0, None, 2.0], 2, ["optimizer.lr"]),
-    ("higher", [2.0, 5.0, 5.0, 2.0], 1, []),
-])
+@pytest.mark.parametrize(
+    "better, scores, best, edge",
+    [
+        ("higher", [1.0, 3.0, 2.0], 1, []),
+        ("lower", [1.0, 3.0, 2.0], 0, ["optimizer.lr"]),
+        ("higher", [1.0, None, 2.0], 2, ["optimizer.lr"]),
+        ("higher", [2.0, 5.0, 5.0, 2.0], 1, []),
+    ],
+)
 def test_the_best_mean_of_those_that_finished_is_chosen(better, scores, best, edge):
     found = search(scores, better=better)
     assert found.best.values == {"optimizer.lr": best} and found.edge == edge
@@ -82,25 +111,47 @@ def test_nothing_is_chosen_where_nothing_finished():
     assert found.best is None and found.edge == [] and math.isnan(found.best_of(1))
 
 
-@pytest.mark.parametrize("change, seconds, best", [
-    ({"metric": "train_loss", "at": "last"}, None, 0.1),
-    ({"metric": "train_loss", "at": "last"}, 5.0, 0.2),  # what it reached in its seconds says nothing
-    ({"metric": "seconds", "at": {"lowest": "train_loss"}}, None, 0.2),
-    ({"metric": "train_loss", "at": {"seconds": 2.0}}, None, 0.2),
-])
+@pytest.mark.parametrize(
+    "change, seconds, best",
+    [
+        ({"metric": "train_loss", "at": "last"}, None, 0.1),
+        ({"metric": "train_loss", "at": "last"}, 5.0, 0.2),  # what it reached in its seconds says nothing
+        ({"metric": "seconds", "at": {"lowest": "train_loss"}}, None, 0.2),
+        ({"metric": "train_loss", "at": {"seconds": 2.0}}, None, 0.2),
+    ],
+)
 def test_a_run_that_shared_its_gpu_is_no_trial_where_a_time_is_asked_for(change, seconds, best):
-    sweep = {"cells": [["optimizer=sgd", "optimizer.lr=1"]],
-             "tune": {"seeds": [7], "better": "lower", "grids": {"sgd": {"optimizer.lr": [0.1, 0.2]}}, **change}}
-    runs = [SimpleNamespace(id=str(lr), seed=7, cell=str(lr), config={"budget": {"seconds": seconds}}, overrides=("optimizer=sgd", f"optimizer.lr={lr}"))
-            for lr in (0.1, 0.2)]
+    sweep = {
+        "cells": [["optimizer=sgd", "optimizer.lr=1"]],
+        "tune": {"seeds": [7], "better": "lower", "grids": {"sgd": {"optimizer.lr": [0.1, 0.2]}}, **change},
+    }
+    runs = [
+        SimpleNamespace(
+            id=str(lr),
+            seed=7,
+            cell=str(lr),
+            config={"budget": {"seconds": seconds}},
+            overrides=("optimizer=sgd", f"optimizer.lr={lr}"),
+        )
+        for lr in (0.1, 0.2)
+    ]
     states = {run.id: State("done", "", 1, 1.0, 1.0, None, {"shared": run.id == "0.1"}) for run in runs}
-    rows = {"0.1": {"step": 1.0, "seconds": 1.0, "train_loss": 1.0}, "0.2": {"step": 1.0, "seconds": 2.0, "train_loss": 2.0}}
-    (found,) = searches(sweep, Results(runs, states, Table.of(_record(run, states[run.id], rows[run.id]) for run in runs)))
+    rows = {
+        "0.1": {"step": 1.0, "seconds": 1.0, "train_loss": 1.0},
+        "0.2": {"step": 1.0, "seconds": 2.0, "train_loss": 2.0},
+    }
+    (found,) = searches(
+        sweep, Results(runs, states, Table.of(_record(run, states[run.id], rows[run.id]) for run in runs))
+    )
     assert found.best.values == {"optimizer.lr": best}
 
 
 def _record(run, stood: State, row: dict) -> Record:
-    return Record(stood, {"run": run.id}, [Block("eval", list(row), {name: np.array([value]) for name, value in row.items()}, {}, 1)])
+    return Record(
+        stood,
+        {"run": run.id},
+        [Block("eval", list(row), {name: np.array([value]) for name, value in row.items()}, {}, 1)],
+    )
 
 
 def test_an_edge_is_of_each_setting_that_was_searched():
@@ -135,18 +186,27 @@ def write(path, *entries):
 
 
 def test_a_choice_takes_the_place_of_a_cells_values_and_of_those_that_say_more(tuned):
-    write(tuned, (["optimizer=sgd"], {"optimizer.lr": 5}), (["optimizer=sgd", "optimizer.momentum=0.9"], {"optimizer.lr": 6, "l2": 1}))
+    write(
+        tuned,
+        (["optimizer=sgd"], {"optimizer.lr": 5}),
+        (["optimizer=sgd", "optimizer.momentum=0.9"], {"optimizer.lr": 6, "l2": 1}),
+    )
     cells = [*SWEEP["cells"], ["optimizer=sgd", "optimizer.lr=1", "batch_size=9"]]
     assert tuning.chosen(cells, "kernelsgd") == [
-        ["optimizer=sgd", "optimizer.lr=5"], ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=6", "l2=1"],
-        ["optimizer=adam"], ["optimizer=sgd", "batch_size=9", "optimizer.lr=5"]]
+        ["optimizer=sgd", "optimizer.lr=5"],
+        ["optimizer=sgd", "optimizer.momentum=0.9", "optimizer.lr=6", "l2=1"],
+        ["optimizer=adam"],
+        ["optimizer=sgd", "batch_size=9", "optimizer.lr=5"],
+    ]
 
 
 def test_an_experiment_runs_with_what_was_chosen(tuned):
     write(tuned, (["dataset=usps", "model=mlp", "optimizer=esgd"], {"optimizer.lr": 0.25}))
     words = [f"experiment={EXPERIMENT}", "dataset=usps", "optimizer=esgd", "seed=0"]
     assert [run.config["optimizer"]["lr"] for run in expand(words)] == [0.25]
-    assert [run.config["optimizer"]["lr"] for run in expand([*words, "optimizer.lr=0.5"])] == [0.5], "the command line is above it"
+    assert [run.config["optimizer"]["lr"] for run in expand([*words, "optimizer.lr=0.5"])] == [0.5], (
+        "the command line is above it"
+    )
 
 
 @pytest.mark.parametrize("text", ["a: 1", "- 3", "- {cell: [a]}", "- ["])
@@ -166,20 +226,33 @@ def trials(tmp_path_factory):
 
 @pytest.fixture
 def words(trials, tmp_path):
-    return [EXPERIMENT, "dataset=usps", "optimizer=sgd", "budget.epochs=2", "batch_size=16", "threads=1", f"runs={trials / 'runs'}",
-            f"reports={tmp_path / 'reports'}", f"data.mirror={trials / 'mirror'}"]
+    return [
+        EXPERIMENT,
+        "dataset=usps",
+        "optimizer=sgd",
+        "budget.epochs=2",
+        "batch_size=16",
+        "threads=1",
+        f"runs={trials / 'runs'}",
+        f"reports={tmp_path / 'reports'}",
+        f"data.mirror={trials / 'mirror'}",
+    ]
 
 
 def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
     result = command("tune", *words)
     assert result.code == 0, result.err
     plain, momentum = yaml.safe_load(tuned.read_text())
-    assert plain["cell"] == ["dataset=usps", "model=mlp", "optimizer=sgd"] and "optimizer.momentum=0.9" in momentum["cell"]
+    assert (
+        plain["cell"] == ["dataset=usps", "model=mlp", "optimizer=sgd"] and "optimizer.momentum=0.9" in momentum["cell"]
+    )
     assert plain["seeds"] == [1000, 1001] and plain["trials"] == 4 and plain["metric"] == "validation_accuracy"
     assert ("edge of its grid" in result.err) == bool(plain["edge"] + momentum["edge"])
     (folder,) = (tmp_path / "reports" / EXPERIMENT / "tune").iterdir()
     assert {file.name for file in folder.iterdir()} == {"tuning.md", "trials.csv", "best-of-k.png"}
-    assert "best of 4" in (folder / "tuning.md").read_text() and len((folder / "trials.csv").read_text().splitlines()) == 9
+    assert (
+        "best of 4" in (folder / "tuning.md").read_text() and len((folder / "trials.csv").read_text().splitlines()) == 9
+    )
     rates = [run.config["optimizer"]["lr"] for run in expand([f"experiment={EXPERIMENT}", *words[1:3], "seed=0"])]
     assert rates == [plain["values"]["optimizer.lr"], momentum["values"]["optimizer.lr"]]
 
@@ -194,10 +267,14 @@ def test_tuning_again_changes_nothing_but_what_it_is_about(tuned, words):
     assert "nothing to do" in command("tune", *words).out and tuned.read_text() == before
 
 
-@pytest.mark.parametrize("extra, said", [
-    (["optimizer=sgd", "seed=0"], "seed: 0 is one of those that kernelsgd/table-3 reports"), (["optimizer=sgd", "lr"], "allowed: KEY=VALUE"),
-    (["optimizer=kfac"], "allowed in this experiment"),
-])
+@pytest.mark.parametrize(
+    "extra, said",
+    [
+        (["optimizer=sgd", "seed=0"], "seed: 0 is one of those that kernelsgd/table-3 reports"),
+        (["optimizer=sgd", "lr"], "allowed: KEY=VALUE"),
+        (["optimizer=kfac"], "allowed in this experiment"),
+    ],
+)
 def test_wrong_words_are_one_line_and_nothing_is_written(tuned, words, extra, said, tmp_path):
     result = command("tune", *words[:2], *words[3:], *extra, f"runs={tmp_path / 'runs'}")
     assert result.code == 2 and said in result.err and len(result.errors) == 1

@@ -37,8 +37,9 @@ def slowly(words: list[str]) -> list[Run]:
         return [Run.of(identity.plain(grid.compose(job, loader)), job) for job in grid.job_overrides(words, loader)]
 
 
-@pytest.mark.parametrize("words", [SWEEP, ["seed=1,2", "budget.steps=${seed}"],
-                                   ["experiment=demo/digits", "seed=0,1", "optimizer=sgd,adam"]])
+@pytest.mark.parametrize(
+    "words", [SWEEP, ["seed=1,2", "budget.steps=${seed}"], ["experiment=demo/digits", "seed=0,1", "optimizer=sgd,adam"]]
+)
 def test_the_runs_are_those_of_hydra(composed, words):
     expected = slowly(words)
     for _ in range(2):  # composed, and kept

@@ -37,17 +37,24 @@ def original(name: str) -> str | None:
 OTHER_NAMES = {name: known for name in NAMES if (known := original(name))}
 AUTOENCODERS = ["model.widths=[12,8]", "model.code=3", "batch_size=20"]
 IMAGES = "dataset=cifar10,sars_cov2"
-TABLES_AND_TEXTS = [["dataset=usps,mnist", "model.widths=[8,8]"],
-                    *([f"dataset={texts}", "model.hidden=4", "dataset.length=12"] for texts in ("covid_tweets", "imdb"))]
-GROUPED = [["model=mlp", "model.widths=[8,8]", "batch_size=20"], ["model=lenet", "batch_size=20"],
-           ["model=vgg11_prime", "model.width=2", "batch_size=20"]]
+TABLES_AND_TEXTS = [
+    ["dataset=usps,mnist", "model.widths=[8,8]"],
+    *([f"dataset={texts}", "model.hidden=4", "dataset.length=12"] for texts in ("covid_tweets", "imdb")),
+]
+GROUPED = [
+    ["model=mlp", "model.widths=[8,8]", "batch_size=20"],
+    ["model=lenet", "batch_size=20"],
+    ["model=vgg11_prime", "model.width=2", "batch_size=20"],
+]
 SHRINK: dict[str, list[list[str]]] = {
     r"kbfgs20/(fig-2\.[124567]|authors-log)|kbfgs/(table-3\.[38]|fig-3\.[123])|tnt/fig-4\.[246]": [AUTOENCODERS],
     r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
     r"kbfgs20/table-2\.[12]": [["model.widths=[16,16],[24,24]", "batch_size=400"]],
     r"kbfgs/table-3\.[12]": [["model.width=1", "batch_size=400"]],
     r"kbfgs/table-3\.4|tnt/(table-4\.2|fig-4\.[35])": [
-        ["model=vgg16", "model.width=4", "batch_size=20"], ["model=resnet32", "model.depth=8", "batch_size=20"]],
+        ["model=vgg16", "model.width=4", "batch_size=20"],
+        ["model=resnet32", "model.depth=8", "batch_size=20"],
+    ],
     r"kbfgs/fig-3\.[46]": [["model.width=4", "batch_size=20"]],
     r"kbfgs/fig-3\.[57]": [["model.depth=8", "batch_size=20"]],
     r"kbfgs/(table-3\.9|fig-3\.[89])": [["model.width=2", "model.depth=8", "batch_size=20"]],
@@ -56,21 +63,34 @@ SHRINK: dict[str, list[list[str]]] = {
     r"kernelsgd/theorem-3\.1": [[]],
     r"kernelsgd/fig-1": [["instrument.points=3", "model.widths=[8,8]"]],
     r"kernelsgd/(table-[34]|fig-[23])": [
-        *TABLES_AND_TEXTS, [IMAGES, "batch_size=2", "optimizer=kernel_sgd,adahessian,esgd,robust_lbfgs,sgd"],
-        [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"]],
+        *TABLES_AND_TEXTS,
+        [IMAGES, "batch_size=2", "optimizer=kernel_sgd,adahessian,esgd,robust_lbfgs,sgd"],
+        [IMAGES, "batch_size=2", "optimizer=lbfgs", "optimizer.max_iter=1"],
+    ],
     r"kernelsgd/(table-1|fig-[45])": [*TABLES_AND_TEXTS, [IMAGES, "batch_size=2"]],
-    r"groupednewton/(fig-[12])": [["model=lenet", "batch_size=20"], ["model=vgg11_prime", "model.width=2", "batch_size=20"]],
-    r"csfd/fig-3": [["model=linear", "dataset=a9a,letter", "batch_size=20"], ["model=mnist_autoencoder", *AUTOENCODERS],
-                    ["dataset=mnist,svhn,cifar10", "model=lenet", "batch_size=20"],
-                    ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"]],
+    r"groupednewton/(fig-[12])": [
+        ["model=lenet", "batch_size=20"],
+        ["model=vgg11_prime", "model.width=2", "batch_size=20"],
+    ],
+    r"csfd/fig-3": [
+        ["model=linear", "dataset=a9a,letter", "batch_size=20"],
+        ["model=mnist_autoencoder", *AUTOENCODERS],
+        ["dataset=mnist,svhn,cifar10", "model=lenet", "batch_size=20"],
+        ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"],
+    ],
     r"csfd/fig-1": [[]],
     r"csfd/s-fig-4": [["drop_last=false"]],
     r"csfd/hvp-time": [["model.width=2", "budget.steps=2"]],
-    r"csfd/s-fig-1": [["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"], ["model=lenet", "batch_size=20"]],
+    r"csfd/s-fig-1": [
+        ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"],
+        ["model=lenet", "batch_size=20"],
+    ],
     r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time)": [["batch_size=20"]],
     r"groupednewton/diagonal": GROUPED,
     r"groupednewton/(fig-3|test-curves|train-times|partition)": [
-        *GROUPED, ["model=big_mlp", f"model.widths={[4] * 20}".replace(" ", ""), "batch_size=20"]],
+        *GROUPED,
+        ["model=big_mlp", f"model.widths={[4] * 20}".replace(" ", ""), "batch_size=20"],
+    ],
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
     r"practical/(fig|table)-.*": [["dataset=digits"]],
 }
@@ -174,14 +194,22 @@ def test_each_way_to_shrink_is_of_an_experiment():
 
 def test_a_look_alike_takes_the_cells_of_its_original(place):
     words = ["dataset=curves_synthetic", "dataset.train=40", "dataset.test=20", *AUTOENCODERS]
-    done = command("run", "experiment=kbfgs/fig-3.3", "budget=smoke", "seed=0", "threads=1", f"runs={place}/look-alikes", *words)
+    done = command(
+        "run", "experiment=kbfgs/fig-3.3", "budget=smoke", "seed=0", "threads=1", f"runs={place}/look-alikes", *words
+    )
     assert done.code == 0 and not done.err, done
     found = [yaml.safe_load((path / "config.yaml").read_text()) for path in directories(place / "look-alikes")]
     assert len(found) == 8 and {identity["dataset"]["name"] for identity in found} == {"curves_synthetic"}
 
 
-REAL = {"practical/table-3": [], "kbfgs20/fig-2.4": [], "kbfgs/fig-3.1": [], "tnt/fig-4.2": ["dataset=mnist"], "smw/fig-5.1": [],
-        "kernelsgd/table-4": ["dataset=usps"]}
+REAL = {
+    "practical/table-3": [],
+    "kbfgs20/fig-2.4": [],
+    "kbfgs/fig-3.1": [],
+    "tnt/fig-4.2": ["dataset=mnist"],
+    "smw/fig-5.1": [],
+    "kernelsgd/table-4": ["dataset=usps"],
+}
 """Experiments on data that is at hand, at their real sizes."""
 MIRROR = os.environ.get("SOBENCH_DATA")  # now: no test runs with what the user's own shell says
 
@@ -191,6 +219,8 @@ MIRROR = os.environ.get("SOBENCH_DATA")  # now: no test runs with what the user'
 def test_on_its_own_data(workplace, name):
     if not (mirror := MIRROR):
         pytest.skip("SOBENCH_DATA names no folder with the real data")
-    done = command("run", f"experiment={name}", "budget=smoke", "seed=0", f"data.mirror={Path(mirror).absolute()}", *REAL[name])
+    done = command(
+        "run", f"experiment={name}", "budget=smoke", "seed=0", f"data.mirror={Path(mirror).absolute()}", *REAL[name]
+    )
     assert done.code == 0 and not done.err, done
     assert {(summary(path)["status"], summary(path)["steps"]) for path in directories()} == {("done", 2)}

@@ -16,7 +16,12 @@ from sobench.config.signature import optimizer_defaults
 CONF = files.conf_dir()
 MIRROR = os.environ.get("SOBENCH_DATA")
 NEEDS_DATA = {"mnist"}
-SKIPPED_GROUPS = {"tuned": "in test_tuning.py", "experiment": "in test_experiments.py", "report": "described in tests/report", "hydra": "part of every run here"}
+SKIPPED_GROUPS = {
+    "tuned": "in test_tuning.py",
+    "experiment": "in test_experiments.py",
+    "report": "described in tests/report",
+    "hydra": "part of every run here",
+}
 
 
 def members(group: str) -> list[str]:
@@ -45,8 +50,12 @@ def test_every_group_is_run_here():
 UNLABELLED = ["model.target=input", "loss=squared_error"]
 TEXT = ["model=lstm", "model.hidden=4", "dataset.length=5"]
 DATASET_WORDS = {
-    "imdb": TEXT, "covid_tweets": TEXT,
-    "cifar10": ["dataset.augment=true"], "libsvm": ["dataset.set=a9a"], "faces": UNLABELLED, "curves": UNLABELLED,
+    "imdb": TEXT,
+    "covid_tweets": TEXT,
+    "cifar10": ["dataset.augment=true"],
+    "libsvm": ["dataset.set=a9a"],
+    "faces": UNLABELLED,
+    "curves": UNLABELLED,
     "curves_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
     "faces_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
 }
@@ -65,14 +74,21 @@ def test_dataset(workplace, tmp_path, name):
     check(f"dataset={name}", "budget=smoke", "batch_size=20", place, *words, *model)
 
 
-MODEL_DATA = {**dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
-              "resnet18": "cifar10", "lstm": "covid_tweets"}
+MODEL_DATA = {
+    **dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
+    "resnet18": "cifar10",
+    "lstm": "covid_tweets",
+}
 
 
 @pytest.mark.parametrize("name", members("model"))
 def test_model(workplace, tmp_path, name):
     """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
-    data = [f"dataset={MODEL_DATA[name]}", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"] if name in MODEL_DATA else []
+    data = (
+        [f"dataset={MODEL_DATA[name]}", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"]
+        if name in MODEL_DATA
+        else []
+    )
     check(f"model={name}", "budget=smoke", "batch_size=4", *data)
 
 
@@ -88,7 +104,11 @@ def test_optimizer_file_has_the_arguments_of_the_constructor(name):
     assert file.keys() == constructor.keys() and file["name"] == name
     for key, value in constructor.items():
         if value != "???" and value is not None:
-            assert isinstance(file[key], type(value)) or isinstance(value, (int, float)) and isinstance(file[key], (int, float)), key
+            assert (
+                isinstance(file[key], type(value))
+                or isinstance(value, (int, float))
+                and isinstance(file[key], (int, float))
+            ), key
 
 
 @pytest.mark.parametrize("name", members("schedule"))

@@ -39,8 +39,10 @@ def experiment(tmp_path, monkeypatch) -> str:
 
 
 def runs(*words: str) -> list[tuple]:
-    return [(r.label("optimizer"), r.config["optimizer"]["lr"], r.config["l2"], r.config["budget"]["steps"], r.seed)
-            for r in grid.expand(words)]
+    return [
+        (r.label("optimizer"), r.config["optimizer"]["lr"], r.config["l2"], r.config["budget"]["steps"], r.seed)
+        for r in grid.expand(words)
+    ]
 
 
 def test_one_run():
@@ -75,7 +77,9 @@ def test_cells_are_zipped_and_parameters_crossed(experiment):
     found = runs(experiment, "budget=smoke")
     assert len(found) == 3 * 2 * 2 == len(set(found))
     assert {row[:2] for row in found} == {("sgd", 0.3), ("adam", 0.01), ("newton", 1)}
-    assert {row[3] for row in found if row[0] == "newton"} == {1} and {row[3] for row in found if row[0] != "newton"} == {2}
+    assert {row[3] for row in found if row[0] == "newton"} == {1} and {
+        row[3] for row in found if row[0] != "newton"
+    } == {2}
 
 
 def test_a_group_selects_among_the_cells(experiment):
@@ -113,7 +117,10 @@ def test_a_setting_applies_to_all_cells(experiment):
     assert {row[1] for row in runs(experiment, "optimizer.lr=0.5")} == {0.5}
     assert {row[3] for row in runs(experiment, "budget.steps=7")} == {7}
     assert {row[4] for row in runs(experiment, "seed=5")} == {5}
-    assert {(row[1], row[2]) for row in runs(experiment, "optimizer=sgd", "l2=1", "optimizer.lr=0.1,0.2")} == {(0.1, 1), (0.2, 1)}
+    assert {(row[1], row[2]) for row in runs(experiment, "optimizer=sgd", "l2=1", "optimizer.lr=0.1,0.2")} == {
+        (0.1, 1),
+        (0.2, 1),
+    }
 
 
 def test_a_setting_that_only_the_selected_cells_have(experiment):
@@ -144,13 +151,22 @@ def test_an_experiments_own_mistake_is_named(experiment):
         grid.expand([experiment])
 
 
-@pytest.mark.parametrize("words, expected", [
-    (["optimizer=sgd", "optimizer.lr=1"], None),
-    (["optimizer=sgd,adam", "optimizer.lr=1"], ["optimizer=sgd,adam", "optimizer.lr=choice(1)"]),
-    (["optimizer=choice(sgd,adam)", "optimizer.lr=1,2", "model.widths=[1]"], None),
-    (["optimizer=rmsprop,adam", "optimizer.eps=1e-3", "seed=0,1"], ["optimizer=rmsprop,adam", "optimizer.eps=choice(1e-3)", "seed=0,1"]),
-    (["-m", "model=mlp,autoencoder", "model.widths=[4,5]"], ["-m", "model=mlp,autoencoder", "model.widths=choice([4,5])"]),
-])
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        (["optimizer=sgd", "optimizer.lr=1"], None),
+        (["optimizer=sgd,adam", "optimizer.lr=1"], ["optimizer=sgd,adam", "optimizer.lr=choice(1)"]),
+        (["optimizer=choice(sgd,adam)", "optimizer.lr=1,2", "model.widths=[1]"], None),
+        (
+            ["optimizer=rmsprop,adam", "optimizer.eps=1e-3", "seed=0,1"],
+            ["optimizer=rmsprop,adam", "optimizer.eps=choice(1e-3)", "seed=0,1"],
+        ),
+        (
+            ["-m", "model=mlp,autoencoder", "model.widths=[4,5]"],
+            ["-m", "model=mlp,autoencoder", "model.widths=choice([4,5])"],
+        ),
+    ],
+)
 def test_settings_of_a_swept_group_are_left_to_the_runs(words, expected):
     assert grid.for_hydra(words) == (expected or words)
 

@@ -20,19 +20,59 @@ def changed(key: str, value) -> dict:
 
 
 IGNORED = {
-    "runs": "elsewhere", "reports": "elsewhere", "threads": 7, "logger.name": "other", "data.mirror": "/mirror",
-    "gpu.per_run": 0.25, "isolate": True, "slots": "/slots", "timeout": 60, "sweep.fail_fast": True,
-    "data.cache": "/cache", "checkpoint.seconds": 0, "progress": False, "convergence.evaluations": 5, "budgets": {"cpu": {"epochs": 3}},
-    "budget.name": "paper", "budget.dense_steps": 3, "budget.long_epochs": 3, "budget.long_seconds": 3, "experiment": "demo/digits",
+    "runs": "elsewhere",
+    "reports": "elsewhere",
+    "threads": 7,
+    "logger.name": "other",
+    "data.mirror": "/mirror",
+    "gpu.per_run": 0.25,
+    "isolate": True,
+    "slots": "/slots",
+    "timeout": 60,
+    "sweep.fail_fast": True,
+    "data.cache": "/cache",
+    "checkpoint.seconds": 0,
+    "progress": False,
+    "convergence.evaluations": 5,
+    "budgets": {"cpu": {"epochs": 3}},
+    "budget.name": "paper",
+    "budget.dense_steps": 3,
+    "budget.long_epochs": 3,
+    "budget.long_seconds": 3,
+    "experiment": "demo/digits",
 }
 COUNTED = {
-    "batch_size": 32, "drop_last": False, "loss": "squared_error", "l2": 0.5, "dtype": "float64", "device": "cuda",
-    "batches": "fixed", "validation": 0.2, "convergence.change": 0.1, "init": "lecun_normal",
-    "evaluate.every": 2, "evaluate.steps": 5, "log.every": 1, "budget.epochs": 3, "budget.steps": 3, "budget.seconds": 3.0,
-    "dataset.name": "mnist", "dataset.standardize": True, "model.name": "linear", "model.widths": [5],
-    "model.activation": "tanh", "model.loss": "squared_error", "model.target": "input", "optimizer.name": "adam",
-    "optimizer.lr": 0.3, "optimizer.momentum": 0.5, "optimizer.dampening": 0.5, "optimizer.weight_decay": 0.5,
-    "optimizer.nesterov": True, "schedule.name": "step", "instrument.name": "directions",
+    "batch_size": 32,
+    "drop_last": False,
+    "loss": "squared_error",
+    "l2": 0.5,
+    "dtype": "float64",
+    "device": "cuda",
+    "batches": "fixed",
+    "validation": 0.2,
+    "convergence.change": 0.1,
+    "init": "lecun_normal",
+    "evaluate.every": 2,
+    "evaluate.steps": 5,
+    "log.every": 1,
+    "budget.epochs": 3,
+    "budget.steps": 3,
+    "budget.seconds": 3.0,
+    "dataset.name": "mnist",
+    "dataset.standardize": True,
+    "model.name": "linear",
+    "model.widths": [5],
+    "model.activation": "tanh",
+    "model.loss": "squared_error",
+    "model.target": "input",
+    "optimizer.name": "adam",
+    "optimizer.lr": 0.3,
+    "optimizer.momentum": 0.5,
+    "optimizer.dampening": 0.5,
+    "optimizer.weight_decay": 0.5,
+    "optimizer.nesterov": True,
+    "schedule.name": "step",
+    "instrument.name": "directions",
 }
 
 
@@ -64,7 +104,9 @@ def test_whole_numbers_are_the_same_however_they_are_written():
 
 
 def test_identity_does_not_depend_on_the_order_of_the_keys():
-    reverse = {key: dict(reversed(node.items())) if isinstance(node, dict) else node for key, node in reversed(BASE.items())}
+    reverse = {
+        key: dict(reversed(node.items())) if isinstance(node, dict) else node for key, node in reversed(BASE.items())
+    }
     assert Run.of(reverse).cell == Run.of(BASE).cell
 
 
@@ -97,17 +139,20 @@ def test_every_default_of_a_shared_word_keeps_its_rule():
                 assert rules.HYPERPARAMETERS[name].accepts(value), (file.name, name)
 
 
-@pytest.mark.parametrize("rule, good, bad", [
-    (rules.POSITIVE, [1, 0.5], [0, -1, float("nan"), float("inf"), True, "1", None, [1]]),
-    (rules.NON_NEGATIVE, [0, 0.0, 2], [-1e-9, float("nan"), float("inf"), False, None]),
-    (rules.UNIT, [0, 0.999], [1, -0.1, float("nan")]),
-    (rules.COUNT, [1, 5], [0, 1.0, True, None]),
-    (rules.NUMBER, [-1, 0.5], [float("nan"), float("-inf"), True]),
-    (rules.FLAG, [True, False], [0, 1, "true", None]),
-    (rules.FOLDER, ["runs", "."], ["", " ", 5, None]),
-    (rules.optional(rules.COUNT), [None, 1], [0, "null"]),
-    (rules.choice("a", "b"), ["a"], ["c", "", None]),
-])
+@pytest.mark.parametrize(
+    "rule, good, bad",
+    [
+        (rules.POSITIVE, [1, 0.5], [0, -1, float("nan"), float("inf"), True, "1", None, [1]]),
+        (rules.NON_NEGATIVE, [0, 0.0, 2], [-1e-9, float("nan"), float("inf"), False, None]),
+        (rules.UNIT, [0, 0.999], [1, -0.1, float("nan")]),
+        (rules.COUNT, [1, 5], [0, 1.0, True, None]),
+        (rules.NUMBER, [-1, 0.5], [float("nan"), float("-inf"), True]),
+        (rules.FLAG, [True, False], [0, 1, "true", None]),
+        (rules.FOLDER, ["runs", "."], ["", " ", 5, None]),
+        (rules.optional(rules.COUNT), [None, 1], [0, "null"]),
+        (rules.choice("a", "b"), ["a"], ["c", "", None]),
+    ],
+)
 def test_rules(rule, good, bad):
     assert [value for value in good if not rule.accepts(value)] == []
     assert [value for value in bad if rule.accepts(value)] == []
@@ -126,9 +171,15 @@ def test_a_plugin_keeps_its_own_meaning_of_a_shared_word(plugins):
             validation.validate(copy.deepcopy(settings) | {"optimizer": settings["optimizer"] | {key: value}})
 
 
-@pytest.mark.parametrize("words, chosen", [
-    ([], "sgd"), (["optimizer=adam"], "adam"), (["experiment=demo/digits"], None), (["optimizer=adam", "optimizer.lr=1"], "adam"),
-])
+@pytest.mark.parametrize(
+    "words, chosen",
+    [
+        ([], "sgd"),
+        (["optimizer=adam"], "adam"),
+        (["experiment=demo/digits"], None),
+        (["optimizer=adam", "optimizer.lr=1"], "adam"),
+    ],
+)
 def test_chosen(words, chosen):
     assert conf_files.chosen(words).get("optimizer") == chosen
 
@@ -137,8 +188,27 @@ def test_members_are_found_at_any_depth():
     assert "practical/table-3" in conf_files.members("experiment")
     assert {"sgd", "hf_newton"} <= set(conf_files.members("optimizer"))
     assert set(conf_files.members("dataset")) == {
-        "a9a", "cifar10", "cifar100", "covid_tweets", "curves", "curves_synthetic", "digits", "faces", "faces_synthetic", "imdb",
-        "letter", "libsvm", "mnist", "noise", "npz", "pendigits", "sars_cov2", "satimage", "svhn", "usps"}
+        "a9a",
+        "cifar10",
+        "cifar100",
+        "covid_tweets",
+        "curves",
+        "curves_synthetic",
+        "digits",
+        "faces",
+        "faces_synthetic",
+        "imdb",
+        "letter",
+        "libsvm",
+        "mnist",
+        "noise",
+        "npz",
+        "pendigits",
+        "sars_cov2",
+        "satimage",
+        "svhn",
+        "usps",
+    }
 
 
 def test_every_group_says_what_it_is():

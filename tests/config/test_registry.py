@@ -8,9 +8,29 @@ from sobench.config import registry
 from sobench.errors import UsageError
 
 NAMES = {
-    "optimizers": {"sgd", "adam", "rmsprop", "adagrad", "lbfgs", "newton", "damped_newton", "hf_newton", "hf_gauss_newton"},
-    "datasets": {"digits", "mnist", "npz", "cifar10", "cifar100", "libsvm",
-                 "faces", "faces_synthetic", "curves", "curves_synthetic"},
+    "optimizers": {
+        "sgd",
+        "adam",
+        "rmsprop",
+        "adagrad",
+        "lbfgs",
+        "newton",
+        "damped_newton",
+        "hf_newton",
+        "hf_gauss_newton",
+    },
+    "datasets": {
+        "digits",
+        "mnist",
+        "npz",
+        "cifar10",
+        "cifar100",
+        "libsvm",
+        "faces",
+        "faces_synthetic",
+        "curves",
+        "curves_synthetic",
+    },
     "models": {"mlp", "linear", "autoencoder", "vgg", "resnet"},
     "losses": {"cross_entropy", "binary_cross_entropy", "squared_error", "squared_hinge"},
 }
@@ -30,11 +50,14 @@ def test_an_unknown_name():
         registry.load("optimizers", "newtn")
 
 
-@pytest.mark.parametrize("got, allowed, expected", [
-    ("sdg", ["adam", "sgd"], "allowed: adam, sgd; did you mean 'sgd'?"),
-    ("zzz", ["b", "a"], "allowed: a, b"),
-    (5, ["a"], "allowed: a"),
-])
+@pytest.mark.parametrize(
+    "got, allowed, expected",
+    [
+        ("sdg", ["adam", "sgd"], "allowed: adam, sgd; did you mean 'sgd'?"),
+        ("zzz", ["b", "a"], "allowed: a, b"),
+        (5, ["a"], "allowed: a"),
+    ],
+)
 def test_suggestion(got, allowed, expected):
     assert registry.suggestion(got, allowed) == expected
 
@@ -47,8 +70,16 @@ BROKEN = {  # module text, entry, what the line says
     "syntax": ("class Thing(:", "reg_pkg.mod:Thing", "cannot be parsed: SyntaxError"),
     "null byte": ("\0", "reg_pkg.mod:Thing", "cannot be parsed"),
     "raises": ("raise ImportError('no')\nclass Thing: pass", "reg_pkg.mod:Thing", "raises when it is imported"),
-    "needs": ("import torch, not_installed_here\nclass Thing: pass", "reg_pkg.mod:Thing", "'not_installed_here', which is not installed"),
-    "needs a part": ("from not_installed_here.part import a\nclass Thing: pass", "reg_pkg.mod:Thing", "'not_installed_here'"),
+    "needs": (
+        "import torch, not_installed_here\nclass Thing: pass",
+        "reg_pkg.mod:Thing",
+        "'not_installed_here', which is not installed",
+    ),
+    "needs a part": (
+        "from not_installed_here.part import a\nclass Thing: pass",
+        "reg_pkg.mod:Thing",
+        "'not_installed_here'",
+    ),
 }
 SOUND = {
     "class": ("class Thing: pass", "reg_pkg.mod:Thing"),
@@ -67,7 +98,9 @@ SOUND = {
 
 
 def install(plugins, text: str, value: str):
-    plugins("reg-pkg", {"reg_pkg/__init__.py": "raise SystemError('imported')", "reg_pkg/mod.py": text}, {"thing": value})
+    plugins(
+        "reg-pkg", {"reg_pkg/__init__.py": "raise SystemError('imported')", "reg_pkg/mod.py": text}, {"thing": value}
+    )
     return registry.entries("optimizers")["thing"]
 
 
@@ -95,11 +128,14 @@ def test_a_module_that_ends_the_program(plugins):
         registry.load("optimizers", "thing")
 
 
-@pytest.mark.parametrize("text, expected", [
-    ('"The module."\nclass Thing:\n  "The class.\\n\\n  More."', "The class."),
-    ('"The module."\nclass Thing: pass', "The module."),
-    ("class Thing: pass", ""),
-])
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ('"The module."\nclass Thing:\n  "The class.\\n\\n  More."', "The class."),
+        ('"The module."\nclass Thing: pass', "The module."),
+        ("class Thing: pass", ""),
+    ],
+)
 def test_summary(plugins, text, expected):
     assert registry.summary(install(plugins, text, "reg_pkg.mod:Thing")) == expected
 
@@ -112,7 +148,8 @@ def test_ours_wins_a_clash_with_a_warning(plugins, capsys, monkeypatch, theirs_f
     entries = registry.entries("optimizers")
     assert registry.is_ours(entries["sgd"]) and entries["sgd"].value == "torch.optim:SGD"
     assert capsys.readouterr().err == (
-        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not torch.optim:ASGD\n")
+        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not torch.optim:ASGD\n"
+    )
 
 
 def test_a_clash_of_two_plugins_is_named(plugins, capsys):

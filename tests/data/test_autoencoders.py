@@ -22,9 +22,15 @@ def store(tmp_path, name, arrays):
     return Store(tmp_path / "mirror", tmp_path / "cache")
 
 
-@pytest.mark.parametrize("arrays", [
-    {"newfaces_single": FACES}, {"another_name": FACES.T}, {"faces": FACES.astype(np.float64), "other": np.ones((3, 4))},
-], ids=["a column a patch", "a row a patch", "beside something else"])
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"newfaces_single": FACES},
+        {"another_name": FACES.T},
+        {"faces": FACES.astype(np.float64), "other": np.ones((3, 4))},
+    ],
+    ids=["a column a patch", "a row a patch", "beside something else"],
+)
 def test_faces(tmp_path, arrays):
     data = faces(store(tmp_path, "faces", arrays))
     assert torch.equal(data.train[0], torch.from_numpy(FACES.T[:50].copy()))
@@ -54,14 +60,29 @@ BAD = {
     "version 7.3": ("faces", hdf5(), "MATLAB file of version 7.3"),
     "text": ("faces", b"<html>not found</html>" * 20, "is not a MATLAB file, or it is damaged"),
     "short": ("curves", b"x", "is not a MATLAB file, or it is damaged"),
-    "no such array": ("faces", {"a": np.ones((3, 4))}, r"0 arrays with 625 rows or columns, of these: a \[3, 4\]; allowed: one"),
+    "no such array": (
+        "faces",
+        {"a": np.ones((3, 4))},
+        r"0 arrays with 625 rows or columns, of these: a \[3, 4\]; allowed: one",
+    ),
     "two such arrays": ("faces", {"a": FACES, "b": FACES}, "2 arrays with 625 rows or columns"),
     "no fortieths": ("faces", {"a": FACES[:, :79]}, "79 patches; allowed: a multiple of 40"),
     "no test set": ("curves", {"bdata": BDATA}, "has no bdatatest; it has bdata"),
-    "another size": ("curves", {"bdata": BDATA[:, 1:], "bdatatest": BDATATEST},
-                     r"bdata is float64 \[6, 783\]; allowed: numbers \[N, 784\]"),
-    "no numbers": ("curves", {"bdata": np.full((1, 784), "a", dtype=object), "bdatatest": BDATATEST}, "bdata is object"),
-    "not finite": ("curves", {"bdata": np.full((2, 784), np.nan), "bdatatest": BDATATEST}, "bdata holds values that are not"),
+    "another size": (
+        "curves",
+        {"bdata": BDATA[:, 1:], "bdatatest": BDATATEST},
+        r"bdata is float64 \[6, 783\]; allowed: numbers \[N, 784\]",
+    ),
+    "no numbers": (
+        "curves",
+        {"bdata": np.full((1, 784), "a", dtype=object), "bdatatest": BDATATEST},
+        "bdata is object",
+    ),
+    "not finite": (
+        "curves",
+        {"bdata": np.full((2, 784), np.nan), "bdatatest": BDATATEST},
+        "bdata holds values that are not",
+    ),
 }
 
 

@@ -20,12 +20,16 @@ LABELS = RNG.integers(0, 10, 14, dtype=np.uint8)
 
 def records(labels: np.ndarray, images: np.ndarray) -> bytes:
     """One record an image: its label bytes, then its red, green and blue plane."""
-    return np.concatenate([labels.reshape(len(images), -1), images.transpose(0, 3, 1, 2).reshape(len(images), -1)], 1).tobytes()
+    return np.concatenate(
+        [labels.reshape(len(images), -1), images.transpose(0, 3, 1, 2).reshape(len(images), -1)], 1
+    ).tobytes()
 
 
 def ten() -> bytes:
     parts = {f"data_batch_{i + 1}": slice(2 * i, 2 * i + 2) for i in range(5)} | {"test_batch": slice(10, 14)}
-    return archive({f"cifar-10-batches-bin/{name}.bin": records(LABELS[part], IMAGES[part]) for name, part in parts.items()})
+    return archive(
+        {f"cifar-10-batches-bin/{name}.bin": records(LABELS[part], IMAGES[part]) for name, part in parts.items()}
+    )
 
 
 def each(content: bytes) -> bytes:
@@ -55,8 +59,12 @@ def test_the_binary_archive(tmp_path):
 def test_cifar100_has_the_fine_labels(tmp_path):
     coarse, fine = RNG.integers(0, 20, 14, dtype=np.uint8), RNG.integers(20, 100, 14, dtype=np.uint8)
     both = np.stack([coarse, fine], 1)
-    content = archive({"cifar-100-binary/train.bin": records(both[:10], IMAGES[:10]),
-                       "cifar-100-binary/test.bin": records(both[10:], IMAGES[10:])})
+    content = archive(
+        {
+            "cifar-100-binary/train.bin": records(both[:10], IMAGES[:10]),
+            "cifar-100-binary/test.bin": records(both[10:], IMAGES[10:]),
+        }
+    )
     data = cifar100(store(tmp_path, "cifar100", content))
     assert data.train[1].tolist() == fine[:10].tolist() and data.classes == 100 and data.outputs == 100
     assert torch.equal(data.test[0], torch.from_numpy(IMAGES[10:].transpose(0, 3, 1, 2) / np.float32(255)))
@@ -99,7 +107,10 @@ def test_options_that_do_not_go_together(tmp_path):
 BAD_ARCHIVES = {
     "not an archive": (b"x" * 100, "not the binary version of the archive"),
     "another version": (archive({"cifar-10-batches-py/data_batch_1": b"x"}), "not the binary version of the archive"),
-    "a folder for a file": (archive({"cifar-10-batches-bin/data_batch_1.bin/x": b""}), "not the binary version of the archive"),
+    "a folder for a file": (
+        archive({"cifar-10-batches-bin/data_batch_1.bin/x": b""}),
+        "not the binary version of the archive",
+    ),
     "cut off": (each(b"x" * 100), "500 bytes of images, not a multiple of 3073"),
     "a strange label": (each(records(np.full(14, 10, np.uint8), IMAGES)), "labels from 10 to 10; allowed: 0 to 9"),
 }
@@ -112,14 +123,20 @@ def test_bad_archives(tmp_path, content, message):
     assert "\n" not in str(caught.value) and "cifar-10-binary.tar.gz" in str(caught.value)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"x_train": np.zeros((40, 3, 32, 32), np.uint8)}, r"x_train is uint8 \[40, 3, 32, 32\]; allowed: uint8 \[N, 32, 32, 3\]"),
-    ({"x_test": np.zeros((20, 32, 32, 3), np.float32)}, "x_test is float32"),
-    ({"y_train": np.full(40, 10)}, "labels from 10 to 10; allowed: 0 to 9"),
-    ({"y_test": np.zeros(20)}, "the labels are float64"),
-    ({"y_test": np.zeros(19, int)}, r"the labels are int64 \[19\] for 20 images"),
-    ({"y_test": np.array([None] * 20)}, "y_test holds Python objects, which are never loaded"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (
+            {"x_train": np.zeros((40, 3, 32, 32), np.uint8)},
+            r"x_train is uint8 \[40, 3, 32, 32\]; allowed: uint8 \[N, 32, 32, 3\]",
+        ),
+        ({"x_test": np.zeros((20, 32, 32, 3), np.float32)}, "x_test is float32"),
+        ({"y_train": np.full(40, 10)}, "labels from 10 to 10; allowed: 0 to 9"),
+        ({"y_test": np.zeros(20)}, "the labels are float64"),
+        ({"y_test": np.zeros(19, int)}, r"the labels are int64 \[19\] for 20 images"),
+        ({"y_test": np.array([None] * 20)}, "y_test holds Python objects, which are never loaded"),
+    ],
+)
 def test_bad_stand_ins(tmp_path, changes, message):
     (tmp_path / "cifar10").mkdir()
     np.savez(tmp_path / "cifar10/cifar10.npz", **(tiny_data.cifar(RNG, 10) | changes))

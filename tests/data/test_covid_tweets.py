@@ -27,16 +27,26 @@ def test_three_parts(tmp_path):
     data = covid_tweets(store(tmp_path), length=4, vectors=None, dimension=3)
     cases, five, httpurl, new, user = range(2, 7)
     assert data.train[0].tolist() == [[user, five, new, cases], [0, cases, cases, httpurl]]
-    assert data.validation[0].tolist() == [[0, 0, new, user]] and data.test[0].tolist() == [[0, 0, 1, user], [0, 0, 0, five]]
+    assert data.validation[0].tolist() == [[0, 0, new, user]] and data.test[0].tolist() == [
+        [0, 0, 1, user],
+        [0, 0, 0, five],
+    ]
     assert [part[1].tolist() for part in (data.train, data.validation, data.test)] == [[1, 0], [1], [0, 1]]
     assert data.test[1].dtype == torch.int64
     assert str(data).startswith("covid_tweets: 2 train, 1 validation, 2 test, inputs of 4 words, 2 classes, 5 words")
 
 
-@pytest.mark.parametrize("line, message", [
-    ("1\ttext", "train.tsv, line 2: got 2 fields, the last 'text'; allowed: Id, Text and UNINFORMATIVE or INFORMATIVE, tab-"),
-    ("1\ta\tb\tINFORMATIVE", "line 2: got 4 fields"), ("1\ttext\tinformative", "the last 'informative'"),
-])
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        (
+            "1\ttext",
+            "train.tsv, line 2: got 2 fields, the last 'text'; allowed: Id, Text and UNINFORMATIVE or INFORMATIVE, tab-",
+        ),
+        ("1\ta\tb\tINFORMATIVE", "line 2: got 4 fields"),
+        ("1\ttext\tinformative", "the last 'informative'"),
+    ],
+)
 def test_a_line_of_another_form(tmp_path, line, message):
     with pytest.raises(Failure, match=message):
         covid_tweets(store(tmp_path, train=HEAD + line), vectors=None)
@@ -45,8 +55,10 @@ def test_a_line_of_another_form(tmp_path, line, message):
 def test_where_they_are_to_be_had(tmp_path):
     """They are never downloaded: one line says why, and where they are to be put."""
     (tmp_path / "mirror").mkdir()
-    message = (r"covid_tweets: cannot get train.tsv: the platform's terms forbid passing tweets on; .*COVID19Tweet; "
-               rf"put it by hand in {tmp_path}/cache/covid_tweets or {tmp_path}/mirror/covid_tweets")
+    message = (
+        r"covid_tweets: cannot get train.tsv: the platform's terms forbid passing tweets on; .*COVID19Tweet; "
+        rf"put it by hand in {tmp_path}/cache/covid_tweets or {tmp_path}/mirror/covid_tweets"
+    )
     with pytest.raises(Failure, match=message):
         prepare({"name": "covid_tweets", "vectors": None}, Store(tmp_path / "mirror", tmp_path / "cache"))
 

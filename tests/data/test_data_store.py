@@ -122,8 +122,9 @@ def test_offline_names_the_damaged_files(small, mirror, cache):
         assert f"{root / 'MNIST/raw' / NAME} has the wrong checksum" in str(caught.value)
 
 
-@pytest.mark.parametrize("damage", [lambda b: bytes(len(b)), lambda b: b[:-3], lambda b: None],
-                         ids=["other bytes", "cut off", "not found"])
+@pytest.mark.parametrize(
+    "damage", [lambda b: bytes(len(b)), lambda b: b[:-3], lambda b: None], ids=["other bytes", "cut off", "not found"]
+)
 def test_a_bad_download_is_not_kept(small, server, cache, damage):
     server.contents[NAME] = damage(small.contents[NAME])
     with pytest.raises(Failure, match=f"cannot get {NAME} from {server.url}"):
@@ -139,18 +140,30 @@ def test_a_part_left_by_a_killed_process_does_no_harm(small, server, cache):
 
 
 def test_two_processes_at_once_download_once(small, server, tmp_path, cache):
-    entry = {"about": "small", "folder": "MNIST/raw", "urls": [server.url],
-             "files": {name: {"checksum": file.checksum, "bytes": file.bytes}
-                       for name, file in small.source.files.items()}}
+    entry = {
+        "about": "small",
+        "folder": "MNIST/raw",
+        "urls": [server.url],
+        "files": {name: {"checksum": file.checksum, "bytes": file.bytes} for name, file in small.source.files.items()},
+    }
     (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"mnist": entry}))
-    program = ("import sys; from pathlib import Path; from sobench.data.sources import declared\n"
-               "from sobench.data import Store\n"
-               "store = Store(None, Path(sys.argv[2]), declared(Path(sys.argv[1])))\n"
-               "print('ready', flush=True); sys.stdin.readline()\n"
-               "print(*[store.path('mnist', name) for name in store.sources['mnist'].files])\n"
-               "assert 'torch' not in sys.modules")
-    processes = [subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "sources.yaml"), str(cache)],
-                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    program = (
+        "import sys; from pathlib import Path; from sobench.data.sources import declared\n"
+        "from sobench.data import Store\n"
+        "store = Store(None, Path(sys.argv[2]), declared(Path(sys.argv[1])))\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "print(*[store.path('mnist', name) for name in store.sources['mnist'].files])\n"
+        "assert 'torch' not in sys.modules"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "sources.yaml"), str(cache)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:
@@ -162,19 +175,26 @@ def test_two_processes_at_once_download_once(small, server, tmp_path, cache):
     assert {path.name: path.read_bytes() for path in (cache / "MNIST/raw").iterdir()} == small.contents
 
 
-@pytest.mark.parametrize("dataset, filename", [("../mnist", NAME), ("mnist", "../" + NAME), ("mnist", "/etc/passwd"),
-                                               ("mnits", NAME), ("", ""), ("mnist", "")])
+@pytest.mark.parametrize(
+    "dataset, filename",
+    [("../mnist", NAME), ("mnist", "../" + NAME), ("mnist", "/etc/passwd"), ("mnits", NAME), ("", ""), ("mnist", "")],
+)
 def test_only_declared_names_become_paths(small, mirror, cache, dataset, filename):
     with pytest.raises(UsageError):
         small.store(mirror, cache).path(dataset, filename)
     assert not cache.exists()
 
 
-@pytest.mark.parametrize("entry", [
-    {"about": "", "files": {"../x": {"checksum": "md5:0", "bytes": 1}}},
-    {"about": "", "files": {"/x": {"checksum": "md5:0", "bytes": 1}}},
-    {"about": "", "folder": "../up"}, {"about": "", "folder": "/root"}, {"about": "", "folder": "..\\up"},
-])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"about": "", "files": {"../x": {"checksum": "md5:0", "bytes": 1}}},
+        {"about": "", "files": {"/x": {"checksum": "md5:0", "bytes": 1}}},
+        {"about": "", "folder": "../up"},
+        {"about": "", "folder": "/root"},
+        {"about": "", "folder": "..\\up"},
+    ],
+)
 def test_a_declaration_cannot_leave_its_folder(tmp_path, entry):
     (tmp_path / "sources.yaml").write_text(yaml.safe_dump({"bad": entry}))
     with pytest.raises(ValueError, match="bad: "):
@@ -205,7 +225,9 @@ def test_default_places(monkeypatch, mirror, cache):
 
 def unverified(folder="d", stand_in=""):
     files = {"a.mat": File("a.mat")}
-    return {"theirs": Source("theirs", "", folder=folder, urls=("http://127.0.0.1:9/",), files=files, stand_in=stand_in)}
+    return {
+        "theirs": Source("theirs", "", folder=folder, urls=("http://127.0.0.1:9/",), files=files, stand_in=stand_in)
+    }
 
 
 def put(root, name, content=b"anything"):
@@ -239,7 +261,9 @@ def test_it_may_be_declared_with_nothing(tmp_path):
 def test_a_stand_in_is_read_where_none_of_the_files_is(tmp_path, cache):
     (tmp_path / "empty").mkdir()
     store = Store(tmp_path / "empty", cache, unverified(stand_in="b.npz"))
-    with pytest.raises(Failure, match=f"put it by hand in {cache / 'd'} or {tmp_path / 'empty/d'}, or b.npz in its place"):
+    with pytest.raises(
+        Failure, match=f"put it by hand in {cache / 'd'} or {tmp_path / 'empty/d'}, or b.npz in its place"
+    ):
         store.paths("theirs")
     stand_in = put(cache, "b.npz")
     assert store.paths("theirs") == [stand_in] == [store.stand_in("theirs")]
@@ -248,7 +272,9 @@ def test_a_stand_in_is_read_where_none_of_the_files_is(tmp_path, cache):
 
 
 def test_prepare_has_the_files_of_one_set(tmp_path, cache):
-    sources = {f"many-{name}": Source(f"many-{name}", "", folder="d", files={name: File(name)}) for name in ("one", "two")}
+    sources = {
+        f"many-{name}": Source(f"many-{name}", "", folder="d", files={name: File(name)}) for name in ("one", "two")
+    }
     put(tmp_path, "one")
     store = Store(tmp_path, cache, sources)
     prepare({"name": "many", "set": "one"}, store)

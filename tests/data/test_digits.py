@@ -33,15 +33,20 @@ def test_shapes_and_range(store, tmp_path):
 def test_every_image_is_in_exactly_one_part_with_its_own_label(store):
     data = digits(store)
     images, labels = load_digits(return_X_y=True)
-    rows = [torch.cat([inputs.reshape(len(inputs), 64) * 16, targets[:, None].float()], 1)
-            for inputs, targets in (data.train, data.test)]
+    rows = [
+        torch.cat([inputs.reshape(len(inputs), 64) * 16, targets[:, None].float()], 1)
+        for inputs, targets in (data.train, data.test)
+    ]
     ours = sorted(map(tuple, torch.cat(rows).tolist()))
     assert ours == sorted(map(tuple, np.column_stack([images, labels]).tolist()))
 
 
 @pytest.mark.filterwarnings("ignore:loadtxt")
-@pytest.mark.parametrize("content", [None, b"", b"no archive", b"0," * 64 + b"?", b"0," * 64 + b"1"],
-                         ids=["missing", "empty", "no archive", "no number", "one line"])
+@pytest.mark.parametrize(
+    "content",
+    [None, b"", b"no archive", b"0," * 64 + b"?", b"0," * 64 + b"1"],
+    ids=["missing", "empty", "no archive", "no number", "one line"],
+)
 def test_an_installation_without_its_file_is_one_line(store, tmp_path, monkeypatch, content):
     file = tmp_path / "digits.csv.gz"
     if content is not None:

@@ -9,9 +9,14 @@ from sobench.data.store import Store
 from sobench.errors import Failure
 
 MEMBERS = {
-    "aclImdb/train/pos/10_9.txt": b"good<br />film", "aclImdb/train/neg/2_1.txt": b"bad film", "aclImdb/README": b"read",
-    "aclImdb/train/pos/1_10.txt": "good caf\u00e9".encode(), "aclImdb/train/unsup/0_0.txt": b"unseen",
-    "aclImdb/test/pos/0_10.txt": b"film film unseen", "aclImdb/test/neg/0_3.txt": b"bad", "aclImdb/train/urls_pos.txt": b"good",
+    "aclImdb/train/pos/10_9.txt": b"good<br />film",
+    "aclImdb/train/neg/2_1.txt": b"bad film",
+    "aclImdb/README": b"read",
+    "aclImdb/train/pos/1_10.txt": "good caf\u00e9".encode(),
+    "aclImdb/train/unsup/0_0.txt": b"unseen",
+    "aclImdb/test/pos/0_10.txt": b"film film unseen",
+    "aclImdb/test/neg/0_3.txt": b"bad",
+    "aclImdb/train/urls_pos.txt": b"good",
 }
 
 
@@ -28,7 +33,11 @@ def test_reviews_in_the_order_of_class_and_name(tmp_path, name, order):
     members = dict(list(MEMBERS.items())[::order])
     data = imdb(store(tmp_path, tiny_data.archive(members), name), length=3, vectors=None, dimension=4)
     film, good, bad, cafe = 2, 3, 4, 5  # film and good twice, then bad and café once
-    assert data.train[0].tolist() == [[0, bad, film], [0, good, film], [0, good, cafe]] and data.train[1].tolist() == [0, 1, 1]
+    assert data.train[0].tolist() == [[0, bad, film], [0, good, film], [0, good, cafe]] and data.train[1].tolist() == [
+        0,
+        1,
+        1,
+    ]
     assert data.test[0].tolist() == [[0, 0, bad], [film, film, 1]] and data.test[1].tolist() == [0, 1]
     assert data.train[0].dtype == data.train[1].dtype == torch.int64 and data.vectors.shape == (6, 4)
     assert str(data) == "imdb: 3 train, 2 test, inputs of 3 words, 2 classes, 4 words, their vectors drawn"
@@ -36,11 +45,17 @@ def test_reviews_in_the_order_of_class_and_name(tmp_path, name, order):
     assert not (tmp_path / "cache").exists(), "nothing is unpacked"
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"x" * 600, "is not the archive, or it is damaged"),
-    (tiny_data.archive(MEMBERS)[:200], "is not the archive, or it is damaged"),
-    (tiny_data.archive({"aclImdb/train/pos/0_9.txt": b"x"}), "no reviews in aclImdb/train/pos or in aclImdb/train/neg"),
-])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"x" * 600, "is not the archive, or it is damaged"),
+        (tiny_data.archive(MEMBERS)[:200], "is not the archive, or it is damaged"),
+        (
+            tiny_data.archive({"aclImdb/train/pos/0_9.txt": b"x"}),
+            "no reviews in aclImdb/train/pos or in aclImdb/train/neg",
+        ),
+    ],
+)
 def test_another_file(tmp_path, content, message):
     with pytest.raises(Failure, match=message):
         imdb(store(tmp_path, content), vectors=None)

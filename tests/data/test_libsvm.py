@@ -74,7 +74,10 @@ def test_standardize(tmp_path):
 BAD = {
     "not numbers": (dict(a9a=b"one two\n", a9a_t=TEST), "a9a is not in LIBSVM's form, or it is damaged"),
     "index 0": (dict(a9a=b"1 0:1\n2 1:1\n", a9a_t=TEST), "a9a is not in LIBSVM's form"),
-    "a label never trained on": (dict(a9a=TRAIN, a9a_t=b"4 1:1\n"), "the test set has the label 4, which the training set"),
+    "a label never trained on": (
+        dict(a9a=TRAIN, a9a_t=b"4 1:1\n"),
+        "the test set has the label 4, which the training set",
+    ),
     "one label": (dict(a9a=b"1 1:1\n1 2:1\n", a9a_t=b"1 1:1\n"), "the training set has the label 1 alone"),
 }
 
@@ -93,7 +96,9 @@ def test_damaged_compression(tmp_path):
 
 @pytest.mark.parametrize("name", ["a8a", None, "../a9a"])
 def test_an_unknown_set(tmp_path, name):
-    with pytest.raises(UsageError, match="dataset.set: got .*, allowed: a9a, letter, mnist, pendigits, satimage, usps, webspam"):
+    with pytest.raises(
+        UsageError, match="dataset.set: got .*, allowed: a9a, letter, mnist, pendigits, satimage, usps, webspam"
+    ):
         libsvm(Store(None, tmp_path), set=name)
 
 
@@ -107,7 +112,9 @@ REAL = {  # training samples, test samples, features, samples of each class of t
 
 
 @pytest.mark.skipif(not os.environ.get("SOBENCH_DATA"), reason="SOBENCH_DATA names no mirror with the real sets")
-@pytest.mark.parametrize("name", [name if name == "a9a" else pytest.param(name, marks=pytest.mark.slow) for name in REAL])
+@pytest.mark.parametrize(
+    "name", [name if name == "a9a" else pytest.param(name, marks=pytest.mark.slow) for name in REAL]
+)
 def test_the_real_ones(tmp_path, name):
     train, test, features, histogram = REAL[name]
     data = libsvm(Store(os.environ["SOBENCH_DATA"], tmp_path / "cache"), set=name)

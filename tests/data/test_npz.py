@@ -21,8 +21,10 @@ class Trap:
 def arrays(**changes):
     rng = np.random.default_rng(0)
     return {
-        "x_train": rng.normal(size=(12, 3)).astype(np.float32), "y_train": np.arange(12) % 3,
-        "x_test": rng.normal(size=(6, 3)).astype(np.float32), "y_test": np.arange(6) % 3,
+        "x_train": rng.normal(size=(12, 3)).astype(np.float32),
+        "y_train": np.arange(12) % 3,
+        "x_test": rng.normal(size=(6, 3)).astype(np.float32),
+        "y_test": np.arange(6) % 3,
     } | changes
 
 
@@ -113,7 +115,8 @@ BAD_BYTES = {
     "one array": lambda path: _saved(path, np.save, np.ones(3)),
     "truncated": lambda path: _saved(path, np.savez, **arrays())[:700],
     "a flipped byte": lambda path: (lambda b: b[:200] + bytes([b[200] ^ 255]) + b[201:])(
-        _saved(path, np.savez, **arrays())),
+        _saved(path, np.savez, **arrays())
+    ),
     "no .npy inside": lambda path: _zip(path / "z", {f"{key}": b"hello" for key in arrays()}),
     "a giant shape": lambda path: _zip(path / "z", {f"{key}.npy": _giant() for key in arrays()}),
 }
@@ -143,10 +146,18 @@ def test_bad_files(tmp_path, make):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("path, message", [
-    ("???", r"got '\?\?\?'; it names the .npz file"), (None, "got None"), (3, "got 3"), ("", "got ''"),
-    ("absent.npz", "absent.npz is not there"), (".", r"is not a file"), ("x" * 5000, "cannot read"),
-])
+@pytest.mark.parametrize(
+    "path, message",
+    [
+        ("???", r"got '\?\?\?'; it names the .npz file"),
+        (None, "got None"),
+        (3, "got 3"),
+        ("", "got ''"),
+        ("absent.npz", "absent.npz is not there"),
+        (".", r"is not a file"),
+        ("x" * 5000, "cannot read"),
+    ],
+)
 def test_bad_paths(tmp_path, path, message):
     with pytest.raises(UsageError, match=f"^dataset.path: .*{message}"):
         npz(Store(None, tmp_path), path=path)

@@ -80,6 +80,10 @@ def test_resize_refuses_other_sizes(size):
 
 
 def test_per_feature_needs_standardize():
-    assert (shared(True, True, WHOLE), shared(True, False, CHANNEL), shared(False, False, WHOLE)) == (FEATURE, CHANNEL, WHOLE)
+    assert (shared(True, True, WHOLE), shared(True, False, CHANNEL), shared(False, False, WHOLE)) == (
+        FEATURE,
+        CHANNEL,
+        WHOLE,
+    )
     with pytest.raises(UsageError, match="dataset.per_feature: got true, allowed: false"):
         shared(False, True, WHOLE)

@@ -17,8 +17,10 @@ RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (14, 32, 32, 3), dtype=np.uint8)
 LABELS = np.array([10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 9, 1, 1], np.uint8)
 X = IMAGES.transpose(1, 2, 3, 0)
-PARTS = {"train_32x32.mat": {"X": X[..., :10], "y": LABELS[:10, None]},
-         "test_32x32.mat": {"X": X[..., 10:], "y": LABELS[10:, None]}}
+PARTS = {
+    "train_32x32.mat": {"X": X[..., :10], "y": LABELS[:10, None]},
+    "test_32x32.mat": {"X": X[..., 10:], "y": LABELS[10:, None]},
+}
 
 
 def matlab(arrays) -> bytes:
@@ -36,7 +38,9 @@ def store(tmp_path, **changes) -> Store:
         content = matlab(arrays | changes if name.startswith("train") else arrays)
         (folder / name).write_bytes(content)
         files[name] = File(name, f"md5:{hashlib.md5(content).hexdigest()}", len(content))
-    return Store(None, tmp_path / "cache", {"svhn": Source("svhn", "small", folder="svhn", files=files, stand_in="svhn.npz")})
+    return Store(
+        None, tmp_path / "cache", {"svhn": Source("svhn", "small", folder="svhn", files=files, stand_in="svhn.npz")}
+    )
 
 
 def test_the_files_of_both_parts(tmp_path):
@@ -66,13 +70,16 @@ def test_standardized_by_channel_and_by_feature(tmp_path):
         np.testing.assert_allclose(data.test[0].numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"X": IMAGES}, r"train_32x32.mat: X is uint8 \[14, 32, 32, 3\]; allowed: uint8 \[32, 32, 3, N\]"),
-    ({"X": X.astype(np.float64)}, "X is float64"),
-    ({"y": np.full((10, 1), 11, np.uint8)}, "labels from 11 to 11; allowed: 0 to 9"),
-    ({"y": np.full((10, 1), 0.5)}, "the labels are float64"),
-    ({"y": LABELS[:9, None]}, r"the labels are uint8 \[9\] for 10 images"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"X": IMAGES}, r"train_32x32.mat: X is uint8 \[14, 32, 32, 3\]; allowed: uint8 \[32, 32, 3, N\]"),
+        ({"X": X.astype(np.float64)}, "X is float64"),
+        ({"y": np.full((10, 1), 11, np.uint8)}, "labels from 11 to 11; allowed: 0 to 9"),
+        ({"y": np.full((10, 1), 0.5)}, "the labels are float64"),
+        ({"y": LABELS[:9, None]}, r"the labels are uint8 \[9\] for 10 images"),
+    ],
+)
 def test_bad_files(tmp_path, changes, message):
     with pytest.raises(Failure, match=message) as caught:
         svhn(store(tmp_path, **({"X": X[..., :10]} | changes)))
@@ -86,7 +93,13 @@ def test_a_file_without_its_variables(tmp_path, monkeypatch):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    source = Source("svhn", "small", folder="svhn", urls=("http://127.0.0.1:9/",),
-                    files={"train_32x32.mat": File("train_32x32.mat", "md5:0", 1)}, stand_in="svhn.npz")
+    source = Source(
+        "svhn",
+        "small",
+        folder="svhn",
+        urls=("http://127.0.0.1:9/",),
+        files={"train_32x32.mat": File("train_32x32.mat", "md5:0", 1)},
+        stand_in="svhn.npz",
+    )
     with pytest.raises(Failure, match="svhn: cannot get train_32x32.mat .* or svhn.npz in its place"):
         svhn(Store(None, tmp_path / "cache", {"svhn": source}))

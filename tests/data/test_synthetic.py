@@ -40,7 +40,9 @@ def test_the_seed_decides(store, name):
 
 
 def test_the_test_curves_do_not_depend_on_how_many_are_trained_on(store):
-    assert torch.equal(curves_synthetic(store, train=30, test=20).test[0], curves_synthetic(store, train=7, test=20).test[0])
+    assert torch.equal(
+        curves_synthetic(store, train=30, test=20).test[0], curves_synthetic(store, train=7, test=20).test[0]
+    )
 
 
 class Given:
@@ -59,7 +61,7 @@ def test_a_stroke_falls_off_with_the_distance_to_the_curve():
     image = _draw_curves(1, Given([[[5, 10], [13, 10], [21, 10]]])).reshape(28, 28)
     x, y = np.meshgrid(np.arange(28), np.arange(28))
     distance = np.hypot(x - np.clip(x, 5, 21), y - 10)
-    np.testing.assert_allclose(image, np.exp(-distance**2 / (2 * PEN**2)), atol=0.02)  # of points 1/4 pixel apart
+    np.testing.assert_allclose(image, np.exp(-(distance**2) / (2 * PEN**2)), atol=0.02)  # of points 1/4 pixel apart
 
 
 def test_a_curve_goes_through_its_three_points_and_is_a_parabola():
@@ -119,7 +121,9 @@ def test_patches_are_turned_squares_inside_the_image():
     assert 1.399 < spacing.min() < 1.42 and 1.78 < spacing.max() < 1.801
     assert np.abs(angle).max() <= np.pi / 2 + 1e-3 and angle.min() < -1.5 and angle.max() > 1.5
     centre = patches[:, 12, 12]
-    assert centre.min() < 28 and centre.max() > 35  # a square has room to move, up to 9 pixels to each side at 0 degrees
+    assert (
+        centre.min() < 28 and centre.max() > 35
+    )  # a square has room to move, up to 9 pixels to each side at 0 degrees
 
 
 def test_what_is_not_the_olivetti_file(tmp_path):

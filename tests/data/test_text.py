@@ -6,14 +6,17 @@ import pytest
 from sobench.data.text import encode, split
 
 
-@pytest.mark.parametrize("text, words", [
-    ("A good film!<br /><br />Really.", "a good film really"),
-    ("I don't, can't, WON'T", "i do n't ca n't wo n't"),
-    ("It's they\u2019ll we've I'd I'm you're", "it 's they 'll we 've i 'd i 'm you 're"),
-    ("'quoted' O'Brien's 10/10 a_b caf\u00e9", "quoted o brien 's 10 10 a_b caf\u00e9"),
-    ("@USER #Covid19: 5 cases HTTPURL", "user covid19 5 cases httpurl"),
-    ("... <br/>", ""),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("A good film!<br /><br />Really.", "a good film really"),
+        ("I don't, can't, WON'T", "i do n't ca n't wo n't"),
+        ("It's they\u2019ll we've I'd I'm you're", "it 's they 'll we 've i 'd i 'm you 're"),
+        ("'quoted' O'Brien's 10/10 a_b caf\u00e9", "quoted o brien 's 10 10 a_b caf\u00e9"),
+        ("@USER #Covid19: 5 cases HTTPURL", "user covid19 5 cases httpurl"),
+        ("... <br/>", ""),
+    ],
+)
 def test_words(text, words):
     assert split(text) == words.split()
 

@@ -63,7 +63,9 @@ def test_drawn():
     table, note = initial_vectors(None, None, [f"w{i}" for i in range(998)], 50)
     assert note == "998 words, their vectors drawn" and not table[0].any()
     n = 999 * 50
-    assert abs(table[1:].std().item() - 0.1) < 4 * 0.1 / np.sqrt(2 * n) and abs(table.mean().item()) < 4 * 0.1 / np.sqrt(n)
+    assert abs(table[1:].std().item() - 0.1) < 4 * 0.1 / np.sqrt(2 * n) and abs(
+        table.mean().item()
+    ) < 4 * 0.1 / np.sqrt(n)
     again, _ = initial_vectors(None, None, [f"w{i}" for i in range(998)], 50)
     assert torch.equal(table, again)
 
@@ -85,14 +87,17 @@ def test_a_file_that_is_not_there(tmp_path):
         initial_vectors(store(tmp_path), "globe", WORDS, 3)
 
 
-@pytest.mark.parametrize("name, content, message", [
-    ("glove.6B.zip", b"x", "does not hold word vectors, or it is damaged"),
-    ("glove.6B.zip", packed("glove.6B.50d.txt", LINES), "There is no item named 'glove.6B.3d.txt'"),
-    ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 x\n"), "does not hold word vectors, .*'x'"),
-    ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 nan\n"), "holds values that are not finite"),
-    ("glove-50d-5k.json", b"[1]", "does not hold word vectors"),
-    ("glove-50d-5k.json", b'{"film": 1}', "does not hold word vectors"),
-])
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("glove.6B.zip", b"x", "does not hold word vectors, or it is damaged"),
+        ("glove.6B.zip", packed("glove.6B.50d.txt", LINES), "There is no item named 'glove.6B.3d.txt'"),
+        ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 x\n"), "does not hold word vectors, .*'x'"),
+        ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 nan\n"), "holds values that are not finite"),
+        ("glove-50d-5k.json", b"[1]", "does not hold word vectors"),
+        ("glove-50d-5k.json", b'{"film": 1}', "does not hold word vectors"),
+    ],
+)
 def test_damaged(tmp_path, name, content, message):
     with pytest.raises(Failure, match=message):
         initial_vectors(store(tmp_path, name, content), "glove", WORDS, 3)

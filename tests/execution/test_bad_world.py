@@ -42,7 +42,11 @@ def place(workplace, plugins, monkeypatch) -> Path:
     monkeypatch.setattr("urllib.request.urlopen", no_network)
     assert command("run", *SMALL, f"runs={KEPT}").code == 0
     plugins("broken", {"broken_one.py": BROKEN}, {"broken": "broken_one:Broken", "gone": "no_such_module:X"})
-    plugins("plain", {"plain_one.py": PLAIN}, {"plain": "plain_one:Plain", "unset": "plain_one:Unset", "number": "plain_one:number"})
+    plugins(
+        "plain",
+        {"plain_one.py": PLAIN},
+        {"plain": "plain_one:Plain", "unset": "plain_one:Unset", "number": "plain_one:number"},
+    )
     return workplace
 
 
@@ -57,7 +61,9 @@ def broken_yaml(place: Path) -> None:
 
 
 def array(**change) -> callable:
-    arrays = dict(x_train=np.zeros((8, 3), "f4"), y_train=np.arange(8) % 2, x_test=np.zeros((4, 3), "f4"), y_test=np.arange(4) % 2)
+    arrays = dict(
+        x_train=np.zeros((8, 3), "f4"), y_train=np.arange(8) % 2, x_test=np.zeros((4, 3), "f4"), y_test=np.arange(4) % 2
+    )
     return lambda place: np.savez(place / "a.npz", **{k: v for k, v in (arrays | change).items() if v is not None})
 
 
@@ -70,7 +76,12 @@ def damaged_archive(place: Path) -> None:
 def foreign_mirror(place: Path) -> None:
     folder = place / "mirror" / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"):
+    for name in (
+        "train-images-idx3-ubyte.gz",
+        "train-labels-idx1-ubyte.gz",
+        "t10k-images-idx3-ubyte.gz",
+        "t10k-labels-idx1-ubyte.gz",
+    ):
         (folder / name).write_bytes(b"\x1f\x8b not this")
 
 
@@ -94,15 +105,30 @@ CASES = {  # name: (what is done before, words, exit code, what the line must sa
     "runs is a file": (file_for_folder, ["run", *SMALL, "runs=file"], 1, "runs: cannot write"),
     "runs in a file": (file_for_folder, ["run", *SMALL, "runs=file/deep"], 1, "runs: cannot write"),
     "runs on a device": (nothing, ["run", *SMALL, "runs=/dev/null"], 1, "runs: cannot write"),
-    "runs in a sweep is a file": (file_for_folder, ["run", "-m", *SMALL, "seed=0,1", "runs=file"], 1, "runs: cannot write"),
+    "runs in a sweep is a file": (
+        file_for_folder,
+        ["run", "-m", *SMALL, "seed=0,1", "runs=file"],
+        1,
+        "runs: cannot write",
+    ),
     "a run directory is a file": (foreign_runs, ["run", *SMALL, "runs=foreign"], 1, "runs: cannot write"),
     "slots is a file": (file_for_folder, ["run", *SMALL, "slots=file"], 1, "slots: cannot write"),
     "reports is a file": (file_for_folder, ["report", "demo/digits", "reports=file"], 2, "none of its"),
     "mirror is a file": (file_for_folder, ["run", *SMALL, "data.mirror=file"], 2, "not a folder"),
     "mirror is not there": (nothing, ["run", *SMALL, "data.mirror=nowhere"], 2, "not a folder"),
     "cache is a file": (file_for_folder, ["run", *SMALL, "dataset=mnist", "data.cache=file"], 1, "mnist: cannot write"),
-    "data of another kind": (foreign_mirror, ["run", *SMALL, "dataset=mnist", "data.mirror=mirror"], 1, "train-images-idx3-ubyte.gz"),
-    "broken YAML": (broken_yaml, ["run", "--config-dir", "mine", "experiment=broken"], 2, "broken.yaml: no YAML: line 2"),
+    "data of another kind": (
+        foreign_mirror,
+        ["run", *SMALL, "dataset=mnist", "data.mirror=mirror"],
+        1,
+        "train-images-idx3-ubyte.gz",
+    ),
+    "broken YAML": (
+        broken_yaml,
+        ["run", "--config-dir", "mine", "experiment=broken"],
+        2,
+        "broken.yaml: no YAML: line 2",
+    ),
     "YAML with an unknown key": (broken_yaml, ["run", "--config-dir", "mine", "experiment=strange"], 2, "sead"),
     "a configuration folder that is not there": (nothing, ["run", "--config-dir", "nowhere", *SMALL], 2, "nowhere"),
     "no archive": (nothing, ["run", *NPZ], 2, "a.npz is not there"),
@@ -116,7 +142,12 @@ CASES = {  # name: (what is done before, words, exit code, what the line must sa
     "a plug-in that is gone": (nothing, ["run", *SMALL, "optimizer=gone"], 2, "no_such_module"),
     "a plug-in that is a number": (nothing, ["run", *SMALL, "optimizer=number"], 2, "number"),
     "a plug-in's own setting": (nothing, ["run", *SMALL, "optimizer=unset"], 2, "optimizer.lr: must be given"),
-    "a plug-in's unknown setting": (nothing, ["run", *SMALL, "optimizer=plain", "optimizer.momentum=1"], 2, "optimizer.momentum: no such key"),
+    "a plug-in's unknown setting": (
+        nothing,
+        ["run", *SMALL, "optimizer=plain", "optimizer.momentum=1"],
+        2,
+        "optimizer.momentum: no such key",
+    ),
     "a negative budget": (nothing, ["run", *SMALL, "budget.steps=-1"], 2, "budget.steps: got -1"),
     "no time": (nothing, ["run", *SMALL, "timeout=0"], 2, "timeout: got 0"),
     "time in words": (nothing, ["run", *SMALL, "timeout=soon"], 2, "timeout: got 'soon'"),
@@ -126,13 +157,23 @@ CASES = {  # name: (what is done before, words, exit code, what the line must sa
     "isolated how": (nothing, ["run", *SMALL, "isolate=maybe"], 2, "isolate: got 'maybe'"),
     "failing how": (nothing, ["run", *SMALL, "sweep.fail_fast=2"], 2, "sweep.fail_fast: got 2"),
     "an unknown key of sweep": (nothing, ["run", *SMALL, "sweep.fast=true"], 2, "sweep.fast: no such key"),
-    "layers beyond all memory": (nothing, ["run", "threads=1", "budget=smoke", "model.widths=[2000000000,2000000000]"], 1, "memory"),
+    "layers beyond all memory": (
+        nothing,
+        ["run", "threads=1", "budget=smoke", "model.widths=[2000000000,2000000000]"],
+        1,
+        "memory",
+    ),
     "a batch beyond all data": (nothing, ["run", *SMALL, "batch_size=1000000000000"], 2, "at most 1437"),
     "a seed beyond all seeds": (nothing, ["run", *SMALL, "seed=9223372036854775808"], 2, "seed: got"),
     "a sweep that is no list": (nothing, ["run", "-m", *SMALL, "hydra.sweeper.cells=5"], 2, "cells"),
     "jobs that are not there": (nothing, ["run", "-m", "hydra.sweeper.jobs=nowhere.json"], 2, "nowhere.json"),
     "jobs that are none": (old_jobs, ["run", "-m", "hydra.sweeper.jobs=jobs.json"], 2, "jobs.json"),
-    "a launcher that is not there": (nothing, ["run", "-m", *SMALL, "hydra/launcher=cloud"], 2, "hydra/launcher: got 'cloud'"),
+    "a launcher that is not there": (
+        nothing,
+        ["run", "-m", *SMALL, "hydra/launcher=cloud"],
+        2,
+        "hydra/launcher: got 'cloud'",
+    ),
     "a budget of no length": (nothing, ["plan", "demo/digits", "--budget", "4x"], 2, "4x"),
     "a plan of nothing": (nothing, ["plan", "no/such"], 2, "no/such"),
     "a retry of nothing": (nothing, ["retry", "no/such"], 2, "no/such"),

@@ -32,7 +32,9 @@ def test_counts_and_losses_are_those_of_the_directories(sweep):
     table.look()
     assert table.headline == "3 waiting"
     with directories[1].held():
-        directories[1].metrics.write_text(json.dumps({"kind": "train", "step": 40, "seconds": 7.2, "loss": 0.125}) + "\n")
+        directories[1].metrics.write_text(
+            json.dumps({"kind": "train", "step": 40, "seconds": 7.2, "loss": 0.125}) + "\n"
+        )
         table.look()
         assert table.headline == "1 running, 2 waiting"
         assert re.search(r"\[2/3\] digits mlp sgd seed 1 +step 40 +loss 0\.125 +7 s", text(table))

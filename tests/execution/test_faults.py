@@ -126,7 +126,10 @@ class Half:
         checkpoint.write_atomically = rundir.write_atomically = write
 
 
-@pytest.mark.parametrize("name, call", [("checkpoint.pt", 1), ("checkpoint.pt", 12), ("summary.json", 1), ("run.json", 1), ("config.yaml", 1)])
+@pytest.mark.parametrize(
+    "name, call",
+    [("checkpoint.pt", 1), ("checkpoint.pt", 12), ("summary.json", 1), ("run.json", 1), ("config.yaml", 1)],
+)
 def test_killed_with_half_a_file_written(workplace, undisturbed, name, call):
     assert finish(process(*words("sgd"), folder=workplace, prepare=Half(name, call))) == -9
     assert command(*words("sgd")).code == 0
@@ -185,31 +188,78 @@ DAMAGES = {  # what is done; what must be said of it, and from which step the ru
     "latest truncated": (rewrite(LATEST, lambda b: b[:-100]), "checkpoint.pt is damaged", 18),
     "latest empty": (rewrite(LATEST, lambda b: b""), "checkpoint.pt is damaged", 18),
     "latest garbage": (rewrite(LATEST, lambda b: os.urandom(5000)), "checkpoint.pt is damaged", 18),
-    "latest with one bit changed": (rewrite(LATEST, lambda b: b[:1500] + bytes([b[1500] ^ 1]) + b[1501:]), "checkpoint.pt is damaged", 18),
+    "latest with one bit changed": (
+        rewrite(LATEST, lambda b: b[:1500] + bytes([b[1500] ^ 1]) + b[1501:]),
+        "checkpoint.pt is damaged",
+        18,
+    ),
     "latest a plain pickle": (rewrite(LATEST, lambda b: pickle.dumps(Foreign())), "checkpoint.pt is damaged", 18),
-    "latest a signed pickle": (rewrite(LATEST, lambda b: signed(pickle.dumps(Foreign()))), "checkpoint.pt is damaged", 18),
-    "latest a signed torch pickle": (rewrite(LATEST, lambda b: signed(torch_bytes({"step": Foreign()}))), "checkpoint.pt is damaged", 18),
-    "latest something else": (rewrite(LATEST, lambda b: signed(torch_bytes({"step": 3}))), "checkpoint.pt is damaged", 18),
+    "latest a signed pickle": (
+        rewrite(LATEST, lambda b: signed(pickle.dumps(Foreign()))),
+        "checkpoint.pt is damaged",
+        18,
+    ),
+    "latest a signed torch pickle": (
+        rewrite(LATEST, lambda b: signed(torch_bytes({"step": Foreign()}))),
+        "checkpoint.pt is damaged",
+        18,
+    ),
+    "latest something else": (
+        rewrite(LATEST, lambda b: signed(torch_bytes({"step": 3}))),
+        "checkpoint.pt is damaged",
+        18,
+    ),
     "latest no dictionary": (rewrite(LATEST, lambda b: signed(torch_bytes([1]))), "checkpoint.pt is damaged", 18),
     "latest of another optimizer": (
-        rewrite(LATEST, lambda b: signed(torch_bytes({"step": 18, "metrics_bytes": 0}))), "its checkpoint does not fit the code as it is now", OVER),
+        rewrite(LATEST, lambda b: signed(torch_bytes({"step": 18, "metrics_bytes": 0}))),
+        "its checkpoint does not fit the code as it is now",
+        OVER,
+    ),
     "latest missing": (remove(LATEST), "", 18),
     "previous missing": (remove(PREVIOUS), "", 19),
-    "latest garbage, previous missing": (both(rewrite(LATEST, lambda b: b"x"), remove(PREVIOUS)), "checkpoint.pt is damaged", OVER),
-    "both garbage": (both(rewrite(LATEST, lambda b: b"x"), rewrite(PREVIOUS, lambda b: b"y")), "checkpoint-previous.pt is damaged", OVER),
+    "latest garbage, previous missing": (
+        both(rewrite(LATEST, lambda b: b"x"), remove(PREVIOUS)),
+        "checkpoint.pt is damaged",
+        OVER,
+    ),
+    "both garbage": (
+        both(rewrite(LATEST, lambda b: b"x"), rewrite(PREVIOUS, lambda b: b"y")),
+        "checkpoint-previous.pt is damaged",
+        OVER,
+    ),
     "both missing": (remove(LATEST, PREVIOUS), "", OVER),
     "half a line": (rewrite(RECORD, lambda b: b + b'{"kind": "trai'), "", 19),
-    "half a line, in what the latest stands on": (rewrite(RECORD, lambda b: b[: b.rindex(b"\n", 0, -400) + 30]), "", None),
-    "garbage at the start": (rewrite(RECORD, lambda b: b"\xff\x00!!" + b[4:]), "metrics.jsonl is damaged before step 19", OVER),
-    "garbage in the middle": (rewrite(RECORD, lambda b: b[:900] + b"\x00" * 9 + b[909:]), "metrics.jsonl is damaged", OVER),
+    "half a line, in what the latest stands on": (
+        rewrite(RECORD, lambda b: b[: b.rindex(b"\n", 0, -400) + 30]),
+        "",
+        None,
+    ),
+    "garbage at the start": (
+        rewrite(RECORD, lambda b: b"\xff\x00!!" + b[4:]),
+        "metrics.jsonl is damaged before step 19",
+        OVER,
+    ),
+    "garbage in the middle": (
+        rewrite(RECORD, lambda b: b[:900] + b"\x00" * 9 + b[909:]),
+        "metrics.jsonl is damaged",
+        OVER,
+    ),
     "a line gone": (rewrite(RECORD, lambda b: b.split(b"\n", 1)[1]), "metrics.jsonl is damaged before step 18", OVER),
     "record empty": (rewrite(RECORD, lambda b: b""), "metrics.jsonl is damaged before step 18", OVER),
     "record missing": (remove(RECORD), "metrics.jsonl is damaged before step 18", None),
     "run.json garbage": (rewrite("run.json", lambda b: b"\xff{"), "", 19),
     "run.json missing": (remove("run.json"), "", 19),
     "config missing": (remove("config.yaml", "environment.json"), "", 19),
-    "summary garbage": (lambda path: (path / "summary.json").write_text('{"status": "do'), "summary.json is damaged", 19),
-    "summary of no known state": (lambda path: (path / "summary.json").write_text('{"status": "finished"}'), "summary.json is damaged", 19),
+    "summary garbage": (
+        lambda path: (path / "summary.json").write_text('{"status": "do'),
+        "summary.json is damaged",
+        19,
+    ),
+    "summary of no known state": (
+        lambda path: (path / "summary.json").write_text('{"status": "finished"}'),
+        "summary.json is damaged",
+        19,
+    ),
     "holder garbage": (lambda path: (path / "holder.json").write_bytes(b"\xff"), "", 19),
     "lock missing": (remove("lock"), "", 19),
 }
@@ -296,7 +346,11 @@ def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
     assert command(*diverging, f"runs={tmp_path}/whole").code == 0
     whole = summary(directory(tmp_path / "whole"))
     assert whole["status"] == "diverged" and whole["steps"] > 3 and whole["final"]
-    killed = process(*diverging, folder=workplace, prepare=DieIn("sobench.training.checkpoint", "save", whole["steps"] - 1, after=True))
+    killed = process(
+        *diverging,
+        folder=workplace,
+        prepare=DieIn("sobench.training.checkpoint", "save", whole["steps"] - 1, after=True),
+    )
     assert finish(killed) == -9
     again = command(*diverging)
     assert f"going on from step {whole['steps'] - 1}" in again.out
@@ -305,6 +359,7 @@ def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
 
 def test_a_failure_keeps_what_the_machine_said(workplace, tmp_path, monkeypatch):
     """The disk is full when a checkpoint is written: a failed run, with its reason."""
+
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
 
@@ -348,7 +403,10 @@ def test_state_is_everything(method):
         snapshot.restore(again, torch.load(io.BytesIO(states[step]), weights_only=True))
         again.train(rest, lambda t: None, lambda *_: None)
         assert rest == [row for row in whole if row["step"] > step]
-        assert snapshot.summary(again, "done", None)["parameters_sha256"] == snapshot.summary(trainer, "done", None)["parameters_sha256"]
+        assert (
+            snapshot.summary(again, "done", None)["parameters_sha256"]
+            == snapshot.summary(trainer, "done", None)["parameters_sha256"]
+        )
 
 
 def test_what_a_run_writes_is_whole_or_not_there(tmp_path, monkeypatch):

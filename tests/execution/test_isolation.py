@@ -56,8 +56,16 @@ def odd(mode: str, *words: str):
     return command("run", *FOUR, "optimizer=isolated", f"optimizer.mode={mode}", "isolate=true", *words)
 
 
-@pytest.mark.parametrize("setting, device, apart", [
-    ("auto", "cpu", False), ("auto", "cuda", True), ("auto", "cuda:1", True), (True, "cpu", True), (False, "cuda", False)])
+@pytest.mark.parametrize(
+    "setting, device, apart",
+    [
+        ("auto", "cpu", False),
+        ("auto", "cuda", True),
+        ("auto", "cuda:1", True),
+        (True, "cpu", True),
+        (False, "cuda", False),
+    ],
+)
 def test_which_runs_get_a_process(setting, device, apart):
     assert isolated(run_with(isolate=setting, device=device).config) is apart
 
@@ -70,14 +78,27 @@ def test_the_same_bits_and_the_same_words(workplace):
     end = lambda out: out.splitlines()[0].partition(" steps")[0]
     assert end(apart.out) == end(here.out) == "digits mlp sgd seed 0: done: 4"
     assert {file.name for file in directory(workplace / "apart").iterdir()} == {
-        "config.yaml", "environment.json", "lock", "metrics.jsonl", "run.json", "summary.json"}
+        "config.yaml",
+        "environment.json",
+        "lock",
+        "metrics.jsonl",
+        "run.json",
+        "summary.json",
+    }
 
 
 def test_progress_and_lines_come_through(workplace, mine):
     assert odd("SIGKILL").code == 1
     seen, lines = [], []
-    run = run_with(**{"optimizer": {"name": "isolated", "lr": 0.1, "mode": "SIGKILL"}, "budget__epochs": None, "budget__steps": 4,
-                      "log__every": 1, "checkpoint__seconds": 0})
+    run = run_with(
+        **{
+            "optimizer": {"name": "isolated", "lr": 0.1, "mode": "SIGKILL"},
+            "budget__epochs": None,
+            "budget__steps": 4,
+            "log__every": 1,
+            "checkpoint__seconds": 0,
+        }
+    )
     found = execute_apart(run, RunDirectory(run, "runs"), lambda *row: seen.append(row), lines.append)
     assert found["status"] == "done"  # it ends in the second step of this process
     assert lines == [f"{directory()}: going on from step 2"]
@@ -107,9 +128,14 @@ def test_an_error_that_cannot_be_sent_is_described(monkeypatch):
     assert isolation._portable(error) is error
 
 
-@pytest.mark.parametrize("mode, reason", [
-    ("SIGKILL", "killed by signal 9 (SIGKILL)"), ("SIGSEGV", "killed by signal 11 (SIGSEGV)"),
-    ("exit", "its process ended with exit code 3, without a result")])
+@pytest.mark.parametrize(
+    "mode, reason",
+    [
+        ("SIGKILL", "killed by signal 9 (SIGKILL)"),
+        ("SIGSEGV", "killed by signal 11 (SIGSEGV)"),
+        ("exit", "its process ended with exit code 3, without a result"),
+    ],
+)
 def test_the_death_of_a_process_is_the_result_of_its_run(workplace, mine, mode, reason):
     done = command("run", "-m", *FOUR, "optimizer=isolated", f"optimizer.mode={mode},none", "isolate=true")
     assert done.code == 1 and not done.err and f"failed ({reason}): 2 steps" in done.out
@@ -124,12 +150,15 @@ def test_memory_that_is_used_up_is_a_result(workplace, mine, monkeypatch):
     monkeypatch.setattr(devices, "out_of_memory_kills", lambda: next(kills))
     assert odd("SIGKILL").code == 1
     assert (summary(directory())["status"], summary(directory())["reason"]) == (
-        "out-of-memory", "killed by signal 9 (SIGKILL): the machine's memory was used up")
+        "out-of-memory",
+        "killed by signal 9 (SIGKILL): the machine's memory was used up",
+    )
     assert "out-of-memory 1" in command("status").out
 
 
 def interrupt_when_waiting(folder) -> threading.Thread:
     """Press Ctrl-C, on this process alone, as soon as the run has come to its third step."""
+
     def press() -> None:
         while not (folder / "waiting").exists():
             time.sleep(0.01)
@@ -154,6 +183,7 @@ def test_an_interrupt_reaches_the_process_once(workplace, mine):
 
 def _parent(write: int) -> None:
     """Starts a process that would say "late" after a while."""
+
     def execute(*args) -> None:
         os.write(write, b"begun")
         time.sleep(30)
@@ -181,6 +211,7 @@ def test_a_process_does_not_outlive_its_parent():
 
 def test_a_word_that_nobody_hears_ends_the_process():
     """It must not become a failure of the run: that goes on elsewhere."""
+
     def talk() -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         ours.close()

@@ -40,8 +40,12 @@ def sobench(folder: Path, *words: str, **environment: str) -> subprocess.Complet
 def results(root: Path) -> dict[str, str]:
     """All that settings determine of each run: every row of its record, and the digest of its parameters."""
     found = {str(path.relative_to(root)): result(path) for path in directories(root)}
-    assert all(len(json.loads(line.split(": ")[1].strip(","))) == 64
-               for text in found.values() for line in text.splitlines() if "parameters_sha256" in line)
+    assert all(
+        len(json.loads(line.split(": ")[1].strip(","))) == 64
+        for text in found.values()
+        for line in text.splitlines()
+        if "parameters_sha256" in line
+    )
     return found
 
 
@@ -53,13 +57,19 @@ def in_process(tmp_path_factory) -> dict[str, str]:
     return results(folder / "runs")
 
 
-@pytest.mark.parametrize("words", [
-    pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=JOBLIB, id="joblib"),
-    pytest.param(["hydra/launcher=submitit_local"], marks=[SUBMITIT, pytest.mark.slow], id="submitit_local"),
-    pytest.param(["hydra/launcher=ray"], marks=[RAY, pytest.mark.slow], id="ray"),
-    pytest.param([*GRID, "hydra.sweeper.n_jobs=6", "hydra/launcher=joblib"], marks=[JOBLIB, *OPTUNA, pytest.mark.slow],
-                 id="optuna-joblib"),
-])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], marks=JOBLIB, id="joblib"),
+        pytest.param(["hydra/launcher=submitit_local"], marks=[SUBMITIT, pytest.mark.slow], id="submitit_local"),
+        pytest.param(["hydra/launcher=ray"], marks=[RAY, pytest.mark.slow], id="ray"),
+        pytest.param(
+            [*GRID, "hydra.sweeper.n_jobs=6", "hydra/launcher=joblib"],
+            marks=[JOBLIB, *OPTUNA, pytest.mark.slow],
+            id="optuna-joblib",
+        ),
+    ],
+)
 def test_the_same_sweep_to_the_same_bits(tmp_path, in_process, words):
     done = sobench(tmp_path / "work", *SWEEP, *words)
     assert done.returncode == 0, done
@@ -125,18 +135,39 @@ def test_a_job_array_of_slurm(tmp_path, in_process):
     for name, text in SLURM.items():
         (bin / name).write_text(text)
         (bin / name).chmod(0o755)
-    words = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "hydra.launcher.array_parallelism=1",
-             "hydra.launcher.partition=long", "hydra.launcher.gpus_per_node=1"]
-    done = sobench(tmp_path / "work", *SWEEP[:-3], "optimizer=sgd", "optimizer.lr=0.1", "seed=0,1", *words,
-                   PATH=f"{bin}:{os.environ['PATH']}", OMP_NUM_THREADS="1")
+    words = [
+        "hydra/launcher=submitit_slurm",
+        "hydra.launcher.timeout_min=30",
+        "hydra.launcher.array_parallelism=1",
+        "hydra.launcher.partition=long",
+        "hydra.launcher.gpus_per_node=1",
+    ]
+    done = sobench(
+        tmp_path / "work",
+        *SWEEP[:-3],
+        "optimizer=sgd",
+        "optimizer.lr=0.1",
+        "seed=0,1",
+        *words,
+        PATH=f"{bin}:{os.environ['PATH']}",
+        OMP_NUM_THREADS="1",
+    )
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "2 runs: 2 done"), done
     made = results(tmp_path / "work" / "runs")
     assert len(made) == 2 and made.items() <= in_process.items()
     asked = (tmp_path / "work" / "submitted.sh").read_text().splitlines()
     folder = tmp_path / "work" / "runs" / ".launcher" / "submitit"
-    assert {"#SBATCH --array=0-1%1", "#SBATCH --time=30", "#SBATCH --requeue", "#SBATCH --signal=USR2@120",
-            "#SBATCH --job-name=sobench", "#SBATCH --partition=long", "#SBATCH --gpus-per-node=1", "#SBATCH --cpus-per-task=1",
-            f"#SBATCH --output={folder}/%A_%a/%A_%a_0_log.out"} <= set(asked)
+    assert {
+        "#SBATCH --array=0-1%1",
+        "#SBATCH --time=30",
+        "#SBATCH --requeue",
+        "#SBATCH --signal=USR2@120",
+        "#SBATCH --job-name=sobench",
+        "#SBATCH --partition=long",
+        "#SBATCH --gpus-per-node=1",
+        "#SBATCH --cpus-per-task=1",
+        f"#SBATCH --output={folder}/%A_%a/%A_%a_0_log.out",
+    } <= set(asked)
 
 
 # A worker's place
@@ -171,7 +202,9 @@ def launched(monkeypatch) -> list[tuple[int, int]]:
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     calls: list[tuple[int, int]] = []
-    monkeypatch.setattr(BasicLauncher, "launch", lambda self, jobs, initial_job_idx: calls.append((len(jobs), initial_job_idx)))
+    monkeypatch.setattr(
+        BasicLauncher, "launch", lambda self, jobs, initial_job_idx: calls.append((len(jobs), initial_job_idx))
+    )
     return calls
 
 
@@ -200,26 +233,56 @@ def test_a_plug_in_that_is_not_installed(workplace, monkeypatch, group, name):
     assert done.code == 2 and done.errors == [f"sobench: {line}"] and not directories()
 
 
-@pytest.mark.parametrize("words, line", [
-    (["hydra/launcher=job"], "hydra/launcher: got 'job', allowed: basic, joblib, ray, "),
-    (["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"], "hydra.launcher.n_jobs: got 0, allowed: -1 (every core) or"),
-    (["hydra/launcher=joblib", "hydra.launcher.jobs=2"], "hydra.launcher.jobs: no such key"),
-    (["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=soon"], "hydra.launcher.timeout_min: got 'soon', allowed: "),
-    (["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=-1"], "hydra.launcher.array_parallelism: got -1"),
-    (["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=all"], "hydra.launcher.ray.remote.num_gpus: got 'all'"),
-    (["hydra.sweeper.batch=0"], "hydra.sweeper.batch: got 0, allowed: a whole number of at least 1, or null"),
-    (["hydra.sweeper.cells=[optimizer]"], "hydra.sweeper.cells: got ['optimizer'], allowed: lists of quoted settings"),
-    (["hydra.sweeper.cells=2"], "hydra.sweeper.cells: got 2, allowed: lists of quoted settings"),
-    (["optimizer.lr=interval(0,1)"], "optimizer.lr=interval(0,1): allowed in a sweep: a list of values, range() or choice(); "),
-    (["--cfg", "job"], "-m --cfg: only one of --run, --multirun"),
-    ([*GRID], "hydra/sweeper: optuna has nothing to search; allowed: KEY=VALUE,VALUE"),
-    ([*GRID, "optimizer.lr=interval(0.1,1)"], "optimizer.lr: got an interval, allowed with hydra.sweeper.sampler=grid: a list"),
-    ([*GRID[:1], "optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr=tag(log,interval(0,1)): allowed: interval(LOW,HIGH) with"),
-    ([GRID[0], "optimizer=sgd,adam", "optimizer.momentum=0.5,0.9"], "optimizer.momentum: no such key"),
-    ([GRID[0], "optimizer.lr=interval(-1,1)"], "optimizer.lr: got -1"),
-    ([*GRID, "hydra.sweeper.better=least"], "hydra.sweeper.better: got 'least', allowed: lower or higher"),
-    ([*GRID[:1], "hydra.sweeper.sampler=best", "l2=0,1"], "hydra.sweeper.sampler: got 'best', allowed: tpe, random or grid"),
-])
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["hydra/launcher=job"], "hydra/launcher: got 'job', allowed: basic, joblib, ray, "),
+        (
+            ["hydra/launcher=joblib", "hydra.launcher.n_jobs=0"],
+            "hydra.launcher.n_jobs: got 0, allowed: -1 (every core) or",
+        ),
+        (["hydra/launcher=joblib", "hydra.launcher.jobs=2"], "hydra.launcher.jobs: no such key"),
+        (
+            ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=soon"],
+            "hydra.launcher.timeout_min: got 'soon', allowed: ",
+        ),
+        (
+            ["hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=-1"],
+            "hydra.launcher.array_parallelism: got -1",
+        ),
+        (
+            ["hydra/launcher=ray", "hydra.launcher.ray.remote.num_gpus=all"],
+            "hydra.launcher.ray.remote.num_gpus: got 'all'",
+        ),
+        (["hydra.sweeper.batch=0"], "hydra.sweeper.batch: got 0, allowed: a whole number of at least 1, or null"),
+        (
+            ["hydra.sweeper.cells=[optimizer]"],
+            "hydra.sweeper.cells: got ['optimizer'], allowed: lists of quoted settings",
+        ),
+        (["hydra.sweeper.cells=2"], "hydra.sweeper.cells: got 2, allowed: lists of quoted settings"),
+        (
+            ["optimizer.lr=interval(0,1)"],
+            "optimizer.lr=interval(0,1): allowed in a sweep: a list of values, range() or choice(); ",
+        ),
+        (["--cfg", "job"], "-m --cfg: only one of --run, --multirun"),
+        ([*GRID], "hydra/sweeper: optuna has nothing to search; allowed: KEY=VALUE,VALUE"),
+        (
+            [*GRID, "optimizer.lr=interval(0.1,1)"],
+            "optimizer.lr: got an interval, allowed with hydra.sweeper.sampler=grid: a list",
+        ),
+        (
+            [*GRID[:1], "optimizer.lr=tag(log,interval(0,1))"],
+            "optimizer.lr=tag(log,interval(0,1)): allowed: interval(LOW,HIGH) with",
+        ),
+        ([GRID[0], "optimizer=sgd,adam", "optimizer.momentum=0.5,0.9"], "optimizer.momentum: no such key"),
+        ([GRID[0], "optimizer.lr=interval(-1,1)"], "optimizer.lr: got -1"),
+        ([*GRID, "hydra.sweeper.better=least"], "hydra.sweeper.better: got 'least', allowed: lower or higher"),
+        (
+            [*GRID[:1], "hydra.sweeper.sampler=best", "l2=0,1"],
+            "hydra.sweeper.sampler: got 'best', allowed: tpe, random or grid",
+        ),
+    ],
+)
 @pytest.mark.filterwarnings("ignore")
 def test_bad_settings_of_a_sweep(workplace, monkeypatch, words, line):
     if GRID[0] in words:
@@ -240,14 +303,25 @@ def test_zipped_pairs_on_the_command_line(workplace):
     assert (done.code, done.out.splitlines()[-1]) == (0, "4 runs: 4 done")
     chosen = [json.loads((path / "run.json").read_text())["config"]["optimizer"] for path in directories()]
     assert sorted((one["name"], one["lr"]) for one in chosen) == [("adam", 0.01)] * 2 + [("sgd", 0.5)] * 2
-    assert command("run", "-m", *SMALL, pairs, "optimizer=adam", "seed=0,1").out == "2 runs: all done already, nothing to do\n"
+    assert (
+        command("run", "-m", *SMALL, pairs, "optimizer=adam", "seed=0,1").out
+        == "2 runs: all done already, nothing to do\n"
+    )
 
 
 @OPTUNA[0]
 @OPTUNA[1]
 def test_a_search_is_made_once_and_goes_on(workplace):
-    words = ["-m", *SMALL, "seed=0,1", "optimizer.lr=tag(log,interval(1e-3,1))", "batch_size=int(interval(16,64))",
-             "hydra/sweeper=optuna", "hydra.sweeper.metric=test_accuracy", "hydra.sweeper.better=higher"]
+    words = [
+        "-m",
+        *SMALL,
+        "seed=0,1",
+        "optimizer.lr=tag(log,interval(1e-3,1))",
+        "batch_size=int(interval(16,64))",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.metric=test_accuracy",
+        "hydra.sweeper.better=higher",
+    ]
     first = command("run", *words, "hydra.sweeper.n_trials=2")
     assert first.code == 0, first
     trials = [line for line in first.out.splitlines() if line.startswith("trial")]
@@ -258,18 +332,31 @@ def test_a_search_is_made_once_and_goes_on(workplace):
     assert len(directories()) == 4 and {made(path)["optimizer"]["lr"] for path in directories()} == set(rates)
     assert [float(line.split()[-1]) for line in trials] == pytest.approx([mean(lr) for lr in rates], rel=1e-5)
     best = first.out.splitlines()[-1]
-    assert best.startswith(f"best of 2 trials: optimizer.lr={max(rates, key=mean)} batch_size=") and "test_accuracy" in best
+    assert (
+        best.startswith(f"best of 2 trials: optimizer.lr={max(rates, key=mean)} batch_size=")
+        and "test_accuracy" in best
+    )
     more = command("run", *words, "hydra.sweeper.n_trials=3").out.splitlines()
     assert more.count("2 runs: all done already, nothing to do") == 2 and len(directories()) == 6
     assert [line for line in more if line.startswith("trial")][:2] == trials
     wrong = command("run", *words[:-2], "hydra.sweeper.metric=speed", "hydra.sweeper.n_trials=1")
-    assert wrong.code == 2 and wrong.errors[0].startswith("sobench: hydra.sweeper.metric: got 'speed', allowed: test_accuracy, ")
+    assert wrong.code == 2 and wrong.errors[0].startswith(
+        "sobench: hydra.sweeper.metric: got 'speed', allowed: test_accuracy, "
+    )
 
 
 @OPTUNA[0]
 @OPTUNA[1]
 def test_a_trial_that_diverged_is_not_the_best(workplace):
-    words = ["-m", "threads=1", "budget.steps=30", "model.widths=[100,100]", "optimizer.lr=1e6,0.1", "evaluate.steps=5", *GRID]
+    words = [
+        "-m",
+        "threads=1",
+        "budget.steps=30",
+        "model.widths=[100,100]",
+        "optimizer.lr=1e6,0.1",
+        "evaluate.steps=5",
+        *GRID,
+    ]
     done = command("run", *words)
     assert done.code == 0 and "optimizer.lr=1000000.0: diverged" in done.out
     assert done.out.splitlines()[-1].startswith("best of 2 trials: optimizer.lr=0.1: train_loss ")

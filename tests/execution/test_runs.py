@@ -50,7 +50,13 @@ def test_the_directory_of_a_run(workplace):
     assert done.code == 0 and not done.err
     assert done.out.splitlines()[-1] == str(path)
     assert {file.name for file in path.iterdir()} == {
-        "config.yaml", "environment.json", "lock", "metrics.jsonl", "run.json", "summary.json"}
+        "config.yaml",
+        "environment.json",
+        "lock",
+        "metrics.jsonl",
+        "run.json",
+        "summary.json",
+    }
     environment = json.loads((path / "environment.json").read_text())
     assert {"torch", "python", "threads", "device", "commit", "host"} <= environment.keys()
     record = summary(path)
@@ -83,8 +89,20 @@ for words in sys.argv[1:]:
 def test_what_trains_nothing_imports_no_torch(workplace):
     small = " ".join(SMALL)
     command("run", *SMALL)
-    words = ["list optimizers", "list datasets", "list models", "list losses", "list experiments", "status", "data list",
-             "status demo/digits", f"run {small}", f"run -m {small} seed=0", "run --cfg job", "run --help"]
+    words = [
+        "list optimizers",
+        "list datasets",
+        "list models",
+        "list losses",
+        "list experiments",
+        "status",
+        "data list",
+        "status demo/digits",
+        f"run {small}",
+        f"run -m {small} seed=0",
+        "run --cfg job",
+        "run --help",
+    ]
     done = subprocess.run([sys.executable, "-c", NO_TORCH, *words], capture_output=True, text=True, env=os.environ)
     assert done.returncode == 0, done.stderr
     assert "already done, nothing to do" in done.stdout
@@ -103,7 +121,10 @@ def test_same_seed_same_bits(workplace):
     assert command("run", *SMALL, "runs=one").code == command("run", *SMALL, "runs=two").code == 0
     assert result(directory(workplace / "one")) == result(directory(workplace / "two"))
     assert command("run", *SMALL, "runs=three", "seed=1").code == 0
-    assert summary(directory(workplace / "three"))["parameters_sha256"] != summary(directory(workplace / "one"))["parameters_sha256"]
+    assert (
+        summary(directory(workplace / "three"))["parameters_sha256"]
+        != summary(directory(workplace / "one"))["parameters_sha256"]
+    )
 
 
 # Results that are not numbers
@@ -122,12 +143,18 @@ def test_divergence_is_a_result(workplace):
     assert "already diverged, nothing to do" in command("run", *words[1:4], "optimizer.lr=1e6", "evaluate.steps=5").out
 
 
-@pytest.mark.parametrize("mode, reason", [
-    ("raise", "ArithmeticError: matrix is singular (step 1)"),
-    ("memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB (step 1)"),
-    ("none returned", "TypeError: the optimizer's step(f) returned None: it must return the loss, as torch's do (step 2)"),
-    ("constructor", "RuntimeError: cannot be made"),
-])
+@pytest.mark.parametrize(
+    "mode, reason",
+    [
+        ("raise", "ArithmeticError: matrix is singular (step 1)"),
+        ("memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB (step 1)"),
+        (
+            "none returned",
+            "TypeError: the optimizer's step(f) returned None: it must return the loss, as torch's do (step 2)",
+        ),
+        ("constructor", "RuntimeError: cannot be made"),
+    ],
+)
 def test_a_failure_is_recorded_and_tried_again(workplace, mine, mode, reason):
     done = command("run", "-m", *SMALL, "optimizer=mine", f"optimizer.mode='{mode}','none'", "seed=0,1")
     assert done.code == 1 and not done.err
@@ -135,7 +162,10 @@ def test_a_failure_is_recorded_and_tried_again(workplace, mine, mode, reason):
     assert done.out.splitlines()[-1] in (f"4 runs: 2 {status}, 2 done", f"4 runs: 2 done, 2 {status}")
     failed = [path for path in directories() if summary(path)["status"] == status]
     assert [summary(path)["reason"] for path in failed] == [reason, reason]
-    assert reason.split(":")[0] in (failed[0] / "error.txt").read_text() and "Traceback" in (failed[0] / "error.txt").read_text()
+    assert (
+        reason.split(":")[0] in (failed[0] / "error.txt").read_text()
+        and "Traceback" in (failed[0] / "error.txt").read_text()
+    )
     again = command("run", "-m", *SMALL, "optimizer=mine", f"optimizer.mode='{mode}'", "seed=0")
     assert again.out.splitlines()[0] == "1 runs: 1 to make" and again.code == 1
     single = command("run", *SMALL, "optimizer=mine", f"optimizer.mode='{mode}'")

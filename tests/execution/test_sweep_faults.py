@@ -20,8 +20,20 @@ METHODS = ("sgd", "adam", "adagrad", "hf_gauss_newton")
 
 
 def words(seeds: int, steps: int, *more: str) -> list[str]:
-    return ["run", "-m", f"optimizer={','.join(METHODS)}", f"seed=range({seeds})", "model.widths=[4]", "threads=1", "progress=false",
-            "log.every=1", "checkpoint.seconds=0", "budget.epochs=null", f"budget.steps={steps}", *more]
+    return [
+        "run",
+        "-m",
+        f"optimizer={','.join(METHODS)}",
+        f"seed=range({seeds})",
+        "model.widths=[4]",
+        "threads=1",
+        "progress=false",
+        "log.every=1",
+        "checkpoint.seconds=0",
+        "budget.epochs=null",
+        f"budget.steps={steps}",
+        *more,
+    ]
 
 
 @dataclass
@@ -80,7 +92,12 @@ class Storm:
         from sobench.results.state import state
 
         idle = [path for path in directories(self.folder / "runs") if state(path).status == "interrupted"]
-        files = [file for path in idle for name in ("checkpoint.pt", "metrics.jsonl", "run.json") if (file := path / name).exists()]
+        files = [
+            file
+            for path in idle
+            for name in ("checkpoint.pt", "metrics.jsonl", "run.json")
+            if (file := path / name).exists()
+        ]
         if files:
             file = self.chance.choice(files)
             os.truncate(file, file.stat().st_size // 2)
@@ -121,7 +138,10 @@ def small_disk(workplace):
     """runs/ on a file system of its own, with room for a few files; a function that gives it more."""
     folder = workplace / "runs"
     folder.mkdir()
-    if not shutil.which("mount") or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True).returncode:
+    if (
+        not shutil.which("mount")
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", folder], capture_output=True).returncode
+    ):
         pytest.skip("a small file system cannot be mounted here")
     yield lambda: subprocess.run(["mount", "-o", "remount,size=64m", folder], check=True)
     subprocess.run(["umount", "-l", folder], check=True)

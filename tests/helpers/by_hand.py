@@ -20,8 +20,11 @@ def locations(module: nn.Module, x: Tensor) -> Tensor:
 
 def _patches(conv: nn.Conv2d, x: Tensor) -> Tensor:
     (kh, kw), (sh, sw), (dh, dw) = conv.kernel_size, conv.stride, conv.dilation
-    ph, pw = (d * (k - 1) // 2 for k, d in zip(conv.kernel_size, conv.dilation)) if conv.padding == "same" else (
-        (0, 0) if conv.padding == "valid" else conv.padding)
+    ph, pw = (
+        (d * (k - 1) // 2 for k, d in zip(conv.kernel_size, conv.dilation))
+        if conv.padding == "same"
+        else ((0, 0) if conv.padding == "valid" else conv.padding)
+    )
     n, channels, height, width = x.shape
     padded = torch.zeros(n, channels, height + 2 * ph, width + 2 * pw, dtype=x.dtype, device=x.device)
     padded[:, :, ph : ph + height, pw : pw + width] = x
@@ -70,20 +73,28 @@ class Layer:
         return sum(torch.outer(g, g) for g in self.G.flatten(1)) / len(self.G)
 
 
-def layers(model: nn.Module, mean_loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor) -> dict[str, Layer]:
+def layers(
+    model: nn.Module, mean_loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
+) -> dict[str, Layer]:
     """Every Linear and Conv2d layer of a copy of the model, by plain torch: its mode and statistics are left alone."""
     model, seen = copy.deepcopy(model), {}
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
-            module.register_forward_hook(lambda module, x, h, name=name: seen.update({name: (module, x[0].detach().clone(), h)}))
+            module.register_forward_hook(
+                lambda module, x, h, name=name: seen.update({name: (module, x[0].detach().clone(), h)})
+            )
     loss = mean_loss(model(inputs), targets)
     grads = torch.autograd.grad(loss, [h for _, _, h in seen.values()])
-    return {name: Layer(m, locations(m, x), by_location(m, h.detach()), len(inputs) * by_location(m, g))
-            for (name, (m, x, h)), g in zip(seen.items(), grads)}
+    return {
+        name: Layer(m, locations(m, x), by_location(m, h.detach()), len(inputs) * by_location(m, g))
+        for (name, (m, x, h)), g in zip(seen.items(), grads)
+    }
 
 
 def matrix(module: nn.Module, weight: Tensor, bias: Tensor | None) -> Tensor:
     """W [I, D] of a layer's weight and bias, or of their gradients."""
-    rows = [torch.cat([w.flatten(), b[None]]) if bias is not None else w.flatten()
-            for w, b in zip(weight, bias if bias is not None else weight)]
+    rows = [
+        torch.cat([w.flatten(), b[None]]) if bias is not None else w.flatten()
+        for w, b in zip(weight, bias if bias is not None else weight)
+    ]
     return torch.stack(rows)

@@ -17,7 +17,15 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-TIMES = ("seconds", "process_seconds", "warm_start_seconds", "peak_host_bytes", "peak_device_bytes", "finished", "metrics_bytes")
+TIMES = (
+    "seconds",
+    "process_seconds",
+    "warm_start_seconds",
+    "peak_host_bytes",
+    "peak_device_bytes",
+    "finished",
+    "metrics_bytes",
+)
 """What may differ between two runs of the same settings."""
 
 SMALL = ("threads=1", "model.widths=[4]", "budget=smoke")
@@ -101,7 +109,13 @@ def result(path: Path) -> str:
 # Processes. A fork server that has imported torch starts each in milliseconds, with nothing of this process in it.
 
 
-PRELOAD = ["torch._dynamo", "hydra.main", "hydra._internal.hydra", "sobench.execution.attempt", "sobench.execution.display"]
+PRELOAD = [
+    "torch._dynamo",
+    "hydra.main",
+    "hydra._internal.hydra",
+    "sobench.execution.attempt",
+    "sobench.execution.display",
+]
 
 
 def process(*words: str, folder: Path, prepare: Callable[[], None] | None = None) -> multiprocessing.Process:
@@ -184,7 +198,9 @@ class DieIn:
 # Plug-ins
 
 
-def write_package(site: Path, name: str, modules: dict[str, str], entries: dict[str, str], group="sobench.optimizers") -> None:
+def write_package(
+    site: Path, name: str, modules: dict[str, str], entries: dict[str, str], group="sobench.optimizers"
+) -> None:
     """An installed package: its modules, {file: text}, and the metadata of its entry points, as pip leaves them."""
     for file, text in modules.items():
         path = site / file

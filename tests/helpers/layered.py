@@ -19,10 +19,16 @@ SAMPLED = torch.tensor([2, 0, 0, 1, 2])  # the labels that the model "draws"
 MODELS = {
     "mlp": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, C, bias=False)), (4,)),
     "sequence": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Flatten(), nn.Linear(10, C)), (2, 4)),
-    "conv": (lambda: nn.Sequential(nn.Conv2d(2, 3, 2, stride=2, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(18, C)),
-             (2, 3, 4)),
-    "batchnorm": (lambda: nn.Sequential(nn.Conv2d(2, 3, 2, bias=False), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(),
-                                        nn.Linear(12, C)), (2, 3, 3)),
+    "conv": (
+        lambda: nn.Sequential(nn.Conv2d(2, 3, 2, stride=2, padding=1), nn.Tanh(), nn.Flatten(), nn.Linear(18, C)),
+        (2, 3, 4),
+    ),
+    "batchnorm": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 2, bias=False), nn.BatchNorm2d(3), nn.Tanh(), nn.Flatten(), nn.Linear(12, C)
+        ),
+        (2, 3, 3),
+    ),
 }
 MODEL = pytest.mark.parametrize("model", MODELS)
 

@@ -7,19 +7,39 @@ from pathlib import Path
 from sobench.config.run import Run
 
 
-def a_run(optimizer: str, seed: int = 0, *, dataset: str = "mnist", lr: float = 0.1, damping: float = 1.0,
-          widths: tuple[int, ...] = (10,), cell: str | None = None, **settings) -> Run:
-    config = {"dataset": {"name": dataset}, "model": {"name": "mlp", "widths": list(widths)},
-              "optimizer": {"name": optimizer, "lr": lr, "damping": damping},
-              "budget": {"name": "cpu", "epochs": 7, "steps": None, "seconds": None}, "batch_size": 64, "seed": seed}
+def a_run(
+    optimizer: str,
+    seed: int = 0,
+    *,
+    dataset: str = "mnist",
+    lr: float = 0.1,
+    damping: float = 1.0,
+    widths: tuple[int, ...] = (10,),
+    cell: str | None = None,
+    **settings,
+) -> Run:
+    config = {
+        "dataset": {"name": dataset},
+        "model": {"name": "mlp", "widths": list(widths)},
+        "optimizer": {"name": optimizer, "lr": lr, "damping": damping},
+        "budget": {"name": "cpu", "epochs": 7, "steps": None, "seconds": None},
+        "batch_size": 64,
+        "seed": seed,
+    }
     config |= settings
     return Run(config, cell or sha256(f"{dataset} {optimizer} {lr} {damping} {widths}".encode()).hexdigest()[:12], seed)
 
 
 def row(kind: str, step: int, **values) -> dict:
     """A row of metrics.jsonl, 10 steps an epoch, 0.1 s a step; values override or add."""
-    x = {"kind": kind, "step": step, "epoch": step / 10, "seconds": step * 0.1, "process_seconds": step * 0.2,
-         "work": step / 10}
+    x = {
+        "kind": kind,
+        "step": step,
+        "epoch": step / 10,
+        "seconds": step * 0.1,
+        "process_seconds": step * 0.2,
+        "work": step / 10,
+    }
     return x | values
 
 
@@ -28,8 +48,9 @@ def evals(metric: str, *values: float, every: int = 10, **more) -> list[dict]:
     return [row("eval", index * every, **{metric: value}, **more) for index, value in enumerate(values)]
 
 
-def put(root: Path, run: Run, rows: list[dict], status: str | None = "done", reason: str | None = None,
-        **summary) -> Path:
+def put(
+    root: Path, run: Run, rows: list[dict], status: str | None = "done", reason: str | None = None, **summary
+) -> Path:
     """Write the run's directory. status None: no summary, as of a run that is not over."""
     directory = run.directory(root)
     directory.mkdir(parents=True, exist_ok=True)
@@ -39,7 +60,12 @@ def put(root: Path, run: Run, rows: list[dict], status: str | None = "done", rea
     (directory / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
     if status:
         last = rows[-1] if rows else {"step": 0, "epoch": 0.0, "seconds": 0.0}
-        found = {"status": status, "reason": reason, "steps": last["step"], "epochs": last["epoch"],
-                 "seconds": last["seconds"]} | summary
+        found = {
+            "status": status,
+            "reason": reason,
+            "steps": last["step"],
+            "epochs": last["epoch"],
+            "seconds": last["seconds"],
+        } | summary
         (directory / "summary.json").write_text(json.dumps(found))
     return directory

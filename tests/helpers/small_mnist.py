@@ -48,6 +48,7 @@ def small() -> Small:
         arrays[f"{part}-images-idx3-ubyte.gz"] = rng.integers(0, 256, (size, 28, 28), dtype=np.uint8)
         arrays[f"{part}-labels-idx1-ubyte.gz"] = rng.integers(0, 10, size, dtype=np.uint8)
     contents = {name: idx(array) for name, array in arrays.items()}
-    files = {name: File(name, f"md5:{hashlib.md5(content).hexdigest()}", len(content))
-             for name, content in contents.items()}
+    files = {
+        name: File(name, f"md5:{hashlib.md5(content).hexdigest()}", len(content)) for name, content in contents.items()
+    }
     return Small(arrays, contents, Source("mnist", "small", folder="MNIST/raw", files=files))

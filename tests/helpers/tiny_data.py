@@ -19,12 +19,25 @@ def write(root: Path) -> Path:
     """The mirror `root`: cifar10, cifar100, svhn, faces, curves, faces_synthetic (train=60 test=40 will do), libsvm's a9a, letter,
     pendigits, satimage, usps; imdb, covid_tweets and their word vectors of 50 and 100 numbers, sars_cov2."""
     rng = np.random.default_rng(0)
-    for folder in ("cifar10", "cifar100", "svhn", "autoencoders", "olivetti", "libsvm", "imdb", "covid_tweets", "glove"):
+    for folder in (
+        "cifar10",
+        "cifar100",
+        "svhn",
+        "autoencoders",
+        "olivetti",
+        "libsvm",
+        "imdb",
+        "covid_tweets",
+        "glove",
+    ):
         (root / folder).mkdir(parents=True)
     for classes in (10, 100):
         np.savez(root / f"cifar{classes}/cifar{classes}.npz", **cifar(rng, classes))
     np.savez(root / "svhn/svhn.npz", **cifar(rng, 10))
-    savemat(root / "autoencoders/newfaces_rot_single.mat", {"newfaces_single": rng.normal(size=(625, 80)).astype(np.float32)})
+    savemat(
+        root / "autoencoders/newfaces_rot_single.mat",
+        {"newfaces_single": rng.normal(size=(625, 80)).astype(np.float32)},
+    )
     savemat(root / "autoencoders/digs3pts_1.mat", {"bdata": rng.random((40, 784)), "bdatatest": rng.random((20, 784))})
     savemat(root / "olivetti/olivettifaces.mat", {"faces": rng.integers(0, 256, (4096, 400), dtype=np.uint8)})
     (root / "libsvm/a9a").write_bytes(svmlight(rng, 70, 5, (-1, 1)))
@@ -62,16 +75,24 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 def reviews(rng: np.random.Generator) -> bytes:
     """An archive like aclImdb_v1.tar.gz, with its files of other kinds."""
-    members = {"aclImdb/README": b"", "aclImdb/train/unsup/0_0.txt": b"no label", "aclImdb/train/labeledBow.feat": b"9 0:1"}
+    members = {
+        "aclImdb/README": b"",
+        "aclImdb/train/unsup/0_0.txt": b"no label",
+        "aclImdb/train/labeledBow.feat": b"9 0:1",
+    }
     for part, samples in SAMPLES.items():
         for i in range(samples):
             kind, stars = (("pos", 9), ("neg", 2))[i % 2]
-            members[f"aclImdb/{part}/{kind}/{i // 2}_{stars}.txt"] = f"{sentence(rng)}.<br /><br />{sentence(rng)}!".encode()
+            members[f"aclImdb/{part}/{kind}/{i // 2}_{stars}.txt"] = (
+                f"{sentence(rng)}.<br /><br />{sentence(rng)}!".encode()
+            )
     return archive(members)
 
 
 def tweets(rng: np.random.Generator, samples: int) -> str:
-    rows = [f"12{i:04}\t@USER {sentence(rng)} HTTPURL\t{('INFORMATIVE', 'UNINFORMATIVE')[i % 2]}" for i in range(samples)]
+    rows = [
+        f"12{i:04}\t@USER {sentence(rng)} HTTPURL\t{('INFORMATIVE', 'UNINFORMATIVE')[i % 2]}" for i in range(samples)
+    ]
     return "\n".join(["Id\tText\tLabel", *rows, ""])
 
 
@@ -80,7 +101,9 @@ def glove(rng: np.random.Generator, *dimensions: int) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for dimension in dimensions:
-            lines = [f"{word} {' '.join(f'{v:.4f}' for v in rng.normal(size=dimension))}\n" for word in (",", *WORDS[::2])]
+            lines = [
+                f"{word} {' '.join(f'{v:.4f}' for v in rng.normal(size=dimension))}\n" for word in (",", *WORDS[::2])
+            ]
             archive.writestr(f"glove.6B.{dimension}d.txt", "".join(lines))
     return stream.getvalue()
 
@@ -106,5 +129,7 @@ def svmlight(rng: np.random.Generator, samples: int, features: int, labels: tupl
     for i in range(samples):
         values = rng.normal(size=features).round(3) * (rng.random(features) < 0.6)
         values[-1] = 0.5
-        lines.append(" ".join([f"{labels[i % len(labels)]}", *(f"{j + 1}:{v:g}" for j, v in enumerate(values) if v)]) + end)
+        lines.append(
+            " ".join([f"{labels[i % len(labels)]}", *(f"{j + 1}:{v:g}" for j, v in enumerate(values) if v)]) + end
+        )
     return "".join(lines).encode()

@@ -41,7 +41,10 @@ class Server(ThreadingHTTPServer):
         """The data of an answer to a GraphQL operation."""
         viewer = {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         return {
-            "UpsertBucket": self._upsert, "RunResumeStatus": self._resume, "CreateRunFiles": self._files, "Runs": self._list,
+            "UpsertBucket": self._upsert,
+            "RunResumeStatus": self._resume,
+            "CreateRunFiles": self._files,
+            "Runs": self._list,
             "GetDefaultEntity": lambda said: {"viewer": {"id": "v", "entity": "me"}},
             "Viewer": lambda said: {"viewer": viewer},
         }.get(operation, lambda said: {})(said)
@@ -51,18 +54,38 @@ class Server(ThreadingHTTPServer):
         run = self.runs.setdefault(said["name"], {"history": []})
         run |= {key: said[key] for key in kept if said.get(key) is not None}
         project = {"id": "p", "name": "sobench", "entity": ENTITY}
-        return {"upsertBucket": {"inserted": True, "bucket": {
-            "id": said["name"], "name": said["name"], "displayName": "", "sweepName": None,
-            "historyLineCount": len(run["history"]), "project": project}}}
+        return {
+            "upsertBucket": {
+                "inserted": True,
+                "bucket": {
+                    "id": said["name"],
+                    "name": said["name"],
+                    "displayName": "",
+                    "sweepName": None,
+                    "historyLineCount": len(run["history"]),
+                    "project": project,
+                },
+            }
+        }
 
     def _resume(self, said: dict) -> dict:
         if said["name"] not in self.runs:
             return {"model": None}
         run = self.runs[said["name"]]
-        bucket = {"id": said["name"], "name": said["name"], "displayName": "", "summaryMetrics": run.get("summaryMetrics", "{}"),
-                  "logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "historyLineCount": len(run["history"]),
-                  "historyTail": json.dumps([json.dumps(row) for row in run["history"][-1:]]), "config": run["config"],
-                  "tags": run.get("tags", []), "wandbConfig": '{"t": 1}'}
+        bucket = {
+            "id": said["name"],
+            "name": said["name"],
+            "displayName": "",
+            "summaryMetrics": run.get("summaryMetrics", "{}"),
+            "logLineCount": 0,
+            "eventsLineCount": 0,
+            "eventsTail": "[]",
+            "historyLineCount": len(run["history"]),
+            "historyTail": json.dumps([json.dumps(row) for row in run["history"][-1:]]),
+            "config": run["config"],
+            "tags": run.get("tags", []),
+            "wandbConfig": '{"t": 1}',
+        }
         return {"model": {"id": "p", "name": "sobench", "entity": ENTITY, "bucket": bucket}}
 
     def _files(self, said: dict) -> dict:
@@ -72,10 +95,22 @@ class Server(ThreadingHTTPServer):
     def _list(self, said: dict) -> dict:
         if not self.runs:
             return {"project": None}
-        edges = [{"cursor": name, "node": {
-            "id": name, "name": name, "displayName": "", "config": run["config"], "historyLineCount": len(run["history"]),
-            "state": "finished" if run.get("complete") else "running", "summaryMetrics": "{}", "systemMetrics": "{}"}}
-            for name, run in self.runs.items()]
+        edges = [
+            {
+                "cursor": name,
+                "node": {
+                    "id": name,
+                    "name": name,
+                    "displayName": "",
+                    "config": run["config"],
+                    "historyLineCount": len(run["history"]),
+                    "state": "finished" if run.get("complete") else "running",
+                    "summaryMetrics": "{}",
+                    "systemMetrics": "{}",
+                },
+            }
+            for name, run in self.runs.items()
+        ]
         page = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
         return {"project": {"runCount": len(edges), "runs": page}}
 
@@ -83,7 +118,7 @@ class Server(ThreadingHTTPServer):
         """Rows of a run, from an offset on; and its end."""
         history = self.runs[name]["history"]
         if sent := said.get("files", {}).get("wandb-history.jsonl"):
-            history[sent["offset"]:] = map(json.loads, sent["content"])
+            history[sent["offset"] :] = map(json.loads, sent["content"])
         self.runs[name]["complete"] = said.get("complete", False)
 
 

@@ -62,7 +62,9 @@ def test_a_late_stop_looks_back_a_tenth():
         ten = next((i for i in range(11, 140) if path[i] < 0 and (path[i] - path[i - 10]) / path[i] < 10 * tol), None)
         expected = stops_at(path, tol)
         if expected and expected > 100 and ten != expected:
-            told_apart.append((cg_descent(A, b, 3 * torch.ones_like(b), max_iterations=140, tol=tol)[0][-1].k, expected))
+            told_apart.append(
+                (cg_descent(A, b, 3 * torch.ones_like(b), max_iterations=140, tol=tol)[0][-1].k, expected)
+            )
     assert told_apart and all(found == expected for found, expected in told_apart)
 
 

@@ -137,4 +137,6 @@ def test_what_is_not_finite_is_answered_with_nan(bad):
 def test_more_damping_shorter_steps():
     lengths = [minimise_cubic(torch.diag(vector(-1, 2)), vector(1, 1), vector(1, 2), 10.0**k).r for k in range(-2, 7)]
     assert all(a > b for a, b in zip(lengths, lengths[1:]))
-    assert_close(lengths[-1] / lengths[-3], torch.tensor(0.1, dtype=torch.float64), rtol=1e-2, atol=0)  # r ~ damping^(-1/2)
+    assert_close(
+        lengths[-1] / lengths[-3], torch.tensor(0.1, dtype=torch.float64), rtol=1e-2, atol=0
+    )  # r ~ damping^(-1/2)

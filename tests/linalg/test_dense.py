@@ -186,7 +186,9 @@ def test_shapes_that_do_not_fit(A, b):
 
 
 @BOTH
-@pytest.mark.parametrize("eigenvalues, shift", [([0.5, 1.0, 4.0], 0.0), ([0.0, 0.0, 3.0], 0.5), ([-0.4, 0.2, 1.0], torch.tensor(0.9))])
+@pytest.mark.parametrize(
+    "eigenvalues, shift", [([0.5, 1.0, 4.0], 0.0), ([0.0, 0.0, 3.0], 0.5), ([-0.4, 0.2, 1.0], torch.tensor(0.9))]
+)
 def test_the_inverse_and_the_solution_of_a_positive_definite_matrix(eigenvalues, shift, dtype):
     A, b = with_eigenvalues(eigenvalues, dtype=dtype)
     kept, expected = A.clone(), torch.linalg.inv(A + shift * torch.eye(3, dtype=dtype))
@@ -196,10 +198,18 @@ def test_the_inverse_and_the_solution_of_a_positive_definite_matrix(eigenvalues,
     assert A.equal(kept)
 
 
-@pytest.mark.parametrize("A", [
-    torch.zeros(3, 3), torch.diag(torch.tensor([1.0, 0.0, 1.0])), torch.diag(torch.tensor([1.0, 2.0, -1.0])),
-    torch.ones(3, 3), torch.diag(torch.tensor([1.0, math.nan, 1.0])), torch.full((3, 3), math.nan),
-    torch.diag(torch.tensor([math.inf, 1.0, 1.0])) + 0.1,
-], ids=["zero", "dead row", "indefinite", "singular", "nan", "all nan", "infinity"])
+@pytest.mark.parametrize(
+    "A",
+    [
+        torch.zeros(3, 3),
+        torch.diag(torch.tensor([1.0, 0.0, 1.0])),
+        torch.diag(torch.tensor([1.0, 2.0, -1.0])),
+        torch.ones(3, 3),
+        torch.diag(torch.tensor([1.0, math.nan, 1.0])),
+        torch.full((3, 3), math.nan),
+        torch.diag(torch.tensor([math.inf, 1.0, 1.0])) + 0.1,
+    ],
+    ids=["zero", "dead row", "indefinite", "singular", "nan", "all nan", "infinity"],
+)
 def test_what_is_not_positive_definite_is_not_a_number(A):
     assert spd_inverse(A).isnan().all() and spd_solve(A, torch.ones(3)).isnan().all()

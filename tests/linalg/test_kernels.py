@@ -13,11 +13,14 @@ def X() -> torch.Tensor:
     return torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("name, k", [
-    ("rbf", lambda x, y: torch.exp(-0.3 * (x - y).square().sum())),
-    ("linear", lambda x, y: x @ y),
-    ("polynomial", lambda x, y: (0.3 * (x @ y) + 1) ** 3),
-])
+@pytest.mark.parametrize(
+    "name, k",
+    [
+        ("rbf", lambda x, y: torch.exp(-0.3 * (x - y).square().sum())),
+        ("linear", lambda x, y: x @ y),
+        ("polynomial", lambda x, y: (0.3 * (x @ y) + 1) ** 3),
+    ],
+)
 def test_entries_are_the_kernel_of_pairs(name, k, X):
     expected = torch.stack([torch.stack([k(x, y) for y in X]) for x in X])
     torch.testing.assert_close(KERNELS[name](X, 0.3, 3), expected, rtol=1e-12, atol=1e-13)

@@ -60,8 +60,11 @@ def test_an_update_is_the_formula_and_satisfies_the_secant_equation(case):
 
 
 @pytest.mark.parametrize("y", [[-1.0, 0.5], [0.0, 0.0], [math.nan, 1.0], [math.inf, 1.0], [-math.inf, 0.0]])
-@pytest.mark.parametrize("start", [Dense.start, lambda gamma, like: Compact.start(gamma, like, 3),
-                                   lambda gamma, like: Scaled.start(gamma, like, 3)], ids=["dense", "compact", "scaled"])
+@pytest.mark.parametrize(
+    "start",
+    [Dense.start, lambda gamma, like: Compact.start(gamma, like, 3), lambda gamma, like: Scaled.start(gamma, like, 3)],
+    ids=["dense", "compact", "scaled"],
+)
 def test_a_pair_without_positive_finite_curvature_is_skipped(start, y, device):
     s, y = torch.tensor([1.0, 0.0], device=device), torch.tensor(y, device=device)
     H = start(0.5, s)

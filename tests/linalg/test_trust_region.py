@@ -15,10 +15,18 @@ def scalar(x):
 @pytest.mark.parametrize(
     ("rho", "factor"),
     [
-        (-5.0, 1.5), (0.0, 1.5), (math.nextafter(0.25, 0), 1.5),
-        (0.25, 1.0), (0.5, 1.0), (0.75, 1.0),
-        (math.nextafter(0.75, 1), 0.8), (1.0, 0.8), (7.0, 0.8),
-        (-math.inf, 1.5), (math.inf, 0.8), (math.nan, 1.5),
+        (-5.0, 1.5),
+        (0.0, 1.5),
+        (math.nextafter(0.25, 0), 1.5),
+        (0.25, 1.0),
+        (0.5, 1.0),
+        (0.75, 1.0),
+        (math.nextafter(0.75, 1), 0.8),
+        (1.0, 0.8),
+        (7.0, 0.8),
+        (-math.inf, 1.5),
+        (math.inf, 0.8),
+        (math.nan, 1.5),
     ],
 )
 def test_levenberg_marquardt(rho, factor):

@@ -36,7 +36,9 @@ def test_u_times_the_solution_is_d():
 def test_systems_of_a_batch_are_solved_each_by_itself():
     systems = [system(seed=seed) for seed in (0, 10, 20)]
     damping = torch.tensor(DAMPING, dtype=torch.float64)
-    d = inner_solve(torch.stack([U @ U.T / N for U, _, _ in systems]), torch.stack([U @ g for U, g, _ in systems]), damping)
+    d = inner_solve(
+        torch.stack([U @ U.T / N for U, _, _ in systems]), torch.stack([U @ g for U, g, _ in systems]), damping
+    )
     for d_l, (U, g, _) in zip(d, systems):
         assert error(d_l, inner_solve(U @ U.T / N, U @ g, DAMPING)) < 1e-14
 

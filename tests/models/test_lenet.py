@@ -19,8 +19,20 @@ def test_shapes_and_parameters(shape):
     for layer in model:
         x = layer(x)
         sizes.append(tuple(x.shape[1:]))
-    assert sizes == [(6, 28, 28), (6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 10, 10), (16, 5, 5), (400,), (120,), (120,), (84,),
-                     (84,), (10,)]
+    assert sizes == [
+        (6, 28, 28),
+        (6, 28, 28),
+        (6, 14, 14),
+        (16, 10, 10),
+        (16, 10, 10),
+        (16, 5, 5),
+        (400,),
+        (120,),
+        (120,),
+        (84,),
+        (84,),
+        (10,),
+    ]
 
 
 def test_pooling_and_activation():
@@ -28,12 +40,15 @@ def test_pooling_and_activation():
     assert kinds.count(nn.MaxPool2d) == 2 and kinds.count(nn.ELU) == 4
 
 
-@pytest.mark.parametrize("shape, options, message", [
-    ((784,), {}, "lenet takes images, got inputs 784; allowed: channels x 28 x 28 or channels x 32 x 32"),
-    ((3, 30, 30), {}, "got inputs 3x30x30"),
-    ((1, 28, 28), {"pooling": "mean"}, "model.pooling: got 'mean', allowed: average | max"),
-    ((1, 28, 28), {"activation": "tan"}, "model.activation: got 'tan'"),
-])
+@pytest.mark.parametrize(
+    "shape, options, message",
+    [
+        ((784,), {}, "lenet takes images, got inputs 784; allowed: channels x 28 x 28 or channels x 32 x 32"),
+        ((3, 30, 30), {}, "got inputs 3x30x30"),
+        ((1, 28, 28), {"pooling": "mean"}, "model.pooling: got 'mean', allowed: average | max"),
+        ((1, 28, 28), {"activation": "tan"}, "model.activation: got 'tan'"),
+    ],
+)
 def test_refused(shape, options, message):
     with pytest.raises(UsageError) as caught:
         lenet(shape, 10, **({"activation": "tanh", "pooling": "max"} | options))
@@ -42,7 +57,9 @@ def test_refused(shape, options, message):
 
 def test_lecun_normal():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(4, 64, 5), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(300, 200), nn.Linear(3, 2, bias=False))
+    model = nn.Sequential(
+        nn.Conv2d(4, 64, 5), nn.BatchNorm2d(64), nn.Flatten(), nn.Linear(300, 200), nn.Linear(3, 2, bias=False)
+    )
     norm = model[1].weight.clone()
     INITIAL["lecun_normal"](model)
     for layer, fan_in in ((model[0], 100), (model[3], 300)):

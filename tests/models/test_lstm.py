@@ -16,8 +16,12 @@ from sobench.objective import Objective
 V, D, H, L, C = 7, 3, 4, 5, 2
 IDS = torch.tensor([[0, 0, 3, 2, 6], [1, 5, 5, 4, 2], [0, 0, 0, 0, 3], [0, 0, 0, 0, 0]])
 LABELS = torch.tensor([0, 1, 1, 0])
-FORMS = {"plain": {}, "both ways": {"bidirectional": True}, "two layers": {"layers": 2},
-         "two layers both ways": {"layers": 2, "bidirectional": True}}
+FORMS = {
+    "plain": {},
+    "both ways": {"bidirectional": True},
+    "two layers": {"layers": 2},
+    "two layers both ways": {"layers": 2, "bidirectional": True},
+}
 
 
 def make(**options) -> nn.Module:
@@ -45,8 +49,10 @@ def reference(state: dict, ids, layers: int = 1, bidirectional: bool = False):
     for row in ids:
         words = [state["embedding.weight"][w] for w in row if w]
         for k in range(layers):
-            cells = [{name: state[f"layers.{k}.{d}.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
-                     for d in range(1 + bidirectional)]
+            cells = [
+                {name: state[f"layers.{k}.{d}.{name}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+                for d in range(1 + bidirectional)
+            ]
             ways = [states(cells[0], words)] + ([states(cells[1], words[::-1])] if bidirectional else [])
             last = torch.cat([way[-1] for way in ways]) if words else state["output.weight"].new_zeros(H * len(ways))
             words = [torch.cat(pair) for pair in zip(ways[0], *(way[::-1] for way in ways[1:]))]

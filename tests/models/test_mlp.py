@@ -26,5 +26,7 @@ def test_table_2_4(name):
     layers = [*model, None]
     followed = [isinstance(after, nn.ReLU) for layer, after in zip(layers, layers[1:]) if isinstance(layer, nn.Linear)]
     middle = len(widths) // 2 - 1
-    assert followed == [i not in (middle, len(linear) - 1) for i in range(len(linear))], "ReLU but after the code and the end"
+    assert followed == [i not in (middle, len(linear) - 1) for i in range(len(linear))], (
+        "ReLU but after the code and the end"
+    )
     assert model(torch.zeros(2, widths[0])).shape == (2, widths[-1])

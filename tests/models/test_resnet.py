@@ -23,12 +23,18 @@ def count(depth, width, outputs):
 
 @pytest.mark.parametrize("depth, width, outputs", [(8, 1, 10), (20, 1, 10), (32, 1, 100), (32, 4, 10)])
 def test_number_of_parameters(depth, width, outputs):
-    assert sum(p.numel() for p in make(depth=depth, width=width, outputs=outputs).parameters()) == count(depth, width, outputs)
+    assert sum(p.numel() for p in make(depth=depth, width=width, outputs=outputs).parameters()) == count(
+        depth, width, outputs
+    )
 
 
 def test_table_6():
     """He et al. print 0.27 million parameters for depth 20, 0.46 for 32 and 1.7 for 110."""
-    assert [round(count(depth, 1, 10) / 1e6, digits) for depth, digits in ((20, 2), (32, 2), (110, 1))] == [0.27, 0.46, 1.7]
+    assert [round(count(depth, 1, 10) / 1e6, digits) for depth, digits in ((20, 2), (32, 2), (110, 1))] == [
+        0.27,
+        0.46,
+        1.7,
+    ]
 
 
 def test_layers_with_weights():
@@ -38,7 +44,9 @@ def test_layers_with_weights():
     assert [m.stride for m in kinds[:-1]].count((2, 2)) == 2 and kinds[11].stride == kinds[21].stride == (2, 2)
 
 
-@pytest.mark.parametrize("side, sides", [(32, [32, 32, 16, 8]), (8, [8, 8, 4, 2]), (7, [7, 7, 4, 2]), (1, [1, 1, 1, 1])])
+@pytest.mark.parametrize(
+    "side, sides", [(32, [32, 32, 16, 8]), (8, [8, 8, 4, 2]), (7, [7, 7, 4, 2]), (1, [1, 1, 1, 1])]
+)
 def test_sizes_of_the_stages(side, sides):
     model = make((1, side, side), depth=8)
     x, seen = torch.randn(2, 1, side, side), []
@@ -46,7 +54,12 @@ def test_sizes_of_the_stages(side, sides):
         x = layer(x)
         if isinstance(layer, (nn.ReLU, Block)):
             seen.append(tuple(x.shape[1:]))
-    assert seen == [(16, sides[0], sides[0]), (16, sides[1], sides[1]), (32, sides[2], sides[2]), (64, sides[3], sides[3])]
+    assert seen == [
+        (16, sides[0], sides[0]),
+        (16, sides[1], sides[1]),
+        (32, sides[2], sides[2]),
+        (64, sides[3], sides[3]),
+    ]
     assert x.shape == (2, 10)
 
 
@@ -74,10 +87,14 @@ def test_initialisation():
             assert abs(layer.weight.mean().item()) < 4 * deviation / n**0.5
 
 
-@pytest.mark.parametrize("shape, depth, message", [
-    ((3, 32, 32), 18, "model.depth: got 18, allowed: 6n \\+ 2"), ((3, 32, 32), 2, "model.depth: got 2"),
-    ((784,), 8, "resnet takes images, got inputs 784"),
-])
+@pytest.mark.parametrize(
+    "shape, depth, message",
+    [
+        ((3, 32, 32), 18, "model.depth: got 18, allowed: 6n \\+ 2"),
+        ((3, 32, 32), 2, "model.depth: got 2"),
+        ((784,), 8, "resnet takes images, got inputs 784"),
+    ],
+)
 def test_refused(shape, depth, message):
     with pytest.raises(UsageError, match=message):
         make(shape, depth=depth)

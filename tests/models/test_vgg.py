@@ -28,15 +28,26 @@ def test_model_d():
     assert [layer.out_channels if isinstance(layer, nn.Conv2d) else "M" for layer in seen] == D
     for i, layer in enumerate(model):
         if isinstance(layer, nn.Conv2d):
-            assert (layer.kernel_size, layer.padding, layer.stride, layer.bias is None) == ((3, 3), (1, 1), (1, 1), False)
-            assert isinstance(model[i + 1], nn.BatchNorm2d) and isinstance(model[i + 2], nn.ReLU) and not model[i + 2].inplace
+            assert (layer.kernel_size, layer.padding, layer.stride, layer.bias is None) == (
+                (3, 3),
+                (1, 1),
+                (1, 1),
+                False,
+            )
+            assert (
+                isinstance(model[i + 1], nn.BatchNorm2d)
+                and isinstance(model[i + 2], nn.ReLU)
+                and not model[i + 2].inplace
+            )
     assert isinstance(model[-1], nn.Linear) and (model[-1].in_features, model[-1].out_features) == (512, 10)
 
 
 def test_number_of_parameters():
     channels = [3, *(c for c in D if c != "M")]
     convolutions = sum(9 * a * b + b for a, b in zip(channels, channels[1:]))
-    assert sum(p.numel() for p in make(outputs=100).parameters()) == convolutions + 2 * sum(channels[1:]) + 512 * 100 + 100
+    assert (
+        sum(p.numel() for p in make(outputs=100).parameters()) == convolutions + 2 * sum(channels[1:]) + 512 * 100 + 100
+    )
 
 
 @pytest.mark.parametrize("size, features", [((32, 32), 1), ((33, 63), 1), ((64, 32), 2)])
@@ -46,12 +57,15 @@ def test_any_size_that_survives(size, features):
     assert model(torch.randn(2, 1, *size)).shape == (2, 7)
 
 
-@pytest.mark.parametrize("shape, options, message", [
-    ((3, 31, 32), {}, "halves images five times, got inputs 3x31x32; allowed: .*32 or more a side"),
-    ((784,), {}, "got inputs 784"),
-    ((3, 32, 32), {"depth": 12}, "model.depth: got 12, allowed: 11, 13, 16, 19"),
-    ((3, 32, 32), {"activation": "swish"}, "model.activation: got 'swish', allowed: elu, none, relu"),
-])
+@pytest.mark.parametrize(
+    "shape, options, message",
+    [
+        ((3, 31, 32), {}, "halves images five times, got inputs 3x31x32; allowed: .*32 or more a side"),
+        ((784,), {}, "got inputs 784"),
+        ((3, 32, 32), {"depth": 12}, "model.depth: got 12, allowed: 11, 13, 16, 19"),
+        ((3, 32, 32), {"activation": "swish"}, "model.activation: got 'swish', allowed: elu, none, relu"),
+    ],
+)
 def test_refused(shape, options, message):
     with pytest.raises(UsageError, match=message):
         vgg(shape, 10, **({"depth": 16, "width": 4} | options))
@@ -59,9 +73,16 @@ def test_refused(shape, options, message):
 
 def described(model):
     """A word for each layer: its kind, and its channels or units."""
-    sizes = {nn.Conv2d: "out_channels", nn.Linear: "out_features", nn.BatchNorm1d: "num_features", nn.BatchNorm2d: "num_features"}
-    return [(type(layer).__name__, getattr(layer, sizes[type(layer)])) if type(layer) in sizes else type(layer).__name__
-            for layer in model]
+    sizes = {
+        nn.Conv2d: "out_channels",
+        nn.Linear: "out_features",
+        nn.BatchNorm1d: "num_features",
+        nn.BatchNorm2d: "num_features",
+    }
+    return [
+        (type(layer).__name__, getattr(layer, sizes[type(layer)])) if type(layer) in sizes else type(layer).__name__
+        for layer in model
+    ]
 
 
 def from_conf(name):

@@ -255,7 +255,9 @@ def test_what_is_not_analytic_is_refused_by_its_name(name):
 
 @pytest.mark.parametrize("layer", [nn.LayerNorm(3), nn.GELU(), nn.RReLU(), nn.Hardtanh(), nn.Softmax(1)], ids=str)
 def test_a_layer_with_no_complex_form_is_named(layer):
-    f = Objective(nn.Sequential(nn.Linear(4, 3), layer).double(), CrossEntropy(), problem("mlp_tanh", "cross_entropy").batch)
+    f = Objective(
+        nn.Sequential(nn.Linear(4, 3), layer).double(), CrossEntropy(), problem("mlp_tanh", "cross_entropy").batch
+    )
     with pytest.raises(Unsupported, match=rf"1 \({type(layer).__name__}"):
         f.loss(f.space.get() + 0j)
 

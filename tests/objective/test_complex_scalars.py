@@ -79,7 +79,9 @@ def test_holomorphic_away_from_the_axis(name):
 def test_power(exponent, x):
     for x in (x, -x) if exponent == int(exponent) else (x,):
         found = by_complex_steps(lambda z: scalars.power(z, exponent), x)
-        expected = torch.tensor([x**exponent, exponent * x ** (exponent - 1), exponent * (exponent - 1) * x ** (exponent - 2)])
+        expected = torch.tensor(
+            [x**exponent, exponent * x ** (exponent - 1), exponent * (exponent - 1) * x ** (exponent - 2)]
+        )
         torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=1e-12)
 
 

@@ -28,7 +28,9 @@ class Sequence(nn.Module):
 
 def conv(**options) -> nn.Module:
     """A convolution of a 6 x 5 image with two channels, and one more with `options`."""
-    return nn.Sequential(nn.Conv2d(2, 3, 2), nn.Tanh(), nn.Conv2d(3, 4, (3, 2), **options), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 2), nn.Tanh(), nn.Conv2d(3, 4, (3, 2), **options), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
 
 
 MODELS = {
@@ -165,10 +167,16 @@ def tied() -> nn.Module:
 
 REFUSED = {
     "tied": (tied, (4,), r"^layer 2 \(Linear.*\) shares its weight with another; allowed: "),
-    "groups": (lambda: nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.Flatten()), (2, 3, 3),
-               r"^layer 0 \(Conv2d.*\): allowed: groups=1 and padding_mode='zeros'"),
-    "circular": (lambda: nn.Sequential(nn.Conv2d(2, 4, 2, padding=1, padding_mode="circular"), nn.Flatten()), (2, 3, 3),
-                 r"^layer 0 \(Conv2d.*\): allowed: groups=1 and padding_mode='zeros'"),
+    "groups": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.Flatten()),
+        (2, 3, 3),
+        r"^layer 0 \(Conv2d.*\): allowed: groups=1 and padding_mode='zeros'",
+    ),
+    "circular": (
+        lambda: nn.Sequential(nn.Conv2d(2, 4, 2, padding=1, padding_mode="circular"), nn.Flatten()),
+        (2, 3, 3),
+        r"^layer 0 \(Conv2d.*\): allowed: groups=1 and padding_mode='zeros'",
+    ),
 }
 
 

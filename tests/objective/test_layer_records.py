@@ -19,7 +19,11 @@ TOLERANCE = 1e-12
 def conv(**options) -> nn.Module:
     """Two convolutions of a 6 x 5 image, the second with `options`."""
     return nn.Sequential(
-        nn.Conv2d(1, 2, 2), nn.Tanh(), nn.Conv2d(2, 3, (3, 2), **options), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(1, 2, 2),
+        nn.Tanh(),
+        nn.Conv2d(2, 3, (3, 2), **options),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
     )
 
@@ -281,7 +285,9 @@ def test_recorded_records_when_it_is_told_to(device):
     assert all(record.output_grads is not None for record in io.values())
 
 
-@pytest.mark.parametrize("backward", [lambda f: f.value_and_grad(), lambda f: f.propagate()], ids=["gradient", "propagate"])
+@pytest.mark.parametrize(
+    "backward", [lambda f: f.value_and_grad(), lambda f: f.propagate()], ids=["gradient", "propagate"]
+)
 def test_a_layer_in_place_leaves_gradients_as_they_were_before_it(backward, device):
     found = []
     for inplace in (False, True):
@@ -294,5 +300,7 @@ def test_a_layer_in_place_leaves_gradients_as_they_were_before_it(backward, devi
         assert error(found[1][name].output_grads, found[0][name].output_grads) < TOLERANCE
         assert error(found[1][name].inputs, found[0][name].inputs) < TOLERANCE
     assert found[1]["0"].output_shape == (6, 5)
-    with pytest.raises(Unsupported, match=r"outputs of 0 \(Linear.*overwritten by an in-place layer: use inplace=False"):
+    with pytest.raises(
+        Unsupported, match=r"outputs of 0 \(Linear.*overwritten by an in-place layer: use inplace=False"
+    ):
         found[1]["0"].outputs

@@ -29,7 +29,9 @@ def test_groups(name):
     own = {"first": ["0.*"], "bias": ["1.bias"], "rest": ["1.w?ight"]}
     groups = ("first", "first", "rest", "bias") if name == "own" else GROUPS[name]
     partition = make_partition(space(), own if name == "own" else name)
-    assert [partition.names[group] for group in partition.tensors] == list(groups) and set(partition.names) == set(groups)
+    assert [partition.names[group] for group in partition.tensors] == list(groups) and set(partition.names) == set(
+        groups
+    )
     expected = [group for group, size in zip(groups, (6, 2, 4, 2)) for _ in range(size)]
     assert [partition.names[label] for label in partition.labels] == expected
 
@@ -49,12 +51,15 @@ def test_sums_and_spread_are_the_partition_matrix_and_its_transpose(name):
     assert torch.equal(partition.spread(eta), matrix.T @ eta)
 
 
-@pytest.mark.parametrize("partition, message", [
-    ("canonic", "got 'canonic', allowed: canonical | trivial | kinds | depth | discrete, or {group: "),
-    ({"a": ["0.*"]}, "1.weight is in no group; allowed: groups that have every tensor once"),
-    ({"a": ["0.*", "1.*"], "b": ["*.bias"]}, "0.bias is in a and b; allowed"),
-    ({"a": ["*"], "b": ["2.*"]}, "no tensor is in b; allowed: names of 0.weight, 0.bias, 1.weight, 1.bias"),
-])
+@pytest.mark.parametrize(
+    "partition, message",
+    [
+        ("canonic", "got 'canonic', allowed: canonical | trivial | kinds | depth | discrete, or {group: "),
+        ({"a": ["0.*"]}, "1.weight is in no group; allowed: groups that have every tensor once"),
+        ({"a": ["0.*", "1.*"], "b": ["*.bias"]}, "0.bias is in a and b; allowed"),
+        ({"a": ["*"], "b": ["2.*"]}, "no tensor is in b; allowed: names of 0.weight, 0.bias, 1.weight, 1.bias"),
+    ],
+)
 def test_refused(partition, message):
     with pytest.raises(UsageError) as caught:
         make_partition(space(), partition)

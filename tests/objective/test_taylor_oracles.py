@@ -78,8 +78,11 @@ def test_samples_that_are_coupled(model, device):
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "elu", "softplus", "sin"])
 def test_series_and_products_agree_on_lenet(activation, pooling):
     torch.manual_seed(0)
-    f = Objective(lenet((1, 28, 28), 4, activation=activation, pooling=pooling).double(), CrossEntropy(),
-                  (noise((2, 1, 28, 28), 1), torch.tensor([0, 3])))
+    f = Objective(
+        lenet((1, 28, 28), 4, activation=activation, pooling=pooling).double(),
+        CrossEntropy(),
+        (noise((2, 1, 28, 28), 1), torch.tensor([0, 3])),
+    )
     theta, u = f.space.get(), noise((f.space.size,), 2)
     for name in BY_HAND:
         partition = make_partition(f.space, name)
@@ -113,6 +116,7 @@ def test_dropout_draws_one_mask():
 
 def test_what_has_no_rule_is_done_by_products():
     """A function without one, and one in place."""
+
     class Odd(nn.Module):
         def forward(self, x):
             return torch.atan(x)

@@ -108,8 +108,9 @@ def test_memory_does_not_grow_over_500_steps(workplace):
     check_memory(Subject("adahessian"), steps=500)
 
 
-@pytest.mark.parametrize("setting", [
-    {"betas": (0.9, 1.0)}, {"betas": (0.9,)}, {"hessian_power": 1.5}, {"probes": 0}, {"eps": -1}])
+@pytest.mark.parametrize(
+    "setting", [{"betas": (0.9, 1.0)}, {"betas": (0.9,)}, {"hessian_power": 1.5}, {"probes": 0}, {"eps": -1}]
+)
 def test_what_is_not_allowed_is_refused_by_name(setting):
     with pytest.raises(UsageError, match=f"^{next(iter(setting))}: got .*, allowed: "):
         AdaHessian(torch.nn.Linear(2, 2).parameters(), **setting)

@@ -137,7 +137,9 @@ def test_one_parameter_group(name):
 class Averaging(SecondOrderOptimizer):
     """A step along the moving average of the gradient, after a warm start that counts the batches it saw."""
 
-    def __init__(self, params, lr: float = 0.1, momentum: float = 0.9, dampening: float = 0.0, weight_decay: float = 0.0):
+    def __init__(
+        self, params, lr: float = 0.1, momentum: float = 0.9, dampening: float = 0.0, weight_decay: float = 0.0
+    ):
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
 
     def initialize(self, f):

@@ -39,11 +39,24 @@ def test_a_block_is_the_block_of_the_fisher_of_all_parameters(device):
     optimizer.step(f)
     g = make("conv", device)
     labels = Fixed().sample(g.batch.targets)
-    grads = torch.stack([torch.cat([p.flatten() for p in torch.autograd.grad(
-        F.cross_entropy(g.network.model(x[None]), y[None]), g.space.parameters)]) for x, y in zip(g.batch.inputs, labels)])
+    grads = torch.stack(
+        [
+            torch.cat(
+                [
+                    p.flatten()
+                    for p in torch.autograd.grad(F.cross_entropy(g.network.model(x[None]), y[None]), g.space.parameters)
+                ]
+            )
+            for x, y in zip(g.batch.inputs, labels)
+        ]
+    )
     for name in g.matrices.names:
-        G = torch.stack([by_hand.matrix(g.network.model.get_submodule(name), parts[f"{name}.weight"], parts[f"{name}.bias"])
-                         for parts in map(g.space.named, grads)]).flatten(1)
+        G = torch.stack(
+            [
+                by_hand.matrix(g.network.model.get_submodule(name), parts[f"{name}.weight"], parts[f"{name}.bias"])
+                for parts in map(g.space.named, grads)
+            ]
+        ).flatten(1)
         assert error(optimizer.blocks[name], G.T @ G / len(g)) < 1e-12
 
 
@@ -131,7 +144,9 @@ NEEDED = 4 * (3 * 260**2 + 50**2)
 
 def test_layers_too_large_for_their_blocks_are_named(monkeypatch):
     monkeypatch.setattr(requirements.environment, "available_memory", lambda where: NEEDED - 1)
-    with pytest.raises(Unsupported, match=r"^optimizer: .* layer 1 has n = 260: .* GiB needed, .* GiB free; allowed: narrower"):
+    with pytest.raises(
+        Unsupported, match=r"^optimizer: .* layer 1 has n = 260: .* GiB needed, .* GiB free; allowed: narrower"
+    ):
         Trainer(run_with(**SETTINGS))
     monkeypatch.setattr(requirements.environment, "available_memory", lambda where: NEEDED)
     Trainer(run_with(**SETTINGS))

@@ -69,7 +69,9 @@ def test_a_badly_scaled_quadratic_is_equilibrated(device):
     start = noise((1, 4), 3).to(device)
     with torch.no_grad():
         model.weight.copy_(start)
-    f = Objective(model, SquaredError(), (torch.diag(scales), torch.zeros(4, 1).to(scales)), streams=Streams(0, device).at(1))
+    f = Objective(
+        model, SquaredError(), (torch.diag(scales), torch.zeros(4, 1).to(scales)), streams=Streams(0, device).at(1)
+    )
     optimizer = ESGD(model.parameters(), lr=1.0, damping=0.0)
     v = probe(f, 1, device)
     optimizer.step(f)

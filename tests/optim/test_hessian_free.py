@@ -226,8 +226,13 @@ def test_the_work_of_a_step(device):
     optimizer = HessianFree(p.model.parameters(), damping=5.0, cg_iterations=3, cg_tol=0.0)
     optimizer.step(f)
     looked_at = 2  # the last, and the one before it, which is worse
-    assert f.cost.counts() == {"forwards": 1 + looked_at, "backwards": 2, "products": 3, "samples": 6 * (1 + looked_at),
-                               "passes": 6 * (1 + 4 + 3 * 4 + looked_at)}
+    assert f.cost.counts() == {
+        "forwards": 1 + looked_at,
+        "backwards": 2,
+        "products": 3,
+        "samples": 6 * (1 + looked_at),
+        "passes": 6 * (1 + 4 + 3 * 4 + looked_at),
+    }
     assert f.cost.used == optimizer.requires
 
 

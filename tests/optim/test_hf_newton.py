@@ -103,7 +103,11 @@ def test_the_work_of_a_step(matrix, device):
     optimizer.step(f)
     backwards = {"hessian": 1, "ggn": 2}[matrix]
     assert f.cost.counts() == {
-        "forwards": 1, "backwards": backwards, "products": 4, "samples": 6, "passes": 6 * (1 + 2 * backwards + 4 * 4)
+        "forwards": 1,
+        "backwards": backwards,
+        "products": 4,
+        "samples": 6,
+        "passes": 6 * (1 + 2 * backwards + 4 * 4),
     }
     assert f.cost.used == optimizer.requires
 

@@ -18,9 +18,21 @@ from sobench.optim.kbfgs20 import KBFGS20, KBFGS20L
 MLP = (lambda: [nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)], (4,))
 CONV = (lambda: [nn.Conv2d(2, 3, 3, stride=2, padding=1), nn.Conv2d(3, 4, 2, bias=False), nn.Linear(16, 3)], (2, 5, 6))
 NETS = {"mlp": MLP, "conv": CONV, "linear": (lambda: [nn.Linear(4, 3)], (4,))}
-ALGORITHM_9 = {"lr": 0.3, "damping": 0.3, "momentum": 0.9, "dampening": 0.0, "weight_decay": 0.0, "stats_decay": 0.9,
-               "curvature_period": 1, "mu1": 0.2, "powell": "lm", "action": "minibatch", "start": "inverse",
-               "bias_input": "one", "double_gradient": False}
+ALGORITHM_9 = {
+    "lr": 0.3,
+    "damping": 0.3,
+    "momentum": 0.9,
+    "dampening": 0.0,
+    "weight_decay": 0.0,
+    "stats_decay": 0.9,
+    "curvature_period": 1,
+    "mu1": 0.2,
+    "powell": "lm",
+    "action": "minibatch",
+    "start": "inverse",
+    "bias_input": "one",
+    "double_gradient": False,
+}
 ALGORITHM_4 = ALGORITHM_9 | {"dampening": 0.9, "powell": "double", "action": "average"}
 
 
@@ -35,8 +47,10 @@ class Reference:
 
     def __init__(self, layers, formula, data, l2=0.0, **settings):
         self.layers, self.formula, self.l2, self.hp = layers, formula, l2, settings
-        self.W = [torch.cat([m.weight.flatten(1), m.bias[:, None]], 1) if m.bias is not None else m.weight.flatten(1)
-                  for m in layers]
+        self.W = [
+            torch.cat([m.weight.flatten(1), m.bias[:, None]], 1) if m.bias is not None else m.weight.flatten(1)
+            for m in layers
+        ]
         self.W = [W.detach().clone().requires_grad_() for W in self.W]
         self.k, self.M, self.second = 0, [torch.zeros_like(W) for W in self.W], None
         a, h, _ = self.forward(*data)
@@ -78,7 +92,7 @@ class Reference:
         a, h, total = self.forward(x, t)
         grads = torch.autograd.grad(total / len(x), [*self.W, *h])
         DW = [g + self.l2 * W.detach() for g, W in zip(grads, self.W)]
-        Dh = [len(x) * g for g in grads[len(self.W):]]
+        Dh = [len(x) * g for g in grads[len(self.W) :]]
         means = [[u.detach().mean((0, 1)) for u in us] for us in (a, h, Dh)]
         return DW, *means, a, total.detach() / len(x) + self.l2 / 2 * sum((W.detach() ** 2).sum() for W in self.W)
 
@@ -112,7 +126,7 @@ class Reference:
             self.ratios.append(float(pair[1] @ self.H_G[l] @ pair[1] / (pair[0] @ pair[1])))
             self.pairs[l].append(pair)
             self.H_G[l] = self.H_0[l]
-            for s, y in self.pairs[l][-hp.get("history", 1000):]:
+            for s, y in self.pairs[l][-hp.get("history", 1000) :]:
                 self.H_G[l] = recursion(self.H_G[l], s, y)
         return loss
 

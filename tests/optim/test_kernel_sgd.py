@@ -35,7 +35,9 @@ def reshaped(inverse: Tensor, d: int) -> Tensor:
     return P
 
 
-def one_step(model: nn.Module, x: Tensor, y: Tensor, streams=None, **options) -> tuple[list[Tensor], list[Tensor], KernelSGD]:
+def one_step(
+    model: nn.Module, x: Tensor, y: Tensor, streams=None, **options
+) -> tuple[list[Tensor], list[Tensor], KernelSGD]:
     """The parameters' changes over -lr, their gradients, and the optimizer."""
     f = Objective(model, CrossEntropy(), (x, y), streams=streams)
     before = [p.detach().clone() for p in model.parameters()]
@@ -132,6 +134,7 @@ def test_what_is_kept_is_what_would_be_made():
 def test_theorem_3_1_for_one_sample_and_why_it_stops_there():
     """The logits of a sample move by -lr G'H^-1 G (a - y): its loss never rises, whatever lr is. In a batch of several, one
     that is shared by all of them can be moved too far: a large lr is the counterexample."""
+
     def change(m: int, seed: int, lr: float) -> float:
         torch.manual_seed(seed)
         model = nn.Linear(3, 3, bias=False).double()

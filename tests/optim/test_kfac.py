@@ -74,9 +74,15 @@ def test_factors_are_moving_averages_every_stats_period(period, device):
             assert error(factor["Omega"], Omega[name]) < 1e-12 and error(factor["Gamma"], Gamma[name]) < 1e-12
 
 
-@pytest.mark.parametrize("early, stats_period, fresh", [
-    (True, 1, [1, 2, 3, 6, 9]), (False, 1, [1, 3, 6, 9]), (True, 2, [1, 2, 3, 6, 9]), (True, 4, [1, 3, 6, 9]),
-])
+@pytest.mark.parametrize(
+    "early, stats_period, fresh",
+    [
+        (True, 1, [1, 2, 3, 6, 9]),
+        (False, 1, [1, 3, 6, 9]),
+        (True, 2, [1, 2, 3, 6, 9]),
+        (True, 4, [1, 3, 6, 9]),
+    ],
+)
 def test_inverses_are_made_every_inverse_period(early, stats_period, fresh):
     f = make()
     optimizer = KFAC(f.space.parameters, lr=0.1, inverse_period=3, early_inverses=early, stats_period=stats_period)
@@ -117,8 +123,16 @@ def test_batchnorm_follows_the_momentum(device):
 
 def test_momentum_is_preconditioned_and_weight_decay_is_not(device):
     f = make(device=device)
-    optimizer = KFAC(f.space.parameters, lr=0.1, damping=0.3, momentum=0.8, dampening=0.4, weight_decay=0.5, inverse_period=100,
-                     early_inverses=False)
+    optimizer = KFAC(
+        f.space.parameters,
+        lr=0.1,
+        damping=0.3,
+        momentum=0.8,
+        dampening=0.4,
+        weight_decay=0.5,
+        inverse_period=100,
+        early_inverses=False,
+    )
     first, M = layers(f), dict.fromkeys(("0", "2"), 0.0)
     for _ in range(3):
         G, W = matrices(f, gradients(f)), matrices(f, f.space.named(f.space.get()))
@@ -163,11 +177,16 @@ def test_infinite_damping_is_scaled_momentum(device):
 def test_the_penalty_is_in_the_gradient_and_not_in_the_factors(device):
     f, plain = make(device=device, l2=0.5), make(device=device)
     expected, theta = layers(plain), f.space.get()
-    G = {name: G + 0.5 * W for (name, G), W in zip(matrices(plain, gradients(plain)).items(),
-                                                   matrices(f, f.space.named(theta)).values())}
+    G = {
+        name: G + 0.5 * W
+        for (name, G), W in zip(matrices(plain, gradients(plain)).items(), matrices(f, f.space.named(theta)).values())
+    }
     steps = matrices(f, moved(KFAC(f.space.parameters, lr=0.1, damping=0.3), f))
     for name, layer in expected.items():
-        assert error(steps[name], -0.1 * solve(layer.Omega, layer.Gamma, G[name], 0.3, balance(layer.Omega, layer.Gamma))) < 1e-9
+        assert (
+            error(steps[name], -0.1 * solve(layer.Omega, layer.Gamma, G[name], 0.3, balance(layer.Omega, layer.Gamma)))
+            < 1e-9
+        )
 
 
 def test_a_layer_that_gives_no_gradient_is_left_alone_and_hides_nothing(device):
@@ -200,8 +219,17 @@ def adapting(f, **options):
 def test_the_damping_follows_the_reduction_ratio(momentum, start, device):
     """rho = (f(theta) - f(theta + p)) / -(g'p + p'Bp/2), p = -B^-1 m whole whatever lr, B damped and formed densely."""
     f = make(device=device)
-    optimizer = KFAC(f.space.parameters, lr=0.3, damping=start, tau=1e-3, momentum=momentum, inverse_period=1,
-                     damping_rule="levenberg_marquardt", boost=2.0, drop=0.5)
+    optimizer = KFAC(
+        f.space.parameters,
+        lr=0.3,
+        damping=start,
+        tau=1e-3,
+        momentum=momentum,
+        inverse_period=1,
+        damping_rule="levenberg_marquardt",
+        boost=2.0,
+        drop=0.5,
+    )
     outputs = lambda at: torch.func.functional_call(f.network.model, f.space.named(at), (f.batch.inputs,))
     loss = lambda at: F.cross_entropy(outputs(at), f.batch.targets)
     damping, m, Omega, Gamma, seen = start, 0.0, {}, {}, set()
@@ -212,7 +240,10 @@ def test_the_damping_follows_the_reduction_ratio(momentum, start, device):
             decay = 0.9 if k else 0.0
             Omega[name] = decay * Omega.get(name, 0.0) + (1 - decay) * layer.Omega
             Gamma[name] = decay * Gamma.get(name, 0.0) + (1 - decay) * layer.Gamma
-        p = {name: -solve(Omega[name], Gamma[name], m[name], damping + 1e-3, balance(Omega[name], Gamma[name])) for name in G}
+        p = {
+            name: -solve(Omega[name], Gamma[name], m[name], damping + 1e-3, balance(Omega[name], Gamma[name]))
+            for name in G
+        }
         foreseen = -sum((G[name] * p[name]).sum() - (m[name] * p[name]).sum() / 2 for name in G)  # B p = -m
         whole = torch.cat([torch.cat([p["0"][:, :-1].flatten(), p["0"][:, -1]]), p["2"].flatten()])
         rho = (loss(theta) - loss(theta + whole)) / foreseen
@@ -258,9 +289,14 @@ def test_a_step_is_one_forward_and_a_backward_and_a_half(device):
     assert counts == [4.0, 4.0, 3.0, 4.0]  # the first with the warm start, here on the same forward pass
 
 
-@pytest.mark.parametrize("model, options", [
-    ("mlp", {}), ("batchnorm", {"stats_period": 2, "inverse_period": 3}), ("mlp", {"damping_rule": "levenberg_marquardt"}),
-])
+@pytest.mark.parametrize(
+    "model, options",
+    [
+        ("mlp", {}),
+        ("batchnorm", {"stats_period": 2, "inverse_period": 3}),
+        ("mlp", {"damping_rule": "levenberg_marquardt"}),
+    ],
+)
 def test_resume(model, options, device):
     f, g = make(model, device), make(model, device)
     straight = KFAC(f.space.parameters, lr=0.1, **options)

@@ -134,8 +134,19 @@ def test_the_next_solve_starts_from_the_last_move(device):
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_trains_a_network_on_mini_batches(activation):
     """From a loss of 2.3 to below 0.2 in three epochs, with few changes of the step size."""
-    run = expand(["dataset=digits", "model=mlp", "model.widths=[20]", f"model.activation={activation}", "dtype=float64",
-                  "batch_size=128", "optimizer=newton_krylov", "threads=1", "budget.steps=30"])[0]
+    run = expand(
+        [
+            "dataset=digits",
+            "model=mlp",
+            "model.widths=[20]",
+            f"model.activation={activation}",
+            "dtype=float64",
+            "batch_size=128",
+            "optimizer=newton_krylov",
+            "threads=1",
+            "budget.steps=30",
+        ]
+    )[0]
     trainer, tries = Trainer(run), []
     for trainer.step, f in itertools.islice(trainer.problem.objectives(), 30):
         trainer.optimizer.step(f)
@@ -259,7 +270,9 @@ def test_later_negative_curvature_ends_the_loop_with_the_direction_so_far(device
 
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("model", ["mlp_tanh", "conv_avgpool", "batchnorm", "scaled"])
-@pytest.mark.parametrize(("curvature", "tolerance"), [("complex_step", 1e-12), ("autograd", 1e-12), ("forward_difference", 1e-6)])
+@pytest.mark.parametrize(
+    ("curvature", "tolerance"), [("complex_step", 1e-12), ("autograd", 1e-12), ("forward_difference", 1e-6)]
+)
 def test_curvatures_are_the_hessian(curvature, tolerance, model, loss, device):
     p, f, _ = make(model, loss, 0.01, device)
     here = Dense(p)
@@ -281,8 +294,9 @@ def test_the_step_of_differences_is_a_setting(device):
 
 
 def test_lscg_is_least_squares_whatever_the_signs_of_the_curvature(device):
-    p, f, optimizer = make("scaled", "squared_error", 0.01, device, solver="lscg", cg_iterations=500, cg_tol=1e-14,
-                           screening=False)
+    p, f, optimizer = make(
+        "scaled", "squared_error", 0.01, device, solver="lscg", cg_iterations=500, cg_tol=1e-14, screening=False
+    )
     here = Dense(p)
     eigenvalues = torch.linalg.eigvalsh(here.hessian)
     assert eigenvalues[0] < 0 and eigenvalues.abs().min() > 1e-3
@@ -299,8 +313,9 @@ def test_levenberg_marquardt_with_infinite_damping_is_scaled_gradient_descent(da
 
 
 def test_levenberg_marquardt_solves_the_damped_system(device):
-    p, f, optimizer = make(*INDEFINITE, device, solver="levenberg_marquardt", damping=1.0, cg_iterations=200, cg_tol=1e-13,
-                           screening=False)
+    p, f, optimizer = make(
+        *INDEFINITE, device, solver="levenberg_marquardt", damping=1.0, cg_iterations=200, cg_tol=1e-13, screening=False
+    )
     here = Dense(p)
     optimizer.step(f)
     A = here.hessian + torch.eye(len(p.theta)).to(here.hessian)
@@ -319,7 +334,11 @@ def test_backtracking_takes_the_first_size_that_satisfies_armijo(device):
     def holds(gamma):
         return Dense(p, theta + gamma * dw).value <= here.value + 0.01 * gamma * here.gradient @ dw
 
-    assert seen["tries"] >= 1 and seen["gamma"] == pytest.approx(0.8 ** seen["tries"]) and error(step, seen["gamma"] * dw) < 1e-12
+    assert (
+        seen["tries"] >= 1
+        and seen["gamma"] == pytest.approx(0.8 ** seen["tries"])
+        and error(step, seen["gamma"] * dw) < 1e-12
+    )
     assert holds(seen["gamma"]) and not any(holds(0.8**i) for i in range(seen["tries"])) and math.isnan(seen["eta"])
 
 

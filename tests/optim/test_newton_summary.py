@@ -64,7 +64,9 @@ def test_newton_on_a_quadratic_takes_one_step():
     model = nn.Linear(3, 2).double()
     x, y = noise((9, 3), 1), noise((9, 2), 2)
     f = Objective(model, SquaredError(), (x, y), source=Same((x, y)))
-    NewtonSummary(model.parameters(), lambda_int=3.0, momentum=0.0, partition="discrete").step(f)  # no third derivative: no damping
+    NewtonSummary(model.parameters(), lambda_int=3.0, momentum=0.0, partition="discrete").step(
+        f
+    )  # no third derivative: no damping
     _, g = f.value_and_grad()
     assert g.norm() < 1e-12
 
@@ -99,6 +101,7 @@ def test_the_step_by_dense_derivatives(device):
 
 def _third(p, theta, batch, v):
     """The third derivative along v, by Richardson's differences of v'Hv."""
+
     def bend(t):
         return v @ Dense(p, theta + t * v, batch).hessian @ v
 
@@ -112,7 +115,9 @@ class Rescaled(nn.Module):
     def __init__(self, model, scales, shifts):
         super().__init__()
         self.model, self.scales, self.shifts = [model], scales, shifts
-        self.theta = nn.ParameterList([nn.Parameter(a * p.detach() + b) for p, a, b in zip(model.parameters(), scales, shifts)])
+        self.theta = nn.ParameterList(
+            [nn.Parameter(a * p.detach() + b) for p, a, b in zip(model.parameters(), scales, shifts)]
+        )
 
     def forward(self, x):
         model = self.model[0]
@@ -129,8 +134,13 @@ def test_the_trajectory_does_not_change_under_affine_reparameterisation(momentum
     other = Rescaled(p.model, scales, shifts)
     there = Objective(other, p.loss, p.batch, source=Same(p.batch))
     path = sequence(there, 20, NewtonSummary(other.parameters(), **options))
-    back = torch.cat([(part - b) / a for part, a, b in
-                      zip(path.split([q.numel() for q in other.parameters()], dim=1), scales, shifts)], dim=1)
+    back = torch.cat(
+        [
+            (part - b) / a
+            for part, a, b in zip(path.split([q.numel() for q in other.parameters()], dim=1), scales, shifts)
+        ],
+        dim=1,
+    )
     here = sequence(f, 20, NewtonSummary(p.model.parameters(), **options))
     assert error(back, here) < 1e-8
     assert error(here[-1], here[0]) > 1e-2  # it moved
@@ -169,7 +179,9 @@ def test_refresh_average_and_clip():
 
 def test_averaged_terms_are_solved_after_averaging():
     p, f = same()
-    optimizer = NewtonSummary(p.model.parameters(), lr=0.05, momentum=0.0, average="terms", stats_decay=0.5, lambda_int=1.0)
+    optimizer = NewtonSummary(
+        p.model.parameters(), lr=0.05, momentum=0.0, average="terms", stats_decay=0.5, lambda_int=1.0
+    )
     partition, kept = make_partition(f.space, "canonical"), None
     for _ in range(3):
         terms = f.summary(f.value_and_grad()[1], partition)
@@ -211,5 +223,7 @@ def test_groups_that_do_not_fit_are_refused_before_anything_runs():
     settings = files.group_defaults("optimizer", "newton_summary")
     with pytest.raises(UsageError, match="partition: 1.bias is in no group; allowed"):
         Trainer(run_with(optimizer=settings | {"partition": {"weights": ["*.weight"]}}))
-    with pytest.raises(UsageError, match="partition: got 'layers', allowed: canonical, trivial, discrete, kinds, depth"):
+    with pytest.raises(
+        UsageError, match="partition: got 'layers', allowed: canonical, trivial, discrete, kinds, depth"
+    ):
         Trainer(run_with(optimizer=settings | {"partition": "layers"}))

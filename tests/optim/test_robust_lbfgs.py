@@ -137,8 +137,9 @@ def test_no_pair_is_gradient_descent_on_the_samples_of_two_batches(device):
     assert error(second, first - 0.3 * Dense(p, first, both).gradient.detach()) < 1e-12
 
 
-@pytest.mark.parametrize(("m", "share", "overlap"), [
-    (8, 0.25, 2), (8, 1.0, 8), (8, 0.01, 2), (3, 0.25, 3), (8, 0.9, 8), (1, 0.5, 1)])
+@pytest.mark.parametrize(
+    ("m", "share", "overlap"), [(8, 0.25, 2), (8, 1.0, 8), (8, 0.01, 2), (3, 0.25, 3), (8, 0.9, 8), (1, 0.5, 1)]
+)
 def test_the_meter_counts_the_batch_and_the_overlap(m, share, overlap, device):
     """An overlap has two samples at least, and all where one would be left."""
     p, f = make(device=device)
@@ -164,7 +165,9 @@ def test_batchnorm_moves_its_statistics_once_a_step_by_the_larger_pass(share, de
 def test_token_ids_are_inputs_too(device):
     """With the whole set as batch and overlap it minimises; the ids are kept as they are."""
     model = nn.Sequential(nn.Embedding(7, 2), nn.Flatten(), nn.Tanh(), nn.Linear(6, 3)).double().to(device)
-    f = Objective(model, CrossEntropy(), ((torch.arange(24).view(8, 3) % 7).to(device), (torch.arange(8) % 3).to(device)))
+    f = Objective(
+        model, CrossEntropy(), ((torch.arange(24).view(8, 3) % 7).to(device), (torch.arange(8) % 3).to(device))
+    )
     f.space.assign_(noise((f.space.size,), 5).to(device))
     optimizer = RobustLBFGS(model.parameters(), lr=0.5, overlap=1.0)
     losses = [float(optimizer.step(f.on(f.batch))) for _ in range(20)]

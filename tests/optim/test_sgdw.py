@@ -30,7 +30,10 @@ def test_the_formula(nesterov, device):
 def test_without_weight_decay_it_is_torchs_sgd_bit_for_bit(device):
     f = objective(device)
     g = Objective(copy.deepcopy(f.network.model), f.loss_function, f.batch)
-    ours, theirs = SGDW(f.space.parameters, lr=0.1, momentum=0.9), torch.optim.SGD(g.space.parameters, lr=0.1, momentum=0.9)
+    ours, theirs = (
+        SGDW(f.space.parameters, lr=0.1, momentum=0.9),
+        torch.optim.SGD(g.space.parameters, lr=0.1, momentum=0.9),
+    )
     for _ in range(4):
         assert ours.step(f) == theirs.step(g)
     assert torch.equal(f.space.get(), g.space.get())

@@ -55,8 +55,9 @@ def test_statistics_are_moving_averages_of_the_gradients_own(period, device):
 
 def test_between_inverses_the_roots_stay_and_the_momentum_moves_on(device):
     f = make(device=device)
-    optimizer = Shampoo(f.space.parameters, lr=0.01, damping=0.1, momentum=0.8, weight_decay=0.5, inverse_period=3,
-                        early_inverses=False)
+    optimizer = Shampoo(
+        f.space.parameters, lr=0.01, damping=0.1, momentum=0.8, weight_decay=0.5, inverse_period=3, early_inverses=False
+    )
     m = dict.fromkeys(SHAPES["ways"], 0.0)
     for k in range(1, 6):
         g, W = gradients(f), f.space.named(f.space.get())

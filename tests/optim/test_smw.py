@@ -23,11 +23,18 @@ N, TAU = 7, 0.01
 def network(kind, outputs):
     """conv has stride, padding and a layer without a bias; sequence a Linear layer with two locations."""
     return {
-        "mlp": lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3, bias=False), nn.Sigmoid(),
-                                     nn.Linear(3, outputs)),
+        "mlp": lambda: nn.Sequential(
+            nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3, bias=False), nn.Sigmoid(), nn.Linear(3, outputs)
+        ),
         "sequence": lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Flatten(), nn.Linear(10, outputs)),
-        "conv": lambda: nn.Sequential(nn.Conv2d(2, 3, 3, stride=(2, 1), padding=1, bias=False), nn.Tanh(), nn.Conv2d(3, 4, 2),
-                                      nn.Tanh(), nn.Flatten(), nn.Linear(24, outputs)),
+        "conv": lambda: nn.Sequential(
+            nn.Conv2d(2, 3, 3, stride=(2, 1), padding=1, bias=False),
+            nn.Tanh(),
+            nn.Conv2d(3, 4, 2),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(24, outputs),
+        ),
     }[kind]()
 
 
@@ -45,7 +52,9 @@ def drawn(p, count, step=1):
     if count is None or count >= len(p.batch[0]):
         return torch.arange(len(p.batch[0]))
     device = p.batch[0].device
-    return torch.randperm(len(p.batch[0]), generator=Streams(0, device).at(step).generator("probe"), device=device)[:count]
+    return torch.randperm(len(p.batch[0]), generator=Streams(0, device).at(step).generator("probe"), device=device)[
+        :count
+    ]
 
 
 def matrix(p, method, index):
@@ -53,8 +62,12 @@ def matrix(p, method, index):
     d = Dense(Problem(p.name, p.model, p.loss, p.formula, p.batch))
     if method == "gn":
         z = d.outputs.detach()[index]
-        H = torch.stack([torch.autograd.functional.hessian(lambda z: p.formula(z[None], t[None])[0], one)
-                         for one, t in zip(z, p.batch[1][index])])
+        H = torch.stack(
+            [
+                torch.autograd.functional.hessian(lambda z: p.formula(z[None], t[None])[0], one)
+                for one, t in zip(z, p.batch[1][index])
+            ]
+        )
         return torch.einsum("ncp,ncd,ndq->pq", d.jacobian[index], H, d.jacobian[index]) / len(index)
     B = d.per_sample[index].T @ d.per_sample[index] / len(index)
     return B * blocks(p.model) if method == "bd" else B
@@ -73,11 +86,20 @@ def direction(p, method, damping, count=None, step=1):
 
 
 def make(method, p, **options):
-    return METHODS[method](p.model.parameters(), **{"lr": 1.0, "damping": 0.5, "tau": TAU, "curvature_batch": None} | options)
+    return METHODS[method](
+        p.model.parameters(), **{"lr": 1.0, "damping": 0.5, "tau": TAU, "curvature_batch": None} | options
+    )
 
 
-CASES = [("cross_entropy", 3), ("cross_entropy", 10), ("squared_hinge", 3), ("binary_cross_entropy", 1),
-         ("binary_cross_entropy", 10), ("squared_error", 1), ("squared_error", 10)]
+CASES = [
+    ("cross_entropy", 3),
+    ("cross_entropy", 10),
+    ("squared_hinge", 3),
+    ("binary_cross_entropy", 1),
+    ("binary_cross_entropy", 10),
+    ("squared_error", 1),
+    ("squared_error", 10),
+]
 
 
 # The direction
@@ -136,7 +158,7 @@ def test_the_blocks_of_bd_are_layers(device):
         steps = []
         for method in ("ng", "bd"):
             p = small(device=device)
-            p.model = nn.Sequential(*list(network("mlp", 3))[:layers * 2 - 1]).double().to(device)
+            p.model = nn.Sequential(*list(network("mlp", 3))[: layers * 2 - 1]).double().to(device)
             with torch.no_grad():
                 [q.copy_(noise(q.shape, i)) for i, q in enumerate(p.model.parameters())]
             steps.append(moved(make(method, p), objective(p))[0])
@@ -238,7 +260,13 @@ def test_the_work_of_a_step(method, device):
     optimizer = make(method, p)
     optimizer.step(f)
     backwards, passes = (2, 4 + 3) if method == "gn" else (1, 4)
-    assert f.cost.counts() == {"forwards": 2, "backwards": backwards, "products": 0, "samples": 2 * N, "passes": N * passes}
+    assert f.cost.counts() == {
+        "forwards": 2,
+        "backwards": backwards,
+        "products": 0,
+        "samples": 2 * N,
+        "passes": N * passes,
+    }
     assert f.cost.used == optimizer.requires
 
 

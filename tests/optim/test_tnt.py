@@ -55,7 +55,10 @@ def test_statistics_are_moving_averages_every_stats_period(period, device):
     other = batch(MODELS["ways"][1], 7, device)
     f = make(device=device, source=Sets(other))
     optimizer = TNT(f.space.parameters, lr=0.1, stats_decay=0.7, stats_period=period)
-    G = {name: contractions(gradients(f.with_batch(other), "sampled")[name], shape) for name, shape in SHAPES["ways"].items()}
+    G = {
+        name: contractions(gradients(f.with_batch(other), "sampled")[name], shape)
+        for name, shape in SHAPES["ways"].items()
+    }
     for k in range(1, 7):
         s = gradients(f, "sampled")
         optimizer.step(f)
@@ -66,9 +69,15 @@ def test_statistics_are_moving_averages_every_stats_period(period, device):
                 assert error(found, expected) < 1e-12
 
 
-@pytest.mark.parametrize("early, stats_period, fresh", [
-    (True, 1, [1, 2, 3, 6, 9]), (False, 1, [1, 3, 6, 9]), (True, 2, [1, 2, 3, 6, 9]), (True, 4, [1, 3, 6, 9]),
-])
+@pytest.mark.parametrize(
+    "early, stats_period, fresh",
+    [
+        (True, 1, [1, 2, 3, 6, 9]),
+        (False, 1, [1, 3, 6, 9]),
+        (True, 2, [1, 2, 3, 6, 9]),
+        (True, 4, [1, 3, 6, 9]),
+    ],
+)
 def test_inverses_are_made_every_inverse_period(early, stats_period, fresh):
     f = make()
     optimizer = TNT(f.space.parameters, lr=0.01, inverse_period=3, early_inverses=early, stats_period=stats_period)
@@ -83,8 +92,15 @@ def test_inverses_are_made_every_inverse_period(early, stats_period, fresh):
 
 def test_momentum_is_preconditioned_and_weight_decay_is_not(device):
     f = make(device=device)
-    optimizer = TNT(f.space.parameters, lr=0.1, damping=0.3, momentum=0.8, weight_decay=0.5, inverse_period=100,
-                    early_inverses=False)
+    optimizer = TNT(
+        f.space.parameters,
+        lr=0.1,
+        damping=0.3,
+        momentum=0.8,
+        weight_decay=0.5,
+        inverse_period=100,
+        early_inverses=False,
+    )
     first, m = gradients(f, "sampled"), dict.fromkeys(SHAPES["ways"], 0.0)
     for _ in range(3):
         g, W = gradients(f), f.space.named(f.space.get())
@@ -160,7 +176,10 @@ def test_a_step_is_one_forward_pass(fisher, backwards):
 
 def test_it_resumes_bit_for_bit():
     f, g = make("batchnorm"), make("batchnorm")
-    straight, other = TNT(f.space.parameters, lr=0.01, inverse_period=4), TNT(g.space.parameters, lr=0.01, inverse_period=4)
+    straight, other = (
+        TNT(f.space.parameters, lr=0.01, inverse_period=4),
+        TNT(g.space.parameters, lr=0.01, inverse_period=4),
+    )
     for _ in range(3):
         straight.step(f)
     other.load_state_dict(through_a_file(straight.state_dict()))

@@ -32,6 +32,7 @@ def verdict(root, outcomes: dict[str, list], cut: tuple[str, ...] = (), **test):
 
 # ---- the tests of a sample
 
+
 def test_a_finite_sample_is_decided_by_students_t():
     sample = np.array([0.1, 0.3, -0.05, 0.2, 0.15])
     t = sample.mean() / (sample.std(ddof=1) / math.sqrt(5))
@@ -54,9 +55,19 @@ def test_a_mixture_with_diverged_runs_is_an_exact_sign_test_without_ties():
     assert (less, greater, name) == (pytest.approx(1 / 32), 1.0, "exact sign test")
 
 
-@pytest.mark.parametrize(("sample", "less", "greater"), [
-    ([-0.5, -0.5], 0.0, 1.0), ([0.5, 0.5], 1.0, 0.0), ([0.0, 0.0], 1.0, 1.0), ([-math.inf] * 3, 0.0, 1.0),
-    ([math.inf] * 2, 1.0, 0.0), ([math.nan] * 3, 1.0, 1.0), ([-7.0], 1.0, 1.0), ([], 1.0, 1.0)])
+@pytest.mark.parametrize(
+    ("sample", "less", "greater"),
+    [
+        ([-0.5, -0.5], 0.0, 1.0),
+        ([0.5, 0.5], 1.0, 0.0),
+        ([0.0, 0.0], 1.0, 1.0),
+        ([-math.inf] * 3, 0.0, 1.0),
+        ([math.inf] * 2, 1.0, 0.0),
+        ([math.nan] * 3, 1.0, 1.0),
+        ([-7.0], 1.0, 1.0),
+        ([], 1.0, 1.0),
+    ],
+)
 def test_degenerate_samples(sample, less, greater):
     assert one_sided(np.array(sample), 0.0)[:2] == (less, greater)
 
@@ -68,6 +79,7 @@ def test_the_level_is_kept_when_nothing_differs():
 
 
 # ---- the verdict on a claim
+
 
 def test_better_in_every_pair_holds_worse_fails_and_noise_is_undecided(tmp_path):
     a, b = [0.20, 0.31, 0.42], [0.30, 0.40, 0.50]
@@ -170,8 +182,9 @@ def test_a_fair_rival_that_is_better_still_makes_it_fail(tmp_path):
 
 def test_a_cost_per_step_is_judged_whatever_the_budget(tmp_path):
     outcomes = {"a": [0.2, 0.3, 0.4], "b": [0.2, 0.3, DIVERGED]}
-    found = verdict(tmp_path, outcomes, cut=("b",), kind="ratio", metric="seconds_per_step", rivals=["b"],
-                    within=[0.5, 2])
+    found = verdict(
+        tmp_path, outcomes, cut=("b",), kind="ratio", metric="seconds_per_step", rivals=["b"], within=[0.5, 2]
+    )
     assert found.n == 2 and found.verdict == "holds"
 
 

@@ -21,8 +21,15 @@ def series(root, *seeds: dict[str, list[float]], **test):
     runs = [a_run("reference", seed) for seed in range(len(seeds))]
     for run, columns in zip(runs, seeds, strict=True):
         steps = max(map(len, columns.values()))
-        rows = [row("train", k + 1, loss=1.0, **{f"cosine/{name}": values[k] for name, values in columns.items()
-                                                 if k < len(values)}) for k in range(steps)]
+        rows = [
+            row(
+                "train",
+                k + 1,
+                loss=1.0,
+                **{f"cosine/{name}": values[k] for name, values in columns.items() if k < len(values)},
+            )
+            for k in range(steps)
+        ]
         put(root, run, rows)
     about = {"metric": "cosine/{method}", "rows": "train", "better": "higher", "subject": "tnt"}
     return verdict_on(runs, root, SERIES, **(about | test))
@@ -34,9 +41,15 @@ def curves(root, outcomes: dict[str, list], **test):
     for run in runs:
         outcome = outcomes[run.config["optimizer"]["name"]][run.seed]
         values = [9e9] if outcome == DIVERGED else outcome
-        put(root, run, [row("train", k + 1, loss=value) for k, value in enumerate(values)],
-            "diverged" if outcome == DIVERGED else "done")
-    return verdict_on(runs, root, RUNS, **({"metric": "loss", "rows": "train", "subject": "a", "budgets": "any"} | test))
+        put(
+            root,
+            run,
+            [row("train", k + 1, loss=value) for k, value in enumerate(values)],
+            "diverged" if outcome == DIVERGED else "done",
+        )
+    return verdict_on(
+        runs, root, RUNS, **({"metric": "loss", "rows": "train", "subject": "a", "budgets": "any"} | test)
+    )
 
 
 A, B, C = [0.70, 0.61, 0.75], [0.68, 0.63, 0.74], [0.71, 0.62, 0.77]
@@ -47,9 +60,12 @@ def test_every_row_is_judged_by_the_one_that_is_least_so(tmp_path):
     expected = stats.ttest_1samp([0.61, 0.63, 0.62], 0.55, alternative="greater")
     assert (found.verdict, found.p, found.n) == ("holds", pytest.approx(expected.pvalue), 3)
     assert found.effect == pytest.approx(0.62)
-    assert series(tmp_path, *({"tnt": v} for v in (A, B, C)), kind="bound", at="every", at_least=0.66).verdict == "fails"
-    assert series(tmp_path, *({"tnt": v} for v in (A, B, C)), kind="bound", at="every", at_most=0.9).effect == pytest.approx(
-        np.mean([0.75, 0.74, 0.77]))
+    assert (
+        series(tmp_path, *({"tnt": v} for v in (A, B, C)), kind="bound", at="every", at_least=0.66).verdict == "fails"
+    )
+    assert series(
+        tmp_path, *({"tnt": v} for v in (A, B, C)), kind="bound", at="every", at_most=0.9
+    ).effect == pytest.approx(np.mean([0.75, 0.74, 0.77]))
 
 
 def test_a_mean_inside_is_not_enough_for_every_row(tmp_path):
@@ -96,7 +112,9 @@ def test_a_share_is_of_the_rows_that_are_there(tmp_path):
     assert found.effect == pytest.approx(np.mean(shares)) and found.verdict == "holds"
     assert found.p == pytest.approx(stats.ttest_1samp(shares, 0.8, alternative="greater").pvalue)
     assert series(tmp_path, *seeds, kind="share", better="lower", at_most=10, share=0.99).verdict == "fails"
-    assert series(tmp_path, *seeds, kind="share", better="lower", at_most=20, share=0.99).effect == 1.0  # the bound counts
+    assert (
+        series(tmp_path, *seeds, kind="share", better="lower", at_most=20, share=0.99).effect == 1.0
+    )  # the bound counts
 
 
 def test_a_share_of_the_steps_that_a_rival_loses(tmp_path):
@@ -122,5 +140,8 @@ def test_a_run_that_diverged_is_worse_in_every_row(tmp_path):
     for at in ({"kind": "compare", "at": "every"}, {"kind": "share", "share": 0.9}):
         assert curves(tmp_path / "1", {"a": fine, "b": [DIVERGED] * 2}, rivals=["b"], **at).verdict == "holds"
         assert curves(tmp_path / "2", {"a": [DIVERGED] * 2, "b": fine}, rivals=["b"], **at).verdict == "fails"
-        assert curves(tmp_path / "3", {"a": [DIVERGED] * 2, "b": [DIVERGED] * 2}, rivals=["b"], **at).verdict == "undecided"
+        assert (
+            curves(tmp_path / "3", {"a": [DIVERGED] * 2, "b": [DIVERGED] * 2}, rivals=["b"], **at).verdict
+            == "undecided"
+        )
     assert curves(tmp_path / "4", {"a": [DIVERGED] * 2, "b": fine}, kind="share", at_most=1e12, share=0.5).effect == 0.0

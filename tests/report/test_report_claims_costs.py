@@ -26,8 +26,12 @@ def test_bytes_are_counted_so_one_run_decides_and_times_are_not(tmp_path):
 
 def widths(root, exponents: dict[str, list[float]], **test):
     """The verdict about methods whose seeds have seconds_per_step = width^p, or whose state_bytes have it."""
-    runs = [a_run(name, seed, widths=(width, 5)) for name, ps in exponents.items() for seed in range(len(ps))
-            for width in (10, 20, 40)]
+    runs = [
+        a_run(name, seed, widths=(width, 5))
+        for name, ps in exponents.items()
+        for seed in range(len(ps))
+        for width in (10, 20, 40)
+    ]
     for run in runs:
         cost = run.config["model"]["widths"][0] ** exponents[run.config["optimizer"]["name"]][run.seed]
         rows = evals("train_loss", 2.0, 1.0)
@@ -40,7 +44,10 @@ def test_a_growth_is_bound_and_compared_by_its_exponent(tmp_path):
     found = widths(tmp_path, exponents, kind="bound", metric="seconds_per_step", subject="a", within=[1.7, 2.3])
     assert (found.verdict, found.n, found.expected) == ("holds", 3, 3) and found.effect == pytest.approx(6.05 / 3)
     assert "exponent over model.widths" in found.details[0]
-    assert widths(tmp_path, exponents, kind="bound", metric="seconds_per_step", subject="b", at_most=2.5).verdict == "fails"
+    assert (
+        widths(tmp_path, exponents, kind="bound", metric="seconds_per_step", subject="b", at_most=2.5).verdict
+        == "fails"
+    )
     less = widths(tmp_path, exponents, kind="compare", metric="seconds_per_step", subject="a", rivals=["b"])
     assert less.verdict == "holds" and less.effect == pytest.approx(6.05 / 3 - 3)
     counted = widths(tmp_path / "1", {"a": [2.0]}, kind="bound", metric="state_bytes", subject="a", within=[1.9, 2.1])
@@ -56,14 +63,19 @@ def reaching(root, outcomes: dict[str, list], **test):
         losses = [1.0 if index >= after else 2.0 for index in range(12)]
         if outcome != MISSING:
             put(root, run, evals("train_loss", *losses), "diverged" if outcome == DIVERGED else "done")
-    return verdict_on(runs, root, METHODS, metric="seconds", reach=Reach("train_loss", at_most=1.0), subject="a", **test)
+    return verdict_on(
+        runs, root, METHODS, metric="seconds", reach=Reach("train_loss", at_most=1.0), subject="a", **test
+    )
 
 
 def test_the_time_to_reach_a_loss(tmp_path):
     outcomes = {"a": [2, 3, 4], "b": [4, 6, 9]}
     found = reaching(tmp_path / "1", outcomes, kind="ratio", rivals=["b"], at_most=0.6)
     assert found.verdict == "holds" and found.effect == pytest.approx((2 * 3 * 4 / (4 * 6 * 9)) ** (1 / 3))
-    assert reaching(tmp_path / "2", {"a": [5, 5], "b": ["never", "never"]}, kind="compare", rivals=["b"]).verdict == "holds"
+    assert (
+        reaching(tmp_path / "2", {"a": [5, 5], "b": ["never", "never"]}, kind="compare", rivals=["b"]).verdict
+        == "holds"
+    )
     assert reaching(tmp_path / "3", {"a": ["never"] * 2, "b": [5, 5]}, kind="compare", rivals=["b"]).verdict == "fails"
     assert reaching(tmp_path / "4", {"a": [DIVERGED] * 2, "b": [5, 6]}, kind="compare", rivals=["b"]).verdict == "fails"
     both = reaching(tmp_path / "5", {"a": ["never"] * 2, "b": ["never"] * 2}, kind="compare", rivals=["b"])
@@ -89,7 +101,10 @@ def test_a_method_is_robust_where_many_settings_come_near_its_best(tmp_path):
     assert found.verdict == "undecided" and found.effect == pytest.approx((2 / 4 + 3 / 4) / 2)
     assert tuned(tmp_path / "2", seeds[0], seeds[0], times=2, share=0.4).verdict == "holds"
     assert tuned(tmp_path / "3", seeds[0], seeds[0], times=1.5, share=0.4).verdict == "fails"
-    assert tuned(tmp_path / "4", {0.1: 8.0, 0.2: 3.0}, {0.1: 8.0, 0.2: 3.9}, times=2, share=0.9, better="higher").effect == 0.5
+    assert (
+        tuned(tmp_path / "4", {0.1: 8.0, 0.2: 3.0}, {0.1: 8.0, 0.2: 3.9}, times=2, share=0.9, better="higher").effect
+        == 0.5
+    )
 
 
 def test_a_seed_that_lacks_a_setting_does_not_count_and_all_diverged_is_not_robust(tmp_path):

@@ -12,15 +12,26 @@ def a_report(**parts) -> Report:
     return Report("Title", "Source", "demo/digits", {"sgd": Method("SGD"), "adam": Method("Adam")}, **parts)
 
 
-@pytest.mark.parametrize("parts, names", [
-    ({"table": Table([Column("test_error", "e", at={"highest": "validation_accuracy"})])},
-     ["test_accuracy", "validation_accuracy"]),
-    ({"table": Table([Column("seconds", "s", reach=Reach("gap/{method}", at_most=1))])}, ["gap/sgd", "gap/adam"]),
-    ({"table": Table([Column("state_bytes_over_parameters", "m")])}, ["state_bytes", "parameters"]),
-    ({"figure": Figure([Panel("total_seconds", "loss (all)", "y")])}, ["seconds", "warm_start_seconds", "loss (all)"]),
-    ({"figure": Figure([Trajectory("way")])}, ["start/0", "weight/1", "landscape/0.5/-1"]),
-    ({"claims": [Claim("c", "t", "s", Test("share", ["a", "b"], "sgd", "lower", start={"work": 2.0}))]}, ["a", "b", "work"]),
-])
+@pytest.mark.parametrize(
+    "parts, names",
+    [
+        (
+            {"table": Table([Column("test_error", "e", at={"highest": "validation_accuracy"})])},
+            ["test_accuracy", "validation_accuracy"],
+        ),
+        ({"table": Table([Column("seconds", "s", reach=Reach("gap/{method}", at_most=1))])}, ["gap/sgd", "gap/adam"]),
+        ({"table": Table([Column("state_bytes_over_parameters", "m")])}, ["state_bytes", "parameters"]),
+        (
+            {"figure": Figure([Panel("total_seconds", "loss (all)", "y")])},
+            ["seconds", "warm_start_seconds", "loss (all)"],
+        ),
+        ({"figure": Figure([Trajectory("way")])}, ["start/0", "weight/1", "landscape/0.5/-1"]),
+        (
+            {"claims": [Claim("c", "t", "s", Test("share", ["a", "b"], "sgd", "lower", start={"work": 2.0}))]},
+            ["a", "b", "work"],
+        ),
+    ],
+)
 def test_every_metric_and_axis(parts, names):
     wanted = columns.of(a_report(**parts))
     assert all(map(wanted, names)) and not wanted("of_no_report") and not wanted("loss x(all)")

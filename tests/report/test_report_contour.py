@@ -51,9 +51,12 @@ def drawn(folder, root, runs):
     evidence = Evidence(read("a/land", folder=folder), collect(runs, root))
     axes = Figure().subplots()
     entries = draw(axes, evidence.report.figure.panels[0], evidence, {})
-    marks = {line.get_marker() + ("" if line.get_markerfacecolor() != "none" else " ring"):
-             sorted(zip(*(np.round(10.0 ** np.asarray(values), 6) for values in line.get_data()), strict=True))
-             for line in axes.lines}
+    marks = {
+        line.get_marker() + ("" if line.get_markerfacecolor() != "none" else " ring"): sorted(
+            zip(*(np.round(10.0 ** np.asarray(values), 6) for values in line.get_data()), strict=True)
+        )
+        for line in axes.lines
+    }
     return axes, entries, marks
 
 
@@ -79,6 +82,7 @@ def test_means_are_over_the_seeds_that_are_there_and_a_gap_has_a_ring(landscape,
         if (lr, damping) == (0.1, 0.3):
             return "missing"
         return "missing" if (lr, damping, seed) == (1.0, 0.3, 1) else 5.0 + seed
+
     axes, entries, marks = drawn(landscape, tmp_path, tree(tmp_path, outcome))
     assert marks["o ring"] == [(0.1, 0.3), (1.0, 0.3)] and "not every seed is finished" in entries
     assert marks["*"] == [(1.0, 0.3)]  # 5.0, of its one seed; 5.5 elsewhere
@@ -87,17 +91,31 @@ def test_means_are_over_the_seeds_that_are_there_and_a_gap_has_a_ring(landscape,
 
 def test_where_a_seed_diverged_there_is_a_cross_and_no_contour(landscape, tmp_path):
     # the diverged seed's partner would have been the best
-    axes, entries, marks = drawn(landscape, tmp_path, tree(
-        tmp_path, lambda lr, damping, seed: ("diverged" if seed else 0.1) if (lr, damping) == (1.0, 0.03) else loss(lr, damping)))
+    axes, entries, marks = drawn(
+        landscape,
+        tmp_path,
+        tree(
+            tmp_path,
+            lambda lr, damping, seed: (
+                ("diverged" if seed else 0.1) if (lr, damping) == (1.0, 0.03) else loss(lr, damping)
+            ),
+        ),
+    )
     assert marks["x"] == [(1.0, 0.03)] and marks["*"] == [(0.01, 0.03)] and "diverged" in entries
     reach = np.concatenate([path.vertices for path in axes.collections[0].get_paths() if len(path.vertices)])
     inside = (reach[:, 0] > -1 + 1e-6) & (reach[:, 1] < math.log10(0.3) - 0.5)
     assert not any(x > 0 - 1e-6 and inside[i] for i, (x, _) in enumerate(reach))
 
 
-@pytest.mark.parametrize(("outcome", "rates"), [
-    (lambda lr, damping, seed: 3.0, RATES), (lambda lr, damping, seed: loss(lr, damping), RATES[:1]),
-    (lambda lr, damping, seed: "diverged", RATES), (lambda lr, damping, seed: "missing" if lr < 1 else 2.0, RATES)])
+@pytest.mark.parametrize(
+    ("outcome", "rates"),
+    [
+        (lambda lr, damping, seed: 3.0, RATES),
+        (lambda lr, damping, seed: loss(lr, damping), RATES[:1]),
+        (lambda lr, damping, seed: "diverged", RATES),
+        (lambda lr, damping, seed: "missing" if lr < 1 else 2.0, RATES),
+    ],
+)
 def test_grids_that_have_no_contours_are_drawn_all_the_same(landscape, tmp_path, outcome, rates):
     runs = tree(tmp_path / "runs", outcome, rates)
     write("a/land", runs, tmp_path / "runs", tmp_path / "out", folder=landscape)
@@ -110,9 +128,16 @@ def test_without_any_run_the_panel_says_so(landscape, tmp_path):
     assert [text.get_text() for text in axes.texts] == ["no run of this panel is finished"] and set(marks) == {"o ring"}
 
 
-@pytest.mark.parametrize(("extra", "expected"), [
-    ({"lr": 0.1, "damping": None}, "optimizer.damping of a/landscape: wants a positive number, got None (sgd)"),
-    ({"lr": 0.1, "damping": 0.3, "batch_size": 7}, "fits 2 configurations of a/landscape with optimizer.lr 0.1, optim")])
+@pytest.mark.parametrize(
+    ("extra", "expected"),
+    [
+        ({"lr": 0.1, "damping": None}, "optimizer.damping of a/landscape: wants a positive number, got None (sgd)"),
+        (
+            {"lr": 0.1, "damping": 0.3, "batch_size": 7},
+            "fits 2 configurations of a/landscape with optimizer.lr 0.1, optim",
+        ),
+    ],
+)
 def test_a_grid_that_is_none_is_one_line(landscape, tmp_path, extra, expected):
     odd = a_run("sgd", 0, cell="another", **extra)
     put(tmp_path, odd, evals("train_loss", 1.0))

@@ -46,8 +46,12 @@ def three(folder):
 
 def tree(root):
     """FACES is missing; of CURVES there is a look-alike, on which Adam was cut; on MNIST it is a seed short."""
-    runs = [a_run(name, seed, dataset=data) for data in ("mnist", "faces", "curves_synthetic") for name in ("sgd", "adam")
-            for seed in range(2)]
+    runs = [
+        a_run(name, seed, dataset=data)
+        for data in ("mnist", "faces", "curves_synthetic")
+        for name in ("sgd", "adam")
+        for seed in range(2)
+    ]
     for run in runs:
         data, adam = run.config["dataset"]["name"], run.config["optimizer"]["name"] == "adam"
         losses = (3.0, 0.5 + run.seed / 10) if adam and data != "mnist" else (3.0, 1.5, 0.9 + run.seed / 10)
@@ -76,11 +80,18 @@ def test_a_look_alike_is_named_wherever_its_numbers_are(three, tmp_path):
     runs = tree(tmp_path / "runs")
     write("a/three", runs, tmp_path / "runs", tmp_path / "out", folder=three)
     assert "Data: curves\\_synthetic, faces, mnist" in (tmp_path / "out" / "report.md").read_text()
-    for name, text in (("table.md", "CURVES (curves\\_synthetic)"), ("table.csv", "CURVES (curves_synthetic)"),
-                       ("table.tex", r"CURVES (curves\_synthetic)")):
+    for name, text in (
+        ("table.md", "CURVES (curves\\_synthetic)"),
+        ("table.csv", "CURVES (curves_synthetic)"),
+        ("table.tex", r"CURVES (curves\_synthetic)"),
+    ):
         page = (tmp_path / "out" / name).read_text()
         assert text in page and "FACES (" not in page
-    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["data"] == ["curves_synthetic", "faces", "mnist"]
+    assert json.loads((tmp_path / "out" / "provenance.json").read_text())["data"] == [
+        "curves_synthetic",
+        "faces",
+        "mnist",
+    ]
 
 
 def test_a_loader_of_many_sets_is_named_with_the_set(three, tmp_path):
@@ -106,8 +117,15 @@ def test_the_legend_has_each_method_once_and_says_which_data_set_lacks_what(thre
     figure.figure(evidence(three, tmp_path), tmp_path, folder=three)
     sheet = sheets[0]
     assert [text.get_text() for text in sheet.legends[0].get_texts()] == [
-        "SGD", "Adam (mnist: missing 1/2; curves/curves_synthetic: 10 of 20 steps)"]
-    assert [axes.get_title(loc="left") for axes in sheet.axes[:4]] == ["MNIST", "FACES", "CURVES (curves_synthetic)", "MNIST"]
+        "SGD",
+        "Adam (mnist: missing 1/2; curves/curves_synthetic: 10 of 20 steps)",
+    ]
+    assert [axes.get_title(loc="left") for axes in sheet.axes[:4]] == [
+        "MNIST",
+        "FACES",
+        "CURVES (curves_synthetic)",
+        "MNIST",
+    ]
     assert [bool(axes.texts) for axes in sheet.axes[:4]] == [False, True, False, False]
 
 
@@ -121,7 +139,9 @@ def test_a_paper_that_gives_its_methods_other_budgets_marks_none_as_cut(three, t
 def test_what_no_run_was_asked_for_is_left_out_and_named(three, tmp_path):
     """The selection has MNIST alone: the others' columns, panels and claims are gone from the page, and it says which."""
     claim = "{id: %s-low, text: t, source: s, test: {kind: bound, metric: train_loss, better: lower, subject: sgd, at_most: 2, where: {dataset: %s}}}"
-    (three / "a" / "three.yaml").write_text(THREE + "claims:\n" + "".join(f"  - {claim % (d, d)}\n" for d in ("mnist", "faces")))
+    (three / "a" / "three.yaml").write_text(
+        THREE + "claims:\n" + "".join(f"  - {claim % (d, d)}\n" for d in ("mnist", "faces"))
+    )
     runs = [run for run in tree(tmp_path / "runs") if run.config["dataset"]["name"] == "mnist"]
     found = Evidence(read("a/three", folder=three), collect(runs, tmp_path / "runs"))
     assert [panel.title for panel in found.asked(found.report.figure.panels)] == ["MNIST", "MNIST"]

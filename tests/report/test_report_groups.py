@@ -21,10 +21,19 @@ def rows(root, **columns) -> Table:
 
 def test_the_matrix_of_the_evaluation_that_is_asked_for(tmp_path):
     names = {f"H/{s}/{t}": [f"{i}{j}", f"{i}{j}5", "0"] for i, s in enumerate("ab") for j, t in enumerate("xyz")}
-    found = rows(tmp_path, validation_loss=[3.0, 1.0, 2.0], **{k: [float(v) for v in values] for k, values in names.items()})
-    panel = {"method": "m", "metric": "H/{down}/{across}", "down": {"A": "a", "B": "b"}, "across": {"X": "x", "Y": "y", "Z": "z"}}
+    found = rows(
+        tmp_path, validation_loss=[3.0, 1.0, 2.0], **{k: [float(v) for v in values] for k, values in names.items()}
+    )
+    panel = {
+        "method": "m",
+        "metric": "H/{down}/{across}",
+        "down": {"A": "a", "B": "b"},
+        "across": {"X": "x", "Y": "y", "Z": "z"},
+    }
     assert np.array_equal(matrix(found, Heatmap(**panel, at={"epoch": 0})), [[0, 1, 2], [10, 11, 12]])
-    assert np.array_equal(matrix(found, Heatmap(**panel, at={"lowest": "validation_loss"})), [[5, 15, 25], [105, 115, 125]])
+    assert np.array_equal(
+        matrix(found, Heatmap(**panel, at={"lowest": "validation_loss"})), [[5, 15, 25], [105, 115, 125]]
+    )
     assert not matrix(found, Heatmap(**panel)).any()
 
 
@@ -39,7 +48,8 @@ def test_a_figure_of_matrices_alone_has_no_legend(folder, tmp_path):
     """It is drawn, with the evaluation that it asks for, from the first seed."""
     (folder / "a" / "matrices.yaml").write_text(
         "title: T\nsource: s\nexperiment: a/grid\nmethods: {sgd: SGD}\nfigure:\n  panels:\n"
-        '    - {kind: heatmap, method: sgd, metric: "{down}_{across}", down: {A: train}, across: {X: loss}, title: M}\n')
+        '    - {kind: heatmap, method: sgd, metric: "{down}_{across}", down: {A: train}, across: {X: loss}, title: M}\n'
+    )
     runs = [a_run("sgd", 0)]
     put(tmp_path / "runs", runs[0], evals("train_loss", 3.0, 1.5))
     paths = write("a/matrices", runs, tmp_path / "runs", tmp_path / "out", folder=folder)

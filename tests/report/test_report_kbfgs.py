@@ -72,8 +72,10 @@ PUBLISHED = {  # report -> the table, a method a row, as printed
         tnt 191.2 105.5 75.9 63.2 56.4 54.2
         sgd 197.6 169.5 125.7 98.6 75.6 65.7""",
 }
-ARTIFACTS = {"kbfgs20": ["authors-log", *(f"fig-2.{i}" for i in range(1, 8)), "table-2.1", "table-2.2"],
-             "kbfgs": [*(f"fig-3.{i}" for i in range(1, 10)), *(f"table-3.{i}" for i in (1, 2, 3, 4, 8, 9))]}
+ARTIFACTS = {
+    "kbfgs20": ["authors-log", *(f"fig-2.{i}" for i in range(1, 8)), "table-2.1", "table-2.2"],
+    "kbfgs": [*(f"fig-3.{i}" for i in range(1, 10)), *(f"table-3.{i}" for i in (1, 2, 3, 4, 8, 9))],
+}
 TABLE_RMSPROP = 10
 """The thesis's learning rate of RMSprop over torch's: see conf/experiment/kbfgs20/fig-2.2.yaml."""
 
@@ -108,7 +110,10 @@ def test_the_settings_are_those_of_the_table(experiment):
             assert cell["optimizer"] == method.removesuffix(" T=20")
             period = "20" if "T=20" in method or (model and method.startswith("kbfgs")) else None
             assert cell.get("optimizer.curvature_period") == period
-            assert tuple(float(v) for v in re.findall(r"[\d.e-]*\d[\d.e-]*", value)) == settings(cell), (problem, method)
+            assert tuple(float(v) for v in re.findall(r"[\d.e-]*\d[\d.e-]*", value)) == settings(cell), (
+                problem,
+                method,
+            )
     assert not found
 
 
@@ -119,7 +124,9 @@ def test_the_published_numbers(name):
     assert list(read(name).methods) == [method for method, *_ in rows]
     for method, *values in rows:
         scale = 100 if columns[0].metric == "test_accuracy" else 1
-        assert [scale * column.published[method] for column in columns] == pytest.approx([float(v) for v in values], rel=1e-12)
+        assert [scale * column.published[method] for column in columns] == pytest.approx(
+            [float(v) for v in values], rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -128,8 +135,12 @@ def test_the_published_numbers_agree_with_the_readings(name):
     report = read(name)
     for claim in report.claims:
         test, sign = claim.test, 1 if claim.test.better == "lower" else -1
-        fitting = [column for column in report.table.columns if column.metric == test.metric and
-                   (column.at == test.at if name.endswith("log") else _same_data(column.where, test.where))]
+        fitting = [
+            column
+            for column in report.table.columns
+            if column.metric == test.metric
+            and (column.at == test.at if name.endswith("log") else _same_data(column.where, test.where))
+        ]
         (published,) = (column.published for column in fitting)
         if test.kind == "compare":
             assert all(sign * published[test.subject] < sign * published[rival] for rival in test.rivals), claim.id
@@ -147,5 +158,7 @@ def _same_data(column: dict, test: dict) -> bool:
 
 @pytest.mark.parametrize("paper", ARTIFACTS)
 def test_every_artifact_has_an_experiment_of_its_name(paper):
-    assert sorted(f"{paper}/{name}" for name in ARTIFACTS[paper]) == [name for name in reports() if name.split("/")[0] == paper]
+    assert sorted(f"{paper}/{name}" for name in ARTIFACTS[paper]) == [
+        name for name in reports() if name.split("/")[0] == paper
+    ]
     assert all(experiment_of(f"{paper}/{name}") == f"{paper}/{name}" for name in ARTIFACTS[paper])

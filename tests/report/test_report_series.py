@@ -44,8 +44,10 @@ def tree(root, seeds=2):
     """Thirty steps, ten an epoch; layer 1 records its step, layer 2 its square, and nothing at the fifth."""
     runs = [a_run("kbfgs", seed) for seed in range(seeds)]
     for run in runs:
-        rows = [row("train", k, loss=1.0, **{"ratio/1": k + run.seed, "ratio/2": math.nan if k == 5 else float(k**2)})
-                for k in range(1, 31)]
+        rows = [
+            row("train", k, loss=1.0, **{"ratio/1": k + run.seed, "ratio/2": math.nan if k == 5 else float(k**2)})
+            for k in range(1, 31)
+        ]
         put(root, run, rows)
     return runs
 
@@ -93,7 +95,11 @@ def test_layers_have_their_own_colours_and_take_none_from_the_methods(layers):
     assert [styles[layer]["color"] for layer in "12"] == list(PALETTE[:2])
     others = colours(read("a/one", folder=layers), folder=layers)
     assert others["sgd"]["color"] == PALETTE[0] and "1" not in others
-    known = LAYERS.replace('"1": {label: layer 1', "newton: {label: Newton").replace('"2":', "sgd:").replace('["2"]', "[sgd]")
+    known = (
+        LAYERS.replace('"1": {label: layer 1', "newton: {label: Newton")
+        .replace('"2":', "sgd:")
+        .replace('["2"]', "[sgd]")
+    )
     (layers / "a" / "layers.yaml").write_text(known)
     styles = colours(read("a/layers", folder=layers), folder=layers)
     assert styles["sgd"] == others["sgd"] and styles["newton"] == others["newton"]

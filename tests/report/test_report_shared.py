@@ -35,7 +35,9 @@ def tree(root, shared: dict[str, list[bool]], **settings):
 
 
 def evidence(root, runs, timing="alone", **parts) -> Evidence:
-    return Evidence(Report("t", "s", "e", METHODS, timing=timing, id="p/x", file="p/x.yaml", **parts), collect(runs, root))
+    return Evidence(
+        Report("t", "s", "e", METHODS, timing=timing, id="p/x", file="p/x.yaml", **parts), collect(runs, root)
+    )
 
 
 def columns(root, runs, *columns: Column, **more):
@@ -50,12 +52,21 @@ def test_the_frame_says_which(tmp_path):
     assert found[("sgd", 0)] == 1 and found[("sgd", 1)] == 0 and math.isnan(found[("newton", 0)])
 
 
-@pytest.mark.parametrize("column", [
-    Column("seconds", "t"), Column("seconds_per_step", "t"), Column("total_seconds", "t"), Column("process_seconds", "t"),
-    Column("warm_start_seconds", "t"), Column("product_seconds/autograd", "t"),
-    Column("step", "t", reach=Reach("seconds", at_least=5)),
-    Column("seconds", "t", reach=Reach("test_accuracy", at_least=0.8)), Column("test_accuracy", "t", at={"seconds": 15}),
-    Column("test_accuracy", "t", at={"lowest": "seconds"})])
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column("seconds", "t"),
+        Column("seconds_per_step", "t"),
+        Column("total_seconds", "t"),
+        Column("process_seconds", "t"),
+        Column("warm_start_seconds", "t"),
+        Column("product_seconds/autograd", "t"),
+        Column("step", "t", reach=Reach("seconds", at_least=5)),
+        Column("seconds", "t", reach=Reach("test_accuracy", at_least=0.8)),
+        Column("test_accuracy", "t", at={"seconds": 15}),
+        Column("test_accuracy", "t", at={"lowest": "seconds"}),
+    ],
+)
 def test_a_column_of_times_leaves_them_out(tmp_path, column):
     runs = tree(tmp_path, {"sgd": [True, False, False]})
     ((_, gap),) = columns(tmp_path, runs, column)["sgd"]
@@ -69,7 +80,9 @@ def test_only_times_are_left_out(tmp_path):
     both = Column("seconds_per_step", "t", better="lower"), Column("test_accuracy", "a", better="higher")
     found = columns(tmp_path, runs, *both)
     assert found["sgd"] == [(1.15, "shared 1/3"), (0.91, "")]
-    assert found["newton"][0][1] == "shared 3/3" and math.isnan(found["newton"][0][0]) and found["newton"][1] == (0.91, "")
+    assert (
+        found["newton"][0][1] == "shared 3/3" and math.isnan(found["newton"][0][0]) and found["newton"][1] == (0.91, "")
+    )
     assert columns(tmp_path, runs, *both, timing="shared")["sgd"] == [(34.1, ""), (0.91, "")]
 
 
@@ -113,8 +126,13 @@ def test_contours_of_a_time_are_without_them(tmp_path):
     assert "not every seed is finished" in entries
 
 
-@pytest.mark.parametrize("timing, line", [("", "left out of seconds: 2 runs that shared their GPU"),
-                                          ("timing: shared\n", "counted in seconds: 2 runs that shared their GPU")])
+@pytest.mark.parametrize(
+    "timing, line",
+    [
+        ("", "left out of seconds: 2 runs that shared their GPU"),
+        ("timing: shared\n", "counted in seconds: 2 runs that shared their GPU"),
+    ],
+)
 def test_the_report_says_so_in_one_line(folder, tmp_path, timing, line):
     path = folder / "a" / "one.yaml"
     path.write_text(timing + path.read_text())

@@ -80,7 +80,7 @@ def test_latex_is_booktabs_and_escaped(folder, tmp_path):
     text = formats.to_latex(table(folder, tmp_path / "runs", FULL), "50% of a_b & c")
     assert r"\caption{50\% of a\_b \& c}" in text and r"Accuracy (100\%)" in text
     assert all(rule in text for rule in (r"\toprule", r"\midrule", r"\bottomrule", r"\textbf{0.9600 $\pm$ 0.0100}"))
-    body = text[text.index(r"\midrule"):text.index(r"\bottomrule")]
+    body = text[text.index(r"\midrule") : text.index(r"\bottomrule")]
     assert {line.count(" & ") for line in body.splitlines() if "&" in line} == {6}  # seven columns
 
 
@@ -108,7 +108,13 @@ def test_bytes_by_width_and_the_exponent_of_their_growth(folder, tmp_path):
         width = run.config["model"]["widths"][0]
         newton = run.config["optimizer"]["name"] == "newton"
         if newton or width < 40:
-            put(tmp_path, run, evals("train_loss", 2.0, 1.0), state_bytes=4 * width ** (2 if newton else 1), parameters=100)
+            put(
+                tmp_path,
+                run,
+                evals("train_loss", 2.0, 1.0),
+                state_bytes=4 * width ** (2 if newton else 1),
+                parameters=100,
+            )
     found = contents(Evidence(read("a/costs", folder=folder), collect(runs, tmp_path)))
     growth = cells(found)
     assert growth["newton"].ours.mean == pytest.approx(2) and growth["newton"].published == 2
@@ -133,5 +139,7 @@ def test_stale_runs_are_marked_and_named(folder, tmp_path):
     assert cells(found)["sgd"].mark == "a" and cells(found)["newton"].mark == ""
     assert [run["id"] for run in origin["runs"] if "stale" in run] == [runs[0].id]
     page = report_markdown(evidence.report, origin, None, [])
-    assert ("- Stale: 1 run, 1 of sgd on mnist (older code of its method); made again with "
-            "`sobench retry a/grid budget=cpu --stale`") in page
+    assert (
+        "- Stale: 1 run, 1 of sgd on mnist (older code of its method); made again with "
+        "`sobench retry a/grid budget=cpu --stale`"
+    ) in page

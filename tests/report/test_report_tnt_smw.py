@@ -58,10 +58,23 @@ CHAPTER_5 = {  # experiment -> N1, N2, hidden layers, epochs, learning rates (se
     "smw/fig-5.2": (100, 50, [400, 400], 10, dict.fromkeys(SIX, 0.01)),
     "smw/fig-5.3": (60, 30, [400, 400], 1, dict(zip(SIX, (0.4, 0.05, 0.05, 0.1, 0.1, 0.1)))),
 }
-ARTIFACTS = ["tnt/fig-4.2", "tnt/fig-4.3", "tnt/fig-4.4", "tnt/fig-4.5", "tnt/fig-4.6", "tnt/table-4.1", "tnt/table-4.2",
-             "smw/fig-5.1", "smw/fig-5.2", "smw/fig-5.3", "smw/table-costs"]
-VARIED = {"dataset", "model", "optimizer", "budget.seconds"} | {f"optimizer.{name}" for name in (
-    "lr", "damping", "weight_decay", "eps", "momentum", "stats_decay", "betas", "fisher")}
+ARTIFACTS = [
+    "tnt/fig-4.2",
+    "tnt/fig-4.3",
+    "tnt/fig-4.4",
+    "tnt/fig-4.5",
+    "tnt/fig-4.6",
+    "tnt/table-4.1",
+    "tnt/table-4.2",
+    "smw/fig-5.1",
+    "smw/fig-5.2",
+    "smw/fig-5.3",
+    "smw/table-costs",
+]
+VARIED = {"dataset", "model", "optimizer", "budget.seconds"} | {
+    f"optimizer.{name}"
+    for name in ("lr", "damping", "weight_decay", "eps", "momentum", "stats_decay", "betas", "fisher")
+}
 """What the tables of chapter 4 give; any other setting of a cell is the same for all cells of its method."""
 
 
@@ -79,7 +92,9 @@ def printed(cell: dict[str, str], *, more: bool) -> list[float]:
     names = [("lr",), ("weight_decay",), ("damping", "eps")]
     found = [cell[f"optimizer.{n}"] for alike in names for n in alike if f"optimizer.{n}" in cell]
     if more:
-        averages = cell.get("optimizer.betas") or ",".join(cell.get(f"optimizer.{n}", "") for n in ("momentum", "stats_decay"))
+        averages = cell.get("optimizer.betas") or ",".join(
+            cell.get(f"optimizer.{n}", "") for n in ("momentum", "stats_decay")
+        )
         found += [part for part in averages.strip("[]").split(",") if part]
     return [float(value) for value in found]
 
@@ -91,9 +106,14 @@ def test_the_settings_are_those_of_the_table(experiment):
     for row in rows:
         problem, *values = (part.strip() for part in row.split("|"))
         for method, value in zip(methods, values, strict=True):
-            (cell,) = [c for c in left if problem.split()[0] == c["dataset"] and c["optimizer"] == method.removesuffix(" EF")
-                       and (problem.split() + [f"{c['dataset']}_autoencoder"])[1] == c["model"]
-                       and (c.get("optimizer.fisher") == "empirical") == method.endswith("EF")]
+            (cell,) = [
+                c
+                for c in left
+                if problem.split()[0] == c["dataset"]
+                and c["optimizer"] == method.removesuffix(" EF")
+                and (problem.split() + [f"{c['dataset']}_autoencoder"])[1] == c["model"]
+                and (c.get("optimizer.fisher") == "empirical") == method.endswith("EF")
+            ]
             left.remove(cell)
             numbers = [float(v) for v in re.findall(r"[\d.e-]*\d[\d.e-]*", value)]
             assert printed(cell, more="4.6" in experiment) == numbers, (problem, method)
@@ -123,7 +143,9 @@ def test_the_published_accuracies(name):
     places = [(c.where["dataset"], c.where["model"]) for c in report.table.columns]
     assert places == [("cifar10", "vgg"), ("cifar10", "resnet"), ("cifar100", "vgg"), ("cifar100", "resnet")]
     for method, values in rows.items():
-        assert [100 * c.published[method] for c in report.table.columns] == pytest.approx([float(v) for v in values], rel=1e-12)
+        assert [100 * c.published[method] for c in report.table.columns] == pytest.approx(
+            [float(v) for v in values], rel=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", ACCURACIES)
@@ -148,7 +170,11 @@ def test_the_settings_of_chapter_5(experiment):
         assert name == "kfac" or found[name]["optimizer.curvature_batch"] == str(curvature)
     (run,) = expand([f"experiment={experiment}", "seed=0", "optimizer=kfac"])
     config, binary = run.config, experiment == "smw/fig-5.3"
-    assert (config["batch_size"], config["model"]["widths"], config["model"]["activation"]) == (batch, widths, "sigmoid")
+    assert (config["batch_size"], config["model"]["widths"], config["model"]["activation"]) == (
+        batch,
+        widths,
+        "sigmoid",
+    )
     assert config["dataset"]["standardize"] is True and config["budget"]["epochs"] == epochs
     assert config["optimizer"]["momentum"] == 0 and config["optimizer"]["damping_rule"] == "levenberg_marquardt"
     assert config["loss"] == ("binary_cross_entropy" if binary else "cross_entropy")
@@ -162,18 +188,24 @@ def configurations(experiment: str) -> list[dict]:
     inherited = [d for d in file["defaults"] if isinstance(d, str) and d.startswith("/experiment/")]
     if inherited and "hydra" not in file:
         return configurations(inherited[0].removeprefix("/experiment/").removesuffix("@_global_"))
-    names = {key.removeprefix("override /"): name for d in file["defaults"] if isinstance(d, dict) for key, name in d.items()}
+    names = {
+        key.removeprefix("override /"): name for d in file["defaults"] if isinstance(d, dict) for key, name in d.items()
+    }
     names = {"dataset": "mnist", "model": "mlp"} | names
     sizes = file["hydra"]["sweeper"].get("params", {}).get("model.widths", "")
     found = []
     for cell in cells(experiment):
-        config = {group: files.read(conf / group / f"{cell.get(group, names.get(group))}.yaml").copy()
-                  for group in ("dataset", "model", "optimizer")}
+        config = {
+            group: files.read(conf / group / f"{cell.get(group, names.get(group))}.yaml").copy()
+            for group in ("dataset", "model", "optimizer")
+        }
         for key, value in cell.items():
             group, _, name = key.partition(".")
             if name and group in config:
                 config[group][name] = yaml.safe_load(value)
-        found += [config | {"model": config["model"] | {"widths": widths}} for widths in yaml.safe_load(f"[{sizes}]")] or [config]
+        found += [
+            config | {"model": config["model"] | {"widths": widths}} for widths in yaml.safe_load(f"[{sizes}]")
+        ] or [config]
     return found
 
 
@@ -182,9 +214,14 @@ def test_everything_that_is_shown_or_claimed_is_of_one_cell(name):
     """Of several only where a growth is fitted to them, of none only where a method has smaller widths."""
     report, runs = read(name), configurations(experiment_of(name))
     columns, panels = (report.table.columns if report.table else []), (report.figure.panels if report.figure else [])
-    asked = [(method, part.where, getattr(part, "growth", None)) for part in (*columns, *panels)
-             for method in (getattr(part, "methods", None) or report.methods)]
-    asked += [(method, c.test.where, c.test.growth) for c in report.claims for method in (c.test.subject, *c.test.rivals)]
+    asked = [
+        (method, part.where, getattr(part, "growth", None))
+        for part in (*columns, *panels)
+        for method in (getattr(part, "methods", None) or report.methods)
+    ]
+    asked += [
+        (method, c.test.where, c.test.growth) for c in report.claims for method in (c.test.subject, *c.test.rivals)
+    ]
     for method, where, growth in asked:
         fitting = [run for run in runs if matches(run, {**report.methods[method].where, **where})]
         smaller = method == "block_fisher" and [32, 32, 32] not in where.get("model.widths", [[32, 32, 32]])
@@ -195,26 +232,34 @@ def test_everything_that_is_shown_or_claimed_is_of_one_cell(name):
 
 
 def test_every_artifact_has_an_experiment_of_its_name():
-    assert {*ARTIFACTS, "tnt/fig-4.1"} >= {name for name in reports() if name.startswith(("tnt/", "smw/"))} >= {*ARTIFACTS}
+    assert (
+        {*ARTIFACTS, "tnt/fig-4.1"} >= {name for name in reports() if name.startswith(("tnt/", "smw/"))} >= {*ARTIFACTS}
+    )
     assert all(experiment_of(name) == name for name in ARTIFACTS)
 
 
-@pytest.mark.parametrize(("name", "other", "optimizers", "count"), [
-    ("tnt/fig-4.2", "kbfgs/table-3.3", {"adam", "sgd"}, 6),
-    ("tnt/table-4.2", "kbfgs/table-3.4", {"adam", "sgdw"}, 8),
-    ("tnt/fig-4.4", "tnt/fig-4.2", {"tnt", "kfac"}, 6),
-    ("tnt/fig-4.5", "tnt/table-4.2", {"tnt", "kfac"}, 8),
-])
+@pytest.mark.parametrize(
+    ("name", "other", "optimizers", "count"),
+    [
+        ("tnt/fig-4.2", "kbfgs/table-3.3", {"adam", "sgd"}, 6),
+        ("tnt/table-4.2", "kbfgs/table-3.4", {"adam", "sgdw"}, 8),
+        ("tnt/fig-4.4", "tnt/fig-4.2", {"tnt", "kfac"}, 6),
+        ("tnt/fig-4.5", "tnt/table-4.2", {"tnt", "kfac"}, 8),
+    ],
+)
 def test_the_cells_of_two_experiments_that_share_runs(name, other, optimizers, count):
     ours = [cell for cell in cells(name) if cell["optimizer"] in optimizers]
     assert len([cell for cell in ours if cell in cells(other)]) == count
 
 
-@pytest.mark.parametrize(("experiments", "words"), [
-    (("tnt/fig-4.2", "kbfgs/table-3.3"), ["dataset=faces", "optimizer=adam"]),
-    (("tnt/table-4.2", "tnt/fig-4.3", "kbfgs/table-3.4"), ["dataset=cifar100", "model=resnet32", "optimizer=adam"]),
-    (("tnt/fig-4.2", "tnt/fig-4.6"), ["dataset=faces", "optimizer=kfac"]),
-])
+@pytest.mark.parametrize(
+    ("experiments", "words"),
+    [
+        (("tnt/fig-4.2", "kbfgs/table-3.3"), ["dataset=faces", "optimizer=adam"]),
+        (("tnt/table-4.2", "tnt/fig-4.3", "kbfgs/table-3.4"), ["dataset=cifar100", "model=resnet32", "optimizer=adam"]),
+        (("tnt/fig-4.2", "tnt/fig-4.6"), ["dataset=faces", "optimizer=kfac"]),
+    ],
+)
 def test_the_same_cell_of_two_experiments_is_one_run(experiments, words):
     """At budget=cpu, and by the same budgets at any."""
     found = [expand([f"experiment={e}", "budget=cpu", "seed=0", *words]) for e in experiments]

@@ -63,8 +63,10 @@ def test_the_counts_of_memory():
 
 def test_the_growth_of_the_counts_of_time():
     growth = read("tnt/table-4.1").table.columns[-1]
-    expected = {method: exponent({w: total(lambda d, c=count: M * prod(d) + c(d), w) for w in (128, 512)})
-                for method, count in TIME.items()}
+    expected = {
+        method: exponent({w: total(lambda d, c=count: M * prod(d) + c(d), w) for w in (128, 512)})
+        for method, count in TIME.items()
+    }
     assert growth.published == pytest.approx(expected, abs=0.005)
 
 

@@ -16,6 +16,8 @@ def test_the_landscape_is_read_from_the_names_of_its_places():
 
 
 def test_a_column_of_another_run_that_has_no_value_here_is_no_place():
-    frame = pd.DataFrame({f"landscape/{u}/{v}": [float(u)] for u in (0, 1) for v in (0, 1)} | {"landscape/9/9": [np.nan]})
+    frame = pd.DataFrame(
+        {f"landscape/{u}/{v}": [float(u)] for u in (0, 1) for v in (0, 1)} | {"landscape/9/9": [np.nan]}
+    )
     us, vs, losses = landscape(frame)
     assert us.tolist() == vs.tolist() == [0, 1] and losses.shape == (2, 2)

@@ -20,11 +20,18 @@ def tree(root, diverged=()):
     runs = [a_run(method, seed) for method in METHODS for seed in range(2)]
     for run in runs:
         name = run.config["optimizer"]["name"]
-        train = [row("train", step, loss=2 / step + run.seed / 10, seconds=step * (0.1 + run.seed / 50))
-                 for step in range(2, 21, 2)]
+        train = [
+            row("train", step, loss=2 / step + run.seed / 10, seconds=step * (0.1 + run.seed / 50))
+            for step in range(2, 21, 2)
+        ]
         end = 5 if name in diverged else 10
-        put(root, run, train[:end] + evals("test_accuracy", 0.1, 0.8 + run.seed / 50, 0.9 + run.seed / 50),
-            "diverged" if name in diverged else "done", parameters_sha256="feed")
+        put(
+            root,
+            run,
+            train[:end] + evals("test_accuracy", 0.1, 0.8 + run.seed / 50, 0.9 + run.seed / 50),
+            "diverged" if name in diverged else "done",
+            parameters_sha256="feed",
+        )
     return runs
 
 
@@ -41,8 +48,18 @@ def test_a_report_is_written_whole(folder, tmp_path):
     assert [path.name for path in written] == list(FILES)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)  # no draft is left
     page = (tmp_path / "out" / "report.md").read_text()
-    for part in ("# Test & train of all", "a paper, table 1", "Data: mnist", "cpu: 7 epochs", "6 of 6", "| SGD |",
-                 "figure.png", "Hessian-free is the best.", "of the three", "One note."):
+    for part in (
+        "# Test & train of all",
+        "a paper, table 1",
+        "Data: mnist",
+        "cpu: 7 epochs",
+        "6 of 6",
+        "| SGD |",
+        "figure.png",
+        "Hessian-free is the best.",
+        "of the three",
+        "One note.",
+    ):
         assert part in page
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "out" / "figure.pdf").read_bytes().startswith(b"%PDF")

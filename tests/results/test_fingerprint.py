@@ -53,7 +53,9 @@ DEEP = "def help_out(x):\n    return x + 1\n\n\ndef unused(): ...\n"
 def theirs(plugins):
     """digest(**files): the digest of a plug-in's method whose files have these texts."""
     texts = {"opt": OPTIMIZER, "parts": PARTS, "deep": DEEP, "alone": "x = 1\n", "__init__": ""}
-    site = plugins("theirs", {f"theirs/{name}.py": text for name, text in texts.items()}, {"theirs": "theirs.opt:Theirs"})
+    site = plugins(
+        "theirs", {f"theirs/{name}.py": text for name, text in texts.items()}, {"theirs": "theirs.opt:Theirs"}
+    )
 
     def digest(**changed: str) -> str:
         for name, text in {**texts, **changed}.items():
@@ -75,52 +77,77 @@ def swap(text: str, *pairs: tuple[str, str]) -> str:
 # A plug-in: what counts
 
 
-@pytest.mark.parametrize("changes", [
-    {"opt": [("f()", "f() + 1")]},
-    {"opt": [("relu", "elu")]},
-    {"opt": [("sqrt", "exp")]},
-    {"opt": [("lr: float = 1.0", "lr: float = 2.0")]},
-    {"opt": [("rate: float = 0.5", "rate: float = 1.5")]},
-    {"opt": [("lr", "rate_of_learning")]},
-    {"opt": [("ValueError", "TypeError")]},
-    {"opt": [("help_out(x) for", "help_out(value) for")]},
-    {"opt": [("parts.half", "parts.other")]},
-    {"opt": [("help_out(x)", "unused(x)")]},
-    {"parts": [("FACTOR = 2", "FACTOR = 3")]},
-    {"parts": [("FACTOR = 2", "FACTOR = 2.0")]},
-    {"parts": [("x / FACTOR", "FACTOR / x")]},
-    {"deep": [("+ 1", "- 1")]},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"opt": [("f()", "f() + 1")]},
+        {"opt": [("relu", "elu")]},
+        {"opt": [("sqrt", "exp")]},
+        {"opt": [("lr: float = 1.0", "lr: float = 2.0")]},
+        {"opt": [("rate: float = 0.5", "rate: float = 1.5")]},
+        {"opt": [("lr", "rate_of_learning")]},
+        {"opt": [("ValueError", "TypeError")]},
+        {"opt": [("help_out(x) for", "help_out(value) for")]},
+        {"opt": [("parts.half", "parts.other")]},
+        {"opt": [("help_out(x)", "unused(x)")]},
+        {"parts": [("FACTOR = 2", "FACTOR = 3")]},
+        {"parts": [("FACTOR = 2", "FACTOR = 2.0")]},
+        {"parts": [("x / FACTOR", "FACTOR / x")]},
+        {"deep": [("+ 1", "- 1")]},
+    ],
+    ids=str,
+)
 def test_a_change_of_what_is_used_counts(theirs, changes):
     texts = {"opt": OPTIMIZER, "parts": PARTS, "deep": DEEP}
     assert theirs() != theirs(**{name: swap(texts[name], *pairs) for name, pairs in changes.items()})
     assert "theirs" not in sys.modules
 
 
-@pytest.mark.parametrize("changes", [
-    {"opt": [("About it.", "About something else."), ("  # half of it", ""), ('    """A method."""\n', "")]},
-    {"parts": [("    return x / FACTOR", '    "Of x."\n    return (x /\n            FACTOR)')]},
-    {"opt": [("import math as m\n", ""), ("from torch import Tensor\n", "from torch import Tensor\nimport math as m\n")]},
-    {"opt": [("import math as m", "import math"), ("m.sqrt", "math.sqrt")]},
-    {"opt": [("import math as m", "from math import sqrt as root"), ("m.sqrt", "root")]},
-    {"opt": [("import torch.nn.functional as F", "from torch import nn"), ("F.relu", "nn.functional.relu")]},
-    {"opt": [("from . import parts", "from .parts import half as by_two"), ("parts.half", "by_two")]},
-    {"opt": [("from . import parts", "import theirs.parts"), ("parts.half", "theirs.parts.half")]},
-    {"opt": [("from . import parts\n", ""), ("        value = ", "        from theirs import parts\n\n        value = ")]},
-    {"opt": [(" -> Tensor", ""), ("lr: float = 1.0", "lr: int = 1.0"), ("rate: float", "rate: 'Tensor'")]},
-    {"opt": [("from torch import Tensor", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor")]},
-    {"opt": [("got {value}", "allowed: above 0")]},
-    {"opt": [("value", "worth"), ("worths", "values")]},
-    {"opt": [("[help_out(x) for x", "[help_out(one) for one")]},
-    {"opt": [("_seen", "_count"), ("_scaled", "_times")]},
-    {"opt": [("class Theirs", "def beside(x):\n    return 3\n\n\nclass Theirs")]},
-    {"parts": [("FACTOR", "DIVISOR")]},
-    {"parts": [("FACTOR = 2", "FACTOR: int = 2")]},
-    {"parts": [("half", "by_two")], "opt": [("half(f", "by_two(f")]},
-    {"parts": [("def other(x):\n    return x", "def other(x):\n    return 2 * x")]},
-    {"deep": [("def unused(): ...", "def unused(): return 1")]},
-    {"alone": [("1", "2")]},
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"opt": [("About it.", "About something else."), ("  # half of it", ""), ('    """A method."""\n', "")]},
+        {"parts": [("    return x / FACTOR", '    "Of x."\n    return (x /\n            FACTOR)')]},
+        {
+            "opt": [
+                ("import math as m\n", ""),
+                ("from torch import Tensor\n", "from torch import Tensor\nimport math as m\n"),
+            ]
+        },
+        {"opt": [("import math as m", "import math"), ("m.sqrt", "math.sqrt")]},
+        {"opt": [("import math as m", "from math import sqrt as root"), ("m.sqrt", "root")]},
+        {"opt": [("import torch.nn.functional as F", "from torch import nn"), ("F.relu", "nn.functional.relu")]},
+        {"opt": [("from . import parts", "from .parts import half as by_two"), ("parts.half", "by_two")]},
+        {"opt": [("from . import parts", "import theirs.parts"), ("parts.half", "theirs.parts.half")]},
+        {
+            "opt": [
+                ("from . import parts\n", ""),
+                ("        value = ", "        from theirs import parts\n\n        value = "),
+            ]
+        },
+        {"opt": [(" -> Tensor", ""), ("lr: float = 1.0", "lr: int = 1.0"), ("rate: float", "rate: 'Tensor'")]},
+        {
+            "opt": [
+                (
+                    "from torch import Tensor",
+                    "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from torch import Tensor",
+                )
+            ]
+        },
+        {"opt": [("got {value}", "allowed: above 0")]},
+        {"opt": [("value", "worth"), ("worths", "values")]},
+        {"opt": [("[help_out(x) for x", "[help_out(one) for one")]},
+        {"opt": [("_seen", "_count"), ("_scaled", "_times")]},
+        {"opt": [("class Theirs", "def beside(x):\n    return 3\n\n\nclass Theirs")]},
+        {"parts": [("FACTOR", "DIVISOR")]},
+        {"parts": [("FACTOR = 2", "FACTOR: int = 2")]},
+        {"parts": [("half", "by_two")], "opt": [("half(f", "by_two(f")]},
+        {"parts": [("def other(x):\n    return x", "def other(x):\n    return 2 * x")]},
+        {"deep": [("def unused(): ...", "def unused(): return 1")]},
+        {"alone": [("1", "2")]},
+    ],
+    ids=str,
+)
 def test_what_changes_no_result_does_not_count(theirs, changes):
     texts = {"opt": OPTIMIZER, "parts": PARTS, "deep": DEEP, "alone": "x = 1\n"}
     assert theirs() == theirs(**{name: swap(texts[name], *pairs) for name, pairs in changes.items()})
@@ -131,14 +158,18 @@ def test_definitions_may_move_and_modules_merge(theirs):
     moved = swap(OPTIMIZER, ("from . import parts", "from .alone import half"), ("parts.half", "half"))
     assert first == theirs(opt=moved, alone=PARTS, parts="")
     assert first == theirs(opt=OPTIMIZER, parts="from theirs.alone import half as half\n", alone=PARTS)  # a re-export
-    merged = swap(OPTIMIZER, ("from . import parts\n", ""), ("parts.half", "half"), ("class Theirs", PARTS + "\n\nclass Theirs"))
+    merged = swap(
+        OPTIMIZER, ("from . import parts\n", ""), ("parts.half", "half"), ("class Theirs", PARTS + "\n\nclass Theirs")
+    )
     assert first == theirs(opt=merged, parts="")
     at_the_top = swap(OPTIMIZER, ("from . import parts", "import theirs"), ("parts.half", "theirs.half"))
     assert first == theirs(opt=at_the_top, __init__="from .parts import half\n")
 
 
 def test_a_local_variable_may_shadow_a_function(theirs):
-    shadow = swap(OPTIMIZER, ("        value = parts.half(f())", "        help_out = abs\n        value = parts.half(f())"))
+    shadow = swap(
+        OPTIMIZER, ("        value = parts.half(f())", "        help_out = abs\n        value = parts.half(f())")
+    )
     changed = swap(DEEP, ("+ 1", "+ 2"))
     assert theirs(opt=shadow) == theirs(opt=shadow, deep=changed)
     inner = "def half(x):\n    def inner(FACTOR):\n        return FACTOR\n    return inner(x) / FACTOR\n\nFACTOR = 2\n"
@@ -151,26 +182,34 @@ def test_a_local_variable_may_shadow_a_function(theirs):
     assert theirs(parts=outside) != theirs(parts=swap(outside, ("FACTOR = 2", "FACTOR = 3")))
 
 
-@pytest.mark.parametrize("parts", [
-    "def half(x):\n    try:\n        return x / 2\n    except ZeroDivisionError as ERROR:\n        return ERROR\n",
-    "def half(x):\n    match x:\n        case [ERROR, *REST]:\n            return ERROR / 2, REST\n"
-    "        case {1: _, **REST}:\n            return REST\n",
-    "def half(x):\n    with x as ERROR:\n        return (lambda y: ERROR / 2)\n",
-    "def half(x):\n    if (ERROR := x + 2):\n        return [(REST := ERROR) for _ in ERROR], REST\n",
-    "def half(x):\n    ERROR = 0\n    def inner():\n        nonlocal ERROR\n        ERROR += 2\n    return ERROR\n",
-    "def half(x):\n    async def ERROR():\n        return 2\n    class REST: part = ERROR\n    return REST\n",
-], ids=range(6))
+@pytest.mark.parametrize(
+    "parts",
+    [
+        "def half(x):\n    try:\n        return x / 2\n    except ZeroDivisionError as ERROR:\n        return ERROR\n",
+        "def half(x):\n    match x:\n        case [ERROR, *REST]:\n            return ERROR / 2, REST\n"
+        "        case {1: _, **REST}:\n            return REST\n",
+        "def half(x):\n    with x as ERROR:\n        return (lambda y: ERROR / 2)\n",
+        "def half(x):\n    if (ERROR := x + 2):\n        return [(REST := ERROR) for _ in ERROR], REST\n",
+        "def half(x):\n    ERROR = 0\n    def inner():\n        nonlocal ERROR\n        ERROR += 2\n    return ERROR\n",
+        "def half(x):\n    async def ERROR():\n        return 2\n    class REST: part = ERROR\n    return REST\n",
+    ],
+    ids=range(6),
+)
 def test_whatever_binds_a_local_variable_may_name_it_otherwise(theirs, parts):
     renamed = parts.replace("ERROR", "e").replace("REST", "r")
     assert theirs(parts=parts) == theirs(parts=renamed)
     assert theirs(parts=parts) != theirs(parts=parts.replace("2", "3").replace("case {1", "case {3"))
 
 
-@pytest.mark.parametrize("opt", [
-    [("parts.half(f())", 'getattr(parts, "half")(f())')],
-    [("parts.half(f())", "(lambda module: module.half)(parts)(f())")],
-    [("from . import parts", "from .parts import *"), ("parts.half(f())", "half(f())")],
-], ids=str)
+@pytest.mark.parametrize(
+    "opt",
+    [
+        [("parts.half(f())", 'getattr(parts, "half")(f())')],
+        [("parts.half(f())", "(lambda module: module.half)(parts)(f())")],
+        [("from . import parts", "from .parts import *"), ("parts.half(f())", "half(f())")],
+    ],
+    ids=str,
+)
 def test_of_a_module_used_as_a_value_everything_counts(theirs, opt):
     text, by_star = swap(OPTIMIZER, *opt), "*" in str(opt)
     assert theirs(opt=text) != theirs(opt=text, parts=swap(PARTS, ("FACTOR = 2", "FACTOR = 3")))
@@ -184,14 +223,23 @@ def test_of_a_module_that_has_not_the_name_everything_counts(theirs):
     assert theirs(parts=text) != theirs(parts=swap(text, ("return x\n", "return -x\n")))
 
 
-@pytest.mark.parametrize("before, after", [
-    ("for _ in range(2):\n    pass\n", "for _ in range(3):\n    pass\n"),
-    ("TABLE = {}\nTABLE['a'] = other\n", "TABLE = {}\nTABLE['a'] = half\n"),
-    ("print(1)\n", "print(2)\n"),
-    ("try:\n    import fast\nexcept ImportError:\n    fast = 2\n", "try:\n    import fast\nexcept ImportError:\n    fast = 1\n"),
-    ("def register(f): return f\n\n\n@register\ndef third(x): return 1\n",
-     "def register(f): return f\n\n\n@register\ndef third(x): return 2\n"),
-], ids=str)
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("for _ in range(2):\n    pass\n", "for _ in range(3):\n    pass\n"),
+        ("TABLE = {}\nTABLE['a'] = other\n", "TABLE = {}\nTABLE['a'] = half\n"),
+        ("print(1)\n", "print(2)\n"),
+        (
+            "try:\n    import fast\nexcept ImportError:\n    fast = 2\n",
+            "try:\n    import fast\nexcept ImportError:\n    fast = 1\n",
+        ),
+        (
+            "def register(f): return f\n\n\n@register\ndef third(x): return 1\n",
+            "def register(f): return f\n\n\n@register\ndef third(x): return 2\n",
+        ),
+    ],
+    ids=str,
+)
 def test_what_a_module_does_when_it_is_imported_counts(theirs, before, after):
     uses_table = PARTS.replace("x / FACTOR", "x / FACTOR, TABLE") if "TABLE" in before else PARTS
     assert theirs(parts=uses_table + before) != theirs(parts=uses_table + after)
@@ -232,9 +280,16 @@ def test_what_does_not_parse_is_told_apart_too(theirs):
 
 
 def test_of_the_rest_of_sobench_the_name_counts_but_not_the_place(theirs):
-    with_rule = swap(OPTIMIZER, ("from . import parts", "from . import parts\nfrom sobench.config.rules import check"),
-                     ("self.lr = lr", "self.lr = check('lr', lr, None)"))
-    by_module = swap(with_rule, ("from sobench.config.rules import check", "from sobench.config import rules"), ("check(", "rules.check("))
+    with_rule = swap(
+        OPTIMIZER,
+        ("from . import parts", "from . import parts\nfrom sobench.config.rules import check"),
+        ("self.lr = lr", "self.lr = check('lr', lr, None)"),
+    )
+    by_module = swap(
+        with_rule,
+        ("from sobench.config.rules import check", "from sobench.config import rules"),
+        ("check(", "rules.check("),
+    )
     re_export = ("from sobench.config.rules import check", "from sobench.optim.adahessian import check")
     elsewhere = swap(with_rule, re_export)
     other = swap(by_module, ("rules.check(", "rules.check_hyperparameter("))
@@ -242,8 +297,11 @@ def test_of_the_rest_of_sobench_the_name_counts_but_not_the_place(theirs):
 
 
 def test_parts_of_sobench_count_for_a_plug_in(theirs, monkeypatch, tmp_path):
-    text = swap(OPTIMIZER, ("from . import parts", "from . import parts\nfrom sobench.linalg import cg"),
-                ("self.lr = lr", "self.lr = cg"))
+    text = swap(
+        OPTIMIZER,
+        ("from . import parts", "from . import parts\nfrom sobench.linalg import cg"),
+        ("self.lr = lr", "self.lr = cg"),
+    )
     theirs(opt=text)
     find = registry.module_file
     krylov = tmp_path / "krylov.py"
@@ -272,6 +330,7 @@ def copy(tmp_path):
 
 def digests(folder: Path) -> dict[str, str]:
     """Of each of our methods, its source read from a copy of the package."""
+
     def find(name: str) -> Path | None:
         base = folder.parent.joinpath(*name.split("."))
         return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
@@ -299,49 +358,121 @@ def test_a_copy_has_the_digests_of_the_original_and_each_method_its_own(copy):
     assert len(set(found.values())) == len(METHODS) and all(len(one) == 64 for one in found.values())
 
 
-@pytest.mark.parametrize("file, old, new, stale", [
-    ("objective/layers/matrices.py", "alpha=alpha * samples / locations", "alpha=2 * alpha * samples / locations", {"kfac"}),
-    ("objective/layers/matrices.py", "torch.cat([weight, parts", "torch.cat([2 * weight, parts", ON_MATRICES),  # LayerMatrices.join
-    ("objective/layers/matrices.py", "return output_grads(record).transpose", "return -output_grads(record).transpose", {"block_fisher"}),
-    ("objective/layers/matrices.py", "_pull_back(record, u) / len(x)", "_pull_back(record, u)", KBFGS),  # input_action
-    ("objective/layers/matrices.py", "torch.mm(h.reshape", "torch.mm(-h.reshape", SMW),  # weight_gradient_
-    ("objective/layers/matrices.py", "return h.flatten(2)", "return 2 * h.flatten(2)", {"kfac", "block_fisher", *KBFGS, *SMW}),
-    ("objective/layers/rows.py", "G.addcmul_(G, A)", "G.mul_(A)", SMW),
-    ("objective/layers/records.py", "record.output_grads = grad.detach()", "record.output_grads = 2 * grad", ON_MATRICES - {"kernel_sgd"}),
-    ("linalg/krylov.py", "if curvature <= 0", "if curvature < 0", {"hf_newton", "hf_gauss_newton"}),  # cg
-    ("linalg/krylov.py", "ss.item(), k + 1", "ss.item(), k + 2", {"newton_krylov"}),  # cgls
-    ("linalg/krylov.py", "torch.where(pAp <= 0", "torch.where(pAp < 0", {"hf_newton", "hf_gauss_newton", "hessian_free"}),
-    ("linalg/quasi_newton.py", "def lm_damping(H: Inverse,", "def lm_damping(G: Inverse,", KBFGS),
-    ("linalg/quasi_newton.py", "class Scaled(Compact):\n", "class Scaled(Compact):\n    more = 1\n", {"robust_lbfgs"}),
-    ("linalg/quasi_newton.py", "class Compact:\n", "class Compact:\n    more = 1\n", {"robust_lbfgs", "kbfgs_l", "kbfgs20_l"}),
-    ("linalg/operator.py", "class LinearOperator:\n", "class LinearOperator:\n    more = 1\n",  # by f.hessian() or f.ggn()
-     {"newton", "damped_newton", "hf_newton", "hf_gauss_newton", "hessian_free", "adahessian", "esgd", "newton_krylov"}),
-    ("linalg/complex_step.py", "STEP = 1e-12", "STEP = 1e-10", {"newton_krylov"}),
-    ("optim/base.py", "alpha=1 - dampening", "alpha=1 + dampening", BASED),
-    ("optim/base.py", "value.detach().clone()", "value.detach()", BASED),
-    ("optim/subsample.py", "count >= len(f)", "count > len(f)", {"hessian_free", *SMW}),
-    ("optim/tensors.py", "decay=1 - 1 / count", "decay=1 / count", {"shampoo", "tnt"}),
-    ("optim/sgdw.py", "1 - group", "1 + group", {"sgdw"}),
-    ("objective/objective.py", "REVISION = 1", "REVISION = 2", set(METHODS)),
-    ("losses.py", "REVISION = 1", "REVISION = 2", set(METHODS)),
-    ("objective/objective.py", "0.5 * self.l2", "0.7 * self.l2", set()),  # told by REVISION alone
-    ("linalg/operator.py", "class LinearOperator:\n", "class LinearOperator:\n    # more\n", set()),
-    ("optim/base.py", "takes one parameter group, got", "takes a single group, not", set()),
-    ("optim/base.py", "_restored", "_as_it_was", set()),
-    ("optim/base.py", "lr, decay", "lr, shrinking", None),
-    ("optim/base.py", "f: Objective", 'f: "Objective"', set()),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "file, old, new, stale",
+    [
+        (
+            "objective/layers/matrices.py",
+            "alpha=alpha * samples / locations",
+            "alpha=2 * alpha * samples / locations",
+            {"kfac"},
+        ),
+        (
+            "objective/layers/matrices.py",
+            "torch.cat([weight, parts",
+            "torch.cat([2 * weight, parts",
+            ON_MATRICES,
+        ),  # LayerMatrices.join
+        (
+            "objective/layers/matrices.py",
+            "return output_grads(record).transpose",
+            "return -output_grads(record).transpose",
+            {"block_fisher"},
+        ),
+        (
+            "objective/layers/matrices.py",
+            "_pull_back(record, u) / len(x)",
+            "_pull_back(record, u)",
+            KBFGS,
+        ),  # input_action
+        ("objective/layers/matrices.py", "torch.mm(h.reshape", "torch.mm(-h.reshape", SMW),  # weight_gradient_
+        (
+            "objective/layers/matrices.py",
+            "return h.flatten(2)",
+            "return 2 * h.flatten(2)",
+            {"kfac", "block_fisher", *KBFGS, *SMW},
+        ),
+        ("objective/layers/rows.py", "G.addcmul_(G, A)", "G.mul_(A)", SMW),
+        (
+            "objective/layers/records.py",
+            "record.output_grads = grad.detach()",
+            "record.output_grads = 2 * grad",
+            ON_MATRICES - {"kernel_sgd"},
+        ),
+        ("linalg/krylov.py", "if curvature <= 0", "if curvature < 0", {"hf_newton", "hf_gauss_newton"}),  # cg
+        ("linalg/krylov.py", "ss.item(), k + 1", "ss.item(), k + 2", {"newton_krylov"}),  # cgls
+        (
+            "linalg/krylov.py",
+            "torch.where(pAp <= 0",
+            "torch.where(pAp < 0",
+            {"hf_newton", "hf_gauss_newton", "hessian_free"},
+        ),
+        ("linalg/quasi_newton.py", "def lm_damping(H: Inverse,", "def lm_damping(G: Inverse,", KBFGS),
+        (
+            "linalg/quasi_newton.py",
+            "class Scaled(Compact):\n",
+            "class Scaled(Compact):\n    more = 1\n",
+            {"robust_lbfgs"},
+        ),
+        (
+            "linalg/quasi_newton.py",
+            "class Compact:\n",
+            "class Compact:\n    more = 1\n",
+            {"robust_lbfgs", "kbfgs_l", "kbfgs20_l"},
+        ),
+        (
+            "linalg/operator.py",
+            "class LinearOperator:\n",
+            "class LinearOperator:\n    more = 1\n",  # by f.hessian() or f.ggn()
+            {
+                "newton",
+                "damped_newton",
+                "hf_newton",
+                "hf_gauss_newton",
+                "hessian_free",
+                "adahessian",
+                "esgd",
+                "newton_krylov",
+            },
+        ),
+        ("linalg/complex_step.py", "STEP = 1e-12", "STEP = 1e-10", {"newton_krylov"}),
+        ("optim/base.py", "alpha=1 - dampening", "alpha=1 + dampening", BASED),
+        ("optim/base.py", "value.detach().clone()", "value.detach()", BASED),
+        ("optim/subsample.py", "count >= len(f)", "count > len(f)", {"hessian_free", *SMW}),
+        ("optim/tensors.py", "decay=1 - 1 / count", "decay=1 / count", {"shampoo", "tnt"}),
+        ("optim/sgdw.py", "1 - group", "1 + group", {"sgdw"}),
+        ("objective/objective.py", "REVISION = 1", "REVISION = 2", set(METHODS)),
+        ("losses.py", "REVISION = 1", "REVISION = 2", set(METHODS)),
+        ("objective/objective.py", "0.5 * self.l2", "0.7 * self.l2", set()),  # told by REVISION alone
+        ("linalg/operator.py", "class LinearOperator:\n", "class LinearOperator:\n    # more\n", set()),
+        ("optim/base.py", "takes one parameter group, got", "takes a single group, not", set()),
+        ("optim/base.py", "_restored", "_as_it_was", set()),
+        ("optim/base.py", "lr, decay", "lr, shrinking", None),
+        ("optim/base.py", "f: Objective", 'f: "Objective"', set()),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_exactly_the_methods_that_use_it_are_stale(copy, file, old, new, stale):
-    pairs = [(old, new)] if stale is not None else [(old, new), ("if decay", "if shrinking"), ("lr * decay", "lr * shrinking")]
+    pairs = (
+        [(old, new)]
+        if stale is not None
+        else [(old, new), ("if decay", "if shrinking"), ("lr * decay", "lr * shrinking")]
+    )
     assert changed(copy, file, *pairs) == (stale or set())
 
 
 def test_a_renamed_import_or_function_makes_none_stale(copy):
-    assert not changed(copy, "optim/kfac.py", ("import grad_factor, input_factor", "import grad_factor as gamma, input_factor"),
-                       ('] = grad_factor(', '] = gamma('))
+    assert not changed(
+        copy,
+        "optim/kfac.py",
+        ("import grad_factor, input_factor", "import grad_factor as gamma, input_factor"),
+        ("] = grad_factor(", "] = gamma("),
+    )
     for file in copy.rglob("*.py"):
         text = file.read_text()
-        file.write_text(text.replace("input_factor", "omega").replace("SecondOrderOptimizer", "Base").replace("CHUNK", "PIECE"))
+        file.write_text(
+            text.replace("input_factor", "omega").replace("SecondOrderOptimizer", "Base").replace("CHUNK", "PIECE")
+        )
     assert digests(copy) == original()
 
 
@@ -351,7 +482,9 @@ def test_moved_modules_make_none_stale(copy, monkeypatch):
     (copy / "linalg" / "krylov.py").rename(copy / "linalg" / "conjugate.py")
 
     def adapted(text: str) -> str:
-        text = text.replace("objective.layers", "objective.of_layers").replace("of_layers.matrices", "of_layers.as_matrices")
+        text = text.replace("objective.layers", "objective.of_layers").replace(
+            "of_layers.matrices", "of_layers.as_matrices"
+        )
         return text.replace("linalg.krylov", "linalg.conjugate")
 
     for file in copy.rglob("*.py"):
@@ -414,8 +547,11 @@ def test_methods_are_compared_within_a_scheme_and_data_always():
 
 
 def test_data_is_declared_checksums_or_those_of_the_contents(tmp_path, monkeypatch):
-    sources = {"one": Source("one", "about", folder="one", stand_in="one.npz",
-                             files={"a": File("a", "md5:1", 3), "b": File("b")})}
+    sources = {
+        "one": Source(
+            "one", "about", folder="one", stand_in="one.npz", files={"a": File("a", "md5:1", 3), "b": File("b")}
+        )
+    }
     store = Store(None, tmp_path, sources)
     assert store.checksums("one") is None
     (tmp_path / "one").mkdir()

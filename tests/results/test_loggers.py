@@ -48,7 +48,9 @@ def mirrored(path, root=None) -> dict[str, list]:
 def leaks(folder) -> set[str]:
     """The names of all files that were written, none of which has a secret in it; the home is beside the folder."""
     files = [path for path in folder.parent.rglob("*") if path.is_file()]
-    assert [path for path in files if any(secret in path.read_bytes() for secret in (KEY.encode(), b"hunter2-hunter2"))] == []
+    assert [
+        path for path in files if any(secret in path.read_bytes() for secret in (KEY.encode(), b"hunter2-hunter2"))
+    ] == []
     return {path.name for path in files}
 
 
@@ -67,7 +69,11 @@ def test_offline_holds_every_metric_the_config_and_the_summary(workplace, capfd)
     (about,) = found["run"]
     own = json.loads((path / "run.json").read_text())
     assert (about["run_id"], about["run_group"]) == (own["id"], own["cell"])
-    assert about["tags"] == ["demo", "demo/digits"] and about["job_type"] == "train" and about["display_name"].endswith("seed 0")
+    assert (
+        about["tags"] == ["demo", "demo/digits"]
+        and about["job_type"] == "train"
+        and about["display_name"].endswith("seed 0")
+    )
     config = about["config"]["update"]
     assert config["optimizer"] == {**own["config"]["optimizer"], "lr": 1} and config["seed"] == 0
     assert config["environment"]["torch"] and config["experiment"] == "demo/digits"
@@ -128,7 +134,7 @@ def test_online_goes_on_with_the_row_that_the_server_does_not_have(workplace, ca
     killed = process(*words, folder=workplace, prepare=DieIn("sobench.training.checkpoint", "save", 12))
     assert finish(killed) == -9
     assert command(*words).code == 0 and warnings(capfd) == []
-    (name, run), = server.runs.items()
+    ((name, run),) = server.runs.items()
     own = json.loads((directory() / "run.json").read_text())
     assert (name, run["groupName"], run["jobType"]) == (own["id"], own["cell"], "train")
     assert [row["_step"] for row in run["history"]] == list(range(len(rows(directory()))))
@@ -216,10 +222,16 @@ def test_secrets_are_written_nowhere(workplace, capfd, monkeypatch):
     done = command("run", *SMALL, *OFFLINE, "logger.project=${oc.env:WANDB_API_KEY}")
     assert done.code == 2 and "logger.project: has the value of the environment variable WANDB_API_KEY" in done.err
     assert {"provenance.json", "environment.json", "config.yaml", "debug.log", "debug-internal.log"} <= leaks(workplace)
-    artifacts = [record["artifact"] for file in remote_state.offline_files("runs/.wandb") for record in remote_state.records(file)
-                 if record["type"] == "artifact"]
-    assert [{"table.csv", "figure.png", "report.md"} <= {entry["path"] for entry in found["manifest"]["contents"]}
-            for found in artifacts] == [True]
+    artifacts = [
+        record["artifact"]
+        for file in remote_state.offline_files("runs/.wandb")
+        for record in remote_state.records(file)
+        if record["type"] == "artifact"
+    ]
+    assert [
+        {"table.csv", "figure.png", "report.md"} <= {entry["path"] for entry in found["manifest"]["contents"]}
+        for found in artifacts
+    ] == [True]
 
 
 # Any logger
@@ -283,7 +295,9 @@ def test_csv_is_the_record_as_a_table(tmp_path):
     path = written(tmp_path, "csv", ROWS, again, keep=2).path
     with open(path / "metrics.csv", newline="") as file:
         table = list(csv.DictReader(file))
-    assert [{k: v for k, v in line.items() if v} for line in table] == [{k: str(v) for k, v in row.items()} for row in rows(path)]
+    assert [{k: v for k, v in line.items() if v} for line in table] == [
+        {k: str(v) for k, v in row.items()} for row in rows(path)
+    ]
     assert len(table) == 4 and table[2]["new"] == "7"
 
 
@@ -302,7 +316,9 @@ def test_tensorboard_shows_the_record(tmp_path):
 
 
 def test_a_dashboard_is_made_of_the_reports():
-    spec = importlib.util.spec_from_file_location("wandb_workspace", conf_dir().parent / "scripts" / "wandb_workspace.py")
+    spec = importlib.util.spec_from_file_location(
+        "wandb_workspace", conf_dir().parent / "scripts" / "wandb_workspace.py"
+    )
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     made = script.definition("demo/digits")

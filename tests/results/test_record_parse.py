@@ -10,8 +10,22 @@ from run_tree import a_run, put, row
 
 from sobench.results import blocks, parse, record
 
-NUMBERS = ["1", "-0.0", "0.1", "1e-320", "1e400", "-1e400", "NaN", "Infinity", "-Infinity", "null", "true",
-           "18446744073709551616", "123456789012345678901234567890", "1" + "0" * 400]
+NUMBERS = [
+    "1",
+    "-0.0",
+    "0.1",
+    "1e-320",
+    "1e400",
+    "-1e400",
+    "NaN",
+    "Infinity",
+    "-Infinity",
+    "null",
+    "true",
+    "18446744073709551616",
+    "123456789012345678901234567890",
+    "1" + "0" * 400,
+]
 OTHERS = ['"word"', '"\\ud800"', "[1, 2]", '{"a": NaN}', "01", "+1", ".5", "nan", "'a'", '"\x01"', ""]
 LINES = [b"", b"null", b"{", b"\xff", b"\xef\xbb\xbf{}", b"[1]", b"1, 2", b'{"kind": "eval"}', b'{"step": 1}']
 
@@ -28,8 +42,12 @@ def records(path: Path, monkeypatch) -> list[str]:
 @given(st.lists(st.one_of(st.sampled_from(LINES), st.tuples(*[st.sampled_from(NUMBERS * 3 + OTHERS)] * 2)), max_size=6))
 def test_any_lines(tmp_path_factory, lines):
     path = put(tmp_path_factory.mktemp("runs"), a_run("sgd"), [])
-    rows = [f'{{"kind": "eval", "step": {step}, "a": {line[0]}, "b": {line[1]}}}'.encode(errors="surrogatepass")
-            if isinstance(line, tuple) else line for step, line in enumerate(lines)]
+    rows = [
+        f'{{"kind": "eval", "step": {step}, "a": {line[0]}, "b": {line[1]}}}'.encode(errors="surrogatepass")
+        if isinstance(line, tuple)
+        else line
+        for step, line in enumerate(lines)
+    ]
     (path / "metrics.jsonl").write_bytes(b"\n".join([*rows, b""]))
     first, second = records(path, pytest.MonkeyPatch())
     assert first == second

@@ -36,15 +36,23 @@ def reads(monkeypatch) -> list[str]:
     """The names of the run directories that are read, and not taken from the cache."""
     names: list[str] = []
     read = reading.read
-    monkeypatch.setattr(reading, "read", lambda directory: names.append(directory.parent.name.split("_")[2]) or read(directory))
+    monkeypatch.setattr(
+        reading, "read", lambda directory: names.append(directory.parent.name.split("_")[2]) or read(directory)
+    )
     return names
 
 
 def tree(root: Path) -> Path:
     for run in RUNS:
         train = [row("train", 10, loss=1.5, outcome="indefinite"), row("train", 20, loss=math.inf)]
-        put(root, run, [*train, *evals("train_loss", 2.0, math.nan)],
-            "diverged" if run.seed else "done", "loss is NaN" if run.seed else None, parameters=12)
+        put(
+            root,
+            run,
+            [*train, *evals("train_loss", 2.0, math.nan)],
+            "diverged" if run.seed else "done",
+            "loss is NaN" if run.seed else None,
+            parameters=12,
+        )
     return root
 
 
@@ -99,7 +107,10 @@ def judge(file: Path) -> None:
 
 
 CHANGES = {
-    "grow": grow, "overwrite": overwrite, "replace": replace, "judge": judge,
+    "grow": grow,
+    "overwrite": overwrite,
+    "replace": replace,
+    "judge": judge,
     "truncate": lambda file: os.truncate(file, file.stat().st_size * 2 // 3),
     "delete": lambda file: shutil.rmtree(file.parent),
     "go on": lambda file: file.with_name("summary.json").unlink(missing_ok=True),
@@ -109,7 +120,11 @@ CHANGES = {
 
 @pytest.mark.filterwarnings("ignore:damaged runs")
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(st.sampled_from([*CHANGES, "make", "read"]), st.integers(0, len(RUNS) - 1)), min_size=1, max_size=5))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([*CHANGES, "make", "read"]), st.integers(0, len(RUNS) - 1)), min_size=1, max_size=5
+    )
+)
 def test_whatever_happens_to_the_runs(tmp_path_factory, changes):
     root = tree(tmp_path_factory.mktemp("tree") / "runs")
     load(root)
@@ -131,8 +146,12 @@ def test_a_cache_that_cannot_be_used_is_written_anew(tmp_path, damage, reads):
     for file in (root / ".cache").glob("*.columns"):
         data = file.read_bytes()
         middle = len(data) // 2
-        broken = {"empty": b"", "cut": data[:middle], "bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1:],
-                  "pickle": b"\x80\x04N."}.get(damage, data)
+        broken = {
+            "empty": b"",
+            "cut": data[:middle],
+            "bit": data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :],
+            "pickle": b"\x80\x04N.",
+        }.get(damage, data)
         file.write_bytes(broken)
         if damage == "foreign":
             with open(file, "wb") as opened:
@@ -181,7 +200,10 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 def test_two_that_write_at_once_leave_a_whole_cache(tmp_path, reads):
     root = tree(tmp_path / "runs")
-    code = NEWEST + "root = sys.argv[1]; [(cache.save(root, cache.shard_of(name), {}), load(root)) for name in sys.argv[2:] * 5]"
+    code = (
+        NEWEST
+        + "root = sys.argv[1]; [(cache.save(root, cache.shard_of(name), {}), load(root)) for name in sys.argv[2:] * 5]"
+    )
     both = [subprocess.Popen([sys.executable, "-c", code, root, *(run.slug for run in RUNS)]) for _ in range(2)]
     assert [process.wait() for process in both] == [0, 0]
     check(root)

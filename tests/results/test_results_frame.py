@@ -23,7 +23,12 @@ def test_a_row_for_each_row_with_the_run_it_is_of(tmp_path):
     assert sgd["damping"].iloc[2] == 0.1 and sgd["loss"].iloc[2] == 1.5
     newton = frame[frame["optimizer"] == "newton"].iloc[0]
     assert (newton["seed"], newton["status"], newton["reason"], newton["dataset"], newton["model"]) == (
-        3, "diverged", "loss is NaN", "mnist", "mlp")
+        3,
+        "diverged",
+        "loss is NaN",
+        "mnist",
+        "mlp",
+    )
     assert newton["run"] == a_run("newton", 3).id and newton["cell"] == a_run("newton").cell
 
 
@@ -86,9 +91,17 @@ def test_expected_runs_are_joined_with_what_is_found(tmp_path):
     assert len(results.rows([runs[1]], "eval")) == 0 == len(results.rows(results.runs, "train"))
 
 
-@pytest.mark.parametrize(("where", "expected"), [
-    ({"dataset": "mnist"}, True), ({"dataset.name": "mnist"}, True), ({"optimizer.lr": [0.3, 0.1]}, True),
-    ({"optimizer.lr": 0.2}, False), ({"optimizer.momentum": 0.9}, False), ({"dataset": "mnist", "seed": 1}, False),
-    ({}, True)])
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"dataset": "mnist"}, True),
+        ({"dataset.name": "mnist"}, True),
+        ({"optimizer.lr": [0.3, 0.1]}, True),
+        ({"optimizer.lr": 0.2}, False),
+        ({"optimizer.momentum": 0.9}, False),
+        ({"dataset": "mnist", "seed": 1}, False),
+        ({}, True),
+    ],
+)
 def test_a_configuration_fits_all_of_where_or_not_at_all(where, expected):
     assert matches(a_run("sgd").config, where) is expected

@@ -27,7 +27,9 @@ def test_it_is_least_squares_in_logarithms_over_all_runs():
     found = growth(sizes(values))
     assert found.mean == pytest.approx(line.slope) and found.stderr == pytest.approx(line.stderr)
     for seed, slope in found.by_seed.items():
-        assert slope == pytest.approx(np.polyfit(np.log(list(values)), np.log([of[seed] for of in values.values()]), 1)[0])
+        assert slope == pytest.approx(
+            np.polyfit(np.log(list(values)), np.log([of[seed] for of in values.values()]), 1)[0]
+        )
     assert np.mean(list(found.by_seed.values())) == pytest.approx(found.mean)  # the same sizes for every seed
 
 

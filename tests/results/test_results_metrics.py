@@ -42,9 +42,17 @@ def test_the_warm_start_shifts_the_axis_of_time_and_a_run_without_one_starts_at_
     assert column(frame, "total_seconds").tolist() == pytest.approx([0.0, 1.0, 2.0])
 
 
-@pytest.mark.parametrize(("level", "expected"), [
-    ({"at_most": 2.0}, 2.0), ({"at_most": 5.0}, 0.0), ({"at_most": 0.4}, math.inf), ({"at_most": 1.0}, 3.0),
-    ({"at_least": 4.0}, 0.0), ({"at_least": 9.0}, math.inf)])
+@pytest.mark.parametrize(
+    ("level", "expected"),
+    [
+        ({"at_most": 2.0}, 2.0),
+        ({"at_most": 5.0}, 0.0),
+        ({"at_most": 0.4}, math.inf),
+        ({"at_most": 1.0}, 3.0),
+        ({"at_least": 4.0}, 0.0),
+        ({"at_least": 9.0}, math.inf),
+    ],
+)
 def test_the_first_row_at_a_level(tmp_path, level, expected):
     frame, run = loaded(tmp_path, evals("train_loss", 4.0, 3.0, 1.9, 0.5, 2.5))
     assert reach(frame, "seconds", "train_loss", **level)[run] == pytest.approx(expected)
@@ -57,7 +65,9 @@ def test_a_level_of_what_nobody_recorded_is_unknown_and_a_row_without_a_value_is
 
 
 def test_all_values_of_a_run_by_step_from_a_start_on(tmp_path):
-    rows = [row("train", step, loss=1.0, cosine=value) for step, value in ((1, 0.1), (2, math.nan), (3, 0.3), (4, math.inf))]
+    rows = [
+        row("train", step, loss=1.0, cosine=value) for step, value in ((1, 0.1), (2, math.nan), (3, 0.3), (4, math.inf))
+    ]
     frame, run = loaded(tmp_path, rows)
     assert series(frame, "cosine")[run].to_dict() == {1: 0.1, 3: 0.3, 4: math.inf}
     assert series(frame, "cosine", start={"step": 3})[run].to_dict() == {3: 0.3, 4: math.inf}

@@ -32,8 +32,10 @@ def test_last_and_best_and_at_a_place(tmp_path):
 def test_where_another_metric_is_best(tmp_path):
     """The first of the best rows; rows in which the other was not recorded do not count."""
     values = [(0.1, 0.5, 3.0), (0.9, 0.7, 2.0), (0.8, 0.7, math.nan), (1.0, None, 1.0), (0.2, 0.6, 4.0)]
-    rows = [row("eval", 10 * i, test_accuracy=t, train_loss=loss, **({} if v is None else {"validation_accuracy": v}))
-            for i, (t, v, loss) in enumerate(values)]
+    rows = [
+        row("eval", 10 * i, test_accuracy=t, train_loss=loss, **({} if v is None else {"validation_accuracy": v}))
+        for i, (t, v, loss) in enumerate(values)
+    ]
     assert picked(tmp_path, rows, "test_accuracy", at={"highest": "validation_accuracy"}) == 0.9
     assert picked(tmp_path, rows, "test_accuracy", at={"lowest": "train_loss"}) == 1.0
     assert picked(tmp_path, rows, "step", at={"highest": "validation_accuracy"}) == 10
@@ -83,8 +85,18 @@ def test_mean_and_standard_error_over_seeds(tmp_path):
 
 
 def test_no_run_leaves_a_mean_in_silence(tmp_path):
-    found = aggregated(tmp_path, [("done", 0.2), ("diverged", 80.0), ("failed", 0.1), None, ("diverged", math.nan),
-                                  ("done", 0.4), ("done", math.inf)])
+    found = aggregated(
+        tmp_path,
+        [
+            ("done", 0.2),
+            ("diverged", 80.0),
+            ("failed", 0.1),
+            None,
+            ("diverged", math.nan),
+            ("done", 0.4),
+            ("done", math.inf),
+        ],
+    )
     assert found.mean == pytest.approx(0.3)
     assert (found.found, found.expected, found.diverged, found.failed) == (2, 7, 2, 1)
     assert found.gap == "diverged 2/7, failed 1/7, missing 1/7, not finite 1/7"

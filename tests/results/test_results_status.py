@@ -56,8 +56,10 @@ def test_without_an_experiment_whatever_is_found(tmp_path):
 
 
 def test_status_and_the_list_of_reports_load_nothing_heavy():
-    code = ("import sys, sobench.results.status, sobench.results.state, sobench.report as r; r.read(r.reports()[0])\n"
-            "print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib', 'scipy') if m in sys.modules])")
+    code = (
+        "import sys, sobench.results.status, sobench.results.state, sobench.report as r; r.read(r.reports()[0])\n"
+        "print([m for m in ('torch', 'pandas', 'numpy', 'matplotlib', 'scipy') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -22,18 +22,39 @@ finally:
 
 
 def ended(main: str, **more) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", END.format(main=main)], text=True, stderr=subprocess.PIPE,
-                          **({"stdout": subprocess.PIPE} | more))
+    return subprocess.run(
+        [sys.executable, "-c", END.format(main=main)],
+        text=True,
+        stderr=subprocess.PIPE,
+        **({"stdout": subprocess.PIPE} | more),
+    )
 
 
-@pytest.mark.parametrize("main, code", [("0", 0), ("3", 3), ("sys.exit(2)", 2), ("sys.exit()", 0), ("sys.exit('why')", 1),
-                                        ("1 / 0", 1), ("print('out') or 0", 0)])
+@pytest.mark.parametrize(
+    "main, code",
+    [
+        ("0", 0),
+        ("3", 3),
+        ("sys.exit(2)", 2),
+        ("sys.exit()", 0),
+        ("sys.exit('why')", 1),
+        ("1 / 0", 1),
+        ("print('out') or 0", 0),
+    ],
+)
 def test_the_end_of_a_command(main, code):
     """The code is the command's, what is registered is called, what is printed arrives, and a traceback too."""
     done = ended(main)
     assert done.returncode == code
-    assert done.stdout.split("\n") == [*(["out"] if "out" in main else []), "at the end", ""]  # "before" came before the command
-    assert done.stderr.strip().splitlines()[-1:] == {"1 / 0": ["ZeroDivisionError: division by zero"], "sys.exit('why')": ["why"]}.get(main, [])
+    assert done.stdout.split("\n") == [
+        *(["out"] if "out" in main else []),
+        "at the end",
+        "",
+    ]  # "before" came before the command
+    assert done.stderr.strip().splitlines()[-1:] == {
+        "1 / 0": ["ZeroDivisionError: division by zero"],
+        "sys.exit('why')": ["why"],
+    }.get(main, [])
 
 
 def test_an_output_that_takes_nothing_is_an_error():

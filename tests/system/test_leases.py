@@ -22,6 +22,7 @@ TWO_CORES_TWO_GPUS = {"cpu": ["0", "1"], "gpu": ["a0", "b1"]}
 @pytest.fixture(autouse=True)
 def machine(monkeypatch):
     """Two cores and two GPUs, or what the test says, on whatever machine this is."""
+
     def has(**units: list[str]) -> None:
         monkeypatch.setattr(devices, "units", (TWO_CORES_TWO_GPUS | units).get)
 
@@ -73,7 +74,11 @@ def test_a_run_has_as_many_cores_as_threads_until_it_ends(lease):
 def test_who_has_it_is_there_to_read(lease):
     lease(threads=2)
     about = json.loads((lease.folder / "cpu-1.json").read_text())
-    assert about["pid"] == os.getpid() and about["host"] == os.uname().nodename and about["run"].startswith("digits_mlp_sgd_")
+    assert (
+        about["pid"] == os.getpid()
+        and about["host"] == os.uname().nodename
+        and about["run"].startswith("digits_mlp_sgd_")
+    )
     assert lease(threads=1) is None
     who = f"process {os.getpid()} on {about['host']}"
     assert lease.said.startswith(f"waiting for 1 core: {who} has cpu-0, cpu-1 (digits_mlp_sgd_")
@@ -135,7 +140,9 @@ def test_slots_of_different_sizes_add_up_to_one_gpu(lease):
 
 
 def test_no_such_gpu(lease, machine):
-    with pytest.raises(UsageError, match=r"got 'cuda:2', this machine has 2 CUDA device\(s\); allowed: cpu, cuda:0 to cuda:1"):
+    with pytest.raises(
+        UsageError, match=r"got 'cuda:2', this machine has 2 CUDA device\(s\); allowed: cpu, cuda:0 to cuda:1"
+    ):
         lease("cuda:2")
     machine(gpu=[])
     with pytest.raises(UsageError, match=r"device: got 'cuda', this machine has 0 CUDA device\(s\); allowed: cpu$"):
@@ -153,7 +160,11 @@ def test_another_process_on_the_gpu_at_the_end_is_noticed(lease, monkeypatch):
 def test_a_placed_run_is_the_same_run(lease):
     run = run_with(device="cuda", gpu__per_run=0.5)
     placed = replace(run, config=lease("cuda:1", per_run=0.5).placed(run.config))
-    assert (placed.config["device"], placed.config["gpu"], placed.id) == ("cuda:1", {"per_run": 0.5, "shared": True}, run.id)
+    assert (placed.config["device"], placed.config["gpu"], placed.id) == (
+        "cuda:1",
+        {"per_run": 0.5, "shared": True},
+        run.id,
+    )
     assert run.config["device"] == "cuda" and run.config["gpu"] == {"per_run": 0.5}
 
 

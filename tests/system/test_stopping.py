@@ -35,7 +35,9 @@ def test_a_sweep_is_asked_to_stop_and_goes_on_to_the_same_bits(workplace, tmp_pa
     assert finish(started) == code
     said = output(workplace).splitlines()
     assert any(line.startswith(f"{number.name}: going on to the next checkpoint") for line in said)
-    assert said[-2] == "2 runs: 1 interrupted, 1 missing" and said[-1].startswith("sobench: stopped; the same command goes on")
+    assert said[-2] == "2 runs: 1 interrupted, 1 missing" and said[-1].startswith(
+        "sobench: stopped; the same command goes on"
+    )
     assert (directory() / "checkpoint.pt").exists() and not list(Path("runs/.sweeps").iterdir())
     assert rows(directory(), "train")[-1]["step"] % 3 == 0
     again = command(*words)
@@ -74,8 +76,10 @@ def test_one_failure_is_enough(workplace):
     sweep = ["run", "-m", *SMALL, "batch_size=5000,64", "seed=0,1", "sweep.fail_fast=true"]
     done = command(*sweep)
     assert done.code == 1
-    assert done.out.splitlines()[-2:] == ["4 runs: 3 missing, 1 failed", "sweep.fail_fast: a run failed, the others were stopped; "
-                                          "the same command makes them"]
+    assert done.out.splitlines()[-2:] == [
+        "4 runs: 3 missing, 1 failed",
+        "sweep.fail_fast: a run failed, the others were stopped; the same command makes them",
+    ]
     assert command(*sweep[:-1]).out.splitlines()[-1] in ("4 runs: 2 failed, 2 done", "4 runs: 2 done, 2 failed")
 
 
@@ -100,8 +104,10 @@ def test_a_launcher_that_comes_to_nothing_is_given_up(workplace, monkeypatch):
     monkeypatch.setattr(launchers, "launch", launch)
     done = command("run", "-m", *SMALL, "seed=0,1")
     assert done.code == 1 and calls == [2, 2, 2]
-    assert done.errors == ["sobench: hydra/launcher: basic gave up (RuntimeError: no worker Killed: it is gone); the same command "
-                           "makes what is missing"]
+    assert done.errors == [
+        "sobench: hydra/launcher: basic gave up (RuntimeError: no worker Killed: it is gone); the same command "
+        "makes what is missing"
+    ]
     assert done.out.count("a worker was lost") == 2 and stopping.SWEEP not in os.environ
 
 

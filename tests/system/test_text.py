@@ -10,9 +10,17 @@ from sobench.results.status import CellStatus
 from sobench.system.text import format_ranges
 
 
-@pytest.mark.parametrize("numbers, text", [
-    ([], ""), ([3], "3"), ([1, 2], "1, 2"), ([0, 1, 2], "0 to 2"), ([7, 2, 0, 1, 2, 9, 10], "0 to 2, 7, 9, 10"), (range(5, 2000), "5 to 1999"),
-])
+@pytest.mark.parametrize(
+    "numbers, text",
+    [
+        ([], ""),
+        ([3], "3"),
+        ([1, 2], "1, 2"),
+        ([0, 1, 2], "0 to 2"),
+        ([7, 2, 0, 1, 2, 9, 10], "0 to 2, 7, 9, 10"),
+        (range(5, 2000), "5 to 1999"),
+    ],
+)
 def test_spans(numbers, text):
     assert format_ranges(numbers) == text
 

@@ -41,6 +41,12 @@ def test_a_sweep_records_a_model_with_no_complex_form(stepping, workplace, tmp_p
     assert result.code == 0 and not result.err
     found = {path.parent.name.split("_")[2]: summary(path) for path in directories()}
     assert found["sgd"]["status"] == "done" and found["stepping"]["status"] == "skipped"
-    assert "takes complex steps, and there is no complex pass through embedding (Embedding(" in found["stepping"]["reason"]
+    assert (
+        "takes complex steps, and there is no complex pass through embedding (Embedding(" in found["stepping"]["reason"]
+    )
     assert "allowed: layers that have a complex form" in found["stepping"]["reason"]
-    assert len(list(workplace.glob("runs/*_sgd_*/*/metrics.jsonl"))) == 1 == len(list(workplace.glob("runs/*/*/metrics.jsonl")))
+    assert (
+        len(list(workplace.glob("runs/*_sgd_*/*/metrics.jsonl")))
+        == 1
+        == len(list(workplace.glob("runs/*/*/metrics.jsonl")))
+    )

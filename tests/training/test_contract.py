@@ -77,7 +77,9 @@ class ReturnsTheLossAfter(Broken_):
 class CastsItsState(Broken_):
     def state_dict(self):
         saved = super().state_dict()
-        saved["state"] = {k: {n: t.float() if t is not None else t for n, t in v.items()} for k, v in saved["state"].items()}
+        saved["state"] = {
+            k: {n: t.float() if t is not None else t for n, t in v.items()} for k, v in saved["state"].items()
+        }
         return saved
 
     def load_state_dict(self, state):

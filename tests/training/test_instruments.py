@@ -17,11 +17,17 @@ from sobench.training.instruments import INSTRUMENTS
 from sobench.training.trainer import Trainer
 
 SETTINGS = {name: files.group_defaults("optimizer", name) for name in ("sgd", "adam", "kfac", "newton")}
-COMPANIONS = {"kfac": SETTINGS["kfac"], "adam": SETTINGS["adam"] | {"lr": 1.0}, "sgd": SETTINGS["sgd"] | {"momentum": 0.9}}
+COMPANIONS = {
+    "kfac": SETTINGS["kfac"],
+    "adam": SETTINGS["adam"] | {"lr": 1.0},
+    "sgd": SETTINGS["sgd"] | {"momentum": 0.9},
+}
 
 
 def settings(own="kfac", companions=COMPANIONS, **changes):
-    instrument = {"name": "none"} if companions is None else {"name": "directions", "companions": copy.deepcopy(companions)}
+    instrument = (
+        {"name": "none"} if companions is None else {"name": "directions", "companions": copy.deepcopy(companions)}
+    )
     own_settings = {"instrument": instrument, "optimizer": SETTINGS[own]}
     return own_settings | {"log__every": 1, "budget__steps": 6, "dtype": "float64"} | changes
 
@@ -60,7 +66,9 @@ class Drawing(torch.optim.SGD):
 
 class Normed(nn.Sequential):
     def __init__(self):
-        super().__init__(nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Dropout(0.2), nn.Linear(5, 10))
+        super().__init__(
+            nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Dropout(0.2), nn.Linear(5, 10)
+        )
 
 
 @pytest.fixture
@@ -115,8 +123,11 @@ def test_the_cosines_are_those_of_steps_made_apart():
     for one in (own, *apart.values()):
         if hasattr(one.optimizer, "warm_start"):
             one.optimizer.warm_start(one.problem.beforehand())
-    for row, (_, f), *theirs in zip([r for r in record if r["kind"] == "train"], own.problem.objectives(),
-                                    *(one.problem.objectives() for one in apart.values())):
+    for row, (_, f), *theirs in zip(
+        [r for r in record if r["kind"] == "train"],
+        own.problem.objectives(),
+        *(one.problem.objectives() for one in apart.values()),
+    ):
         before = f.space.get()
         own.optimizer.step(f)
         step = layers(own, f.space.get() - before)
@@ -125,7 +136,9 @@ def test_the_cosines_are_those_of_steps_made_apart():
             apart[label].optimizer.step(g)
             moves[label] = layers(own, g.space.get() - before)
             for i, (a, b) in enumerate(zip(moves[label], step), 1):
-                assert row[f"cosine/{label}/{i}"] == pytest.approx(torch.cosine_similarity(a, b, dim=0).item(), abs=1e-9)
+                assert row[f"cosine/{label}/{i}"] == pytest.approx(
+                    torch.cosine_similarity(a, b, dim=0).item(), abs=1e-9
+                )
     assert {k for k in row if k.startswith("cosine")} == {f"cosine/{label}/{i}" for label in COMPANIONS for i in (1, 2)}
     assert row["step"] == 6
 
@@ -134,7 +147,9 @@ def test_a_companion_of_the_same_settings_goes_the_same_way():
     _, record = trained(companions={"same": SETTINGS["kfac"], "scaled": SETTINGS["kfac"] | {"lr": 3.0}})
     for row in record:
         if row["kind"] == "train":
-            assert [row[f"cosine/{label}/{i}"] for label in ("same", "scaled") for i in (1, 2)] == pytest.approx([1.0] * 4)
+            assert [row[f"cosine/{label}/{i}"] for label in ("same", "scaled") for i in (1, 2)] == pytest.approx(
+                [1.0] * 4
+            )
 
 
 def test_a_layer_that_is_not_moved_has_no_cosine():
@@ -165,7 +180,9 @@ def test_resume():
     second = Trainer(run_with(**settings()))
     snapshot.restore(second, copy.deepcopy(snapshot.state(first)))
     _, rest = trained(trainer=second)
-    readings = lambda record: [[v for k, v in row.items() if k.startswith("cosine")] for row in record if row["kind"] == "train"]
+    readings = lambda record: [
+        [v for k, v in row.items() if k.startswith("cosine")] for row in record if row["kind"] == "train"
+    ]
     assert readings(start) + readings(rest) == readings(straight)
 
 
@@ -185,25 +202,42 @@ def test_without_an_instrument_a_run_is_what_it_was_before_there_were_any():
     base = run_with(**settings(companions=None))
     assert "instrument" not in identity.identity(base.config)
     other = run_with(**settings())
-    assert other.cell != base.cell and identity.identity(other.config)["instrument"]["companions"].keys() == COMPANIONS.keys()
+    assert (
+        other.cell != base.cell
+        and identity.identity(other.config)["instrument"]["companions"].keys() == COMPANIONS.keys()
+    )
 
 
-@pytest.mark.parametrize("companions, message", [
-    ({"a": {"name": "adma"}}, r"^optimizer: got 'adma', allowed: .*; did you mean 'adam'\?"),
-    ({"a": {"lr": 1.0}}, r"^instrument\.companions\.a: got {'lr': 1.0}, allowed: \+optimizer@instrument\.companions\.a=NAME"),
-    ({"a": SETTINGS["adam"] | {"lr": -1}}, r"^instrument\.companions\.a\.lr: got -1, allowed: a number above 0"),
-    ({"a": SETTINGS["adam"] | {"speed": 1}}, r"^instrument\.companions\.a\.speed: no such key"),
-    ({"a": {"name": "adam"}}, r"^instrument\.companions\.a\.\w+: must be given"),
-    ([SETTINGS["adam"]], r"^instrument\.companions: got .*, allowed: an optimizer's settings for each label"),
-])
+@pytest.mark.parametrize(
+    "companions, message",
+    [
+        ({"a": {"name": "adma"}}, r"^optimizer: got 'adma', allowed: .*; did you mean 'adam'\?"),
+        (
+            {"a": {"lr": 1.0}},
+            r"^instrument\.companions\.a: got {'lr': 1.0}, allowed: \+optimizer@instrument\.companions\.a=NAME",
+        ),
+        ({"a": SETTINGS["adam"] | {"lr": -1}}, r"^instrument\.companions\.a\.lr: got -1, allowed: a number above 0"),
+        ({"a": SETTINGS["adam"] | {"speed": 1}}, r"^instrument\.companions\.a\.speed: no such key"),
+        ({"a": {"name": "adam"}}, r"^instrument\.companions\.a\.\w+: must be given"),
+        ([SETTINGS["adam"]], r"^instrument\.companions: got .*, allowed: an optimizer's settings for each label"),
+    ],
+)
 def test_what_is_wrong_with_a_companion_is_one_line(companions, message):
     with pytest.raises(UsageError, match=message):
         validate(run_with(**settings(companions=companions)).config)
 
 
 def test_companions_on_the_command_line(workplace):
-    done = command("run", "threads=1", "model.widths=[4]", "budget=smoke", "log.every=1", "instrument=directions",
-                   "+optimizer@instrument.companions.adam=adam", "instrument.companions.adam.lr=1")
+    done = command(
+        "run",
+        "threads=1",
+        "model.widths=[4]",
+        "budget=smoke",
+        "log.every=1",
+        "instrument=directions",
+        "+optimizer@instrument.companions.adam=adam",
+        "instrument.companions.adam.lr=1",
+    )
     assert done.code == 0 and not done.err, done
     found = rows(directory(), "train")
     assert len(found) == 2 and all(-1 <= row["cosine/adam/2"] <= 1 for row in found)
@@ -214,7 +248,9 @@ def test_companions_on_the_command_line(workplace):
 
 def test_what_a_step_does_to_its_batch():
     """After minus before, of the loss that an objective of the same batch gives; a row has the worst of its steps."""
-    run = run_with(instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=1, budget__steps=6)
+    run = run_with(
+        instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=1, budget__steps=6
+    )
     trainer, record = Trainer(run), Record()
     trainer.train(record, lambda _: None, lambda *_: None)
     changes = [row["batch_change"] for row in record if row["kind"] == "train"]
@@ -223,7 +259,9 @@ def test_what_a_step_does_to_its_batch():
         before = f.loss()
         other.optimizer.step(f)
         assert change == pytest.approx((f.loss() - before).item(), rel=1e-12)
-    changed = dict(instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=3, budget__steps=6)
+    changed = dict(
+        instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=3, budget__steps=6
+    )
     coarse, record = Trainer(run_with(**changed)), Record()
     coarse.train(record, lambda _: None, lambda *_: None)
     assert [row["batch_change"] for row in record if row["kind"] == "train"] == [max(changes[:3]), max(changes[3:])]
@@ -237,7 +275,9 @@ def test_what_a_step_does_to_its_batch():
 def free_run(**changes):
     model = files.group_defaults("model", "free_mlp") | {"widths": [6]}
     instrument = {"name": "trajectory", "points": 3, "radius": 0.5}
-    return run_with(model=model, instrument=instrument, optimizer=SETTINGS["sgd"], dtype="float64", log__every=2, **changes)
+    return run_with(
+        model=model, instrument=instrument, optimizer=SETTINGS["sgd"], dtype="float64", log__every=2, **changes
+    )
 
 
 def test_the_way_of_two_weights_and_the_loss_around_their_start():
@@ -254,7 +294,9 @@ def test_the_way_of_two_weights_and_the_loss_around_their_start():
             expected[u, v] = nn.functional.cross_entropy(other(x), y).item()
     trainer.train(record, lambda _: None, lambda *_: None)
     first, *others = [row for row in record if row["kind"] == "train"]
-    found = {tuple(map(float, key.split("/")[1:])): value for key, value in first.items() if key.startswith("landscape/")}
+    found = {
+        tuple(map(float, key.split("/")[1:])): value for key, value in first.items() if key.startswith("landscape/")
+    }
     assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-9)
     assert [place for place in found] == [pytest.approx(place, rel=1e-5) for place in expected]
     assert [first["start/0"], first["start/1"]] == start and len(others) == 2

@@ -17,8 +17,14 @@ from sobench.training.trainer import Trainer
 
 def trained(instrument, **changes):
     own = files.group_defaults("instrument", instrument) | changes.pop("own", {})
-    plan = {"instrument": own, "log__every": 1, "budget__steps": 4, "dtype": "float64", "model__widths": [6],
-            "model__activation": "tanh"} | changes
+    plan = {
+        "instrument": own,
+        "log__every": 1,
+        "budget__steps": 4,
+        "dtype": "float64",
+        "model__widths": [6],
+        "model__activation": "tanh",
+    } | changes
     trainer, record = Trainer(run_with(**plan)), Record()
     trainer.train(record, lambda _: None, lambda *_: None)
     return trainer, record
@@ -35,7 +41,9 @@ def test_the_trajectory_is_the_same_bits(instrument):
     for a, b in zip(with_.problem.model.parameters(), without.problem.model.parameters(), strict=True):
         assert torch.equal(a, b)
     for row, other in zip(record, bare, strict=True):
-        assert {k: row[k] for k in other if "seconds" not in k} == {k: v for k, v in other.items() if "seconds" not in k}
+        assert {k: row[k] for k in other if "seconds" not in k} == {
+            k: v for k, v in other.items() if "seconds" not in k
+        }
 
 
 # summary
@@ -51,12 +59,18 @@ def test_the_summary_is_that_of_the_whole_training_set():
 
     def phi(eta):
         theta = {name: p + e * u for name, p, e, u in zip(names, f.space.parameters, eta, parts)}
-        return torch.nn.functional.cross_entropy(torch.func.functional_call(trainer.problem.model, theta, (inputs,)), targets)
+        return torch.nn.functional.cross_entropy(
+            torch.func.functional_call(trainer.problem.model, theta, (inputs,)), targets
+        )
 
     eta = torch.zeros(len(names), dtype=torch.float64)
     first, H = torch.func.grad(phi)(eta), torch.func.hessian(phi)(eta)
-    third = torch.stack([torch.func.jacfwd(torch.func.jacfwd(torch.func.jacfwd(lambda e: phi(e * unit))))(torch.zeros(())
-                         .double()) for unit in torch.eye(len(names), dtype=torch.float64)])
+    third = torch.stack(
+        [
+            torch.func.jacfwd(torch.func.jacfwd(torch.func.jacfwd(lambda e: phi(e * unit))))(torch.zeros(()).double())
+            for unit in torch.eye(len(names), dtype=torch.float64)
+        ]
+    )
     steps = minimise_cubic(H, first, third.abs() ** (1 / 3), 2.0).eta
     inverse = torch.linalg.inv(H)
     for i, s in enumerate(names):
@@ -65,7 +79,9 @@ def test_the_summary_is_that_of_the_whole_training_set():
         for j, t in enumerate(names):
             assert row[f"hessian/{s}/{t}"] == pytest.approx(H[i, j].item(), rel=1e-7, abs=1e-12)
             assert row[f"inverse/{s}/{t}"] == pytest.approx(inverse[i, j].item(), rel=1e-5)
-            assert row[f"coupling/{s}/{t}"] == pytest.approx(abs(H[i, j].item()) / (H[i, i] * H[j, j]).abs().sqrt().item(), rel=1e-7)
+            assert row[f"coupling/{s}/{t}"] == pytest.approx(
+                abs(H[i, j].item()) / (H[i, i] * H[j, j]).abs().sqrt().item(), rel=1e-7
+            )
     others = [row[f"coupling/{s}/{t}"] for s in names for t in names if s != t]
     assert row["coupling/hessian"] == pytest.approx(sum(others) / len(others))
     assert len(rows(record, "eval")) == 2 and "eta/1.weight" in rows(record, "eval")[0]

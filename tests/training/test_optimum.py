@@ -48,12 +48,15 @@ def test_another_solver_finds_no_less(loss, dense, monkeypatch):
 
 def by_bfgs(f: LinearProblem, loss: str) -> float:
     """From somewhere else, by the loss's own formula."""
+
     def value_and_grad(w):
         w = torch.tensor(w, requires_grad=True)
         value = by_formula(f, loss, w)
         return value.item(), torch.autograd.grad(value, w)[0].numpy()
 
-    found = minimize(value_and_grad, noise((12,), 5).numpy(), jac=True, method="BFGS", options={"gtol": 1e-10, "maxiter": 2000})
+    found = minimize(
+        value_and_grad, noise((12,), 5).numpy(), jac=True, method="BFGS", options={"gtol": 1e-10, "maxiter": 2000}
+    )
     return found.fun
 
 
@@ -77,7 +80,9 @@ def separable(loss: str, l2: float = 0.0) -> LinearProblem:
 
 
 def test_separable_data_have_no_optimum_without_a_penalty():
-    with pytest.raises(UsageError, match="no optimum here, for some direction separates the classes; allowed: l2 above 0"):
+    with pytest.raises(
+        UsageError, match="no optimum here, for some direction separates the classes; allowed: l2 above 0"
+    ):
         minimum(separable("cross_entropy"))
     assert minimum(separable("cross_entropy", 1e-6)) > 0
     assert minimum(separable("squared_hinge")) == pytest.approx(0.0, abs=1e-20)  # beyond the margin it is 0
@@ -131,8 +136,15 @@ def found(*words):
 
 
 def test_newtons_method_on_the_whole_set_goes_there(workplace):
-    seen = found("dtype=float64", "l2=0.01", "batch_size=1437", "budget.epochs=12", "optimizer=damped_newton",
-                 "optimizer.damping=0", "optimizer.lr=1")
+    seen = found(
+        "dtype=float64",
+        "l2=0.01",
+        "batch_size=1437",
+        "budget.epochs=12",
+        "optimizer=damped_newton",
+        "optimizer.damping=0",
+        "optimizer.lr=1",
+    )
     gaps = [row["suboptimality"] for row in seen]
     assert len(gaps) == 13 and gaps[0] > 1 and abs(gaps[-1]) < 1e-14 and min(gaps) > -1e-14
     assert all(row["train_loss"] == pytest.approx(row["optimum"] + row["suboptimality"], rel=1e-12) for row in seen)
@@ -142,7 +154,9 @@ def test_newtons_method_on_the_whole_set_goes_there(workplace):
 def test_the_loss_of_single_precision_weights_is_exact(workplace):
     """What float32 stores as its loss differs from f* in the seventh digit; the distance is found in double precision."""
     gap = found("l2=0.1", "loss=squared_hinge", "optimizer.lr=0.05", "batch_size=1437", "budget.epochs=6")[-1]
-    assert gap["suboptimality"] > 0 and gap["train_loss"] == pytest.approx(gap["optimum"] + gap["suboptimality"], rel=1e-5)
+    assert gap["suboptimality"] > 0 and gap["train_loss"] == pytest.approx(
+        gap["optimum"] + gap["suboptimality"], rel=1e-5
+    )
 
 
 def test_the_weights_are_read_as_the_model_has_them():

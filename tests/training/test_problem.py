@@ -55,7 +55,9 @@ def test_augmented_batches_are_views_of_the_same_images_in_the_same_order(mirror
 
 
 def test_an_image_is_another_view_in_every_epoch(mirror):
-    first, second = (torch.cat([x for x, _ in batches(cifar(mirror, "dataset.augment=true"), 5, after)]) for after in (0, 5))
+    first, second = (
+        torch.cat([x for x, _ in batches(cifar(mirror, "dataset.augment=true"), 5, after)]) for after in (0, 5)
+    )
     assert not {image.numpy().tobytes() for image in first} & {image.numpy().tobytes() for image in second}
 
 
@@ -97,7 +99,9 @@ def test_an_autoencoder_reconstructs_the_augmented_image(mirror):
 
 def test_a_resumed_run_is_bit_identical(mirror):
     """Six steps on augmented batches, and three, a checkpoint, and three more."""
-    (run,) = expand(["dataset=cifar10", "dataset.augment=true", mirror, "model.widths=[4]", "batch_size=8", "threads=1"])
+    (run,) = expand(
+        ["dataset=cifar10", "dataset.augment=true", mirror, "model.widths=[4]", "batch_size=8", "threads=1"]
+    )
     straight, first, second = (Trainer(run) for _ in range(3))
     losses = advance(straight, 6)
     found = advance(first, 3)
@@ -131,8 +135,15 @@ def test_one_output_for_two_classes(tmp_path, loss, threshold):
 
 
 def test_the_gradient_of_one_logit(tmp_path):
-    p, *_ = two_classes(tmp_path, "loss=binary_cross_entropy", "dtype=float64", "batch_size=30", "model.name=linear",
-                        "~model.widths", "~model.activation")
+    p, *_ = two_classes(
+        tmp_path,
+        "loss=binary_cross_entropy",
+        "dtype=float64",
+        "batch_size=30",
+        "model.name=linear",
+        "~model.widths",
+        "~model.activation",
+    )
     _, f = next(p.objectives())
     inputs, targets = f.batch
     with torch.no_grad():
@@ -141,18 +152,34 @@ def test_the_gradient_of_one_logit(tmp_path):
     torch.testing.assert_close(f.value_and_grad()[1], expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("words, message", [
-    (["dataset=digits", "model.target=binary", "loss=binary_cross_entropy"], "model.target: got 'binary', digits has 10 classes"),
-    (["dataset=curves_synthetic", "dataset.train=9", "dataset.test=3", "model.target=binary", "loss=squared_error"],
-     "model.target: got 'binary', curves_synthetic has real targets"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["dataset=digits", "model.target=binary", "loss=binary_cross_entropy"],
+            "model.target: got 'binary', digits has 10 classes",
+        ),
+        (
+            [
+                "dataset=curves_synthetic",
+                "dataset.train=9",
+                "dataset.test=3",
+                "model.target=binary",
+                "loss=squared_error",
+            ],
+            "model.target: got 'binary', curves_synthetic has real targets",
+        ),
+    ],
+)
 def test_binary_needs_two_classes(words, message):
     with pytest.raises(UsageError, match=message):
         problem(*words)
 
 
 def test_binary_needs_a_loss_of_values(tmp_path):
-    with pytest.raises(UsageError, match="loss: got 'cross_entropy', the targets here are real numbers; allowed: binary_"):
+    with pytest.raises(
+        UsageError, match="loss: got 'cross_entropy', the targets here are real numbers; allowed: binary_"
+    ):
         two_classes(tmp_path, "loss=cross_entropy")
 
 

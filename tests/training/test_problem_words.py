@@ -37,8 +37,10 @@ def test_ids_and_vectors(mirror, dtype):
 def test_the_description_says_how_many_words_have_vectors(mirror):
     p = problem("dataset=covid_tweets", "model=lstm", mirror, *SMALL)
     words = {*tiny_data.WORDS, "user", "httpurl"}
-    assert p.data == ("covid_tweets: 40 train, 10 validation, 20 test, inputs of 6 words, 2 classes, "
-                      f"{len(words)} words, {len({*tiny_data.WORDS[::2]})} with vectors of glove.6B.zip")
+    assert p.data == (
+        "covid_tweets: 40 train, 10 validation, 20 test, inputs of 6 words, 2 classes, "
+        f"{len(words)} words, {len({*tiny_data.WORDS[::2]})} with vectors of glove.6B.zip"
+    )
 
 
 def test_the_vocabulary_is_cut(mirror):
@@ -58,32 +60,48 @@ def test_the_loss_falls(mirror):
     assert moved[2:].any() and not moved[0]
 
 
-@pytest.mark.parametrize("words, message", [
-    (["dataset=imdb", "model=mlp"],
-     "model: mlp takes numbers, imdb has words; allowed: a data set of numbers, or a model of words"),
-    (["dataset=digits", "model=lstm"],
-     "model: lstm takes words, digits has numbers; allowed: a data set of words, or a model of numbers"),
-    (["dataset=imdb", "model=lstm", "model.target=input", "loss=squared_error"],
-     "model.target: got 'input', imdb has words; allowed: label or binary"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (
+            ["dataset=imdb", "model=mlp"],
+            "model: mlp takes numbers, imdb has words; allowed: a data set of numbers, or a model of words",
+        ),
+        (
+            ["dataset=digits", "model=lstm"],
+            "model: lstm takes words, digits has numbers; allowed: a data set of words, or a model of numbers",
+        ),
+        (
+            ["dataset=imdb", "model=lstm", "model.target=input", "loss=squared_error"],
+            "model.target: got 'input', imdb has words; allowed: label or binary",
+        ),
+    ],
+)
 def test_refused(mirror, words, message):
     with pytest.raises(UsageError, match=message):
         problem(*words, mirror)
 
 
-@pytest.mark.parametrize("word, message", [
-    ("dataset.length=0", "dataset.length: got 0, allowed: a whole number of at least 1"),
-    ("dataset.vocabulary=0", "dataset.vocabulary: got 0, allowed"),
-    ("dataset.dimension=a", "dataset.dimension: got 'a', allowed"),
-    ("dataset.vectors=''", "dataset.vectors: got '', allowed: glove or the path of a file, or null"),
-    ("model.hidden=0", "model.hidden: got 0"), ("model.layers=1.5", "model.layers: got 1.5"),
-    ("model.dropout=1", r"model.dropout: got 1, allowed: a number in \[0, 1\)"), ("model.trainable=1", "model.trainable: got 1"),
-])
+@pytest.mark.parametrize(
+    "word, message",
+    [
+        ("dataset.length=0", "dataset.length: got 0, allowed: a whole number of at least 1"),
+        ("dataset.vocabulary=0", "dataset.vocabulary: got 0, allowed"),
+        ("dataset.dimension=a", "dataset.dimension: got 'a', allowed"),
+        ("dataset.vectors=''", "dataset.vectors: got '', allowed: glove or the path of a file, or null"),
+        ("model.hidden=0", "model.hidden: got 0"),
+        ("model.layers=1.5", "model.layers: got 1.5"),
+        ("model.dropout=1", r"model.dropout: got 1, allowed: a number in \[0, 1\)"),
+        ("model.trainable=1", "model.trainable: got 1"),
+    ],
+)
 def test_settings_out_of_range(word, message):
     with pytest.raises(UsageError, match=message):
         expand(["dataset=imdb", "model=lstm", word])
 
 
 def test_a_run_on_the_command_line(workplace, mirror):
-    done = command("run", "dataset=imdb", "model=lstm", mirror, *SMALL, "dataset.dimension=300", "budget=smoke", "threads=1")
+    done = command(
+        "run", "dataset=imdb", "model=lstm", mirror, *SMALL, "dataset.dimension=300", "budget=smoke", "threads=1"
+    )
     assert done.code != 0 and "glove.6B.300d.txt" in done.err and done.err.count("\n") == 1

@@ -32,7 +32,10 @@ def numbers(inputs: torch.Tensor) -> list[int]:
 
 def epochs(problem: Problem, count: int, after: int = 0) -> list[list[tuple[int | None, list[int]]]]:
     """(key, samples) of every batch, epoch by epoch."""
-    found = [(f.key, numbers(f.batch.inputs)) for _, f in itertools.islice(problem.objectives(after), count * problem.steps_per_epoch)]
+    found = [
+        (f.key, numbers(f.batch.inputs))
+        for _, f in itertools.islice(problem.objectives(after), count * problem.steps_per_epoch)
+    ]
     return [found[i : i + problem.steps_per_epoch] for i in range(0, len(found), problem.steps_per_epoch)]
 
 
@@ -48,7 +51,10 @@ def test_what_is_held_out_is_trained_on_by_nobody(numbered):
 
 
 def test_the_seed_draws_it(numbered):
-    drawn = [numbers(Problem(run_with(**numbered, validation=0.2, seed=seed).config, CPU).validation[0]) for seed in (0, 0, 1)]
+    drawn = [
+        numbers(Problem(run_with(**numbered, validation=0.2, seed=seed).config, CPU).validation[0])
+        for seed in (0, 0, 1)
+    ]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
@@ -56,7 +62,9 @@ def test_it_is_measured_like_the_others(numbered):
     problem = Problem(run_with(**numbered, validation=0.2).config, CPU)
     metrics = problem.evaluate()
     outputs, labels = problem.model(problem.validation[0]), problem.validation[1]
-    assert metrics["validation_loss"] == pytest.approx(torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-6)
+    assert metrics["validation_loss"] == pytest.approx(
+        torch.nn.functional.cross_entropy(outputs, labels).item(), rel=1e-6
+    )
     assert metrics["validation_accuracy"] == pytest.approx((outputs.argmax(1) == labels).double().mean().item())
     assert not any("validation" in key for key in Problem(run_with(**numbered).config, CPU).evaluate())
 
@@ -129,15 +137,24 @@ def test_the_count_survives_a_resume():
 def test_settings_that_say_nothing_do_not_rename_a_run():
     name = run_with().cell
     assert run_with(batches="reshuffled", validation=0.0, convergence__evaluations=5).cell == name
-    others = {run_with(**change).cell for change in (dict(batches="fixed"), dict(validation=0.2), dict(convergence__change=1e-4))}
+    others = {
+        run_with(**change).cell
+        for change in (dict(batches="fixed"), dict(validation=0.2), dict(convergence__change=1e-4))
+    }
     assert len(others) == 3 and name not in others
 
 
-@pytest.mark.parametrize("word, allowed", [
-    ("validation=1.0", r"a number in \[0, 1\)"), ("batches=kept", "reshuffled or fixed"), ("convergence.change=0", "above 0, or null"),
-])
+@pytest.mark.parametrize(
+    "word, allowed",
+    [
+        ("validation=1.0", r"a number in \[0, 1\)"),
+        ("batches=kept", "reshuffled or fixed"),
+        ("convergence.change=0", "above 0, or null"),
+    ],
+)
 def test_wrong_settings_are_one_line(word, allowed, tmp_path):
     result = command("run", word, f"runs={tmp_path}")
     assert result.code == 2 and len(result.errors) == 1 and word.split("=")[0] in result.err
     import re
+
     assert re.search(allowed, result.err)

@@ -111,7 +111,10 @@ def numbered(device, samples=14, size=4, step=1):
     """An objective of `size` samples out of a training set whose inputs are their own numbers, and whose labels follow them."""
     p = problem("mlp_tanh", "cross_entropy", samples=samples, device=device)
     source = Source(p, samples=samples)
-    source.inputs[:, 0], source.targets[:] = torch.arange(samples, device=device), torch.arange(samples, device=device) % 3
+    source.inputs[:, 0], source.targets[:] = (
+        torch.arange(samples, device=device),
+        torch.arange(samples, device=device) % 3,
+    )
     batch = source.inputs[:size], source.targets[:size]
     return Objective(p.model, p.loss, batch, source=source, streams=Streams(0, device).at(step))
 
@@ -120,7 +123,9 @@ def test_batches_are_the_training_set_once_without_the_remainder(device):
     f = numbered(device)
     batches = list(f.batches())
     seen = [batch.inputs[:, 0].long().tolist() for batch in (g.batch for g in batches)]
-    assert [len(s) for s in seen] == [4, 4, 4] and len(set(sum(seen, []))) == 12 and set(sum(seen, [])) <= set(range(14))
+    assert (
+        [len(s) for s in seen] == [4, 4, 4] and len(set(sum(seen, []))) == 12 and set(sum(seen, [])) <= set(range(14))
+    )
     assert sum(seen, []) != sorted(sum(seen, []))
     assert all(torch.equal(g.batch.targets, g.batch.inputs[:, 0].long() % 3) and g.cost is f.cost for g in batches)
 

@@ -37,9 +37,17 @@ def numbered(tmp_path):
 # Steps, epochs, budgets
 
 
-@pytest.mark.parametrize("batch_size, drop_last, steps, last", [
-    (64, True, 22, 64), (64, False, 23, 29), (1437, True, 1, 1437), (5000, False, 1, 1437), (479, True, 3, 479), (479, False, 3, 479),
-])
+@pytest.mark.parametrize(
+    "batch_size, drop_last, steps, last",
+    [
+        (64, True, 22, 64),
+        (64, False, 23, 29),
+        (1437, True, 1, 1437),
+        (5000, False, 1, 1437),
+        (479, True, 3, 479),
+        (479, False, 3, 479),
+    ],
+)
 def test_steps_per_epoch(batch_size, drop_last, steps, last):
     problem = Trainer(run_with(batch_size=batch_size, drop_last=drop_last)).problem
     assert problem.steps_per_epoch == steps
@@ -47,10 +55,18 @@ def test_steps_per_epoch(batch_size, drop_last, steps, last):
     assert sizes[:-1] == [batch_size] * (steps - 1) and sizes[-1] == last
 
 
-@pytest.mark.parametrize("budget, steps", [
-    (dict(epochs=2), 44), (dict(epochs=2, steps=5), 5), (dict(epochs=1, steps=50), 22), (dict(steps=3, epochs=None), 3),
-    (dict(epochs=0.5), 11), (dict(epochs=0.001), 1), (dict(epochs=1.5), 33),
-])
+@pytest.mark.parametrize(
+    "budget, steps",
+    [
+        (dict(epochs=2), 44),
+        (dict(epochs=2, steps=5), 5),
+        (dict(epochs=1, steps=50), 22),
+        (dict(steps=3, epochs=None), 3),
+        (dict(epochs=0.5), 11),
+        (dict(epochs=0.001), 1),
+        (dict(epochs=1.5), 33),
+    ],
+)
 def test_the_first_limit_ends_the_run(budget, steps):
     trainer, record, reason = trained(**{f"budget__{key}": value for key, value in budget.items()})
     assert (trainer.step, reason) == (steps, None)
@@ -58,14 +74,17 @@ def test_the_first_limit_ends_the_run(budget, steps):
     assert record[-1]["epoch"] == pytest.approx(steps / 22)
 
 
-@pytest.mark.parametrize("changes, train_rows, eval_rows", [
-    (dict(), [10, 20, 22, 30, 40, 44], [0, 22, 44]),
-    (dict(log__every=1), list(range(1, 45)), [0, 22, 44]),
-    (dict(evaluate__every=2), [10, 20, 30, 40, 44], [0, 44]),
-    (dict(evaluate__steps=15, log__every=100), [15, 22, 30, 44], [0, 15, 22, 30, 44]),
-    (dict(budget__steps=13), [10, 13], [0, 13]),
-    (dict(budget__steps=22), [10, 20, 22], [0, 22]),
-])
+@pytest.mark.parametrize(
+    "changes, train_rows, eval_rows",
+    [
+        (dict(), [10, 20, 22, 30, 40, 44], [0, 22, 44]),
+        (dict(log__every=1), list(range(1, 45)), [0, 22, 44]),
+        (dict(evaluate__every=2), [10, 20, 30, 40, 44], [0, 44]),
+        (dict(evaluate__steps=15, log__every=100), [15, 22, 30, 44], [0, 15, 22, 30, 44]),
+        (dict(budget__steps=13), [10, 13], [0, 13]),
+        (dict(budget__steps=22), [10, 20, 22], [0, 22]),
+    ],
+)
 def test_rows(changes, train_rows, eval_rows):
     _, record, _ = trained(budget__epochs=2, **changes)
     assert (record.steps("train"), record.steps("eval")) == (train_rows, eval_rows)
@@ -108,11 +127,24 @@ def test_every_optimizer_sees_the_same_batches(numbered, monkeypatch):
     from sobench.objective import Objective
 
     true = Objective.on
-    monkeypatch.setattr(Objective, "on", lambda self, batch, *rest: seen[name].append(batch[0][:, 0].int().tolist()) or true(self, batch, *rest))
+    monkeypatch.setattr(
+        Objective,
+        "on",
+        lambda self, batch, *rest: seen[name].append(batch[0][:, 0].int().tolist()) or true(self, batch, *rest),
+    )
     for name, group in {
         "sgd": dict(lr=0.01, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False),
-        "newton": dict(lr=0.1), "hf_gauss_newton": dict(lr=0.1, damping=1.0, cg_iterations=5, cg_tol=1e-5),
-        "lbfgs": dict(lr=0.1, max_iter=4, max_eval=None, tolerance_grad=1e-7, tolerance_change=1e-9, history_size=5, line_search_fn=None),
+        "newton": dict(lr=0.1),
+        "hf_gauss_newton": dict(lr=0.1, damping=1.0, cg_iterations=5, cg_tol=1e-5),
+        "lbfgs": dict(
+            lr=0.1,
+            max_iter=4,
+            max_eval=None,
+            tolerance_grad=1e-7,
+            tolerance_change=1e-9,
+            history_size=5,
+            line_search_fn=None,
+        ),
     }.items():
         trained(optimizer={"name": name, **group}, budget__steps=7, **numbered)
     assert len(seen) == 4 and len({str(batches[-7:]) for batches in seen.values()}) == 1  # a warm start is before
@@ -123,7 +155,15 @@ def test_drawing_fresh_batches_and_labels_shifts_nothing(numbered, monkeypatch):
         requires = {"closure", "fresh", "sampled", "full"}
 
         def step(self, f):
-            seen.append((inputs(f), inputs(f.fresh()), inputs(f.fresh()), f.sampled().batch.targets.tolist(), torch.rand(3).tolist()))
+            seen.append(
+                (
+                    inputs(f),
+                    inputs(f.fresh()),
+                    inputs(f.fresh()),
+                    f.sampled().batch.targets.tolist(),
+                    torch.rand(3).tolist(),
+                )
+            )
             f.full().loss()
             return super().step(f)
 
@@ -144,7 +184,9 @@ def test_drawing_fresh_batches_and_labels_shifts_nothing(numbered, monkeypatch):
 
 
 def test_losses_and_metrics_are_those_of_a_loop_written_by_hand():
-    changes = dict(seed=3, l2=0.02, optimizer__lr=0.3, optimizer__momentum=0.9, log__every=4, budget__epochs=None, budget__steps=30)
+    changes = dict(
+        seed=3, l2=0.02, optimizer__lr=0.3, optimizer__momentum=0.9, log__every=4, budget__epochs=None, budget__steps=30
+    )
     trainer, record, _ = trained(**changes)
     other = Trainer(run_with(**changes)).problem
     model, losses = other.model, []
@@ -197,7 +239,9 @@ def test_an_autoencoder_is_measured_by_its_reconstruction():
         z = trainer.problem.model(trainer.problem.test[0])
     last = record.of("eval")[-1]
     assert last["test_mse"] == pytest.approx((z.sigmoid() - x).square().mean().item(), rel=1e-5)
-    assert last["test_loss"] == pytest.approx(F.binary_cross_entropy_with_logits(z, x, reduction="sum").item() / len(x), rel=1e-5)
+    assert last["test_loss"] == pytest.approx(
+        F.binary_cross_entropy_with_logits(z, x, reduction="sum").item() / len(x), rel=1e-5
+    )
     assert "test_accuracy" not in last
 
 
@@ -232,15 +276,20 @@ def test_initial_parameters_are_of_the_seed_alone():
     assert not torch.equal(base, theta(seed=2))
 
 
-@pytest.mark.parametrize("schedule, rate", [
-    (dict(name="constant"), lambda epoch: 0.1),
-    (dict(name="step", period=2, gamma=0.5), lambda epoch: 0.1 * 0.5 ** (epoch // 2)),
-    (dict(name="cosine", epochs=4), lambda epoch: 0.05 * (1 + math.cos(math.pi * epoch / 4))),
-])
+@pytest.mark.parametrize(
+    "schedule, rate",
+    [
+        (dict(name="constant"), lambda epoch: 0.1),
+        (dict(name="step", period=2, gamma=0.5), lambda epoch: 0.1 * 0.5 ** (epoch // 2)),
+        (dict(name="cosine", epochs=4), lambda epoch: 0.05 * (1 + math.cos(math.pi * epoch / 4))),
+    ],
+)
 def test_schedules_move_the_learning_rate_once_an_epoch(schedule, rate, monkeypatch):
     rates = []
     true = torch.optim.SGD.step
-    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, f: rates.append(self.param_groups[0]["lr"]) or true(self, f))
+    monkeypatch.setattr(
+        torch.optim.SGD, "step", lambda self, f: rates.append(self.param_groups[0]["lr"]) or true(self, f)
+    )
     trained(schedule=schedule, optimizer__lr=0.1, batch_size=479, budget__epochs=4)
     assert rates == pytest.approx([rate(step // 3) for step in range(12)])
 
@@ -350,17 +399,22 @@ class Normed(nn.Sequential):
 @pytest.fixture
 def normed(monkeypatch):
     true = registry.load
+
     def load(kind, name):
         return (lambda *_, **__: Normed()) if kind == "models" else true(kind, name)
 
     monkeypatch.setattr(registry, "load", load)
 
 
-@pytest.mark.parametrize("optimizer", [
-    dict(name="sgd", lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False),
-    dict(name="hf_gauss_newton", lr=0.5, damping=1.0, cg_iterations=3, cg_tol=1e-5),
-    dict(name="damped_newton", lr=0.5, damping=8.0),
-], ids=lambda group: group["name"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        dict(name="sgd", lr=0.1, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False),
+        dict(name="hf_gauss_newton", lr=0.5, damping=1.0, cg_iterations=3, cg_tol=1e-5),
+        dict(name="damped_newton", lr=0.5, damping=8.0),
+    ],
+    ids=lambda group: group["name"],
+)
 def test_batchnorm_statistics_move_once_a_step(normed, optimizer, monkeypatch):
     """They are those of each batch at the parameters before its step, whatever else the optimizer evaluates."""
     trainer = Trainer(run_with(optimizer=optimizer, budget__steps=6))
@@ -400,7 +454,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_its_step(monkeypatch):
     trainer, record, reason = trained()
     assert reason == "mini-batch loss is nan at step 13" and trainer.step == 20
     assert math.isnan(record[-1]["loss"]) and snapshot.summary(trainer, "diverged", reason)["final"] == {
-        k: v for k, v in record[0].items() if k.startswith(("train_", "test_"))}
+        k: v for k, v in record[0].items() if k.startswith(("train_", "test_"))
+    }
 
 
 def test_a_model_that_is_not_finite_ends_the_run_at_its_evaluation(monkeypatch):

@@ -31,14 +31,38 @@ def add_parsers(actions) -> None:
 
     overrides = dict(nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
     artifact = dict(metavar="ID", help="paper/artifact, as `sobench list reports` prints it")
-    add(list_, "what there is to choose from", kind=dict(choices=["datasets", "models", "optimizers", "losses", "experiments", "reports"]))
-    add(status, "what became of the runs of an experiment, or of all", experiment=dict(nargs="?", default=None), overrides=overrides)
-    add(report.report, "write the tables, figures and verdicts from the runs that are there", id=artifact, overrides=overrides)
+    add(
+        list_,
+        "what there is to choose from",
+        kind=dict(choices=["datasets", "models", "optimizers", "losses", "experiments", "reports"]),
+    )
+    add(
+        status,
+        "what became of the runs of an experiment, or of all",
+        experiment=dict(nargs="?", default=None),
+        overrides=overrides,
+    )
+    add(
+        report.report,
+        "write the tables, figures and verdicts from the runs that are there",
+        id=artifact,
+        overrides=overrides,
+    )
     add(report.reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
-    add(tune, "run an experiment's grid on its tuning seeds, and choose", experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
+    add(
+        tune,
+        "run an experiment's grid on its tuning seeds, and choose",
+        experiment=dict(metavar="EXPERIMENT"),
+        overrides=overrides,
+    )
     _add_run_parsers(add, overrides)
-    add(wandb, "mirror runs to wandb, or say what is not mirrored", action=dict(choices=["sync", "verify"]),
-        experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"), overrides=overrides)
+    add(
+        wandb,
+        "mirror runs to wandb, or say what is not mirrored",
+        action=dict(choices=["sync", "verify"]),
+        experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"),
+        overrides=overrides,
+    )
     settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
     add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
     add(bench, "measure the harness itself", what=dict(choices=list(BENCHES)))
@@ -68,7 +92,13 @@ def _entries(kind: str) -> list[tuple[str, str, str]]:
         if wrong:
             registry.warn(f"{group} {name!r} from {registry.origin(entry)} is broken: {wrong}")
         else:
-            rows.append((name, about(f"{group}/{name}") or registry.summary(entry), "" if registry.is_ours(entry) else registry.origin(entry)))
+            rows.append(
+                (
+                    name,
+                    about(f"{group}/{name}") or registry.summary(entry),
+                    "" if registry.is_ours(entry) else registry.origin(entry),
+                )
+            )
     return rows
 
 
@@ -121,15 +151,30 @@ def bench(args: argparse.Namespace) -> int:
 
 def _add_run_parsers(add: Callable[..., argparse.ArgumentParser], overrides: dict) -> None:
     """Register them; `add(func, text, **positionals)` returns a parser, `overrides` describes the settings."""
-    parser = add(retry, "make failed runs again, and keep what was there in runs/.old", experiment=dict(nargs="?", default=None),
-                 overrides=overrides)
+    parser = add(
+        retry,
+        "make failed runs again, and keep what was there in runs/.old",
+        experiment=dict(nargs="?", default=None),
+        overrides=overrides,
+    )
     for flag, status in CHOICES.items():
-        text = f"those that are {status}" + (" (without any flag: " + ", ".join(DEFAULT) + ")" if status == DEFAULT[0] else "")
+        text = f"those that are {status}" + (
+            " (without any flag: " + ", ".join(DEFAULT) + ")" if status == DEFAULT[0] else ""
+        )
         parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=text)
-    parser = add(gc, "list what runs that were cut off have left, and delete it with --yes",
-                 overrides={**overrides, "help": "runs=DIR, the folder of the runs"})
+    parser = add(
+        gc,
+        "list what runs that were cut off have left, and delete it with --yes",
+        overrides={**overrides, "help": "runs=DIR, the folder of the runs"},
+    )
     parser.add_argument("--yes", action="store_true", help="delete what is listed")
-    parser.add_argument("--older-than", default=OLDER, metavar="AGE", help=f"of what `retry` put aside (default: {OLDER})")
-    parser = add(plan, "what a sweep has to do, and how long it takes by a few measured steps of each cell",
-                 experiment=dict(metavar="EXPERIMENT"), overrides=overrides)
+    parser.add_argument(
+        "--older-than", default=OLDER, metavar="AGE", help=f"of what `retry` put aside (default: {OLDER})"
+    )
+    parser = add(
+        plan,
+        "what a sweep has to do, and how long it takes by a few measured steps of each cell",
+        experiment=dict(metavar="EXPERIMENT"),
+        overrides=overrides,
+    )
     parser.add_argument("--budget", metavar="TIME", help="choose the runs that fit into 90s, 15m, 4h, 1h30m or 2d")

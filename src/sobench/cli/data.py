@@ -26,10 +26,15 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     ):
         action = actions.add_parser(func.__name__.removesuffix("_datasets"), help=text, description=text)
         action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
-        action.add_argument("--data-dir", type=Path, metavar="DIR",
-                            help="the cache (default: SOBENCH_CACHE, else ~/.cache/sobench)")
-        action.add_argument("--mirror", type=Path, metavar="DIR",
-                            help="a folder that is looked in first and never written to (default: SOBENCH_DATA)")
+        action.add_argument(
+            "--data-dir", type=Path, metavar="DIR", help="the cache (default: SOBENCH_CACHE, else ~/.cache/sobench)"
+        )
+        action.add_argument(
+            "--mirror",
+            type=Path,
+            metavar="DIR",
+            help="a folder that is looked in first and never written to (default: SOBENCH_DATA)",
+        )
         action.set_defaults(func=func)
 
 
@@ -40,8 +45,11 @@ def list_datasets(args: argparse.Namespace) -> int:
     for source in _chosen(store, args.names):
         rows.append((source.name, source.about, _size(source), *_state(store, source)))
     if not args.names:
-        rows += [(name, registry.summary(entry), "", "", registry.origin(entry))
-                 for name, entry in registry.entries("datasets").items() if name not in store.sources]
+        rows += [
+            (name, registry.summary(entry), "", "", registry.origin(entry))
+            for name, entry in registry.entries("datasets").items()
+            if name not in store.sources
+        ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

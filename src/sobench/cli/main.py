@@ -58,7 +58,9 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="sobench", description=DESCRIPTION)
     actions = top.add_subparsers(required=True, metavar="COMMAND")
     add = actions.add_parser
-    train = add("run", help="train: one run, or a sweep with -m", description="See `sobench run --help`.", add_help=False)
+    train = add(
+        "run", help="train: one run, or a sweep with -m", description="See `sobench run --help`.", add_help=False
+    )
     train.set_defaults(func=lambda args: run.run([]))
     commands.add_parsers(actions)
     add_data(actions)

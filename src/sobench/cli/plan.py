@@ -73,7 +73,9 @@ def table(cells: Sequence[Cell]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for cell, row in zip([None, *cells], [head, *rows], strict=True):
-        lines.append("  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))]))
+        lines.append(
+            "  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))])
+        )
         lines += [f"    not measured: {cell.cost}"] if cell and isinstance(cell.cost, str) else []
     return lines
 
@@ -84,8 +86,15 @@ def _row(cell: Cell) -> tuple[str, ...]:
         return (*counts, *[""] * 6)
     cost = cell.cost
     memory = f"{cost.host / 1e6:,.0f} MB" + (f" + {cost.device / 1e6:,.0f} MB GPU" if cost.device else "")
-    return (*counts, _fine(cost.step), _fine(cost.evaluation), f"{cost.steps:,}", format_duration(cost.seconds), memory,
-            format_duration(cost.seconds * len(cell.left)))
+    return (
+        *counts,
+        _fine(cost.step),
+        _fine(cost.evaluation),
+        f"{cost.steps:,}",
+        format_duration(cost.seconds),
+        memory,
+        format_duration(cost.seconds * len(cell.left)),
+    )
 
 
 def _fine(seconds: float) -> str:
@@ -94,21 +103,29 @@ def _fine(seconds: float) -> str:
 
 def total(cells: Sequence[Cell]) -> str:
     """ "3 cells, 15 runs: 5 done, 10 left, 1 h 20 min one after another, at most 512 MB" """
-    done, left = (sum(len(part) for part in parts) for parts in zip(*((cell.done, cell.left) for cell in cells), strict=True))
+    done, left = (
+        sum(len(part) for part in parts) for parts in zip(*((cell.done, cell.left) for cell in cells), strict=True)
+    )
     known = [cell for cell in cells if cell.seconds is not None]
     unknown = sum(len(cell.left) for cell in cells if cell.left and cell.seconds is None)
     text = f"{len(cells)} cells, {done + left} runs: {done} done, {left} left"
     if known:
-        text += (f", {format_duration(sum(cell.seconds * len(cell.left) for cell in known))} one after another"
-                 f", at most {max(cell.cost.host for cell in known) / 1e6:,.0f} MB")
+        text += (
+            f", {format_duration(sum(cell.seconds * len(cell.left) for cell in known))} one after another"
+            f", at most {max(cell.cost.host for cell in known) / 1e6:,.0f} MB"
+        )
     return text + (f"; {unknown} of them not measured, and not counted" if unknown else "")
 
 
 def fitting(limit: float, cells: Sequence[Cell]) -> list:
     """The runs that fit into `limit` seconds one after another: every cell gets its first seed before any gets its second, the
     cheapest cells first. What is done already counts; a cell that was not measured has none."""
-    waiting = [(len(cell.done) + place, cell.seconds, order, run) for order, cell in enumerate(cells) if cell.seconds is not None
-               for place, run in enumerate(cell.left)]
+    waiting = [
+        (len(cell.done) + place, cell.seconds, order, run)
+        for order, cell in enumerate(cells)
+        if cell.seconds is not None
+        for place, run in enumerate(cell.left)
+    ]
     chosen, used = [], 0.0
     for _, seconds, _, run in sorted(waiting, key=lambda one: one[:3]):
         used += seconds
@@ -125,8 +142,11 @@ def _within(limit: float, cells: Sequence[Cell], experiment: str, words: list[st
     out = {cell.name: [run.seed for run in cell.left if run.id not in ids] for cell in cells}
     out = {name: seeds for name, seeds in out.items() if seeds}
     seconds = sum(cell.seconds for cell in cells for run in cell.left if run.id in ids)
-    lines = [f"within {format_duration(limit)}: {len(chosen)} runs, {format_duration(seconds)}" if chosen else
-             f"within {format_duration(limit)}: no run"]
+    lines = [
+        f"within {format_duration(limit)}: {len(chosen)} runs, {format_duration(seconds)}"
+        if chosen
+        else f"within {format_duration(limit)}: no run"
+    ]
     lines += [f"left out: {name}: seed {format_ranges(seeds)}" for name, seeds in out.items()]
     return lines + ([f"run them with: {_command(chosen, bool(out), experiment, words)}"] if chosen else [])
 
@@ -140,7 +160,9 @@ def _command(chosen: Sequence, partly: bool, experiment: str, words: list[str]) 
     if not partly:
         return shlex.join(["sobench", "run", f"experiment={experiment}", *words])
     file = jobs.write(Path(chosen[0].config["runs"]), "plan", [run.overrides for run in chosen])
-    return shlex.join(["sobench", "run", "-m", jobs.option(file), *(word for word in words if word.startswith("hydra"))])
+    return shlex.join(
+        ["sobench", "run", "-m", jobs.option(file), *(word for word in words if word.startswith("hydra"))]
+    )
 
 
 STEPS, MOST = 5, 50
@@ -220,8 +242,16 @@ def _measured(run: Run) -> Measured:
     stamps = [began, *(stamp for stamp, _ in rows)]
     evaluation = [stamps[i + 1] - stamps[i] for i, (_, row) in enumerate(rows) if row["kind"] == "eval"][-1]
     steps = _steps(limit, run.config["budget"]["seconds"], step)
-    return Measured(first, step, evaluation, start + trainer.warm_start_seconds, steps, trainer.budget.evaluations(steps),
-                    memory["peak_host_bytes"], memory["peak_device_bytes"])
+    return Measured(
+        first,
+        step,
+        evaluation,
+        start + trainer.warm_start_seconds,
+        steps,
+        trainer.budget.evaluations(steps),
+        memory["peak_host_bytes"],
+        memory["peak_device_bytes"],
+    )
 
 
 def _train(run: Run, steps: int) -> tuple[Any, int | None, list, float]:

@@ -30,7 +30,9 @@ def reproduce(args: argparse.Namespace) -> int:
     runs = {args.id: runs_of(experiment, args.overrides)}
     code = app.run([f"experiment={experiment}", *args.overrides])
     if not any(state(run.directory(run.config["runs"])).status in KEEPS for run in runs[args.id]):
-        raise Failure(f"{args.id}: none of its {len(runs[args.id])} runs gave a result, see `sobench status {experiment}`")
+        raise Failure(
+            f"{args.id}: none of its {len(runs[args.id])} runs gave a result, see `sobench status {experiment}`"
+        )
     have = {run.id for run in runs[args.id]}
     for name in reports():
         if name != args.id and name.split("/")[0] == args.id.split("/")[0]:

@@ -12,8 +12,14 @@ from pathlib import Path
 from sobench.cli.arguments import root_of, runs_of, words_of
 from sobench.errors import Failure, UsageError
 
-CHOICES = {"failed": "failed", "oom": "out-of-memory", "timed_out": "timed-out", "diverged": "diverged", "skipped": "skipped",
-           "stale": "stale"}
+CHOICES = {
+    "failed": "failed",
+    "oom": "out-of-memory",
+    "timed_out": "timed-out",
+    "diverged": "diverged",
+    "skipped": "skipped",
+    "stale": "stale",
+}
 """Flag -> the runs that it names; stale: results of older code or other data."""
 DEFAULT = ("failed", "out-of-memory", "timed-out")
 OLD = ".old"
@@ -41,9 +47,15 @@ def retry(args: argparse.Namespace) -> int:
     try:
         makes = [jobs.option(file), *rest]
         chosen = _selected(chosen, [run.slug for run in grid.expand(makes)], rest)
-        moved = {slug: status for slug, status in chosen.items() if put_aside(root, slug, goes_on=status == "timed-out")}
-        print("retry: " + ", ".join(f"{n} {status}" for status, n in Counter(moved.values()).items())
-              + f"; what was there is in {root / OLD}", flush=True)
+        moved = {
+            slug: status for slug, status in chosen.items() if put_aside(root, slug, goes_on=status == "timed-out")
+        }
+        print(
+            "retry: "
+            + ", ".join(f"{n} {status}" for status, n in Counter(moved.values()).items())
+            + f"; what was there is in {root / OLD}",
+            flush=True,
+        )
         return app.run(["-m", *makes])
     finally:
         file.unlink(missing_ok=True)
@@ -111,8 +123,10 @@ def _without(job: list[str], words: list[str]) -> list[str]:
 def _selected(chosen: dict[str, str], made: list[str], words: list[str]) -> dict[str, str]:
     """Those of the chosen that the settings leave. Raises UsageError for settings that make other runs."""
     if set(made) - set(chosen):
-        raise UsageError(f"retry: {' '.join(words)} makes other runs; allowed: settings that change no result, or groups that "
-                         "select among the runs")
+        raise UsageError(
+            f"retry: {' '.join(words)} makes other runs; allowed: settings that change no result, or groups that "
+            "select among the runs"
+        )
     return {slug: chosen[slug] for slug in made}
 
 

@@ -21,11 +21,16 @@ def tune(args: argparse.Namespace) -> int:
     from sobench.results.trials import searches
 
     words = [f"experiment={args.experiment}", *settings_of(args.overrides)]
-    sweeper, reported = grid.sweeper(words), {run.seed for run in grid.expand([w for w in words if not w.startswith("seed=")])}
+    sweeper, reported = (
+        grid.sweeper(words),
+        {run.seed for run in grid.expand([w for w in words if not w.startswith("seed=")])},
+    )
     criterion, words = checked(sweeper), [*words, "hydra.sweeper.trials=true"]
     runs = grid.expand(words)
     if shared := sorted({run.seed for run in runs} & reported):
-        raise UsageError(f"seed: {shared[0]} is one of those that {args.experiment} reports; allowed: others, as {criterion['seeds']}")
+        raise UsageError(
+            f"seed: {shared[0]} is one of those that {args.experiment} reports; allowed: others, as {criterion['seeds']}"
+        )
     code = app.run(words)
     results = collect(runs, Path(runs[0].config["runs"]))
     found = searches(sweeper, results)
@@ -33,7 +38,9 @@ def tune(args: argparse.Namespace) -> int:
         alone = f" alone on its GPU ({len(results.shared)} of {len(runs)} runs shared theirs)" if results.shared else ""
         raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds{alone}")
     said = {key: criterion[key] for key in ("metric", "better", "at")} | {
-        "seeds": sorted({run.seed for run in runs}), "budget": runs[0].config["budget"]["name"]}
+        "seeds": sorted({run.seed for run in runs}),
+        "budget": runs[0].config["budget"]["name"],
+    }
     written = pages.write(found, said, args.experiment, folder_of(f"{args.experiment}/tune", runs, args.overrides))
     written += [pages.adopt(sweeper["tuned"], found, said)] if sweeper["tuned"] else []
     for search in found:

@@ -81,28 +81,47 @@ def _read(path: Path) -> dict[Words, dict[str, Any]]:
 def _from_files(settings: dict[str, Any]) -> bool:
     """Whether every optimizer's configuration is a file of conf/, and none was made from a constructor."""
     companions = settings["instrument"].get("companions") or {}
-    return all((conf_files.conf_dir() / "optimizer" / f"{chosen['name']}.yaml").is_file()
-               for chosen in (settings["optimizer"], *companions.values()))
+    return all(
+        (conf_files.conf_dir() / "optimizer" / f"{chosen['name']}.yaml").is_file()
+        for chosen in (settings["optimizer"], *companions.values())
+    )
 
 
 def _digest(overrides: Sequence[str], loader) -> str | None:
     """Of all that the compositions depend on; None where that cannot be told."""
     conf = conf_files.conf_dir()
     places = {element.path.removeprefix("file://") for element in loader.get_search_path().get_path()}
-    if {place for place in places if "://" not in place} - {str(conf)} or any("searchpath" in word for word in overrides):
+    if {place for place in places if "://" not in place} - {str(conf)} or any(
+        "searchpath" in word for word in overrides
+    ):
         return None
     files = {str(path): path.read_text() for path in _yaml_files(conf)}
-    referred = [found for text in (*overrides, *files.values()) for found in re.findall(r"\$\{\s*([\w.]+)\s*:\s*([^},]*)", text)]
+    referred = [
+        found for text in (*overrides, *files.values()) for found in re.findall(r"\$\{\s*([\w.]+)\s*:\s*([^},]*)", text)
+    ]
     variables = {argument.strip() for resolver, argument in referred if resolver == "oc.env"}
     if not {resolver for resolver, _ in referred} <= set(RESOLVERS) or not all(map(str.isidentifier, variables)):
         return None
-    plugins = [(kind, entry.name, entry.value, registry.origin(entry)) for kind in registry.KINDS.values()
-               for entry in registry.entries(kind).values()]
+    plugins = [
+        (kind, entry.name, entry.value, registry.origin(entry))
+        for kind in registry.KINDS.values()
+        for entry in registry.entries(kind).values()
+    ]
     code = [Path(__file__).with_name(f"{name}.py").read_text() for name in CODE]
     keys = ((word, word.partition("=")[0]) for word in overrides)
-    asked = [word for word, key in keys if key != "seed" and "hydra" not in key]  # which seeds and cells, not how a cell is made
-    made_from = [asked, files, code, plugins, [(name, os.environ.get(name)) for name in sorted(variables)],
-                 sys.version, version("hydra-core"), version("omegaconf")]
+    asked = [
+        word for word, key in keys if key != "seed" and "hydra" not in key
+    ]  # which seeds and cells, not how a cell is made
+    made_from = [
+        asked,
+        files,
+        code,
+        plugins,
+        [(name, os.environ.get(name)) for name in sorted(variables)],
+        sys.version,
+        version("hydra-core"),
+        version("omegaconf"),
+    ]
     return hashlib.sha256(json.dumps(made_from).encode()).hexdigest()[:32]
 
 

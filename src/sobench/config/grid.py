@@ -94,7 +94,9 @@ def job_overrides(overrides: Sequence[str], loader) -> list[list[str]]:
         parsed = parser.parse_overrides(list(overrides))
         sweeper = _sweeper(parsed, loader)
         params = parser.parse_overrides([f"{k}={v}" for k, v in sweeper["params"].items()])
-    given = [{o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)]
+    given = [
+        {o.get_key_element(): _values(o) for o in words if not o.is_hydra_override()} for words in (params, parsed)
+    ]
     cells = checked(sweeper["cells"])
     if sweeper["jobs"]:
         cells = read_jobs(sweeper["jobs"])
@@ -136,7 +138,9 @@ def for_hydra(words: Sequence[str]) -> list[str]:
     if about and any(word.split(".")[0] in GROUPS for word in words):
         swept |= group_keys(sweeper(about)["cells"])
     parser = OverridesParser.create() if swept else None
-    alone = lambda word: word.split(".")[0] in swept and "=" in word and not parser.parse_overrides([word])[0].is_sweep_override()
+    alone = lambda word: (
+        word.split(".")[0] in swept and "=" in word and not parser.parse_overrides([word])[0].is_sweep_override()
+    )
     return [re.sub(r"=(.*)", r"=choice(\1)", word, count=1, flags=re.DOTALL) if alone(word) else word for word in words]
 
 
@@ -145,8 +149,10 @@ def _values(override) -> list[str]:
     if not override.is_sweep_override():
         return [override.input_line]
     if not override.is_discrete_sweep():
-        raise UsageError(f"{override.input_line}: allowed in a sweep: a list of values, range() or choice(); "
-                         "hydra/sweeper=optuna searches an interval()")
+        raise UsageError(
+            f"{override.input_line}: allowed in a sweep: a list of values, range() or choice(); "
+            "hydra/sweeper=optuna searches an interval()"
+        )
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
 
 
@@ -170,8 +176,10 @@ def checked(cells: Any) -> Cells:
     """Cells as they are. Raises UsageError for what is no list of lists of settings."""
     fine = isinstance(cells, list) and all(isinstance(cell, list) and cell for cell in cells)
     if not (fine and all(isinstance(setting, str) and "=" in setting for cell in cells for setting in cell)):
-        raise UsageError(f"hydra.sweeper.cells: got {cells!r}, allowed: lists of quoted settings, as "
-                         '[["optimizer=sgd","optimizer.lr=0.1"],["optimizer=adam","optimizer.lr=0.01"]]')
+        raise UsageError(
+            f"hydra.sweeper.cells: got {cells!r}, allowed: lists of quoted settings, as "
+            '[["optimizer=sgd","optimizer.lr=0.1"],["optimizer=adam","optimizer.lr=0.01"]]'
+        )
     return cells
 
 
@@ -189,8 +197,10 @@ def selected(cells: Cells, values: dict[str, list[str]]) -> Cells:
         allowed = sorted({s for cell in cells for s in cell if s.startswith(f"{key}=")})
         for value in values[key]:
             if value not in allowed:
-                raise UsageError(f"{key}: got {value.split('=', 1)[1]!r}, allowed in this experiment: "
-                                 + ", ".join(a.split("=", 1)[1] for a in allowed))
+                raise UsageError(
+                    f"{key}: got {value.split('=', 1)[1]!r}, allowed in this experiment: "
+                    + ", ".join(a.split("=", 1)[1] for a in allowed)
+                )
     cells = [cell for cell in cells if all(set(cell) & set(values[key]) for key in keys)]
     return [[s for s in cell if s.split("=", 1)[0] not in values or s.split("=", 1)[0] in GROUPS] for cell in cells]
 

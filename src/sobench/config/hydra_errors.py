@@ -29,7 +29,9 @@ def readable_errors(words: Sequence[str]) -> Iterator[None]:
         raise UsageError(f"{where}{error.problem or error.context}") from error
     except ValueError as error:
         if str(error).startswith("Only one of --run"):
-            raise UsageError(f"{' '.join(w for w in words if w.startswith('-'))}: " + _first_line(error).lower()) from error
+            raise UsageError(
+                f"{' '.join(w for w in words if w.startswith('-'))}: " + _first_line(error).lower()
+            ) from error
         if "Config group override must be" not in str(error):
             raise
         raise UsageError(_not_a_choice(words)) from error

@@ -14,12 +14,31 @@ from sobench.config import secrets
 from sobench.config.validation import validate
 from sobench.errors import UsageError
 
-NOT_IDENTITY = ("threads", "checkpoint", "progress", "runs", "reports", "data", "budgets", "logger", "experiment",
-                "gpu", "isolate", "slots", "sweep", "timeout")
+NOT_IDENTITY = (
+    "threads",
+    "checkpoint",
+    "progress",
+    "runs",
+    "reports",
+    "data",
+    "budgets",
+    "logger",
+    "experiment",
+    "gpu",
+    "isolate",
+    "slots",
+    "sweep",
+    "timeout",
+)
 """Top-level keys that cannot change a run's result."""
 
-NOTHING: dict[str, Any] = {"instrument": {"name": "none"}, "batches": "reshuffled", "validation": 0, "convergence": None,
-                           "init": "default"}
+NOTHING: dict[str, Any] = {
+    "instrument": {"name": "none"},
+    "batches": "reshuffled",
+    "validation": 0,
+    "convergence": None,
+    "init": "default",
+}
 """Settings that a run is not told apart by, where they have these values: those that came after the first runs were made."""
 
 NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
@@ -60,6 +79,7 @@ def _asked_by(config: DictConfig) -> dict[str, str]:
 
 def refers_to(config: DictConfig, name: str) -> bool:
     """Whether an interpolation anywhere in the composed configuration has this name in it."""
+
     def strings(node: Any) -> Iterator[str]:
         if isinstance(node, str):
             yield node

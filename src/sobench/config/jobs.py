@@ -35,8 +35,14 @@ def read(file: object) -> list[list[str]]:
         jobs = json.loads(Path(file).read_bytes())
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
-        raise UsageError(f"{KEY}: cannot read {file}: {reason}; allowed: a file that `sobench plan` has written") from error
-    words = [word for job in jobs for word in job] if isinstance(jobs, list) and all(isinstance(job, list) for job in jobs) else []
+        raise UsageError(
+            f"{KEY}: cannot read {file}: {reason}; allowed: a file that `sobench plan` has written"
+        ) from error
+    words = (
+        [word for job in jobs for word in job]
+        if isinstance(jobs, list) and all(isinstance(job, list) for job in jobs)
+        else []
+    )
     if not words or not all(isinstance(word, str) for word in words):
         raise UsageError(f"{KEY}: {file} holds no jobs; allowed: [[KEY=VALUE, ...], ...], one list a run")
     return jobs
@@ -62,7 +68,11 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
         elif not isinstance(value, dict):
             words.append(f"++{key}={quoted(value)}")
         else:
-            words += [f"++{key}.{name}={quoted(part)}" for name, part in value.items() if not (key in groups and name == "name")]
+            words += [
+                f"++{key}.{name}={quoted(part)}"
+                for name, part in value.items()
+                if not (key in groups and name == "name")
+            ]
     return words
 
 
@@ -74,4 +84,6 @@ def quoted(value: Any) -> str:
         return "[" + ",".join(map(quoted, value)) + "]"
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
+    )

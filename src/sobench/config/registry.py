@@ -37,7 +37,9 @@ def load(kind: str, name: str) -> Any:
     try:
         return entries(kind)[name].load()
     except (Exception, SystemExit) as error:  # whatever a plug-in's import raises
-        raise UsageError(f"{_one(kind)} {name!r} ({entries(kind)[name].value}) cannot be loaded: {described(error)}") from error
+        raise UsageError(
+            f"{_one(kind)} {name!r} ({entries(kind)[name].value}) cannot be loaded: {described(error)}"
+        ) from error
 
 
 def check_name(kind: str, name: str) -> None:

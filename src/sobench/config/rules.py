@@ -45,7 +45,9 @@ def optional(rule: Rule) -> Rule:
 
 
 def choice(*names: str) -> Rule:
-    return Rule((str,), " or ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0], lambda v: v in names)
+    return Rule(
+        (str,), " or ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0], lambda v: v in names
+    )
 
 
 PARTITIONS = ("canonical", "trivial", "discrete", "kinds", "depth")
@@ -83,8 +85,11 @@ HYPERPARAMETERS: dict[str, Rule] = {
     "layers": choice("last", "all"),
     "redraw": FLAG,
     "lambda_int": NON_NEGATIVE,
-    "partition": Rule((str, dict), "canonical, trivial, discrete, kinds, depth, or {group: [names of tensors]}",
-                      lambda v: v in PARTITIONS if isinstance(v, str) else len(v) > 0),
+    "partition": Rule(
+        (str, dict),
+        "canonical, trivial, discrete, kinds, depth, or {group: [names of tensors]}",
+        lambda v: v in PARTITIONS if isinstance(v, str) else len(v) > 0,
+    ),
     "average": choice("eta", "terms"),
     "clip": FLAG,
     "diagonal": FLAG,

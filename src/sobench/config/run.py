@@ -42,7 +42,13 @@ class Run:
     @property
     def name(self) -> str:
         """What a person calls it: its groups, the settings of the sweep that no optimizer owns, and its seed."""
-        own = [o for o in self.overrides if not re.match(r"(seed|runs|reports|progress|threads|experiment|gpu\.\w+|optimizer\.\w+|budget\.\w+|\w+/?\w*)=", o)]
+        own = [
+            o
+            for o in self.overrides
+            if not re.match(
+                r"(seed|runs|reports|progress|threads|experiment|gpu\.\w+|optimizer\.\w+|budget\.\w+|\w+/?\w*)=", o
+            )
+        ]
         groups = [self.label(group) for group in ("dataset", "model", "optimizer")]
         return " ".join([*groups, *own, f"seed {self.seed}"])
 

@@ -14,8 +14,11 @@ _SHORTEST = 12  # characters: a shorter value may be any word
 
 def secrets() -> dict[str, str]:
     """{name: value} of the environment variables that are secrets by their name; a path is none."""
-    return {name: value for name, value in os.environ.items()
-            if _NAME.search(name) and len(value) >= _SHORTEST and os.sep not in value}
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if _NAME.search(name) and len(value) >= _SHORTEST and os.sep not in value
+    }
 
 
 def hide(text: str) -> str:
@@ -33,5 +36,7 @@ def refuse(settings: Any, key: str = "") -> None:
     elif isinstance(settings, str):
         for name, value in secrets().items():
             if value in settings:
-                raise UsageError(f"{key}: has the value of the environment variable {name}, a secret; allowed: none, "
-                                 "as every setting is written to the run's directory")
+                raise UsageError(
+                    f"{key}: has the value of the environment variable {name}, a secret; allowed: none, "
+                    "as every setting is written to the run's directory"
+                )

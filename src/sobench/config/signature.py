@@ -21,7 +21,9 @@ def optimizer_defaults(name: str) -> dict[str, Any]:
 
     cls = registry.load("optimizers", name)
     if not (inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)):
-        raise UsageError(f"optimizer {name!r} ({registry.entries('optimizers')[name].value}) is not a torch.optim.Optimizer class")
+        raise UsageError(
+            f"optimizer {name!r} ({registry.entries('optimizers')[name].value}) is not a torch.optim.Optimizer class"
+        )
     parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
     return {"name": name} | {p.name: _default(p.default) for p in parameters if _is_setting(p)}
 

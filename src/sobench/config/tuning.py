@@ -31,8 +31,13 @@ KEYS = {"seeds", "metric", "better", "at", "grids"}
 def trials(sweeper: Mapping[str, Any]) -> tuple[list[Cell], list[str]]:
     """The cells of the grids, and the overrides of the tuning seeds. Raises UsageError for an experiment that has none."""
     tune = checked(sweeper)
-    cells = [[*bare, *combination] for cell in sweeper["cells"] if (grid := grid_of(cell, tune))
-             for bare in [without(cell, grid)] for combination in combinations(grid)]
+    cells = [
+        [*bare, *combination]
+        for cell in sweeper["cells"]
+        if (grid := grid_of(cell, tune))
+        for bare in [without(cell, grid)]
+        for combination in combinations(grid)
+    ]
     return cells, [f"seed={seed}" for seed in tune["seeds"]]
 
 
@@ -52,7 +57,11 @@ def checked(sweeper: Mapping[str, Any]) -> dict[str, Any]:
 
 def grid_of(cell: Cell, tune: Mapping[str, Any]) -> dict[str, list]:
     """The grid of a cell: the last of those whose settings it has; empty where there is none."""
-    fitting = [grid for key, grid in tune["grids"].items() if {s if "=" in s else f"optimizer={s}" for s in key.split()} <= {*cell}]
+    fitting = [
+        grid
+        for key, grid in tune["grids"].items()
+        if {s if "=" in s else f"optimizer={s}" for s in key.split()} <= {*cell}
+    ]
     return fitting[-1] if fitting else {}
 
 
@@ -83,7 +92,9 @@ def entries(name: str) -> list[dict[str, Any]]:
     except yaml.YAMLError:
         found = None
     if not (isinstance(found, list) and all(isinstance(e, dict) and {"cell", "values"} <= {*e} for e in found)):
-        raise UsageError(f"{path}: allowed: a list of entries, each with a cell and its values; `sobench tune` writes it")
+        raise UsageError(
+            f"{path}: allowed: a list of entries, each with a cell and its values; `sobench tune` writes it"
+        )
     return found
 
 

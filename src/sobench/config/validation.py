@@ -61,8 +61,9 @@ RULES: dict[str, Rule] = {
     "model.hidden": COUNT,
     "model.layers": COUNT,
     "model.dropout": UNIT,
-    "dataset.shape": Rule((list,), "a list of whole numbers of at least 1, as [3,32,32]",
-                          lambda v: v and all(COUNT.accepts(n) for n in v)),
+    "dataset.shape": Rule(
+        (list,), "a list of whole numbers of at least 1, as [3,32,32]", lambda v: v and all(COUNT.accepts(n) for n in v)
+    ),
     "dataset.classes": COUNT,
     "dataset.train": COUNT,
     "dataset.test": COUNT,
@@ -75,8 +76,9 @@ RULES: dict[str, Rule] = {
     "schedule.gamma": POSITIVE,
     "schedule.epochs": POSITIVE,
     "logger.mode": choice("online", "offline", "disabled"),
-    "logger.project": Rule((str,), "a name without any of / \\ # ? % :",
-                           lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None),
+    "logger.project": Rule(
+        (str,), "a name without any of / \\ # ? % :", lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None
+    ),
     "logger.entity": optional(rules.TEXT),
     "logger.timeout": POSITIVE,
 }
@@ -103,10 +105,16 @@ def validate(settings: dict[str, Any]) -> None:
         _check(group, settings[group], group_defaults(group, settings[group]["name"]))
     extras.check_installed(settings["logger"]["name"])
     limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
-    _check("budgets", settings["budgets"], {name: {k: v for k, v in node.items() if k != "name"} for name, node in limits.items()})
+    _check(
+        "budgets",
+        settings["budgets"],
+        {name: {k: v for k, v in node.items() if k != "name"} for name, node in limits.items()},
+    )
     budget = settings["budget"]
     if budget["epochs"] is None and budget["steps"] is None and budget["seconds"] is None:
-        raise UsageError(f"budget: {budget['name']!r} sets no limit here, allowed: budget.epochs, budget.steps or budget.seconds")
+        raise UsageError(
+            f"budget: {budget['name']!r} sets no limit here, allowed: budget.epochs, budget.steps or budget.seconds"
+        )
 
 
 def _check_keys(prefix: str, settings: Mapping, allowed) -> None:

@@ -12,7 +12,9 @@ import torch
 from torch import Generator, Tensor
 
 
-def flip_and_crop(images: Tensor, generator: Generator | None, *, padding: int = 4, fill: Sequence[float] = (0.0,)) -> Tensor:
+def flip_and_crop(
+    images: Tensor, generator: Generator | None, *, padding: int = 4, fill: Sequence[float] = (0.0,)
+) -> Tensor:
     """Each image framed by `padding` pixels of `fill` (a number a channel), a random H x W crop of that, and, with
     probability 1/2, its mirror image: one of the 2 (2 padding + 1)^2 equally likely views.
 

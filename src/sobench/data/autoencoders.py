@@ -90,7 +90,11 @@ def _matlab(function, file: Path, **options):
     try:
         return function(str(file), **options)
     except NotImplementedError as error:
-        raise Failure(f"{file} is a MATLAB file of version 7.3 (HDF5), which is not read; save it with -v7 in MATLAB") from error
-    except Exception as error:  # whatever scipy's parser meets in a damaged file: IndexError, zlib.error, ValueError, ...
+        raise Failure(
+            f"{file} is a MATLAB file of version 7.3 (HDF5), which is not read; save it with -v7 in MATLAB"
+        ) from error
+    except (
+        Exception
+    ) as error:  # whatever scipy's parser meets in a damaged file: IndexError, zlib.error, ValueError, ...
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise Failure(f"{file} is not a MATLAB file, or it is damaged ({reason})") from error

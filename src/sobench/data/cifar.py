@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 PIXELS = 3 * 32 * 32
 MEMBERS = {
-    "cifar10": ([f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)], ["cifar-10-batches-bin/test_batch.bin"]),
+    "cifar10": (
+        [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
+        ["cifar-10-batches-bin/test_batch.bin"],
+    ),
     "cifar100": (["cifar-100-binary/train.bin"], ["cifar-100-binary/test.bin"]),
 }
 """The files of an archive: of the training set, of the test set."""
@@ -47,8 +50,10 @@ def cifar100(store: Store, *, standardize: bool = False, per_feature: bool = Fal
 def _load(name: str, classes: int, store: Store, standardize: bool, per_feature: bool, augment: bool) -> Dataset:
     alike = shared(standardize, per_feature, CHANNEL)
     if augment and per_feature:
-        raise UsageError("dataset.augment: got true, allowed: false with dataset.per_feature=true, for a pixel that is moved "
-                         "is no longer standardized")
+        raise UsageError(
+            "dataset.augment: got true, allowed: false with dataset.per_feature=true, for a pixel that is moved "
+            "is no longer standardized"
+        )
     (file,) = store.paths(name)
     try:
         parts = stand_in(file) if file.suffix == ".npz" else _archive(name, file)

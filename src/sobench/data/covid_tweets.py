@@ -22,7 +22,9 @@ def covid_tweets(
 ) -> Dataset:
     """Word ids int64 [N, length], see `text`; 1 is informative. Options as of `imdb`. Raises Failure as `imdb` does."""
     parts = {part: _tweets(store.path("covid_tweets", name)) for part, name in FILES.items()}
-    return text_dataset("covid_tweets", parts, store, vocabulary=vocabulary, length=length, vectors=vectors, dimension=dimension)
+    return text_dataset(
+        "covid_tweets", parts, store, vocabulary=vocabulary, length=length, vectors=vectors, dimension=dimension
+    )
 
 
 def _tweets(file: Path) -> tuple[list[str], list[int]]:
@@ -37,8 +39,10 @@ def _tweets(file: Path) -> tuple[list[str], list[int]]:
         if fields == [""]:
             continue
         if len(fields) != 3 or fields[2] not in CLASSES:
-            raise Failure(f"covid_tweets: {file}, line {number}: got {len(fields)} fields, the last {fields[-1]!r}; "
-                          f"allowed: Id, Text and {' or '.join(CLASSES)}, tab-separated")
+            raise Failure(
+                f"covid_tweets: {file}, line {number}: got {len(fields)} fields, the last {fields[-1]!r}; "
+                f"allowed: Id, Text and {' or '.join(CLASSES)}, tab-separated"
+            )
         texts.append(fields[1])
         labels.append(CLASSES[fields[2]])
     return texts, labels

@@ -46,7 +46,9 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
     import numpy as np
 
     try:
-        rows = np.loadtxt(distribution("scikit-learn").locate_file(FILE), delimiter=",").astype(np.uint8).reshape(1797, 65)
+        rows = (
+            np.loadtxt(distribution("scikit-learn").locate_file(FILE), delimiter=",").astype(np.uint8).reshape(1797, 65)
+        )
     except (ImportError, OSError, ValueError, EOFError, zlib.error) as error:
         raise Failure(f"digits: {FILE} of scikit-learn cannot be read ({error}); install scikit-learn again") from error
     return rows[:, :-1], rows[:, -1]

@@ -31,7 +31,9 @@ def checked(pixels: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tenso
     import torch
 
     if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
-        raise UsageError(f"the labels are {labels.dtype} {list(labels.shape)} for {len(pixels)} images; allowed: integers [N]")
+        raise UsageError(
+            f"the labels are {labels.dtype} {list(labels.shape)} for {len(pixels)} images; allowed: integers [N]"
+        )
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise UsageError(f"it has labels from {labels.min()} to {labels.max()}; allowed: 0 to {classes - 1}")
     return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels.astype(np.int64))

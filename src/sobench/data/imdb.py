@@ -29,7 +29,9 @@ def imdb(
     vectors: `glove`, a file in GloVe's text form, or None. Raises Failure when a file cannot be had or does not hold this.
     """
     (file,) = store.paths("imdb")
-    return text_dataset("imdb", _reviews(file), store, vocabulary=vocabulary, length=length, vectors=vectors, dimension=dimension)
+    return text_dataset(
+        "imdb", _reviews(file), store, vocabulary=vocabulary, length=length, vectors=vectors, dimension=dimension
+    )
 
 
 def _reviews(file: Path) -> dict[str, tuple[list[str], list[int]]]:

@@ -9,7 +9,9 @@ from sobench.data.store import Store
 from sobench.errors import UsageError
 
 
-def noise(store: Store, *, shape: Sequence[int] = (3, 32, 32), classes: int = 10, train: int = 128, test: int = 128) -> Dataset:
+def noise(
+    store: Store, *, shape: Sequence[int] = (3, 32, 32), classes: int = 10, train: int = 128, test: int = 128
+) -> Dataset:
     """Inputs N(0, 1) of `shape`, float32, and labels that are drawn with equal chances: the same for every seed of a run.
 
     Raises UsageError for a shape that is not of whole numbers from 1 on.
@@ -21,5 +23,10 @@ def noise(store: Store, *, shape: Sequence[int] = (3, 32, 32), classes: int = 10
     generator = torch.Generator().manual_seed(0)
     inputs = torch.randn(train + test, *shape, generator=generator)
     labels = torch.randint(classes, (train + test,), generator=generator)
-    return Dataset("noise", (inputs[:train], labels[:train]), (inputs[train:], labels[train:]), classes=classes,
-                   note="random numbers and random labels")
+    return Dataset(
+        "noise",
+        (inputs[:train], labels[:train]),
+        (inputs[train:], labels[train:]),
+        classes=classes,
+        note="random numbers and random labels",
+    )

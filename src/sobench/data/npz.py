@@ -113,8 +113,10 @@ def _targets(train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], int
     named = {"y_train": train, "y_test": test}
     kinds = [{"b": "i", "u": "i"}.get(array.dtype.kind, array.dtype.kind) for array in named.values()]
     if kinds not in (["i", "i"], ["f", "f"]):
-        raise UsageError(f"y_train is of type {train.dtype}, y_test of {test.dtype}; "
-                         "allowed: both integers (labels) or both floating point (regression)")
+        raise UsageError(
+            f"y_train is of type {train.dtype}, y_test of {test.dtype}; "
+            "allowed: both integers (labels) or both floating point (regression)"
+        )
     if kinds == ["f", "f"]:
         numbers = [_numbers(key, array, least=1) for key, array in named.items()]
         return [array[:, None] if array.ndim == 1 else array for array in numbers], None

@@ -67,7 +67,9 @@ def resize(pixels: Tensor, size: int) -> tuple[Tensor, int]:
     if size > height and not uneven and size <= 2 * height:
         return torch.nn.functional.pad(pixels, [border] * 4), 1
     if not 1 <= size <= height:
-        raise UsageError(f"dataset.size: got {size}, allowed: 1 to {height}, or {height + 2}, {height + 4}, ... {2 * height}")
+        raise UsageError(
+            f"dataset.size: got {size}, allowed: 1 to {height}, or {height + 2}, {height + 4}, ... {2 * height}"
+        )
     of, by = height // gcd(height, size), size // gcd(height, size)  # a new pixel is of/by old ones wide
     new, old = torch.arange(size)[:, None], torch.arange(height)
     overlap = torch.minimum((new + 1) * of, (old + 1) * by) - torch.maximum(new * of, old * by)

@@ -55,4 +55,6 @@ def _image(path: Path) -> np.ndarray:
         with Image.open(path) as image:
             return np.array(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
     except (OSError, ValueError, SyntaxError) as error:  # Image's words for what is no image, or is cut off
-        raise Failure(f"sars_cov2: {path} is not an image, or it is damaged ({' '.join(str(error).split())})") from error
+        raise Failure(
+            f"sars_cov2: {path} is not an image, or it is damaged ({' '.join(str(error).split())})"
+        ) from error

@@ -67,12 +67,24 @@ def declared(path: Path = DECLARED) -> dict[str, Source]:
     return {name: _source(name, **entry) for name, entry in yaml.safe_load(path.read_text("utf-8")).items()}
 
 
-def _source(name: str, files: dict[str, dict[str, Any] | None] | None = None, urls: tuple[str, ...] = (),
-            folder: str = "", stand_in: str = "", **rest: Any) -> Source:
+def _source(
+    name: str,
+    files: dict[str, dict[str, Any] | None] | None = None,
+    urls: tuple[str, ...] = (),
+    folder: str = "",
+    stand_in: str = "",
+    **rest: Any,
+) -> Source:
     for part in (name, *(files or {}), *([stand_in] if stand_in else [])):
         if PurePosixPath(part).name != part or "\\" in part:
             raise ValueError(f"{name}: {part!r} is not a plain file name")
     if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts or "\\" in folder:
         raise ValueError(f"{name}: folder {folder!r} leaves the place it is in")
-    return Source(name, folder=folder, urls=tuple(urls), stand_in=stand_in,
-                  files={key: File(key, **(entry or {})) for key, entry in (files or {}).items()}, **rest)
+    return Source(
+        name,
+        folder=folder,
+        urls=tuple(urls),
+        stand_in=stand_in,
+        files={key: File(key, **(entry or {})) for key, entry in (files or {}).items()},
+        **rest,
+    )

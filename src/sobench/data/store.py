@@ -92,8 +92,11 @@ class Store:
         """The checksum of everything that a data set is read from: the declared one, else that of the contents; None where a
         file is not here."""
         stand_in = self.stand_in(dataset)
-        files = [(File(stand_in.name), [stand_in])] if stand_in else [
-            (file, self.places(dataset, name)) for name, file in self.source(dataset).files.items()]
+        files = (
+            [(File(stand_in.name), [stand_in])]
+            if stand_in
+            else [(file, self.places(dataset, name)) for name, file in self.source(dataset).files.items()]
+        )
         here = [(file, next((place for place in places if place.is_file()), None)) for file, places in files]
         if any(place is None for _, place in here):
             return None

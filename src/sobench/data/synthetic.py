@@ -72,7 +72,9 @@ def _draw_curves(samples: int, stream: np.random.Generator) -> np.ndarray:
     images = np.zeros((samples, GRID, GRID), np.float32)
     for i in range(0, samples, BLOCK):
         block = images[i : i + BLOCK]
-        along = np.exp(-np.square(path[:, i : i + BLOCK, :, None] - grid) / np.float32(2 * PEN**2))  # [points, n, 2, grid]
+        along = np.exp(
+            -np.square(path[:, i : i + BLOCK, :, None] - grid) / np.float32(2 * PEN**2)
+        )  # [points, n, 2, grid]
         product = np.empty_like(block)
         for x, y in along.transpose(0, 2, 1, 3):
             np.maximum(block, np.multiply(y[:, :, None], x[:, None, :], out=product), out=block)
@@ -83,7 +85,9 @@ def _olivetti(store: Store) -> np.ndarray:
     """The faces [40 people, 10 images, 64, 64], upright, float32 in 0..255; a column of the file is an image in column order."""
     file = store.path("faces_synthetic", "olivettifaces.mat")
     if dict(shapes(file)).get("faces") != (FACE * FACE, 400):
-        raise Failure(f"{file} has no faces [{FACE * FACE}, 400]; it has {', '.join(f'{k} {list(v)}' for k, v in shapes(file))}")
+        raise Failure(
+            f"{file} has no faces [{FACE * FACE}, 400]; it has {', '.join(f'{k} {list(v)}' for k, v in shapes(file))}"
+        )
     faces = read(file, "faces").T.reshape(40, 10, FACE, FACE)
     return np.ascontiguousarray(faces.transpose(0, 1, 3, 2), np.float32)
 

@@ -27,8 +27,16 @@ WORD = re.compile(r"n't\b|'(?:s|re|ve|ll|d|m)\b|\w+")
 BREAK = re.compile(r"<br\s*/?>")
 
 
-def text_dataset(name: str, parts: Mapping[str, Texts], store: Store, *, vocabulary: int, length: int, vectors: str | None,
-                 dimension: int) -> Dataset:
+def text_dataset(
+    name: str,
+    parts: Mapping[str, Texts],
+    store: Store,
+    *,
+    vocabulary: int,
+    length: int,
+    vectors: str | None,
+    dimension: int,
+) -> Dataset:
     """`parts`: (texts, labels of two classes) by `train`, `test` and, where there is one, `validation`.
 
     Inputs int64 [N, length]; `vectors` as of `initial_vectors`. Raises what that raises.
@@ -36,10 +44,14 @@ def text_dataset(name: str, parts: Mapping[str, Texts], store: Store, *, vocabul
     import torch
 
     words, ids = encode([texts for texts, _ in parts.values()], vocabulary=vocabulary, length=length)
-    tensors = {part: (torch.from_numpy(inputs), torch.tensor(labels, dtype=torch.int64))
-               for (part, (_, labels)), inputs in zip(parts.items(), ids, strict=True)}
+    tensors = {
+        part: (torch.from_numpy(inputs), torch.tensor(labels, dtype=torch.int64))
+        for (part, (_, labels)), inputs in zip(parts.items(), ids, strict=True)
+    }
     table, note = initial_vectors(store, vectors, words, dimension)
-    return Dataset(name, tensors["train"], tensors["test"], 2, validation=tensors.get("validation"), vectors=table, note=note)
+    return Dataset(
+        name, tensors["train"], tensors["test"], 2, validation=tensors.get("validation"), vectors=table, note=note
+    )
 
 
 def split(text: str) -> list[str]:

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 SOURCE = "glove"
 SEED = 0  # of what is drawn: every run starts from the same vectors
 DEVIATION = 0.1
-DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+)
 
 
 def initial_vectors(store: Store, name: str | None, words: Sequence[str], dimension: int) -> tuple[Tensor, str]:
@@ -42,11 +52,15 @@ def initial_vectors(store: Store, name: str | None, words: Sequence[str], dimens
     file = _file(store, name)
     rows = {word: row for row, word in enumerate(words, 2)}
     try:
-        found = {word: values for word, values in _entries(file, dimension) if word in rows and len(values) == dimension}
+        found = {
+            word: values for word, values in _entries(file, dimension) if word in rows and len(values) == dimension
+        }
         for word, values in found.items():
             table[rows[word]] = np.asarray(values, dtype=np.float32)
     except DAMAGE as error:
-        raise Failure(f"{file} does not hold word vectors, or it is damaged ({' '.join(str(error).split())})") from error
+        raise Failure(
+            f"{file} does not hold word vectors, or it is damaged ({' '.join(str(error).split())})"
+        ) from error
     if not np.isfinite(table).all():
         raise Failure(f"{file} holds values that are not finite")
     return torch.from_numpy(table), f"{len(words)} words, {len(found)} with vectors of {file.name}"
@@ -57,8 +71,10 @@ def _file(store: Store, name: str) -> Path:
         return store.paths(SOURCE)[0]
     file = Path(name).expanduser()
     if not file.is_file():
-        raise UsageError(f"dataset.vectors: got {name!r}, which is not a file; allowed: {SOURCE}, a file in GloVe's text form, "
-                         "or null")
+        raise UsageError(
+            f"dataset.vectors: got {name!r}, which is not a file; allowed: {SOURCE}, a file in GloVe's text form, "
+            "or null"
+        )
     return file
 
 
@@ -66,7 +82,9 @@ def _entries(file: Path, dimension: int) -> Iterator[tuple[str, list]]:
     """(word, values) in the order of the file; the first tells its dimension. Raises UsageError if that is another."""
     for i, (word, values) in enumerate(_read(file, dimension)):
         if not i and len(values) != dimension:
-            raise UsageError(f"dataset.dimension: got {dimension}, {file} has vectors of {len(values)}; allowed: {len(values)}")
+            raise UsageError(
+                f"dataset.dimension: got {dimension}, {file} has vectors of {len(values)}; allowed: {len(values)}"
+            )
         yield word, values
 
 

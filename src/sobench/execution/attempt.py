@@ -39,7 +39,9 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
             return found.summary
         trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
         made_with = fingerprint(run.config, before=directory.path if written else None)
-        directory.describe(environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with})
+        directory.describe(
+            environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with}
+        )
         record = mirrored(directory, written)
         save = _saver(directory, record, run.config["checkpoint"]["seconds"])
         with stopping.time_limit(run.config["timeout"]):

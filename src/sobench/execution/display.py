@@ -40,8 +40,13 @@ class Display:
         self._console = Console(soft_wrap=True, highlight=False)
         self._name, self._in_sweep, self._shown = labelled(label, run), bool(label), SHOWN in os.environ
         bar = Progress(
-            TextColumn("{task.description}"), BarColumn(24), TextColumn("step {task.completed:,.0f}  loss {task.fields[loss]:.4g}"),
-            TimeRemainingColumn(), console=self._console, transient=True, auto_refresh=False,
+            TextColumn("{task.description}"),
+            BarColumn(24),
+            TextColumn("step {task.completed:,.0f}  loss {task.fields[loss]:.4g}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            auto_refresh=False,
         )
         self._bar = bar if enabled and self._console.is_terminal and not self._shown else None
         self._last = 0.0
@@ -147,7 +152,11 @@ class SweepTable:
         counts = [*self._ended.items(), ("running", len(self._running)), ("waiting", waiting)]
         parts = ", ".join(f"{count} {status}" for status, count in counts if count)
         over = sum(self._ended.values())
-        return parts + (f"; about {format_duration(round((time.monotonic() - self._begun) / over * len(self._left)))} left" if over and self._left else "")
+        return parts + (
+            f"; about {format_duration(round((time.monotonic() - self._begun) / over * len(self._left)))} left"
+            if over and self._left
+            else ""
+        )
 
     def render(self) -> Group:
         table = Table(box=None, show_header=False, pad_edge=False)
@@ -155,8 +164,12 @@ class SweepTable:
             run = self._left[label]
             row = last_row(run.directory(run.config["runs"]) / "metrics.jsonl") or {}
             loss = row.get("loss", row.get("train_loss"))
-            table.add_row(labelled(label, run), f"step {found.step or 0:,}", "" if loss is None else f"loss {loss:.4g}",
-                          f"{found.seconds or 0:.0f} s")
+            table.add_row(
+                labelled(label, run),
+                f"step {found.step or 0:,}",
+                "" if loss is None else f"loss {loss:.4g}",
+                f"{found.seconds or 0:.0f} s",
+            )
         return Group(Text(self.headline, style="bold"), table)
 
 

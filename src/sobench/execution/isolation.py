@@ -36,7 +36,9 @@ def isolated(config: Mapping[str, Any]) -> bool:
     return config["device"].startswith("cuda") if config["isolate"] == "auto" else config["isolate"]
 
 
-def execute_apart(run: Run, directory: RunDirectory, progress: Callable[..., None], say: Callable[[str], None]) -> dict[str, Any]:
+def execute_apart(
+    run: Run, directory: RunDirectory, progress: Callable[..., None], say: Callable[[str], None]
+) -> dict[str, Any]:
     """`execution.execute` in another process: the same arguments, result and errors.
 
     A process that dies without a result is a result of this run: `out-of-memory` if the kernel killed it for that, as far as

@@ -50,11 +50,19 @@ def _end_workers() -> None:
 
 _SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")
 EXTRAS: dict[tuple[str, str], Extra] = {
-    ("hydra/launcher", "joblib"): Extra("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib", end=_end_workers),
-    ("hydra/launcher", "submitit_local"): Extra(*_SUBMITIT, at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)),
+    ("hydra/launcher", "joblib"): Extra(
+        "hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib", end=_end_workers
+    ),
+    ("hydra/launcher", "submitit_local"): Extra(
+        *_SUBMITIT, at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)
+    ),
     ("hydra/launcher", "submitit_slurm"): Extra(*_SUBMITIT, at_once=lambda: SLURM_ARRAY),
-    ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray",
-                                     environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
+    ("hydra/launcher", "ray"): Extra(
+        "hydra_plugins.hydra_ray_launcher",
+        "hydra-ray-launcher",
+        "ray",
+        environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
+    ),
     ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
 }
 """What needs more than sobench itself, by config group and name."""
@@ -63,7 +71,9 @@ WHOLE = Rule((int,), "a whole number of at least 0", lambda v: v >= 0)
 WORD = Rule((str, int), "a name")
 RULES: dict[str, Rule] = {
     "launcher.n_jobs": Rule((int,), "-1 (every core) or a whole number of at least 1", lambda v: v == -1 or v >= 1),
-    "launcher.submitit_folder": Rule((str,), "the path of a folder, with %j for the number of the job", lambda v: "%j" in v),
+    "launcher.submitit_folder": Rule(
+        (str,), "the path of a folder, with %j for the number of the job", lambda v: "%j" in v
+    ),
     "launcher.timeout_min": COUNT,
     "launcher.max_num_timeout": WHOLE,
     "launcher.signal_delay_s": COUNT,
@@ -73,8 +83,10 @@ RULES: dict[str, Rule] = {
     "launcher.mem_gb": optional(POSITIVE),
     "launcher.setup": optional(Rule((list,), "a list of commands", lambda v: all(isinstance(word, str) for word in v))),
     "launcher.additional_parameters": Rule((dict,), "settings of sbatch, as {mail-type: END}"),
-    **{f"launcher.{word}": optional(WORD) for word in (
-        "partition", "account", "qos", "constraint", "exclude", "gres", "comment")},
+    **{
+        f"launcher.{word}": optional(WORD)
+        for word in ("partition", "account", "qos", "constraint", "exclude", "gres", "comment")
+    },
     "launcher.ray.init": Rule((dict,), "what ray.init takes"),
     "launcher.ray.init.address": optional(Rule((str,), "auto, HOST:PORT or ray://HOST:PORT")),
     "launcher.ray.remote": Rule((dict,), "what ray.remote takes"),
@@ -124,7 +136,9 @@ def without_sweep(config):
     config = copy.deepcopy(config)
     with read_write(config):
         words = config.hydra.overrides.hydra
-        config.hydra.overrides.hydra = [word for word in words if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", word)]
+        config.hydra.overrides.hydra = [
+            word for word in words if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", word)
+        ]
     return config
 
 

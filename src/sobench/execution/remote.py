@@ -40,8 +40,12 @@ class Task:
             try:
                 self.place.enter()
             except OSError as error:
-                print(f"sobench: {self.place.folder}: cannot be entered on {socket.gethostname()} ({error.strerror}); "
-                      "allowed: a folder that every machine of the sweep has", file=sys.stderr, flush=True)
+                print(
+                    f"sobench: {self.place.folder}: cannot be entered on {socket.gethostname()} ({error.strerror}); "
+                    "allowed: a folder that every machine of the sweep has",
+                    file=sys.stderr,
+                    flush=True,
+                )
                 return None
             interpreter.begin_job()
         return self.function(config)

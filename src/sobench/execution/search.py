@@ -57,23 +57,31 @@ class Search:
         self._dimensions = {o.get_key_element(): dimension(o) for o in parsed if searched(o)}
         self._fixed = tuple(o.input_line for o in parsed if not searched(o))
         if not self._dimensions:
-            raise UsageError("hydra/sweeper: optuna has nothing to search; allowed: KEY=VALUE,VALUE, KEY=interval(LOW,HIGH), "
-                             "KEY=tag(log,interval(LOW,HIGH))")
+            raise UsageError(
+                "hydra/sweeper: optuna has nothing to search; allowed: KEY=VALUE,VALUE, KEY=interval(LOW,HIGH), "
+                "KEY=tag(log,interval(LOW,HIGH))"
+            )
         lists = {key: values for key, values in self._dimensions.items() if isinstance(values, list)}
         grid = settings.sampler == "grid"
         if grid and (strange := sorted(self._dimensions.keys() - lists)):
-            raise UsageError(f"{strange[0]}: got an interval, allowed with hydra.sweeper.sampler=grid: a list of values")
+            raise UsageError(
+                f"{strange[0]}: got an interval, allowed with hydra.sweeper.sampler=grid: a list of values"
+            )
         size = math.prod(map(len, lists.values())) if grid else settings.n_trials
         self._left = min(size, settings.n_trials)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         sampler = SAMPLERS[settings.sampler](optuna, settings.sampler_seed, lists)
-        self._study = optuna.create_study(direction=f"{'min' if settings.better == 'lower' else 'max'}imize", sampler=sampler)
+        self._study = optuna.create_study(
+            direction=f"{'min' if settings.better == 'lower' else 'max'}imize", sampler=sampler
+        )
 
     def ends(self) -> Iterator[list[str]]:
         """Sweeps that tell, before any is made, whether trials can be: each member of a group with the ends of all else."""
         for end in (0, -1):
-            values = {key: found if isinstance(found, list) else [str(found.low), str(found.high)]
-                      for key, found in self._dimensions.items()}
+            values = {
+                key: found if isinstance(found, list) else [str(found.low), str(found.high)]
+                for key, found in self._dimensions.items()
+            }
             yield [*(f"{key}={','.join(v) if key in GROUPS else v[end]}" for key, v in values.items()), *self._fixed]
 
     def ask(self) -> list[Trial]:
@@ -101,9 +109,13 @@ class Search:
         if ended == {"done"}:
             for one in found:
                 if metric not in one.summary["final"]:
-                    raise UsageError(f"hydra.sweeper.metric: got {metric!r}, allowed: {', '.join(sorted(one.summary['final']))}")
+                    raise UsageError(
+                        f"hydra.sweeper.metric: got {metric!r}, allowed: {', '.join(sorted(one.summary['final']))}"
+                    )
             value = sum(one.summary["final"][metric] for one in found) / len(found)
-            with contextlib.suppress(RuntimeError):  # a grid that is complete asks to stop, which only study.optimize can
+            with contextlib.suppress(
+                RuntimeError
+            ):  # a grid that is complete asks to stop, which only study.optimize can
                 self._study.tell(trial.optuna, value)
             return f"{' '.join(trial.chosen)}: {metric} {value:.6g}"
         with contextlib.suppress(RuntimeError):
@@ -140,6 +152,7 @@ def dimension(override) -> list[str] | Interval:
     swept = override.value()
     found = Interval(swept.start, swept.end, "log" in swept.tags)
     if not found.low < found.high or (found.log and found.low <= 0):
-        raise UsageError(f"{override.input_line}: allowed: interval(LOW,HIGH) with LOW below HIGH, "
-                         "above 0 on a logarithmic scale")
+        raise UsageError(
+            f"{override.input_line}: allowed: interval(LOW,HIGH) with LOW below HIGH, above 0 on a logarithmic scale"
+        )
     return found

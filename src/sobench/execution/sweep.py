@@ -111,7 +111,9 @@ class Sweep:
         if self._losses == LOSSES:
             self._given_up |= {run.id for run in jobs}
             if lost:
-                raise Failure(f"hydra/launcher: {self.launcher} gave up ({_line(lost)}); the same command makes what is missing") from lost
+                raise Failure(
+                    f"hydra/launcher: {self.launcher} gave up ({_line(lost)}); the same command makes what is missing"
+                ) from lost
         elif lost and not stopping.asked():
             say(f"a worker was lost ({_line(lost)}), going on")
 

@@ -26,7 +26,9 @@ class Iterate:
     quadratic: float
 
 
-def cg_descent(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float) -> tuple[list[Iterate], Status]:
+def cg_descent(
+    A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float
+) -> tuple[list[Iterate], Status]:
     """Minimise q(x) = 1/2 x'Ax - b'x from x0 (zero unless given), A positive definite. The iterates kept, the last among them.
 
     Stops after i updates where i > k, q(x_i) < 0 and (q(x_i) - q(x_{i-k})) / q(x_i) < k tol, with k = max(10, i / 10) rounded

@@ -80,7 +80,9 @@ def shifted(x: Tensor, p: Tensor, h: float) -> Tensor:
 def checked(x: Tensor, h: float | None, power: float = 1.0) -> float:
     """h, or eps^power of x's type for None. Raises UsageError for an x that is not real or an h that is not above 0."""
     if not x.is_floating_point():
-        raise UsageError(f"a step starts from real numbers, got {str(x.dtype).removeprefix('torch.')}; allowed: float32, float64")
+        raise UsageError(
+            f"a step starts from real numbers, got {str(x.dtype).removeprefix('torch.')}; allowed: float32, float64"
+        )
     h = torch.finfo(x.dtype).eps ** power if h is None else h
     if not 0 < h < float("inf"):
         raise UsageError(f"h: got {h}, allowed: a number above 0")

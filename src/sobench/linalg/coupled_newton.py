@@ -31,8 +31,9 @@ NEAR = 0.1
 """The largest |m - 1| that the plan expects when ||M - I||_F is first read."""
 
 
-def coupled_newton(A: Tensor, p: int, norms: list[float], smallest: float = 0.0, *, tolerance: float = 1e-6,
-                   max_iterations: int = 100) -> tuple[Tensor, list[bool]]:
+def coupled_newton(
+    A: Tensor, p: int, norms: list[float], smallest: float = 0.0, *, tolerance: float = 1e-6, max_iterations: int = 100
+) -> tuple[Tensor, list[bool]]:
     """(A^(-1/p) [b, n, n], which of them converged) for a batch A [b, n, n].
 
     norms: an upper bound on the eigenvalues of each; smallest: a lower one of all (0: not known). tolerance: on the

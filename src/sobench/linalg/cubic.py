@@ -89,7 +89,12 @@ def _secular(a: Tensor, c: Tensor, damping: float) -> tuple[Tensor, Tensor, dict
         y = _divide(c, shifted + half * s)
     hard = lowest.any()
     tolerance = eps * len(a) * a.abs().amax()
-    branches = {"positive": a[0] > tolerance, "singular": a[0].abs() <= tolerance, "indefinite": a[0] < -tolerance, "hard": hard}
+    branches = {
+        "positive": a[0] > tolerance,
+        "singular": a[0].abs() <= tolerance,
+        "indefinite": a[0] < -tolerance,
+        "hard": hard,
+    }
     return y, torch.linalg.vector_norm(y), {name: taken.to(a.dtype) for name, taken in branches.items()}
 
 

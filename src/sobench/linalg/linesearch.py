@@ -28,8 +28,16 @@ def rounding(value: Tensor) -> Tensor:
     return ROUNDING * torch.finfo(value.dtype).eps * value.abs()
 
 
-def taylor(f: Callable[[float], Tensor], value: Tensor, slope: Tensor, curvature: Tensor, *, ratio: float, tries: int,
-           smallest: float = 1e-6) -> Sized:
+def taylor(
+    f: Callable[[float], Tensor],
+    value: Tensor,
+    slope: Tensor,
+    curvature: Tensor,
+    *,
+    ratio: float,
+    tries: int,
+    smallest: float = 1e-6,
+) -> Sized:
     """The step size at which the quadratic model errs by ratio / 2 to ratio of the change of f (Shen et al., Second-order Neural
     Network Training Using Complex-step Directional Derivative, algorithm 1, lines 33 to 46):
 
@@ -62,8 +70,16 @@ def taylor(f: Callable[[float], Tensor], value: Tensor, slope: Tensor, curvature
     return Sized(gamma, reached, made)
 
 
-def armijo(f: Callable[[float], Tensor], value: Tensor, slope: Tensor, *, first: float = 1.0, shrink: float = 0.8,
-           c: float = 0.01, trials: int = 60) -> float:
+def armijo(
+    f: Callable[[float], Tensor],
+    value: Tensor,
+    slope: Tensor,
+    *,
+    first: float = 1.0,
+    shrink: float = 0.8,
+    c: float = 0.01,
+    trials: int = 60,
+) -> float:
     """The first t of first, shrink first, shrink^2 first, ... with f(t) <= f(0) + c t f'(0); 0.0 where none of `trials` is.
 
     f: t -> f(theta + t p); value: f(0); slope: f'(0), negative where p descends (otherwise descent itself is asked for).

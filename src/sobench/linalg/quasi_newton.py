@@ -63,9 +63,15 @@ class Compact:
     @classmethod
     def start(cls, gamma: float, like: Tensor, history: int) -> Compact:
         """H = gamma I with room for p = history pairs; d, dtype and device those of a vector [d]."""
-        return cls({"gamma": gamma, "count": 0, "pairs": like.new_zeros(history, 2, len(like)),
-                    "inner": like.new_zeros(history, 2, history),
-                    "small": like.new_zeros(2 * history, 2 * history)})
+        return cls(
+            {
+                "gamma": gamma,
+                "count": 0,
+                "pairs": like.new_zeros(history, 2, len(like)),
+                "inner": like.new_zeros(history, 2, history),
+                "small": like.new_zeros(2 * history, 2 * history),
+            }
+        )
 
     def __matmul__(self, X: Tensor) -> Tensor:
         n = 2 * min(self.state["count"], len(self.state["pairs"]))  # what lies before is zero
@@ -100,7 +106,9 @@ class Scaled(Compact):
         H = super().start(gamma, like, history)
         H.state |= {name: H.state[name].double() for name in ("inner", "small")}
         H.state["gamma"] = like.new_full((), gamma, dtype=torch.float64)
-        H.state["order"] = torch.arange(history - 1, -1, -1, device=like.device)  # so that what is not there comes first
+        H.state["order"] = torch.arange(
+            history - 1, -1, -1, device=like.device
+        )  # so that what is not there comes first
         return H
 
     def update_(self, s: Tensor, y: Tensor) -> Tensor:

@@ -39,8 +39,15 @@ class Roots(NamedTuple):
 
 
 @torch.no_grad()
-def inverse_roots(matrices: Sequence[Tensor], powers: Sequence[int], shift: float = 0.0, *, method: str = "auto",
-                  tolerance: float = 1e-6, max_iterations: int = 100) -> Roots:
+def inverse_roots(
+    matrices: Sequence[Tensor],
+    powers: Sequence[int],
+    shift: float = 0.0,
+    *,
+    method: str = "auto",
+    tolerance: float = 1e-6,
+    max_iterations: int = 100,
+) -> Roots:
     """(A + shift I)^(-1/p) for every A [n, n] and its p >= 1; tolerance and max_iterations are the iteration's.
 
     Matrices of one size and one p are taken together, large ones on a CPU apart. Raises Failure where an
@@ -64,8 +71,9 @@ def inverse_roots(matrices: Sequence[Tensor], powers: Sequence[int], shift: floa
     return Roots(X, failures)
 
 
-def _newton_roots(A: Tensor, p: int, shift: float, norms: list[float], tolerance: float,
-                  max_iterations: int) -> tuple[list[Tensor], int]:
+def _newton_roots(
+    A: Tensor, p: int, shift: float, norms: list[float], tolerance: float, max_iterations: int
+) -> tuple[list[Tensor], int]:
     """The roots of A [b, n, n], and how many of them come from the eigenvalues."""
     shifted = A.clone()
     shifted.diagonal(dim1=-2, dim2=-1).add_(shift)
@@ -93,7 +101,9 @@ def _eigh(A: Tensor) -> tuple[Tensor, Tensor]:
     try:
         eigenvalues, Q = torch.linalg.eigh(A.double())
     except torch.linalg.LinAlgError as error:
-        raise Failure(f"the eigendecomposition of a {A.shape[-1]} x {A.shape[-1]} matrix did not converge: {error}") from error
+        raise Failure(
+            f"the eigendecomposition of a {A.shape[-1]} x {A.shape[-1]} matrix did not converge: {error}"
+        ) from error
     return eigenvalues.to(A), Q.to(A)
 
 

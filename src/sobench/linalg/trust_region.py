@@ -1,7 +1,7 @@
 """How much to trust a quadratic model: the reduction ratio, and the damping that follows from it.
 
-    rho = (f(theta) - f(theta + p)) / (m(0) - m(p))               actual over predicted reduction (thesis, equation 5.5)
-    lambda <- boost lambda  if rho < epsilon;   drop lambda  if rho > 1 - epsilon            Levenberg-Marquardt (section 5.2.3)
+rho = (f(theta) - f(theta + p)) / (m(0) - m(p))               actual over predicted reduction (thesis, equation 5.5)
+lambda <- boost lambda  if rho < epsilon;   drop lambda  if rho > 1 - epsilon            Levenberg-Marquardt (section 5.2.3)
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ class FreeLinear(nn.Linear):
         return (self.weight if weight is None else weight)[self.places[:, 0], self.places[:, 1]]
 
 
-def free_mlp(input_shape: Sequence[int], outputs: int, *, widths: Sequence[int], activation: str, free: int) -> nn.Sequential:
+def free_mlp(
+    input_shape: Sequence[int], outputs: int, *, widths: Sequence[int], activation: str, free: int
+) -> nn.Sequential:
     """The perceptron of `widths` with `free` weights. Raises UsageError for more of them than the last hidden layer has units."""
     if free > widths[-1]:
         raise UsageError(f"model.free: got {free}, allowed: at most {widths[-1]}, the width of the last hidden layer")

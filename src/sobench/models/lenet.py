@@ -24,15 +24,23 @@ def lenet(input_shape: Sequence[int], outputs: int, *, activation: str, pooling:
     """Raises UsageError unless inputs are images of 28x28 or 32x32 pixels, and for an unknown pooling or activation."""
     if len(input_shape) != 3 or tuple(input_shape[1:]) not in ((28, 28), (32, 32)):
         shape = "x".join(map(str, input_shape))
-        raise UsageError(f"model: lenet takes images, got inputs {shape}; allowed: channels x 28 x 28 or channels x 32 x 32")
+        raise UsageError(
+            f"model: lenet takes images, got inputs {shape}; allowed: channels x 28 x 28 or channels x 32 x 32"
+        )
     if pooling not in POOLING:
         raise UsageError(f"model.pooling: got {pooling!r}, allowed: {' | '.join(POOLING)}")
     pool = POOLING[pooling]
     return nn.Sequential(
-        nn.Conv2d(input_shape[0], 6, 5, padding=(32 - input_shape[1]) // 2), named(activation), pool(2),
-        nn.Conv2d(6, 16, 5), named(activation), pool(2),
+        nn.Conv2d(input_shape[0], 6, 5, padding=(32 - input_shape[1]) // 2),
+        named(activation),
+        pool(2),
+        nn.Conv2d(6, 16, 5),
+        named(activation),
+        pool(2),
         nn.Flatten(),
-        nn.Linear(16 * 5 * 5, 120), named(activation),
-        nn.Linear(120, 84), named(activation),
+        nn.Linear(16 * 5 * 5, 120),
+        named(activation),
+        nn.Linear(120, 84),
+        named(activation),
         nn.Linear(84, outputs),
     )

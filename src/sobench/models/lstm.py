@@ -65,7 +65,14 @@ class LSTM(nn.Module):
     """Word ids int64 [N, L], padding (0) on the left, to logits [N, outputs]."""
 
     def __init__(
-        self, vectors: Tensor, outputs: int, hidden: int, layers: int, bidirectional: bool, dropout: float, trainable: bool
+        self,
+        vectors: Tensor,
+        outputs: int,
+        hidden: int,
+        layers: int,
+        bidirectional: bool,
+        dropout: float,
+        trainable: bool,
     ):
         super().__init__()
         directions = 1 + bidirectional
@@ -103,8 +110,17 @@ def reorder(x: Tensor, order: Tensor) -> Tensor:
     return x.gather(1, order[..., None].expand_as(x))
 
 
-def lstm(input_shape: Sequence[int], outputs: int, *, vectors: Tensor, hidden: int = 100, layers: int = 1,
-         bidirectional: bool = False, dropout: float = 0.0, trainable: bool = True) -> LSTM:
+def lstm(
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    vectors: Tensor,
+    hidden: int = 100,
+    layers: int = 1,
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+    trainable: bool = True,
+) -> LSTM:
     """vectors [V, D]: the word vectors to start from, fixed unless `trainable`. dropout: of what goes into the layers above the
     first, and into the linear one. The harness hands `vectors` from the data set."""
     return LSTM(vectors, outputs, hidden, layers, bidirectional, dropout, trainable)

@@ -26,8 +26,11 @@ class Block(nn.Module):
         super().__init__()
         self.stride, self.missing = stride, outputs - inputs
         self.residual = nn.Sequential(
-            _convolution(inputs, outputs, stride), nn.BatchNorm2d(outputs), nn.ReLU(),
-            _convolution(outputs, outputs, 1), nn.BatchNorm2d(outputs),
+            _convolution(inputs, outputs, stride),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(),
+            _convolution(outputs, outputs, 1),
+            nn.BatchNorm2d(outputs),
         )
         self.relu = nn.ReLU()
 

@@ -29,7 +29,13 @@ WIDTHS = (1, 2, 4, 8, 8)
 
 
 def vgg(
-    input_shape: Sequence[int], outputs: int, *, depth: int, width: int, activation: str = "relu", batch_norm: bool = True,
+    input_shape: Sequence[int],
+    outputs: int,
+    *,
+    depth: int,
+    width: int,
+    activation: str = "relu",
+    batch_norm: bool = True,
     classifier: Sequence[int] = (),
 ) -> nn.Sequential:
     """`width` channels in the first block: 64 is the original. classifier: widths of linear layers before the last. Raises
@@ -38,8 +44,10 @@ def vgg(
         raise UsageError(f"model.depth: got {depth}, allowed: {', '.join(map(str, BLOCKS))}")
     if len(input_shape) != 3 or min(input_shape[1:]) < 32:
         shape = "x".join(map(str, input_shape))
-        raise UsageError(f"model: vgg halves images five times, got inputs {shape}; allowed: channels x height x width, "
-                         "32 or more a side")
+        raise UsageError(
+            f"model: vgg halves images five times, got inputs {shape}; allowed: channels x height x width, "
+            "32 or more a side"
+        )
     channels, height, side = input_shape
     layers: list[nn.Module] = []
     for convolutions, factor in zip(BLOCKS[depth], WIDTHS, strict=True):

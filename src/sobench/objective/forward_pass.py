@@ -37,8 +37,16 @@ class LossFunction(Protocol):
 class ForwardPass:
     """outputs z [N, C] and the mean loss of one batch as functions of `parameters`, with their graph."""
 
-    def __init__(self, space: ParameterSpace, loss: LossFunction, outputs: Tensor, parameters: tuple[Tensor, ...], cost: Cost):
-        self.space, self.loss_function, self.outputs, self.parameters, self.cost = space, loss, outputs, parameters, cost
+    def __init__(
+        self, space: ParameterSpace, loss: LossFunction, outputs: Tensor, parameters: tuple[Tensor, ...], cost: Cost
+    ):
+        self.space, self.loss_function, self.outputs, self.parameters, self.cost = (
+            space,
+            loss,
+            outputs,
+            parameters,
+            cost,
+        )
         self.samples = len(outputs)
 
     def gradient(self, targets: Tensor, create_graph: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -38,11 +38,28 @@ class AdaHessian(SecondOrderOptimizer):
 
     requires = frozenset({"hessian", "value_and_grad"})
 
-    def __init__(self, params, lr: float = 0.1, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-4,
-                 hessian_power: float = 1.0, probes: int = 1, weight_decay: float = 0.0, curvature_period: int = 1):
+    def __init__(
+        self,
+        params,
+        lr: float = 0.1,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-4,
+        hessian_power: float = 1.0,
+        probes: int = 1,
+        weight_decay: float = 0.0,
+        curvature_period: int = 1,
+    ):
         check("betas", betas, BETAS)
-        super().__init__(params, lr=lr, betas=betas, eps=eps, hessian_power=hessian_power, probes=probes,
-                         weight_decay=weight_decay, curvature_period=curvature_period)
+        super().__init__(
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            hessian_power=hessian_power,
+            probes=probes,
+            weight_decay=weight_decay,
+            curvature_period=curvature_period,
+        )
 
     def step(self, f: Objective) -> Tensor:
         hp, k = self.hyperparameters, self.begin(f)

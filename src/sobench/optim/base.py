@@ -103,8 +103,10 @@ def _check_parameters(optimizer: SecondOrderOptimizer, args: tuple, kwargs: dict
     f = kwargs.get("f", args[-1])
     given = [p for p in optimizer.param_groups[0]["params"] if p.requires_grad]
     if len(given) != len(f.space.parameters) or any(p is not q for p, q in zip(given, f.space.parameters)):
-        raise UsageError(f"{type(optimizer).__name__} was given {len(given)} parameters, the objective has "
-                         f"{len(f.space.parameters)} trainable ones; allowed: model.parameters() of the same model")
+        raise UsageError(
+            f"{type(optimizer).__name__} was given {len(given)} parameters, the objective has "
+            f"{len(f.space.parameters)} trainable ones; allowed: model.parameters() of the same model"
+        )
 
 
 def _restored(value: Any, device: torch.device) -> Any:

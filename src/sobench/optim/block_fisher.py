@@ -35,9 +35,18 @@ class BlockFisher(SecondOrderOptimizer):
 
     requires = frozenset({"value_and_grad", "record", "propagate", "sampled", "batches", "dense_blocks"})
 
-    def __init__(self, params, lr: float = 0.1, damping: float = 1e-3, momentum: float = 0.9, dampening: float = 0.9,
-                 stats_decay: float = 0.9):
-        super().__init__(params, lr=lr, damping=damping, momentum=momentum, dampening=dampening, stats_decay=stats_decay)
+    def __init__(
+        self,
+        params,
+        lr: float = 0.1,
+        damping: float = 1e-3,
+        momentum: float = 0.9,
+        dampening: float = 0.9,
+        stats_decay: float = 0.9,
+    ):
+        super().__init__(
+            params, lr=lr, damping=damping, momentum=momentum, dampening=dampening, stats_decay=stats_decay
+        )
 
     @property
     def blocks(self) -> dict[str, Tensor]:

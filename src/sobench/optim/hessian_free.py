@@ -41,10 +41,31 @@ class HessianFree(SecondOrderOptimizer):
 
     requires = frozenset({"ggn", "value_and_grad", "loss"})
 
-    def __init__(self, params, lr: float = 1.0, damping: float = 1.0, tau: float = 0.0, boost: float = 3 / 2, drop: float = 2 / 3,
-                 curvature_batch: int | None = None, cg_iterations: int = 250, cg_tol: float = 5e-4, cg_decay: float = 0.95):
-        super().__init__(params, lr=lr, damping=damping, tau=tau, boost=boost, drop=drop, curvature_batch=curvature_batch,
-                         cg_iterations=cg_iterations, cg_tol=cg_tol, cg_decay=cg_decay)
+    def __init__(
+        self,
+        params,
+        lr: float = 1.0,
+        damping: float = 1.0,
+        tau: float = 0.0,
+        boost: float = 3 / 2,
+        drop: float = 2 / 3,
+        curvature_batch: int | None = None,
+        cg_iterations: int = 250,
+        cg_tol: float = 5e-4,
+        cg_decay: float = 0.95,
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            damping=damping,
+            tau=tau,
+            boost=boost,
+            drop=drop,
+            curvature_batch=curvature_batch,
+            cg_iterations=cg_iterations,
+            cg_tol=cg_tol,
+            cg_decay=cg_decay,
+        )
 
     def initialize(self, f: Objective) -> None:
         self.shared["damping"] = f.space.parameters[0].new_full((), self.hyperparameters["damping"])
@@ -58,7 +79,9 @@ class HessianFree(SecondOrderOptimizer):
         loss, g = f.value_and_grad()
         start = self.shared["solution"]
         start = None if start is None else hp["cg_decay"] * start
-        iterates, status = cg_descent(B + (damping + hp["tau"]), -g, start, max_iterations=hp["cg_iterations"], tol=hp["cg_tol"])
+        iterates, status = cg_descent(
+            B + (damping + hp["tau"]), -g, start, max_iterations=hp["cg_iterations"], tol=hp["cg_tol"]
+        )
         best, new_loss = backtrack(lambda p: f.loss(at=theta + p), iterates)
         predicted = -best.quadratic if best.quadratic < 0 else math.nan
         rho = reduction_ratio(loss, new_loss, new_loss.new_tensor(predicted))
@@ -66,8 +89,14 @@ class HessianFree(SecondOrderOptimizer):
         f.space.assign_(theta.add_(best.x, alpha=t))
         self.shared["solution"] = iterates[-1].x
         self.shared["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])
-        self.diagnostics = {"damping": damping, "rho": rho, "rate": t, "cg_status": status,
-                            "cg_iterations": iterates[-1].k, "cg_chosen": best.k}
+        self.diagnostics = {
+            "damping": damping,
+            "rho": rho,
+            "rate": t,
+            "cg_status": status,
+            "cg_iterations": iterates[-1].k,
+            "cg_chosen": best.k,
+        }
         return loss
 
 

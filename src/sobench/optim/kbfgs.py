@@ -50,14 +50,42 @@ class KBFGS(SecondOrderOptimizer):
     requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss"})
     inverse: type[Inverse] = Dense
 
-    def __init__(self, params, lr: float = 0.03, damping: float = 0.3, momentum: float = 0.9, dampening: float = 0.0,
-                 weight_decay: float = 0.0, stats_decay: float = 0.9, curvature_period: int = 1, mu1: float = 0.2,
-                 powell: str = "lm", action: str = "minibatch", start: str = "inverse", bias_input: str = "one",
-                 double_gradient: bool = False, **more: Any):
+    def __init__(
+        self,
+        params,
+        lr: float = 0.03,
+        damping: float = 0.3,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        curvature_period: int = 1,
+        mu1: float = 0.2,
+        powell: str = "lm",
+        action: str = "minibatch",
+        start: str = "inverse",
+        bias_input: str = "one",
+        double_gradient: bool = False,
+        **more: Any,
+    ):
         check("damping", damping, POSITIVE)
-        super().__init__(params, lr=lr, damping=damping, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                         stats_decay=stats_decay, curvature_period=curvature_period, mu1=mu1, powell=powell, action=action,
-                         start=start, bias_input=bias_input, double_gradient=double_gradient, **more)
+        super().__init__(
+            params,
+            lr=lr,
+            damping=damping,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            stats_decay=stats_decay,
+            curvature_period=curvature_period,
+            mu1=mu1,
+            powell=powell,
+            action=action,
+            start=start,
+            bias_input=bias_input,
+            double_gradient=double_gradient,
+            **more,
+        )
 
     @property
     def factors(self) -> dict[str, dict[str, Any]]:
@@ -155,12 +183,41 @@ class KBFGSL(KBFGS):
 
     inverse = Compact
 
-    def __init__(self, params, lr: float = 0.03, damping: float = 0.3, momentum: float = 0.9, dampening: float = 0.0,
-                 weight_decay: float = 0.0, stats_decay: float = 0.9, curvature_period: int = 1, mu1: float = 0.2,
-                 powell: str = "lm", action: str = "minibatch", start: str = "inverse", bias_input: str = "one",
-                 double_gradient: bool = False, history: int = 100):
-        super().__init__(params, lr, damping, momentum, dampening, weight_decay, stats_decay, curvature_period, mu1, powell,
-                         action, start, bias_input, double_gradient, history=history)
+    def __init__(
+        self,
+        params,
+        lr: float = 0.03,
+        damping: float = 0.3,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        curvature_period: int = 1,
+        mu1: float = 0.2,
+        powell: str = "lm",
+        action: str = "minibatch",
+        start: str = "inverse",
+        bias_input: str = "one",
+        double_gradient: bool = False,
+        history: int = 100,
+    ):
+        super().__init__(
+            params,
+            lr,
+            damping,
+            momentum,
+            dampening,
+            weight_decay,
+            stats_decay,
+            curvature_period,
+            mu1,
+            powell,
+            action,
+            start,
+            bias_input,
+            double_gradient,
+            history=history,
+        )
 
     def _scaled_identity(self, gamma: float, like: Tensor) -> Inverse:
         return Compact.start(gamma, like, self.hyperparameters["history"])

@@ -12,20 +12,76 @@ from sobench.optim.kbfgs import KBFGS, KBFGSL
 class KBFGS20(KBFGS):
     """damping: the thesis's lambda, lambda_A = mu2 = sqrt(lambda). dampening 0: as chapter 3 runs it (table 3.3)."""
 
-    def __init__(self, params, lr: float = 0.3, damping: float = 0.3, momentum: float = 0.9, dampening: float = 0.9,
-                 weight_decay: float = 0.0, stats_decay: float = 0.9, curvature_period: int = 1, mu1: float = 0.2,
-                 powell: str = "double", action: str = "average", start: str = "inverse", bias_input: str = "one",
-                 double_gradient: bool = False):
-        super().__init__(params, lr, damping, momentum, dampening, weight_decay, stats_decay, curvature_period, mu1, powell,
-                         action, start, bias_input, double_gradient)
+    def __init__(
+        self,
+        params,
+        lr: float = 0.3,
+        damping: float = 0.3,
+        momentum: float = 0.9,
+        dampening: float = 0.9,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        curvature_period: int = 1,
+        mu1: float = 0.2,
+        powell: str = "double",
+        action: str = "average",
+        start: str = "inverse",
+        bias_input: str = "one",
+        double_gradient: bool = False,
+    ):
+        super().__init__(
+            params,
+            lr,
+            damping,
+            momentum,
+            dampening,
+            weight_decay,
+            stats_decay,
+            curvature_period,
+            mu1,
+            powell,
+            action,
+            start,
+            bias_input,
+            double_gradient,
+        )
 
 
 class KBFGS20L(KBFGSL):
     """K-BFGS(L)-20: H_G by L-BFGS from I and the last `history` pairs (p)."""
 
-    def __init__(self, params, lr: float = 0.3, damping: float = 0.3, momentum: float = 0.9, dampening: float = 0.9,
-                 weight_decay: float = 0.0, stats_decay: float = 0.9, curvature_period: int = 1, mu1: float = 0.2,
-                 powell: str = "double", action: str = "average", start: str = "inverse", bias_input: str = "one",
-                 double_gradient: bool = False, history: int = 100):
-        super().__init__(params, lr, damping, momentum, dampening, weight_decay, stats_decay, curvature_period, mu1, powell,
-                         action, start, bias_input, double_gradient, history)
+    def __init__(
+        self,
+        params,
+        lr: float = 0.3,
+        damping: float = 0.3,
+        momentum: float = 0.9,
+        dampening: float = 0.9,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        curvature_period: int = 1,
+        mu1: float = 0.2,
+        powell: str = "double",
+        action: str = "average",
+        start: str = "inverse",
+        bias_input: str = "one",
+        double_gradient: bool = False,
+        history: int = 100,
+    ):
+        super().__init__(
+            params,
+            lr,
+            damping,
+            momentum,
+            dampening,
+            weight_decay,
+            stats_decay,
+            curvature_period,
+            mu1,
+            powell,
+            action,
+            start,
+            bias_input,
+            double_gradient,
+            history,
+        )

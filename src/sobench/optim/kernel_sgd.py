@@ -38,8 +38,16 @@ class KernelSGD(SecondOrderOptimizer):
 
     requires = frozenset({"closure"})
 
-    def __init__(self, params, lr: float = 0.1, kernel: str = "rbf", gamma: float = 0.01, degree: int = 2,
-                 layers: str = "last", redraw: bool = False):
+    def __init__(
+        self,
+        params,
+        lr: float = 0.1,
+        kernel: str = "rbf",
+        gamma: float = 0.01,
+        degree: int = 2,
+        layers: str = "last",
+        redraw: bool = False,
+    ):
         super().__init__(params, lr=lr, kernel=kernel, gamma=gamma, degree=degree, layers=layers, redraw=redraw)
 
     def initialize(self, f: Objective) -> None:

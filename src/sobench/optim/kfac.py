@@ -45,14 +45,43 @@ class KFAC(SecondOrderOptimizer):
 
     requires = frozenset({"value_and_grad", "record", "propagate", "sampled", "batches"})
 
-    def __init__(self, params, lr: float = 0.03, damping: float = 1.0, momentum: float = 0.9, dampening: float = 0.0,
-                 weight_decay: float = 0.0, stats_decay: float = 0.9, stats_period: int = 1, inverse_period: int = 20,
-                 early_inverses: bool = True, fisher: str = "true", split: str = "balanced", damping_rule: str = "fixed",
-                 boost: float = 1.01, drop: float = 0.99, tau: float = 0.0):
-        super().__init__(params, lr=lr, damping=damping, momentum=momentum, dampening=dampening, weight_decay=weight_decay,
-                         stats_decay=stats_decay, stats_period=stats_period, inverse_period=inverse_period,
-                         early_inverses=early_inverses, fisher=fisher, split=split, damping_rule=damping_rule,
-                         boost=boost, drop=drop, tau=tau)
+    def __init__(
+        self,
+        params,
+        lr: float = 0.03,
+        damping: float = 1.0,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        stats_period: int = 1,
+        inverse_period: int = 20,
+        early_inverses: bool = True,
+        fisher: str = "true",
+        split: str = "balanced",
+        damping_rule: str = "fixed",
+        boost: float = 1.01,
+        drop: float = 0.99,
+        tau: float = 0.0,
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            damping=damping,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            stats_decay=stats_decay,
+            stats_period=stats_period,
+            inverse_period=inverse_period,
+            early_inverses=early_inverses,
+            fisher=fisher,
+            split=split,
+            damping_rule=damping_rule,
+            boost=boost,
+            drop=drop,
+            tau=tau,
+        )
 
     @property
     def factors(self) -> dict[str, dict[str, Tensor]]:

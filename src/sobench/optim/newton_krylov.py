@@ -48,16 +48,43 @@ class NewtonKrylov(SecondOrderOptimizer):
 
     requires = frozenset({"value_and_grad", "loss", "curvature", "complex", "full"})
 
-    def __init__(self, params, solver: str = "cg", damping: float = 1.0, cg_iterations: int = 20, cg_tol: float = 1e-5,
-                 curvature: str = "complex_step", h: float | None = None, step_rule: str = "taylor", taylor_ratio: float = 0.05,
-                 tries: int = 20, screening: bool = True, full_batch: bool = False, global_period: int = 1):
-        super().__init__(params, solver=solver, damping=damping, cg_iterations=cg_iterations, cg_tol=cg_tol, curvature=curvature,
-                         h=h, step_rule=step_rule, taylor_ratio=taylor_ratio, tries=tries, screening=screening,
-                         full_batch=full_batch, global_period=global_period)
+    def __init__(
+        self,
+        params,
+        solver: str = "cg",
+        damping: float = 1.0,
+        cg_iterations: int = 20,
+        cg_tol: float = 1e-5,
+        curvature: str = "complex_step",
+        h: float | None = None,
+        step_rule: str = "taylor",
+        taylor_ratio: float = 0.05,
+        tries: int = 20,
+        screening: bool = True,
+        full_batch: bool = False,
+        global_period: int = 1,
+    ):
+        super().__init__(
+            params,
+            solver=solver,
+            damping=damping,
+            cg_iterations=cg_iterations,
+            cg_tol=cg_tol,
+            curvature=curvature,
+            h=h,
+            step_rule=step_rule,
+            taylor_ratio=taylor_ratio,
+            tries=tries,
+            screening=screening,
+            full_batch=full_batch,
+            global_period=global_period,
+        )
 
     def initialize(self, f: Objective) -> None:
         if self.hyperparameters["full_batch"] and f.network.writes_buffers:
-            raise Unsupported("optimizer.full_batch: the model has BatchNorm; allowed: full_batch=false, or a model without")
+            raise Unsupported(
+                "optimizer.full_batch: the model has BatchNorm; allowed: full_batch=false, or a model without"
+            )
         self.shared.update(direction=torch.zeros_like(f.space.get()), global_gradient=None, age=0, moved=False)
 
     @torch.no_grad()
@@ -82,12 +109,20 @@ class NewtonKrylov(SecondOrderOptimizer):
         H = CURVATURES[hp["curvature"]](f, g_j, hp["h"])
         found = SOLVERS[hp["solver"]](H, g_j, self.shared["direction"], hp)  # lines 10 to 28
         dw = without(found.x, g)  # lines 29 to 31
-        size = STEP_RULES[hp["step_rule"]](lambda gamma: f.loss(at=theta + gamma * dw), loss, g_j, dw, H, hp)  # lines 33 to 46
+        size = STEP_RULES[hp["step_rule"]](
+            lambda gamma: f.loss(at=theta + gamma * dw), loss, g_j, dw, H, hp
+        )  # lines 33 to 46
         moved = size.gamma * dw
         f.space.assign_(theta + moved)  # line 47
         self.shared.update(direction=moved, moved=True)
-        self.diagnostics |= {"terminated": int(found.terminated), "cg_iterations": found.iterations, "flat": found.flat,
-                             "tries": size.tries, "eta": size.eta, "gamma": size.gamma}
+        self.diagnostics |= {
+            "terminated": int(found.terminated),
+            "cg_iterations": found.iterations,
+            "flat": found.flat,
+            "tries": size.tries,
+            "eta": size.eta,
+            "gamma": size.gamma,
+        }
 
     def global_gradient(self, f: Objective, g_j: Tensor) -> Tensor:
         """g [P]: computed anew after global_period steps, if theta has moved; g_j itself if that is global, and 0, which screens

@@ -1,8 +1,8 @@
 """What the stochastic Newton-Krylov method is made of, and what the paper compares each part with.
 
-    curvature    CSDD and CSDD2 | autograd's products | forward differences of the gradient (supplement, "CSFD vs. FFD")
-    solver       the Krylov loop of algorithm 1 | LSCG: H'H dw = -H'g | LM: that loop on H + damping I
-    step_rule    the Taylor ratio | backtracking with Armijo's condition, c = 0.01, tau = 0.8 (supplement, equation 1)
+curvature    CSDD and CSDD2 | autograd's products | forward differences of the gradient (supplement, "CSFD vs. FFD")
+solver       the Krylov loop of algorithm 1 | LSCG: H'H dw = -H'g | LM: that loop on H + damping I
+step_rule    the Taylor ratio | backtracking with Armijo's condition, c = 0.01, tau = 0.8 (supplement, equation 1)
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def forward_difference(f: Objective, g: Tensor, h: float | None) -> Products:
 
 
 CURVATURES: dict[str, Callable[[Objective, Tensor, float | None], Curvature]] = {
-    "complex_step": ComplexStep, "autograd": autograd, "forward_difference": forward_difference,
+    "complex_step": ComplexStep,
+    "autograd": autograd,
+    "forward_difference": forward_difference,
 }
 
 
@@ -105,7 +107,9 @@ def levenberg_marquardt(H: Curvature, g: Tensor, start: Tensor, hp: dict[str, An
 
 
 SOLVERS: dict[str, Callable[[Curvature, Tensor, Tensor, dict[str, Any]], EarlyCG]] = {
-    "cg": cg, "lscg": lscg, "levenberg_marquardt": levenberg_marquardt,
+    "cg": cg,
+    "lscg": lscg,
+    "levenberg_marquardt": levenberg_marquardt,
 }
 
 

@@ -44,13 +44,33 @@ class NewtonSummary(SecondOrderOptimizer):
 
     requires = frozenset({"value_and_grad", "summary", "fresh"})
 
-    def __init__(self, params, lr: float = 1.0, lambda_int: float = 1.0, momentum: float = 0.9,
-                 partition: str | Mapping[str, Sequence[str]] = "canonical", curvature_period: int = 1,
-                 curvature_batch: int | None = None, average: str = "eta", stats_decay: float = 0.0, clip: bool = False,
-                 diagonal: bool = False):
-        super().__init__(params, lr=lr, lambda_int=lambda_int, momentum=momentum, partition=partition,
-                         curvature_period=curvature_period, curvature_batch=curvature_batch, average=average,
-                         stats_decay=stats_decay, clip=clip, diagonal=diagonal)
+    def __init__(
+        self,
+        params,
+        lr: float = 1.0,
+        lambda_int: float = 1.0,
+        momentum: float = 0.9,
+        partition: str | Mapping[str, Sequence[str]] = "canonical",
+        curvature_period: int = 1,
+        curvature_batch: int | None = None,
+        average: str = "eta",
+        stats_decay: float = 0.0,
+        clip: bool = False,
+        diagonal: bool = False,
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            lambda_int=lambda_int,
+            momentum=momentum,
+            partition=partition,
+            curvature_period=curvature_period,
+            curvature_batch=curvature_batch,
+            average=average,
+            stats_decay=stats_decay,
+            clip=clip,
+            diagonal=diagonal,
+        )
         self._partition: Partition | None = None
 
     def fits(self, space: ParameterSpace) -> None:
@@ -85,8 +105,13 @@ class NewtonSummary(SecondOrderOptimizer):
         taken = torch.stack(list(found.branches.values()))
         self.shared["taken"] = self.shared["taken"] + taken if "taken" in self.shared else taken
         counts = {f"branch/{name}": n for name, n in zip(found.branches, self.shared["taken"])}
-        self.diagnostics = counts | {"free": found.free, "cubic_norm": found.r, "smallest_eigenvalue": found.a_min,
-                                     "smallest_eta": found.eta.min(), "largest_eta": found.eta.max()}
+        self.diagnostics = counts | {
+            "free": found.free,
+            "cubic_norm": found.r,
+            "smallest_eigenvalue": found.a_min,
+            "smallest_eta": found.eta.min(),
+            "largest_eta": found.eta.max(),
+        }
 
     def _moving(self, name: str, term: Tensor) -> Tensor:
         """The moving average of a term, kept."""

@@ -52,7 +52,9 @@ class RobustLBFGS(SecondOrderOptimizer):
         if k > 1:
             passes.append(self.learn(f, H, theta))
         g = mean([(n, g) for n, _, g in passes])
-        self.shared.update(theta=theta, gradient=known[2], inputs=batch[-1].batch.inputs, targets=batch[-1].batch.targets)
+        self.shared.update(
+            theta=theta, gradient=known[2], inputs=batch[-1].batch.inputs, targets=batch[-1].batch.targets
+        )
         self.descend(f, H @ g)
         return loss
 
@@ -62,7 +64,10 @@ class RobustLBFGS(SecondOrderOptimizer):
         first = len(f) - max(2, round(self.hyperparameters["overlap"] * len(f)))
         if first < 2:
             return [f.with_batch((inputs.clone(), targets.clone()))]
-        return [f.with_batch((inputs[:first], targets[:first])), f.with_batch((inputs[first:].clone(), targets[first:].clone()))]
+        return [
+            f.with_batch((inputs[:first], targets[:first])),
+            f.with_batch((inputs[first:].clone(), targets[first:].clone())),
+        ]
 
     def learn(self, f: Objective, H: Scaled, theta: Tensor) -> tuple[int, Tensor, Tensor]:
         """The pass over O_{k-1} at w_k = theta: (its samples, loss, gradient); and H <- H+ with the pair that it completes."""

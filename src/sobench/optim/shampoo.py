@@ -29,12 +29,31 @@ class Shampoo(TensorOptimizer):
 
     requires = frozenset({"value_and_grad", "batches"})
 
-    def __init__(self, params, lr: float = 3e-4, damping: float = 3e-4, momentum: float = 0.9, weight_decay: float = 0.0,
-                 stats_decay: float = 0.9, stats_period: int = 1, inverse_period: int = 20, early_inverses: bool = True,
-                 roots: str = "auto"):
-        super().__init__(params, lr=lr, damping=damping, momentum=momentum, weight_decay=weight_decay,
-                         stats_decay=stats_decay, stats_period=stats_period, inverse_period=inverse_period,
-                         early_inverses=early_inverses, roots=roots)
+    def __init__(
+        self,
+        params,
+        lr: float = 3e-4,
+        damping: float = 3e-4,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        stats_period: int = 1,
+        inverse_period: int = 20,
+        early_inverses: bool = True,
+        roots: str = "auto",
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            damping=damping,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            stats_decay=stats_decay,
+            stats_period=stats_period,
+            inverse_period=inverse_period,
+            early_inverses=early_inverses,
+            roots=roots,
+        )
 
     def statistic(self, f: Objective, g: Tensor | None = None) -> Tensor:
         return f.value_and_grad()[1] if g is None else g

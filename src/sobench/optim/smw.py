@@ -49,9 +49,19 @@ class SMWNG(SecondOrderOptimizer):
     requires = frozenset({"record", "propagate", "accumulate", "loss"})
     by_layer = False
 
-    def __init__(self, params, lr: float = 0.1, damping: float = 1.0, tau: float = 0.001, boost: float = 1.01,
-                 drop: float = 0.99, curvature_batch: int | None = 30):
-        super().__init__(params, lr=lr, damping=damping, tau=tau, boost=boost, drop=drop, curvature_batch=curvature_batch)
+    def __init__(
+        self,
+        params,
+        lr: float = 0.1,
+        damping: float = 1.0,
+        tau: float = 0.001,
+        boost: float = 1.01,
+        drop: float = 0.99,
+        curvature_batch: int | None = 30,
+    ):
+        super().__init__(
+            params, lr=lr, damping=damping, tau=tau, boost=boost, drop=drop, curvature_batch=curvature_batch
+        )
         if damping + tau == 0:
             raise UsageError(f"damping, tau: got {damping} and {tau}, allowed: a sum above 0")
 
@@ -92,7 +102,11 @@ class SMWNG(SecondOrderOptimizer):
         K, Jg = J.gram(), J.against_gradient()
         if penalty is not None:
             Jg = [a + b for a, b in zip(Jg, J @ penalty)]
-        K, Jg = (torch.stack(K), torch.stack(Jg)) if self.by_layer else (reduce(torch.add, K)[None], reduce(torch.add, Jg)[None])
+        K, Jg = (
+            (torch.stack(K), torch.stack(Jg))
+            if self.by_layer
+            else (reduce(torch.add, K)[None], reduce(torch.add, Jg)[None])
+        )
         return inner_solve(K.div_(J.samples), Jg, lam)
 
 

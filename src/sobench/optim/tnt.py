@@ -35,12 +35,31 @@ class TNT(TensorOptimizer):
 
     requires = frozenset({"value_and_grad", "sampled", "batches"})
 
-    def __init__(self, params, lr: float = 1e-4, damping: float = 0.1, momentum: float = 0.9, weight_decay: float = 0.0,
-                 stats_decay: float = 0.9, stats_period: int = 1, inverse_period: int = 20, early_inverses: bool = True,
-                 fisher: str = "true"):
-        super().__init__(params, lr=lr, damping=damping, momentum=momentum, weight_decay=weight_decay,
-                         stats_decay=stats_decay, stats_period=stats_period, inverse_period=inverse_period,
-                         early_inverses=early_inverses, fisher=fisher)
+    def __init__(
+        self,
+        params,
+        lr: float = 1e-4,
+        damping: float = 0.1,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        stats_decay: float = 0.9,
+        stats_period: int = 1,
+        inverse_period: int = 20,
+        early_inverses: bool = True,
+        fisher: str = "true",
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            damping=damping,
+            momentum=momentum,
+            weight_decay=weight_decay,
+            stats_decay=stats_decay,
+            stats_period=stats_period,
+            inverse_period=inverse_period,
+            early_inverses=early_inverses,
+            fisher=fisher,
+        )
 
     def statistic(self, f: Objective, g: Tensor | None = None) -> Tensor:
         if self.hyperparameters["fisher"] == "true":
@@ -53,7 +72,9 @@ class TNT(TensorOptimizer):
         """H_i = (U_i + damping I)^-1."""
         for factor in self.factors.values():
             scales = covariance_scales(factor["G"])
-            factor["H"] = [spd_inverse(scale * G, self.hyperparameters["damping"]) for scale, G in zip(scales, factor["G"])]
+            factor["H"] = [
+                spd_inverse(scale * G, self.hyperparameters["damping"]) for scale, G in zip(scales, factor["G"])
+            ]
 
 
 def covariance_scales(G: list[Tensor]) -> list[Tensor]:

@@ -76,8 +76,17 @@ def _judge(evidence: Evidence, claim: Claim) -> Verdict:
     what = "rivals" if len(parts) == len(test.rivals) else "parts"
     several = f"; intersection-union over {len(parts)} {what}" if len(parts) > 1 else ""
     expected = len({run.seed for run in evidence.fitting(test.subject, test.where)})
-    return Verdict(claim, verdict, names + several, part.effect, p, part.decision.n, expected,
-                   [described(test, part) for part in parts], reason)
+    return Verdict(
+        claim,
+        verdict,
+        names + several,
+        part.effect,
+        p,
+        part.decision.n,
+        expected,
+        [described(test, part) for part in parts],
+        reason,
+    )
 
 
 def _cuts(evidence: Evidence, test: Test) -> dict[str, Cut]:

@@ -31,4 +31,6 @@ def _words(part: object) -> Iterator[str]:
         for item in part:
             yield from _words(item)
     elif dataclasses.is_dataclass(part):
-        yield from _words([getattr(part, "asks", ()), [getattr(part, field.name) for field in dataclasses.fields(part)]])
+        yield from _words(
+            [getattr(part, "asks", ()), [getattr(part, field.name) for field in dataclasses.fields(part)]]
+        )

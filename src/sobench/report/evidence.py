@@ -40,18 +40,27 @@ class Evidence:
 
     def asked(self, parts: Sequence[Shown]) -> list[Shown]:
         """Those columns, panels or claims' tests of which the selection has runs; all of them, where it has none of any."""
-        def about(part: Shown) -> list[str]:
-            return [part.subject] if isinstance(part, Test) else list(getattr(part, "methods", None) or self.report.methods)
 
-        return [part for part in parts if any(self.fitting(method, part.where) for method in about(part))] or list(parts)
+        def about(part: Shown) -> list[str]:
+            return (
+                [part.subject]
+                if isinstance(part, Test)
+                else list(getattr(part, "methods", None) or self.report.methods)
+            )
+
+        return [part for part in parts if any(self.fitting(method, part.where) for method in about(part))] or list(
+            parts
+        )
 
     def runs(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, all of one cell. Raises UsageError if they are of several: a mean over
         different configurations means nothing."""
         runs = self.fitting(method, where)
         if len(cells := {run.cell for run in runs}) > 1:
-            raise UsageError(f"{self.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
-                             f"{self.report.experiment}; add the keys in which they differ")
+            raise UsageError(
+                f"{self.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
+                f"{self.report.experiment}; add the keys in which they differ"
+            )
         return runs
 
     def states(self, part: object, metric: str = "") -> Mapping[str, State]:
@@ -60,8 +69,13 @@ class Evidence:
 
     def aggregate(self, wanted: Wanted, metric: str, method: str, runs: list[Run]) -> Aggregate:
         """Our value of a metric over the seeds of one cell. A cost counts diverged runs, which made steps like any."""
-        return aggregate(self.values(wanted, metric, method), runs, self.states(wanted, metric), diverged=metric in COSTS,
-                         infinite="not reached" if wanted.reach else "not finite")
+        return aggregate(
+            self.values(wanted, metric, method),
+            runs,
+            self.states(wanted, metric),
+            diverged=metric in COSTS,
+            infinite="not reached" if wanted.reach else "not finite",
+        )
 
     def outcomes(self, test: Test, metric: str, method: str) -> dict[int, float | pd.Series]:
         """What a claim about one cell is judged by, of each seed: a value; or, for a test by row, the values by step.
@@ -97,7 +111,9 @@ class Evidence:
         runs = self.fitting(method, where)
         found = [self.results.stale[run.id] for run in runs if run.id in self.results.stale]
         reasons = ", ".join(dict.fromkeys(found))
-        return f"{len(found)} of {len(runs)} runs {'is' if len(found) == 1 else 'are'} stale: {reasons}" if found else None
+        return (
+            f"{len(found)} of {len(runs)} runs {'is' if len(found) == 1 else 'are'} stale: {reasons}" if found else None
+        )
 
     def rows(self, method: str, part: Drawn, kind: str, status: str) -> Table:
         """Rows of one kind of those runs of a method in this panel that have this status."""

@@ -32,8 +32,13 @@ class Latex:
     """How LaTeX writes what a table needs."""
 
     pm, dash = r"$\pm$", "--"
-    _ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
-                "–": "--"} | {c: "\\" + c for c in "&%$#_{}"}
+    _ESCAPES = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "–": "--",
+    } | {c: "\\" + c for c in "&%$#_{}"}
 
     @classmethod
     def escape(cls, text: str) -> str:
@@ -55,16 +60,49 @@ def to_csv(table: Contents) -> str:
     """A line for each method and column, the numbers unrounded: to be read by programs."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["method", "label", "column", "metric", "at", "mean", "stderr", "n", "expected", "gaps",
-                     "published", "published_spread", "rank", "steps", "epochs", "footnote"])
+    writer.writerow(
+        [
+            "method",
+            "label",
+            "column",
+            "metric",
+            "at",
+            "mean",
+            "stderr",
+            "n",
+            "expected",
+            "gaps",
+            "published",
+            "published_spread",
+            "rank",
+            "steps",
+            "epochs",
+            "footnote",
+        ]
+    )
     for row in table.rows:
         for column, cell in zip(table.columns, row.cells, strict=True):
             value, spread = _published(cell)
-            writer.writerow([row.method, row.label, column.label,
-                             column.metric.replace("{method}", row.method), column.place, _number(cell.ours.mean),
-                             _number(cell.ours.stderr), cell.ours.found, cell.ours.expected, cell.ours.gap, value,
-                             spread, cell.rank or "", row.steps, row.epochs,
-                             table.footnotes.get(cell.mark, "")])
+            writer.writerow(
+                [
+                    row.method,
+                    row.label,
+                    column.label,
+                    column.metric.replace("{method}", row.method),
+                    column.place,
+                    _number(cell.ours.mean),
+                    _number(cell.ours.stderr),
+                    cell.ours.found,
+                    cell.ours.expected,
+                    cell.ours.gap,
+                    value,
+                    spread,
+                    cell.rank or "",
+                    row.steps,
+                    row.epochs,
+                    table.footnotes.get(cell.mark, ""),
+                ]
+            )
     return file.getvalue()
 
 
@@ -79,10 +117,25 @@ def to_latex(table: Contents, caption: str) -> str:
     head, body = _texts(table, Latex)
     rows = [" & ".join(row) + r" \\" for row in body]
     notes = [note + r"\par" for note in _notes(table, Latex)]
-    return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{Latex.escape(caption)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}", r"\toprule", " & ".join(head) + r" \\", r"\midrule", *rows,
-        r"\bottomrule", r"\end{tabular}", "", r"\smallskip\footnotesize", *notes, r"\end{table}", ""])
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{Latex.escape(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
+            r"\toprule",
+            " & ".join(head) + r" \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+            r"\smallskip\footnotesize",
+            *notes,
+            r"\end{table}",
+            "",
+        ]
+    )
 
 
 def _texts(table: Contents, style: Format) -> tuple[list[str], list[list[str]]]:

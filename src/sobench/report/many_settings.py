@@ -12,8 +12,9 @@ from sobench.results.collection import Run, setting
 from sobench.results.growth import Growth, growth
 
 
-def grid(evidence: Evidence, wanted: Wanted, metric: str, method: str,
-         keys: tuple[str, ...]) -> dict[tuple[float, ...], Aggregate]:
+def grid(
+    evidence: Evidence, wanted: Wanted, metric: str, method: str, keys: tuple[str, ...]
+) -> dict[tuple[float, ...], Aggregate]:
     """The aggregate of each configuration of a method, by its numbers at these settings, in ascending order.
 
     A setting that is a list (model.widths) counts as its largest entry. Raises UsageError if a setting is not a positive
@@ -25,8 +26,10 @@ def grid(evidence: Evidence, wanted: Wanted, metric: str, method: str,
     for place, runs in places.items():
         if len(cells := {run.cell for run in runs}) > 1:
             at = ", ".join(f"{key} {size:g}" for key, size in zip(keys, place, strict=True))
-            raise UsageError(f"{evidence.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
-                             f"{evidence.report.experiment} with {at}; add the keys in which they differ")
+            raise UsageError(
+                f"{evidence.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
+                f"{evidence.report.experiment} with {at}; add the keys in which they differ"
+            )
     return {place: evidence.aggregate(wanted, metric, method, runs) for place, runs in sorted(places.items())}
 
 
@@ -61,6 +64,8 @@ def _size(evidence: Evidence, run: Run, key: str) -> float:
     value = setting(run.config, key)
     numbers = value if isinstance(value, list) and value else [value]
     if any(isinstance(n, bool) or not isinstance(n, (int, float)) or n <= 0 for n in numbers):
-        raise UsageError(f"{evidence.report.file}: {key} of {evidence.report.experiment}: wants a positive number, got "
-                         f"{value!r} ({run.config['optimizer']['name']})")
+        raise UsageError(
+            f"{evidence.report.file}: {key} of {evidence.report.experiment}: wants a positive number, got "
+            f"{value!r} ({run.config['optimizer']['name']})"
+        )
     return float(max(numbers))

@@ -18,12 +18,27 @@ _escape = Markdown.escape
 def claims_csv(verdicts: list[Verdict]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["id", "verdict", "test", "effect", "p", "n", "expected", "reason", "details", "source", "text",
-                     "reading"])
+    writer.writerow(
+        ["id", "verdict", "test", "effect", "p", "n", "expected", "reason", "details", "source", "text", "reading"]
+    )
     for v in verdicts:
         effect = repr(v.effect) if math.isfinite(v.effect) else shown(v.effect)
-        writer.writerow([v.claim.id, v.verdict, v.test, effect, repr(v.p), v.n, v.expected, v.reason,
-                         "; ".join(v.details), v.claim.source, v.claim.text, v.claim.reading])
+        writer.writerow(
+            [
+                v.claim.id,
+                v.verdict,
+                v.test,
+                effect,
+                repr(v.p),
+                v.n,
+                v.expected,
+                v.reason,
+                "; ".join(v.details),
+                v.claim.source,
+                v.claim.text,
+                v.claim.reading,
+            ]
+        )
     return file.getvalue()
 
 
@@ -32,15 +47,22 @@ def claims_markdown(verdicts: list[Verdict]) -> str:
     blocks = []
     for v in verdicts:
         reason = f" ({_escape(v.reason)})" if v.reason else ""
-        lines = [f"### {_escape(v.claim.id)}: {v.verdict}", "",
-                 f"> {_escape(v.claim.text)}", f"> ({_escape(v.claim.source)})", ""]
+        lines = [
+            f"### {_escape(v.claim.id)}: {v.verdict}",
+            "",
+            f"> {_escape(v.claim.text)}",
+            f"> ({_escape(v.claim.source)})",
+            "",
+        ]
         if v.claim.reading:
             lines += [f"Read as: {_escape(v.claim.reading)}", ""]
         lines += [f"**{v.verdict}**{reason}: {v.test}, p = {shown(v.p)}, {v.n} of {v.expected} seeds.", ""]
         lines += [f"- {_escape(detail)}" for detail in v.details]
         blocks.append("\n".join(lines))
-    footer = (f"Each claim is tested by itself at level {ALPHA}, over paired seeds. `p` is of what the verdict says: "
-              "of the opposite, where it fails. A run that diverged counts as worse than any that finished.")
+    footer = (
+        f"Each claim is tested by itself at level {ALPHA}, over paired seeds. `p` is of what the verdict says: "
+        "of the opposite, where it fails. A run that diverged counts as worse than any that finished."
+    )
     return "\n\n".join([*blocks, footer]) + "\n"
 
 
@@ -66,11 +88,15 @@ def _key(report: Report, provenance: dict) -> str:
         if "diverged" in provenance["states"]:
             text.append("Dashed, ending in a cross: a method of which no run finished, up to where the first diverged.")
     if "contour" in kinds:
-        text.append("Contours: mean over seeds, interpolated between the settings that were tried (dots). Cross: a seed "
-                    "diverged, and the setting is left out. Ring: not every seed is finished. Star: the best.")
+        text.append(
+            "Contours: mean over seeds, interpolated between the settings that were tried (dots). Cross: a seed "
+            "diverged, and the setting is left out. Ring: not every seed is finished. Star: the best."
+        )
     if "heatmap" in kinds:
-        text.append("Matrices: of the first seed; red is above zero and blue below, by logarithms down to a thousandth of the "
-                    "largest entry.")
+        text.append(
+            "Matrices: of the first seed; red is above zero and blue below, by logarithms down to a thousandth of the "
+            "largest entry."
+        )
     return " ".join(text)
 
 
@@ -90,13 +116,19 @@ def _facts(report: Report, provenance: dict) -> str:
     states = ", ".join(f"{count} {status}" for status, count in provenance["states"].items())
     budgets = "; ".join(_budget(budget) for budget in provenance["budgets"]) or "not recorded"
     machine = ", ".join(str(name) for name in environments["device_name"] or environments["device"]) or "not recorded"
-    versions = ", ".join(f"{name} {'/'.join(map(str, environments[name]))}" for name in ("sobench", "torch")
-                         if environments[name])
-    facts = {"Data": ", ".join(provenance["data"]), "Budget": budgets,
-             "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})", "Device": machine,
-             **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
-             "Versions": versions or "not recorded", "Experiment": f"`{report.experiment}`; made with "
-             f"`{provenance['command']}`, and every run is named in [provenance.json](provenance.json)"}
+    versions = ", ".join(
+        f"{name} {'/'.join(map(str, environments[name]))}" for name in ("sobench", "torch") if environments[name]
+    )
+    facts = {
+        "Data": ", ".join(provenance["data"]),
+        "Budget": budgets,
+        "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})",
+        "Device": machine,
+        **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
+        "Versions": versions or "not recorded",
+        "Experiment": f"`{report.experiment}`; made with "
+        f"`{provenance['command']}`, and every run is named in [provenance.json](provenance.json)",
+    }
     facts |= {"Stale": stale} if (stale := _stale(report, provenance)) else {}
     return "\n".join(f"- {name}: {fact if '`' in fact else _escape(fact)}" for name, fact in facts.items())
 
@@ -106,7 +138,9 @@ def _stale(report: Report, provenance: dict) -> str | None:
     found = Counter((run["optimizer"], run["dataset"], run["stale"]) for run in provenance["runs"] if "stale" in run)
     if not found:
         return None
-    which = "; ".join(f"{count} of {_escape(optimizer)} on {_escape(data)} ({why})" for (optimizer, data, why), count in found.items())
+    which = "; ".join(
+        f"{count} of {_escape(optimizer)} on {_escape(data)} ({why})" for (optimizer, data, why), count in found.items()
+    )
     settings = provenance["command"].partition(report.id)[2]
     return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `sobench retry {report.experiment}{settings} --stale`"
 

@@ -31,8 +31,12 @@ class Part:
 
 def parts(evidence: Evidence, test: Test) -> list[Part]:
     """All parts; a claim needs every one of them."""
-    return [_part(evidence, test, metric, rival, bounds)
-            for metric in test.metrics for rival in (test.rivals or [None]) for bounds in _sides(test)]
+    return [
+        _part(evidence, test, metric, rival, bounds)
+        for metric in test.metrics
+        for rival in (test.rivals or [None])
+        for bounds in _sides(test)
+    ]
 
 
 def _sides(test: Test) -> list[Bounds]:
@@ -43,7 +47,9 @@ def _sides(test: Test) -> list[Bounds]:
     low, high = test.within or (test.at_least, test.at_most)
     low, high = -math.inf if low is None else low, math.inf if high is None else high
     if test.kind == "ratio":
-        low, high = (math.log(bound) if 0 < bound < math.inf else math.copysign(math.inf, bound - 1) for bound in (low, high))
+        low, high = (
+            math.log(bound) if 0 < bound < math.inf else math.copysign(math.inf, bound - 1) for bound in (low, high)
+        )
     return [(low, math.inf), (-math.inf, high)] if test.within and test.at == "every" else [(low, high)]
 
 
@@ -104,19 +110,27 @@ def named(test: Test, part: Part) -> str:
     if part.rival is None or name not in (T_TEST, SIGN_TEST):
         return name
     paired = f"paired {name}" if name == T_TEST and test.kind != "share" else name
-    return f"{paired} of log ratios" if test.kind == "ratio" else f"{paired} of shares" if test.kind == "share" else paired
+    return (
+        f"{paired} of log ratios" if test.kind == "ratio" else f"{paired} of shares" if test.kind == "share" else paired
+    )
 
 
 def described(test: Test, part: Part) -> str:
     """ "kbfgs minus adam: mean difference -0.3, p = 0.01, n = 5" """
-    against = {"compare": f"minus {part.rival}: mean difference", "ratio": f"over {part.rival}: geometric mean",
-               "bound": "mean", "robust": f"share of settings within {test.times or 0:g} times the best",
-               "share": f"share of rows better than {part.rival}" if part.rival else "share of rows"}[test.kind]
+    against = {
+        "compare": f"minus {part.rival}: mean difference",
+        "ratio": f"over {part.rival}: geometric mean",
+        "bound": "mean",
+        "robust": f"share of settings within {test.times or 0:g} times the best",
+        "share": f"share of rows better than {part.rival}" if part.rival else "share of rows",
+    }[test.kind]
     metric = f", {part.metric.replace('{method}', test.subject)}" if len(test.metrics) > 1 else ""
     growth = f", exponent over {test.growth}" if test.growth else ""
     place = f" of the {'highest' if math.isfinite(part.bounds[1]) else 'lowest'} row" if test.at == "every" else ""
-    return (f"{test.subject}{metric}{growth} {against}{place} {shown(part.effect)}, p = {shown(part.decision.p_holds)}, "
-            f"n = {part.decision.n}")
+    return (
+        f"{test.subject}{metric}{growth} {against}{place} {shown(part.effect)}, p = {shown(part.decision.p_holds)}, "
+        f"n = {part.decision.n}"
+    )
 
 
 def shown(value: float) -> str:

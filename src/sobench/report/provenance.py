@@ -29,8 +29,10 @@ def provenance(evidence: Evidence, again: str) -> dict:
         "data": sorted({_data(config.get("dataset")) for config in configs}),
         "budgets": _distinct(config.get("budget") for config in configs),
         "environments": {key: _distinct(env.get(key) for env in environments.values() if env) for key in _VERSIONS},
-        "seeds": {"found": sum(state.status == "done" for state in results.states.values()),
-                  "expected": len(results.runs)},
+        "seeds": {
+            "found": sum(state.status == "done" for state in results.states.values()),
+            "expected": len(results.runs),
+        },
         "states": dict(sorted(Counter(state.status for state in results.states.values()).items())),
         "timing": timing(evidence),
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],
@@ -59,7 +61,11 @@ def timing(evidence: Evidence) -> str | None:
     """What became of the times of runs that shared their GPU: "left out of seconds: 3 runs that shared their GPU"."""
     count = len(evidence.results.shared)
     what = "left out of seconds" if evidence.report.timing == "alone" else "counted in seconds"
-    return f"{what}: {count} run{'' if count == 1 else 's'} that shared {'its' if count == 1 else 'their'} GPU" if count else None
+    return (
+        f"{what}: {count} run{'' if count == 1 else 's'} that shared {'its' if count == 1 else 'their'} GPU"
+        if count
+        else None
+    )
 
 
 def version() -> str:
@@ -73,11 +79,20 @@ def version() -> str:
 def _entry(evidence: Evidence, run: Run, environment: dict) -> dict:
     state = evidence.results.states[run.id]
     return {
-        "id": run.id, "cell": run.cell, "seed": run.seed, "dataset": _name(run.config.get("dataset")),
-        "model": _name(run.config.get("model")), "optimizer": _name(run.config.get("optimizer")),
-        "status": state.status, "reason": state.reason, "steps": state.step, "epochs": state.epoch,
-        "parameters_sha256": state.summary.get("parameters_sha256"), "commit": environment.get("commit"),
-        "started": environment.get("started"), "finished": state.summary.get("finished"),
+        "id": run.id,
+        "cell": run.cell,
+        "seed": run.seed,
+        "dataset": _name(run.config.get("dataset")),
+        "model": _name(run.config.get("model")),
+        "optimizer": _name(run.config.get("optimizer")),
+        "status": state.status,
+        "reason": state.reason,
+        "steps": state.step,
+        "epochs": state.epoch,
+        "parameters_sha256": state.summary.get("parameters_sha256"),
+        "commit": environment.get("commit"),
+        "started": environment.get("started"),
+        "finished": state.summary.get("finished"),
         **({"stale": evidence.results.stale[run.id]} if run.id in evidence.results.stale else {}),
     }
 

@@ -65,11 +65,15 @@ def contents(evidence: Evidence) -> Contents:
             said = "; ".join(str(why) for why in (cuts.get(method), evidence.stale(method, column.where)) if why)
             mark = marks.setdefault(f"{method}: {said}", chr(ord("a") + len(marks) % 26)) if said else ""
             grid[method].append(Cell(ours, column.published.get(method), ranks.get(method), mark))
-    rows = [Row(method, report.methods[method].label, cells, *_lengths(evidence, method, columns))
-            for method, cells in grid.items()]
+    rows = [
+        Row(method, report.methods[method].label, cells, *_lengths(evidence, method, columns))
+        for method, cells in grid.items()
+    ]
     notes = [_MEAN]
     if absent:
-        notes.append(f"Left out, as no run of theirs was asked for: {', '.join(dict.fromkeys(column.label for column in absent))}.")
+        notes.append(
+            f"Left out, as no run of theirs was asked for: {', '.join(dict.fromkeys(column.label for column in absent))}."
+        )
     if any(column.metric in COSTS for column in columns):
         notes.append(_COST)
     if any(column.growth for column in columns):
@@ -97,8 +101,11 @@ def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, cuts: dict
     if not column.better:
         return {}
     cost = column.metric in COSTS
-    means = {method: ours.mean for method, ours in aggregates.items()
-             if math.isfinite(ours.mean) and (cost or not (ours.diverged or method in cuts))}
+    means = {
+        method: ours.mean
+        for method, ours in aggregates.items()
+        if math.isfinite(ours.mean) and (cost or not (ours.diverged or method in cuts))
+    }
     distinct = sorted(set(means.values()), reverse=column.better == "higher")[:2]
     names = dict(zip(distinct, (BEST, SECOND), strict=False))
     return {method: names[mean] for method, mean in means.items() if mean in names} if len(means) > 1 else {}

@@ -39,8 +39,15 @@ def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> P
 def entry(search: Search, criterion: dict[str, Any]) -> dict[str, Any]:
     """One choice with its provenance."""
     best = search.best
-    return {"cell": list(search.cell), "values": best.values, "score": round(best.score.mean, 6), **copy.deepcopy(criterion),
-            "trials": len(search.trials), "unfinished": sum(not trial.complete for trial in search.trials), "edge": search.edge}
+    return {
+        "cell": list(search.cell),
+        "values": best.values,
+        "score": round(best.score.mean, 6),
+        **copy.deepcopy(criterion),
+        "trials": len(search.trials),
+        "unfinished": sum(not trial.complete for trial in search.trials),
+        "edge": search.edge,
+    }
 
 
 def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out: Path) -> list[Path]:
@@ -54,10 +61,22 @@ def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out
 
 def trials(searches: Sequence[Search]) -> pd.DataFrame:
     """A row a trial."""
-    return pd.DataFrame([{"cell": search.label, **trial.values, "score": trial.score.mean, "stderr": trial.score.stderr,
-                          "seeds": trial.score.found, "of": trial.score.expected, "gap": trial.score.gap,
-                          "chosen": trial is search.best}
-                         for search in searches for trial in search.trials])
+    return pd.DataFrame(
+        [
+            {
+                "cell": search.label,
+                **trial.values,
+                "score": trial.score.mean,
+                "stderr": trial.score.stderr,
+                "seeds": trial.score.found,
+                "of": trial.score.expected,
+                "gap": trial.score.gap,
+                "chosen": trial is search.best,
+            }
+            for search in searches
+            for trial in search.trials
+        ]
+    )
 
 
 def ks(searches: Sequence[Search]) -> list[int]:
@@ -71,21 +90,39 @@ def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str)
     rows = [["cell", "chosen", "score", "trials", *(f"best of {k}" for k in columns)]]
     for search in searches:
         best = search.best
-        marked = [f"{key.removeprefix('optimizer.')}={value}{'*' if key in search.edge else ''}"
-                  for key, value in best.values.items()] if best else ["none finished"]
+        marked = (
+            [
+                f"{key.removeprefix('optimizer.')}={value}{'*' if key in search.edge else ''}"
+                for key, value in best.values.items()
+            ]
+            if best
+            else ["none finished"]
+        )
         unfinished = sum(not trial.complete for trial in search.trials)
-        rows.append([search.label, ", ".join(marked), f"{best.score.mean:.4f}" if best else "",
-                     f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else ""),
-                     *(_shown(search.best_of(k)) for k in columns)])
+        rows.append(
+            [
+                search.label,
+                ", ".join(marked),
+                f"{best.score.mean:.4f}" if best else "",
+                f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else ""),
+                *(_shown(search.best_of(k)) for k in columns),
+            ]
+        )
     rows.insert(1, ["---"] * len(rows[0]))
     table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
     seeds = ", ".join(map(str, criterion["seeds"]))
-    lines = [f"# Tuning: {title}", f"By {criterion['metric']} ({criterion['better']} is better, at its {criterion['at']}), the mean over seeds "
-             f"{seeds}; budget {criterion['budget']}.", table]
+    lines = [
+        f"# Tuning: {title}",
+        f"By {criterion['metric']} ({criterion['better']} is better, at its {criterion['at']}), the mean over seeds "
+        f"{seeds}; budget {criterion['budget']}.",
+        table,
+    ]
     if any(search.edge for search in searches):
         lines.append(f"\\* {NOTE}.")
-    lines.append("\"Best of k\" is what the best of k trials drawn at random from the grid is expected to score, of the draws in "
-                 "which one finished: compare methods at the same k, not by their best of unequal grids.")
+    lines.append(
+        '"Best of k" is what the best of k trials drawn at random from the grid is expected to score, of the draws in '
+        "which one finished: compare methods at the same k, not by their best of unequal grids."
+    )
     return "\n\n".join(lines) + "\n"
 
 

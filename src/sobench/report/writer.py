@@ -20,13 +20,29 @@ from sobench.report.schema.spec import Report
 from sobench.results.collection import Results, Run, collect
 from sobench.system import interpreter
 
-FILES = ("report.md", "table.csv", "table.md", "table.tex", "figure.png", "figure.pdf", "claims.md", "claims.csv",
-         "provenance.json")
+FILES = (
+    "report.md",
+    "table.csv",
+    "table.md",
+    "table.tex",
+    "figure.png",
+    "figure.pdf",
+    "claims.md",
+    "claims.csv",
+    "provenance.json",
+)
 
 
 @interpreter.put_off()
-def write(report_id: str, runs: list[Run], runs_root: Path, out: Path, *, folder: Path | None = None,
-          settings: Sequence[str] | None = None) -> list[Path]:
+def write(
+    report_id: str,
+    runs: list[Run],
+    runs_root: Path,
+    out: Path,
+    *,
+    folder: Path | None = None,
+    settings: Sequence[str] | None = None,
+) -> list[Path]:
     """Write the report into the folder `out`, from those of the expected `runs` that are under `runs_root`.
 
     Returns the files written, report.md first. Raises UsageError if the report is not there or not right, or if none of
@@ -61,11 +77,16 @@ def _draft(evidence: Evidence, out: Path, folder: Path | None, again: str) -> No
     texts = {"provenance.json": as_json(origin)}
     if report.table:
         found = table.contents(evidence)
-        texts |= {"table.csv": formats.to_csv(found), "table.md": formats.to_markdown(found),
-                  "table.tex": formats.to_latex(found, f"{report.title} ({report.source}).")}
+        texts |= {
+            "table.csv": formats.to_csv(found),
+            "table.md": formats.to_markdown(found),
+            "table.tex": formats.to_latex(found, f"{report.title} ({report.source})."),
+        }
     if verdicts:
-        texts |= {"claims.md": f"# Claims: {report.title}\n\n" + pages.claims_markdown(verdicts),
-                  "claims.csv": pages.claims_csv(verdicts)}
+        texts |= {
+            "claims.md": f"# Claims: {report.title}\n\n" + pages.claims_markdown(verdicts),
+            "claims.csv": pages.claims_csv(verdicts),
+        }
     if report.figure:
         figure.figure(evidence, out, folder=folder)
     texts["report.md"] = pages.report_markdown(report, origin, texts.get("table.md"), verdicts)
@@ -78,5 +99,7 @@ def _require_finished(report: Report, results: Results, runs_root: Path, again: 
         return
     found = Counter(state.status for state in results.states.values())
     states = ", ".join(f"{count} {status}" for status, count in found.items())
-    raise UsageError(f"report {report.id}: none of its {len(results.runs)} runs under {runs_root} is finished "
-                     f"({states}); make them with: {again}")
+    raise UsageError(
+        f"report {report.id}: none of its {len(results.runs)} runs under {runs_root} is finished "
+        f"({states}); make them with: {again}"
+    )

@@ -52,8 +52,14 @@ class Aggregate:
         return ", ".join(f"{reason} {count}/{self.expected}" for reason, count in self.gaps.items())
 
 
-def aggregate(values: Mapping[str, float], runs: Sequence[Run], states: Mapping[str, State], *,
-              diverged: bool = False, infinite: str = "not finite") -> Aggregate:
+def aggregate(
+    values: Mapping[str, float],
+    runs: Sequence[Run],
+    states: Mapping[str, State],
+    *,
+    diverged: bool = False,
+    infinite: str = "not finite",
+) -> Aggregate:
     """Aggregate over the expected `runs` of one cell, from the value of each run by id.
 
     diverged: let the values of diverged runs into the mean too (for costs, which they have like any run); they stay

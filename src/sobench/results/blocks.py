@@ -50,7 +50,9 @@ def _rows(lines: list[bytes], loads: Callable[[bytes], Any]) -> tuple[list[dict]
     except ValueError:
         rows = [row for line in lines if (row := _parsed(line, loads)) is not None]
         damage = f"{len(lines) - len(rows)} of {len(lines)} lines of metrics.jsonl cannot be read"
-    good = {(row["kind"], row["step"]): row for row in rows if isinstance(row, dict) and "kind" in row and "step" in row}
+    good = {
+        (row["kind"], row["step"]): row for row in rows if isinstance(row, dict) and "kind" in row and "step" in row
+    }
     return list(good.values()), damage
 
 

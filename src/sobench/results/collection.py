@@ -114,8 +114,13 @@ def collect(runs: list[Run], root: Path, wanted: Wanted = everything) -> Results
         if then and found[run.id].state.status in KEEPS and (reason := why(then, judge.now(run.config))):
             old[run.id] = reason
     table = joined(directories, list(found.values()), wanted)
-    return Results(unique, {run: record.state for run, record in found.items()}, table,
-                   {run: record.environment for run, record in found.items()}, old)
+    return Results(
+        unique,
+        {run: record.state for run, record in found.items()},
+        table,
+        {run: record.environment for run, record in found.items()},
+        old,
+    )
 
 
 def matches(config: Mapping, where: Mapping[str, object]) -> bool:

@@ -42,7 +42,9 @@ def table(paths: Iterable[Path] | Path | str) -> Table:
 
 def joined(directories: Sequence[Path | str], found: Sequence[Record], wanted: Wanted = everything) -> Table:
     """The rows of the records of these directories; one warning names those that are damaged."""
-    damaged = [f"{directory} ({record.damage})" for directory, record in zip(directories, found, strict=True) if record.damage]
+    damaged = [
+        f"{directory} ({record.damage})" for directory, record in zip(directories, found, strict=True) if record.damage
+    ]
     if damaged:
         warnings.warn("damaged runs: " + ", ".join(damaged), stacklevel=3)
     return Table.of([record for record in found if record.identity], wanted)

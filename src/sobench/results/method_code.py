@@ -54,7 +54,11 @@ REVISED = ("sobench.objective.objective", "sobench.losses")
 """Modules whose REVISION is in every digest."""
 
 _MATRICES = ("sobench.objective.layers.matrices:LayerMatrices",)
-_RECORD = ("sobench.objective.layers.records:LayerRecord", "sobench.objective.layers.records:recording", "sobench.objective.layers.records:with_parameters")
+_RECORD = (
+    "sobench.objective.layers.records:LayerRecord",
+    "sobench.objective.layers.records:recording",
+    "sobench.objective.layers.records:with_parameters",
+)
 _OPERATOR = ("sobench.linalg.operator:LinearOperator",)
 
 ORACLES = {
@@ -184,7 +188,9 @@ class Module:
         if not names and not (changed and changed <= set(self.definitions)):
             self.loose.statements.append(statement)
             return
-        first, *others = dict.fromkeys(self.definitions.get(name) or Definition(self) for name in [*names, *sorted(changed)])
+        first, *others = dict.fromkeys(
+            self.definitions.get(name) or Definition(self) for name in [*names, *sorted(changed)]
+        )
         for other in others:
             first.statements += other.statements
             names += other.names
@@ -197,7 +203,10 @@ class Module:
     def _note(self, statement: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
         roots = [_root(one.func if isinstance(one, ast.Call) else one) for one in statement.decorator_list]
         ours = (self.top, "sobench")
-        if any(root in self.definitions or any(_top(one.module) in ours for one in self.imports.get(root, ())) for root in roots):
+        if any(
+            root in self.definitions or any(_top(one.module) in ours for one in self.imports.get(root, ()))
+            for root in roots
+        ):
             self.registered.append(statement.name)
         for name in [name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names]:
             self.setters.setdefault(name, []).append(statement.name)
@@ -270,8 +279,13 @@ class Sources:
         found = self._named(target.module, top)
         return self.follow(found, [target.name] if target.name else [], top, seen)
 
-    def follow(self, target: Library | Reference | Module, names: Sequence[str], top: str,
-               seen: frozenset[tuple[str, str]] = frozenset()) -> Found:
+    def follow(
+        self,
+        target: Library | Reference | Module,
+        names: Sequence[str],
+        top: str,
+        seen: frozenset[tuple[str, str]] = frozenset(),
+    ) -> Found:
         """Attribute after attribute, for as long as they lead from module to module, or within a library."""
         rest = tuple(names)
         while rest and not isinstance(target, Reference):
@@ -346,9 +360,14 @@ class Link:
             self._write(self._sources.tokens(what))
         made = {word.name for word in self._words if isinstance(word, Private) and word.made}
         places: dict[str, int] = {}
-        return [word if isinstance(word, str) else
-                f"private {places.setdefault(word.name, len(places))}" if word.name in made else
-                f"attribute {word.name}" for word in self._words]
+        return [
+            word
+            if isinstance(word, str)
+            else f"private {places.setdefault(word.name, len(places))}"
+            if word.name in made
+            else f"attribute {word.name}"
+            for word in self._words
+        ]
 
     def _write(self, tokens: Iterable[Token]) -> None:
         self._words += [token if isinstance(token, (str, Private)) else self._word(token) for token in tokens]
@@ -357,7 +376,9 @@ class Link:
         if isinstance(target, Library):
             return f"library {target.name}"
         if isinstance(target, Module):
-            return f"module {self._number(target)}" if self._within(target) else f"name {target.name.rpartition('.')[2]}"
+            return (
+                f"module {self._number(target)}" if self._within(target) else f"name {target.name.rpartition('.')[2]}"
+            )
         if self._within(target.definition.module):
             return f"definition {self._number(target.definition)} {target.index}"
         return f"name {target.definition.names[target.index]}"
@@ -397,7 +418,11 @@ class Scope:
 
     def __init__(self, parent: Scope | None, bound: Bound, parameters: Iterable[str] = (), is_class: bool = False):
         self.parent, self.parameters, self.is_class = parent, set(parameters), is_class
-        self.names, self.imports, self.globals = {*bound.names, *bound.imports, *self.parameters}, bound.imports, bound.globals
+        self.names, self.imports, self.globals = (
+            {*bound.names, *bound.imports, *self.parameters},
+            bound.imports,
+            bound.globals,
+        )
 
     def owner(self, name: str) -> Scope | None:
         """The scope that binds a name; None for the module."""
@@ -475,7 +500,9 @@ class Writer:
         self._write(node.args, scope)
         self._write(node.body, self._function(node.args, [node.body], scope))
 
-    def _function(self, args: ast.arguments, body: Sequence[ast.AST], scope: Scope | None, types: Iterable[Any] = ()) -> Scope:
+    def _function(
+        self, args: ast.arguments, body: Sequence[ast.AST], scope: Scope | None, types: Iterable[Any] = ()
+    ) -> Scope:
         parameters = [node.arg for node in ast.iter_child_nodes(args) if isinstance(node, ast.arg)]
         return Scope(scope, Bound(self._module.package, body), [*parameters, *(one.name for one in types)])
 
@@ -709,7 +736,10 @@ def _effective(statements: Iterable[ast.stmt], in_class: bool = False) -> Iterat
 
 
 def _is_type_checking(node: ast.AST) -> TypeGuard[ast.If]:
-    return isinstance(node, ast.If) and "TYPE_CHECKING" in (getattr(node.test, "id", None), getattr(node.test, "attr", None))
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in (
+        getattr(node.test, "id", None),
+        getattr(node.test, "attr", None),
+    )
 
 
 def _defines(statement: ast.stmt, package: str) -> list[str]:

@@ -60,14 +60,27 @@ def pack(kept: Mapping[str, tuple[Key, Record]], code: str) -> bytes:
             layout.add(block)
             blocks.append([number, block.rows, json.dumps(block.words) if block.words else ""])
         stood = found.state
-        line = [name, key, [stood.status, stood.reason, stood.step, stood.epoch, stood.seconds],
-                stood.holder and astuple(stood.holder), stood.summary, found.identity, blocks, found.environment, found.damage]
+        line = [
+            name,
+            key,
+            [stood.status, stood.reason, stood.step, stood.epoch, stood.seconds],
+            stood.holder and astuple(stood.holder),
+            stood.summary,
+            found.identity,
+            blocks,
+            found.environment,
+            found.damage,
+        ]
         lines.append(json.dumps(line))
     columns = [layout.columns() for _, layout in layouts.values()]
-    about = [[layout.kind, layout.names, layout.words, layout.rows, {name: zlib.crc32(cells) for name, cells in own.items()}]
-             for (_, layout), own in zip(layouts.values(), columns, strict=True)]
+    about = [
+        [layout.kind, layout.names, layout.words, layout.rows, {name: zlib.crc32(cells) for name, cells in own.items()}]
+        for (_, layout), own in zip(layouts.values(), columns, strict=True)
+    ]
     head = "\n".join([json.dumps([code, about]), *lines]).encode()
-    return b"".join([START.pack(len(head), zlib.crc32(head)), head, *(cells for own in columns for cells in own.values())])
+    return b"".join(
+        [START.pack(len(head), zlib.crc32(head)), head, *(cells for own in columns for cells in own.values())]
+    )
 
 
 def _layout(layouts: dict[str, tuple[int, Layout]], block: Block) -> tuple[int, Layout]:
@@ -86,7 +99,9 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
     for kind, names, words, rows, checksums in about:
         asked = {name for name in names if name in AXES or wanted(name)}
         numbers = _columns(file, checksums, rows, asked)
-        layouts.append((kind, tuple(filter(asked.__contains__, names)), numbers, list(filter(asked.__contains__, words))))
+        layouts.append(
+            (kind, tuple(filter(asked.__contains__, names)), numbers, list(filter(asked.__contains__, words)))
+        )
     places = [0] * len(layouts)
     kept = {}
     for line in lines:
@@ -97,7 +112,10 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
             said = json.loads(text) if words else {}  # by json an integer of any size stays one
             blocks.append(Block(kind, names, numbers, {word: said[word] for word in words}, rows, places[number]))
             places[number] += rows
-        kept[name] = key, Record(State(*stands, holder and Holder(*holder), summary), identity, blocks, environment, damage)
+        kept[name] = (
+            key,
+            Record(State(*stands, holder and Holder(*holder), summary), identity, blocks, environment, damage),
+        )
     return kept
 
 

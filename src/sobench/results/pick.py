@@ -45,8 +45,7 @@ EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "
 At = str | Mapping[str, float | str]
 
 
-def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval",
-         better: str | None = None) -> pd.Series:
+def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval", better: str | None = None) -> pd.Series:
     """Value of `metric` in each run that has rows of this kind, by run id; NaN where none was recorded. An axis, or a
     cost, is taken from rows of any kind: all carry it, and a run that diverges may do so before it is evaluated.
 
@@ -71,7 +70,9 @@ def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval",
         slack = 1e-9 * max(1.0, abs(x))
         reached = rows["of"].groupby(level=0, observed=True).transform("max") >= x - slack
         return _last(rows[reached & (rows["of"] <= x + slack)])
-    raise UsageError(f"at: {at!r} is not one of last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}")
+    raise UsageError(
+        f"at: {at!r} is not one of last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}"
+    )
 
 
 def _where(values: pd.Series, of: pd.Series, extreme: str) -> pd.Series:
@@ -81,8 +82,15 @@ def _where(values: pd.Series, of: pd.Series, extreme: str) -> pd.Series:
     return table.loc[places, "value"].set_axis(places.index).reindex(pd.unique(table["run"]))
 
 
-def reach(table: Table, metric: str, of: str, *, at_most: float | None = None, at_least: float | None = None,
-          kind: str = "eval") -> pd.Series:
+def reach(
+    table: Table,
+    metric: str,
+    of: str,
+    *,
+    at_most: float | None = None,
+    at_least: float | None = None,
+    kind: str = "eval",
+) -> pd.Series:
     """Value of `metric` (an axis: how long it took) in the first row of this kind in which `of` is at_most, or at_least,
     a level; by run id. Infinity for a run that never came there, NaN for one that has not recorded `of`.
 
@@ -97,8 +105,9 @@ def reach(table: Table, metric: str, of: str, *, at_most: float | None = None, a
     return first.reindex(recorded.index).where(recorded.index.isin(first.index), never)
 
 
-def series(table: Table, metric: str, *, kind: str = "train",
-           start: Mapping[str, float] | None = None) -> dict[str, pd.Series]:
+def series(
+    table: Table, metric: str, *, kind: str = "train", start: Mapping[str, float] | None = None
+) -> dict[str, pd.Series]:
     """Every recorded value of `metric` in the rows of this kind, by run id: a series by step, from `start` ({axis: x}) on.
     Rows without a value (NaN) are left out; a run without any has an empty series."""
     axes = start or {}

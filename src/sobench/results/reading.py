@@ -81,8 +81,11 @@ class Look:
         """What the shard has that still holds, with all columns."""
         root, shard, names = self.task
         gone = {name for name in names if name not in self.good}
-        return {name: kept for name, kept in cache.load(root, shard).items()
-                if name not in gone and os.path.isdir(f"{root}/{name}")}
+        return {
+            name: kept
+            for name, kept in cache.load(root, shard).items()
+            if name not in gone and os.path.isdir(f"{root}/{name}")
+        }
 
 
 def look(root: str, shard: int, names: list[str], wanted: Wanted = everything) -> Look:
@@ -99,15 +102,22 @@ def _helped(looks: list[Look], wanted: Wanted) -> dict[tuple[str, int], Kept]:
         return {}
     parts = [[found.task for found in looks[i::count]] for i in range(count)]
     with ThreadPoolExecutor(count) as pool:
-        return {place: kept for done in pool.map(lambda tasks: list(_ask(tasks, wanted)), parts) for place, kept in done}
+        return {
+            place: kept for done in pool.map(lambda tasks: list(_ask(tasks, wanted)), parts) for place, kept in done
+        }
 
 
 def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], Kept]]:
     """Have a helper do the tasks: (folder, shard), records."""
     here = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
-    with subprocess.Popen([sys.executable, "-P", "-c", _HELP], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          stderr=subprocess.DEVNULL, env=environment) as helper:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-c", _HELP],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    ) as helper:
         try:
             with helper.stdin as words:
                 words.write(json.dumps(tasks).encode())

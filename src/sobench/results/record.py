@@ -33,7 +33,9 @@ class Record:
     """One run: how it stands, what it is, and its rows: a block for each kind of row."""
 
     state: State
-    identity: dict[str, Any] = field(default_factory=dict)  # run, cell, seed, dataset, model, optimizer; empty if not known
+    identity: dict[str, Any] = field(
+        default_factory=dict
+    )  # run, cell, seed, dataset, model, optimizer; empty if not known
     blocks: list[Block] = field(default_factory=list)
     environment: dict = field(default_factory=dict)
     damage: str | None = None

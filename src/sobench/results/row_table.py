@@ -36,7 +36,9 @@ class Table:
     def of_kind(self, kind: str | None) -> Table:
         """Its rows of one kind; None: all."""
         if kind not in self._kinds:
-            self._kinds[kind] = Table([(record, block) for record, block in self._rows if block.kind == kind], self._wanted)
+            self._kinds[kind] = Table(
+                [(record, block) for record, block in self._rows if block.kind == kind], self._wanted
+            )
         return self._kinds[kind]
 
     def of_runs(self, runs: Iterable[str]) -> Table:
@@ -94,7 +96,9 @@ class Table:
             return np.repeat(np.array([record.identity[name] for record, _ in self._rows], dtype=int), self._lengths)
         if name in SUMMARY:
             summaries = [record.state.summary for record, _ in self._rows]
-            return np.repeat(np.array([_number(summary.get(name)) for summary in summaries], dtype=float), self._lengths)
+            return np.repeat(
+                np.array([_number(summary.get(name)) for summary in summaries], dtype=float), self._lengths
+            )
         return np.concatenate([_cells(name, block) for _, block in self._rows] or [np.empty(0)])
 
 

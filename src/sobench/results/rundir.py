@@ -53,8 +53,11 @@ class RunDirectory:
     def damage(self) -> str | None:
         """What is wrong with the result that is there, if something is."""
         found = self.state()
-        return f"metrics.jsonl is not as long as it was when the run was {found.status}" if self._cut(found) else (
-            None if found.finished else found.reason)
+        return (
+            f"metrics.jsonl is not as long as it was when the run was {found.status}"
+            if self._cut(found)
+            else (None if found.finished else found.reason)
+        )
 
     def _cut(self, found: State) -> bool:
         return found.summary.get("metrics_bytes", self._length()) != self._length()

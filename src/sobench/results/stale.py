@@ -34,7 +34,9 @@ def why(then: Fingerprint, now: Fingerprint) -> str | None:
     """Why a result made with one fingerprint is stale where another holds; None if it is not, or cannot be told: a method or
     data that are not here, a method's digest of another scheme."""
     comparable = [part for part in REASONS if part != "method" or fingerprint.scheme(then) == now["scheme"]]
-    reasons = [REASONS[part] for part in comparable if None not in (then.get(part), now[part]) and then[part] != now[part]]
+    reasons = [
+        REASONS[part] for part in comparable if None not in (then.get(part), now[part]) and then[part] != now[part]
+    ]
     return " and ".join(reasons) or None
 
 
@@ -48,6 +50,8 @@ def settings_of(directory: Path | str) -> dict[str, Any] | None:
     """The identity of a run, from its run.json; None if that cannot be used."""
     try:
         found = json.loads(Path(directory, "run.json").read_bytes())["config"]
-        return found if all(isinstance(found[group]["name"], str) for group in ("dataset", "model", "optimizer")) else None
+        return (
+            found if all(isinstance(found[group]["name"], str) for group in ("dataset", "model", "optimizer")) else None
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -49,13 +49,21 @@ def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> S
         if found is None:  # it may have ended, and let go, since we looked
             summary, damage = _summary(path)
     if summary is not None:
-        return State(summary["status"], summary.get("reason"), summary.get("steps"), summary.get("epochs"),
-                     summary.get("seconds"), summary=summary)
+        return State(
+            summary["status"],
+            summary.get("reason"),
+            summary.get("steps"),
+            summary.get("epochs"),
+            summary.get("seconds"),
+            summary=summary,
+        )
     if not (found or row or damage):
         waiting = (queue or {}).get(f"{directory.parent.name}/{directory.name}")
         return State("queued" if waiting else "missing", holder=waiting)
     row = row or {}
-    return State("running" if found else "interrupted", damage, row.get("step"), row.get("epoch"), row.get("seconds"), found)
+    return State(
+        "running" if found else "interrupted", damage, row.get("step"), row.get("epoch"), row.get("seconds"), found
+    )
 
 
 def _summary(path: str) -> tuple[dict | None, str | None]:

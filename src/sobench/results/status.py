@@ -21,8 +21,19 @@ if TYPE_CHECKING:
 
     from sobench.results.collection import Run
 
-_STYLE = {"done": "green", "diverged": "magenta", "out-of-memory": "red", "timed-out": "red", "failed": "red",
-          "skipped": "yellow", "running": "cyan", "queued": "blue", "interrupted": "yellow", "missing": "dim", "stale": "yellow"}
+_STYLE = {
+    "done": "green",
+    "diverged": "magenta",
+    "out-of-memory": "red",
+    "timed-out": "red",
+    "failed": "red",
+    "skipped": "yellow",
+    "running": "cyan",
+    "queued": "blue",
+    "interrupted": "yellow",
+    "missing": "dim",
+    "stale": "yellow",
+}
 
 
 @dataclass
@@ -63,14 +74,21 @@ class CellStatus:
         """{"status: reason": its seeds}"""
         seeds: dict[str, list[int]] = {}
         for seed, found in self.states.items():
-            said = (found.reason, found.holder and str(found.holder), self.stale.get(seed) and f"stale, {self.stale[seed]}")
+            said = (
+                found.reason,
+                found.holder and str(found.holder),
+                self.stale.get(seed) and f"stale, {self.stale[seed]}",
+            )
             if any(said):
                 seeds.setdefault(f"{found.status}: {', '.join(filter(None, said))}", []).append(seed)
         return seeds
 
 
-def cells(directories: Iterable[Path | str], queue: Mapping[str, Holder] | None = None,
-          settings: Mapping[str, Mapping[str, Any]] | None = None) -> list[CellStatus]:
+def cells(
+    directories: Iterable[Path | str],
+    queue: Mapping[str, Holder] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> list[CellStatus]:
     """Status of each cell, from run directories <cell name>/seed-<seed>, in the order they come. queue: as of `state`;
     settings: the configuration by cell name, where it is known."""
     found: dict[str, CellStatus] = {}
@@ -95,7 +113,12 @@ def cells(directories: Iterable[Path | str], queue: Mapping[str, Holder] | None 
 
 def run_directories(root: Path, queued: Iterable[str] = ()) -> list[str]:
     """Every run directory under `root`, and those that are yet to be made there, by cell and seed."""
-    found = {(cell, seed) for cell in _folders(root) for seed in _folders(os.path.join(root, cell)) if seed.startswith("seed-")}
+    found = {
+        (cell, seed)
+        for cell in _folders(root)
+        for seed in _folders(os.path.join(root, cell))
+        if seed.startswith("seed-")
+    }
     found.update(tuple(slug.split("/")) for slug in queued)
     return [os.path.join(root, *place) for place in sorted(found, key=lambda place: (place[0], _seed(place[1])))]
 
@@ -126,7 +149,9 @@ def print_status(runs: Sequence[Run] | None, root: Path, console: Console) -> No
         console.print(f"no runs under {root}")
         return
     logs = [f"log: {_escape(path)}" for cell in found for path in cell.logs(root)]
-    console.print("\n".join([*_lines(found), *logs, *_earlier(found), summary_line(found)]), highlight=False, soft_wrap=True)
+    console.print(
+        "\n".join([*_lines(found), *logs, *_earlier(found), summary_line(found)]), highlight=False, soft_wrap=True
+    )
 
 
 def _lines(found: Sequence[CellStatus]) -> list[str]:

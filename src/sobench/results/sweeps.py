@@ -1,7 +1,7 @@
 """The sweeps at work under a folder of runs: each says in a file of runs/.sweeps/ which runs it is about. No pandas, no torch.
 
-    runs/.sweeps/<id>.json    {"pid", "host", "since", "runs": [[id, slug], ...]}; its time stamp is the heartbeat
-    runs/.sweeps/<id>.lock    held as long as the sweep lives
+runs/.sweeps/<id>.json    {"pid", "host", "since", "runs": [[id, slug], ...]}; its time stamp is the heartbeat
+runs/.sweeps/<id>.lock    held as long as the sweep lives
 """
 
 from __future__ import annotations

@@ -76,15 +76,26 @@ def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
     places = [*tune["at"], *tune["at"].values()] if isinstance(tune["at"], Mapping) else []
     states = results.alone(is_time(tune["metric"], *map(str, places)))
     scores = pick(results.table, tune["metric"], at=tune["at"], better=tune["better"]).to_dict()
-    grids = {frozenset(tuning.without(cell, grid)): (cell, grid) for cell in sweeper["cells"] if (grid := tuning.grid_of(cell, tune))}
+    grids = {
+        frozenset(tuning.without(cell, grid)): (cell, grid)
+        for cell in sweeper["cells"]
+        if (grid := tuning.grid_of(cell, tune))
+    }
     trials: dict[frozenset, dict[tuple, list[Run]]] = {bare: {} for bare in grids}
     for run in results.runs:
         bare = tuning.nearest(run.overrides, grids)
         words = tuple(s for s in run.overrides if s.partition("=")[0] in grids[bare][1])
         trials[bare].setdefault(words, []).append(run)
-    return [Search(tuple(tuning.without(*grids[bare])), grids[bare][1],
-                   [Trial(_values(words), aggregate(scores, runs, states)) for words, runs in of_cell.items()], tune["better"])
-            for bare, of_cell in trials.items() if of_cell]
+    return [
+        Search(
+            tuple(tuning.without(*grids[bare])),
+            grids[bare][1],
+            [Trial(_values(words), aggregate(scores, runs, states)) for words, runs in of_cell.items()],
+            tune["better"],
+        )
+        for bare, of_cell in trials.items()
+        if of_cell
+    ]
 
 
 def _values(words: Sequence[str]) -> dict[str, Any]:

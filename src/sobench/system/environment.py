@@ -32,8 +32,10 @@ def device(name: str) -> torch.device:
 
 
 def no_such_device(name: str, count: int) -> UsageError:
-    return UsageError(f"device: got {name!r}, this machine has {count} CUDA device(s); allowed: cpu"
-                      + (f", cuda:0 to cuda:{count - 1}" if count else ""))
+    return UsageError(
+        f"device: got {name!r}, this machine has {count} CUDA device(s); allowed: cpu"
+        + (f", cuda:0 to cuda:{count - 1}" if count else "")
+    )
 
 
 def environment(where: torch.device) -> dict[str, Any]:
@@ -59,7 +61,9 @@ def commit() -> str | None:
     if not (CHECKOUT / ".git").exists():
         return None
     try:
-        git = lambda *words: subprocess.run(["git", "-C", CHECKOUT, *words], capture_output=True, text=True, check=True).stdout
+        git = lambda *words: (
+            subprocess.run(["git", "-C", CHECKOUT, *words], capture_output=True, text=True, check=True).stdout
+        )
         return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "--", "src", "conf") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

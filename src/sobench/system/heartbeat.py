@@ -81,6 +81,7 @@ def file_system_time(folder: Path) -> float:
 @contextmanager
 def beating(*paths: Path) -> Iterator[None]:
     """Touch the files every HEARTBEAT seconds. A heartbeat that fails, for a disk that is full or away, is no reason to stop."""
+
     def beat() -> float:
         for path in paths:
             with suppress(OSError):

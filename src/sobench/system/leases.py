@@ -46,7 +46,12 @@ class Lease:
 
     def placed(self, config: Mapping[str, Any]) -> dict[str, Any]:
         """A run's configuration with the device and threads of this lease; what identifies the run stays as it was."""
-        return {**config, "device": self.device, "threads": self.threads, "gpu": {**config["gpu"], "shared": self.shared}}
+        return {
+            **config,
+            "device": self.device,
+            "threads": self.threads,
+            "gpu": {**config["gpu"], "shared": self.shared},
+        }
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,9 @@ class Wish:
         """Raises UsageError for more than the machine has."""
         device, threads, cores = config["device"], config["threads"], len(devices.units("cpu"))
         if threads and threads > cores:
-            raise UsageError(f"threads: got {threads}, this machine has {_plural(cores)}; allowed: 1 to {cores}, or null")
+            raise UsageError(
+                f"threads: got {threads}, this machine has {_plural(cores)}; allowed: 1 to {cores}, or null"
+            )
         if torch.get_num_threads() > cores:  # OMP_NUM_THREADS asks for more
             threads = threads or cores
         if device == "cpu":

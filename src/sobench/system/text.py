@@ -51,7 +51,11 @@ class Wait:
         if seconds > self.PATIENCE and not self._told:
             self._told = True
             left = format_duration(seconds / self.done * (self.count - self.done))
-            print(f"sobench: {self.count:,} {self.what}, {self.done:,} done, about {left} more", file=sys.stderr, flush=True)
+            print(
+                f"sobench: {self.count:,} {self.what}, {self.done:,} done, about {left} more",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def format_ranges(numbers: Iterable[int]) -> str:

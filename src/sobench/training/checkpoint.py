@@ -1,7 +1,7 @@
 """Checkpoints: the state of a run at one step, whole or not at all, never a pickle that runs code.
 
-    checkpoint.pt            the latest, torch's own format followed by its 32-byte SHA-256
-    checkpoint-previous.pt   the one before, for the day the latest is damaged
+checkpoint.pt            the latest, torch's own format followed by its 32-byte SHA-256
+checkpoint-previous.pt   the one before, for the day the latest is damaged
 """
 
 from __future__ import annotations

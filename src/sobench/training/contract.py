@@ -184,8 +184,16 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
-BASE = ("dataset=digits", "model=mlp", "model.widths=[4]", "model.activation=tanh", "dtype=float64", "batch_size=32",
-        "budget.steps=1000", "threads=1")
+BASE = (
+    "dataset=digits",
+    "model=mlp",
+    "model.widths=[4]",
+    "model.activation=tanh",
+    "dtype=float64",
+    "batch_size=32",
+    "budget.steps=1000",
+    "threads=1",
+)
 STEPS = 12
 """In which a hyperparameter has to show, and an oracle to be used."""
 

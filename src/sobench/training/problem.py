@@ -44,14 +44,22 @@ class Problem:
         self._augment = dataset.augment
         self._metric = mean_squared_error if self._reconstructs or dataset.classes is None else accuracy
         self._check_loss(settings["loss"], dataset)
-        self.train, self.test = (self._place(part, dataset.classes, device, dtype) for part in (dataset.train, dataset.test))
+        self.train, self.test = (
+            self._place(part, dataset.classes, device, dtype) for part in (dataset.train, dataset.test)
+        )
         self._check_targets(settings["loss"], dataset.name)
         self.streams = Streams(settings["seed"], device)
         self.validation = self._hold_out(settings["validation"], dataset, device, dtype)
         self.model = make_model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
-        self.batch_size, self.drop_last, self._fixed = settings["batch_size"], settings["drop_last"], settings["batches"] == "fixed"
+        self.batch_size, self.drop_last, self._fixed = (
+            settings["batch_size"],
+            settings["drop_last"],
+            settings["batches"] == "fixed",
+        )
         self.cost = Cost()
-        self._objective = Objective(self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost)
+        self._objective = Objective(
+            self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost
+        )
         self._check_batch_size(dataset.name)
 
     @property
@@ -76,7 +84,9 @@ class Problem:
 
     def _epoch(self, epoch: int) -> list[tuple[int | None, Tensor]]:
         """(key, indices) of every batch of an epoch: a new random partition; or one that is fixed, its batches in a new order."""
-        order = torch.randperm(self.samples, generator=self.streams.generator("order", 0 if self._fixed else epoch, device="cpu"))
+        order = torch.randperm(
+            self.samples, generator=self.streams.generator("order", 0 if self._fixed else epoch, device="cpu")
+        )
         parts = order.to(self.train[0].device).split(self.batch_size)[: self.steps_per_epoch]
         if not self._fixed:
             return [(None, part) for part in parts]
@@ -131,7 +141,9 @@ class Problem:
         x = self._augment(inputs[index], generator) if self._augment else inputs[index]
         return x, x.flatten(1) if self._reconstructs else targets[index]
 
-    def _hold_out(self, share: float, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
+    def _hold_out(
+        self, share: float, dataset: Dataset, device: torch.device, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor] | None:
         """The validation set: the data set's own, or a share of the training samples, drawn by the seed; None for share 0."""
         if not share:
             return None
@@ -139,7 +151,9 @@ class Problem:
             return self._place(dataset.validation, dataset.classes, device, dtype)
         count = round(share * self.samples)
         if not 0 < count < self.samples:
-            raise UsageError(f"validation: got {share}, of {self.samples} training samples that leaves none on one side")
+            raise UsageError(
+                f"validation: got {share}, of {self.samples} training samples that leaves none on one side"
+            )
         order = torch.randperm(self.samples, generator=self.streams.generator("validation", device="cpu")).to(device)
         held, kept = order[:count].sort().values, order[count:].sort().values
         validation, self.train = (tuple(part[index] for part in self.train) for index in (held, kept))
@@ -147,7 +161,9 @@ class Problem:
 
     def _place(self, part, classes: int | None, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """(inputs, targets) on the device, with the targets that the model and the loss are about."""
-        inputs = part[0].to(device, dtype if part[0].is_floating_point() else part[0].dtype)  # word ids stay what they are
+        inputs = part[0].to(
+            device, dtype if part[0].is_floating_point() else part[0].dtype
+        )  # word ids stay what they are
         targets = inputs.flatten(1) if self._reconstructs else part[1].to(device)
         if self.loss.takes == "labels":
             return inputs, targets
@@ -168,13 +184,17 @@ class Problem:
     def _check_targets(self, name: str, dataset: str) -> None:
         low, high = self.loss.bounds
         if self.loss.takes == "values" and any(t.min() < low or t.max() > high for _, t in (self.train, self.test)):
-            raise UsageError(f"loss: {name} takes targets in [{low:g}, {high:g}], {dataset} has others; allowed: "
-                             "dataset.standardize=false, or another loss")
+            raise UsageError(
+                f"loss: {name} takes targets in [{low:g}, {high:g}], {dataset} has others; allowed: "
+                "dataset.standardize=false, or another loss"
+            )
 
     def _check_batch_size(self, dataset: str) -> None:
         if self.drop_last and self.batch_size > self.samples:
-            raise UsageError(f"batch_size: got {self.batch_size}, {dataset} has {self.samples} training samples; "
-                             f"allowed: at most {self.samples}, or drop_last=false")
+            raise UsageError(
+                f"batch_size: got {self.batch_size}, {dataset} has {self.samples} training samples; "
+                f"allowed: at most {self.samples}, or drop_last=false"
+            )
 
 
 def load_dataset(settings: dict[str, Any]) -> Dataset:
@@ -211,8 +231,10 @@ def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
     words = "vectors" in inspect.signature(build).parameters
     kinds = ("numbers", "words")
     if words != (dataset.vectors is not None):
-        raise UsageError(f"model: {model} takes {kinds[words]}, {dataset.name} has {kinds[not words]}; "
-                         f"allowed: a data set of {kinds[words]}, or a model of {kinds[not words]}")
+        raise UsageError(
+            f"model: {model} takes {kinds[words]}, {dataset.name} has {kinds[not words]}; "
+            f"allowed: a data set of {kinds[words]}, or a model of {kinds[not words]}"
+        )
     return words
 
 

@@ -12,11 +12,30 @@ from sobench.objective import Objective
 from sobench.objective.network import Network
 from sobench.system import environment
 
-ORACLES = frozenset({
-    "closure", "loss", "value_and_grad", "hessian", "ggn", "dense", "dense_blocks", "per_sample_grads", "output_jacobian",
-    "record", "propagate", "propagate_roots", "accumulate", "sampled", "fresh", "batches", "full", "summary",
-    "complex", "curvature",
-})
+ORACLES = frozenset(
+    {
+        "closure",
+        "loss",
+        "value_and_grad",
+        "hessian",
+        "ggn",
+        "dense",
+        "dense_blocks",
+        "per_sample_grads",
+        "output_jacobian",
+        "record",
+        "propagate",
+        "propagate_roots",
+        "accumulate",
+        "sampled",
+        "fresh",
+        "batches",
+        "full",
+        "summary",
+        "complex",
+        "curvature",
+    }
+)
 """What an optimizer may name in `requires`: the oracles of Objective; `dense` for those that form P x P matrices,
 `dense_blocks` for those that keep an I D x I D matrix for each layer W [I, D], and `complex` for those that take complex steps
 (`curvature`, or any oracle at complex parameters)."""
@@ -31,8 +50,10 @@ def check_requirements(requires: frozenset[str], loss: str, problem=None, device
         raise Unsupported(f"optimizer: requires {', '.join(sorted(unknown))}, allowed: {', '.join(sorted(ORACLES))}")
     if "sampled" in requires and not registry.load("losses", loss).samples:
         able = [name for name in registry.entries("losses") if registry.load("losses", name).samples]
-        raise Unsupported(f"optimizer: samples labels, and loss={loss} has no predictive distribution; allowed: "
-                          f"loss={' | '.join(able)}")
+        raise Unsupported(
+            f"optimizer: samples labels, and loss={loss} has no predictive distribution; allowed: "
+            f"loss={' | '.join(able)}"
+        )
     if "dense" in requires and problem is not None:
         _check_dense(problem, device)
     if "dense_blocks" in requires and problem is not None:
@@ -47,8 +68,10 @@ def _check_dense(problem, device: torch.device) -> None:
     needed, available = DENSE_COPIES * size**2 * p.element_size(), environment.available_memory(device)
     if needed > available:
         largest = int((available / (DENSE_COPIES * p.element_size())) ** 0.5)
-        raise Unsupported(f"optimizer: forms P x P matrices, and this model has P = {size:,}: {needed / 2**30:,.0f} GiB needed, "
-                          f"{available / 2**30:,.0f} GiB free; allowed: at most {largest:,} parameters here")
+        raise Unsupported(
+            f"optimizer: forms P x P matrices, and this model has P = {size:,}: {needed / 2**30:,.0f} GiB needed, "
+            f"{available / 2**30:,.0f} GiB free; allowed: at most {largest:,} parameters here"
+        )
 
 
 def _check_blocks(problem, device: torch.device) -> None:
@@ -59,9 +82,11 @@ def _check_blocks(problem, device: torch.device) -> None:
     entries = sum(size**2 for size in sizes.values()) + (DENSE_COPIES - 1) * sizes[largest] ** 2
     needed, available = entries * theta.element_size(), environment.available_memory(device)
     if needed > available:
-        raise Unsupported(f"optimizer: forms a matrix of n x n for the n parameters of each layer, and layer {largest} has "
-                          f"n = {sizes[largest]:,}: {needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; "
-                          "allowed: narrower layers")
+        raise Unsupported(
+            f"optimizer: forms a matrix of n x n for the n parameters of each layer, and layer {largest} has "
+            f"n = {sizes[largest]:,}: {needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; "
+            "allowed: narrower layers"
+        )
 
 
 def _check_complex(problem, requires: frozenset[str]) -> None:

@@ -37,7 +37,9 @@ class Trainer:
         self.settings = settings
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
-        torch.set_flush_denormal(True)  # what decays in a dead unit ends in denormal numbers: 100 times slower to multiply
+        torch.set_flush_denormal(
+            True
+        )  # what decays in a dead unit ends in denormal numbers: 100 times slower to multiply
         self.device = environment.device(settings["device"])
         cls = registry.load("optimizers", settings["optimizer"]["name"])
         requires = frozenset(getattr(cls, "requires", {"closure"}))

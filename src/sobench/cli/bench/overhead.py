@@ -21,7 +21,13 @@ CASES = {
 }
 """Title: (steps a round, settings)."""
 
-COMMON = ("optimizer=sgd", "optimizer.lr=0.01", "budget.epochs=null", "budget.steps=1000000000", "evaluate.every=1000000")
+COMMON = (
+    "optimizer=sgd",
+    "optimizer.lr=0.01",
+    "budget.epochs=null",
+    "budget.steps=1000000000",
+    "evaluate.every=1000000",
+)
 ROUNDS = 9
 
 
@@ -53,8 +59,10 @@ def ratio(pairs: list[tuple[float, float]], steps: int = 1, digits: int = 2) -> 
     """The median ratio of pairs of times (seconds of so many steps), its range, and both times in ms."""
     ratios = [a / b for a, b in pairs]
     a, b = (statistics.median(column) / steps * 1e3 for column in zip(*pairs))
-    return (f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.{digits}f} ms over "
-            f"{b:.{digits}f} ms")
+    return (
+        f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.{digits}f} ms over "
+        f"{b:.{digits}f} ms"
+    )
 
 
 class _Ours:

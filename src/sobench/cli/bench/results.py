@@ -32,11 +32,40 @@ from sobench.results.rundir import Metrics, RunDirectory
 from sobench.system import interpreter
 
 GROUPS = {
-    "optimizer": ("adagrad", "adahessian", "adam", "block_fisher", "damped_newton", "esgd", "hessian_free", "hf_gauss_newton",
-                  "hf_newton", "kbfgs", "kbfgs20", "kernel_sgd", "kfac", "lbfgs", "newton", "newton_krylov", "rmsprop", "sgd",
-                  "shampoo", "tnt"),
-    "dataset": ("cifar10", "cifar100", "covid_tweets", "curves_synthetic", "digits", "faces_synthetic", "imdb", "mnist", "noise",
-                "svhn"),
+    "optimizer": (
+        "adagrad",
+        "adahessian",
+        "adam",
+        "block_fisher",
+        "damped_newton",
+        "esgd",
+        "hessian_free",
+        "hf_gauss_newton",
+        "hf_newton",
+        "kbfgs",
+        "kbfgs20",
+        "kernel_sgd",
+        "kfac",
+        "lbfgs",
+        "newton",
+        "newton_krylov",
+        "rmsprop",
+        "sgd",
+        "shampoo",
+        "tnt",
+    ),
+    "dataset": (
+        "cifar10",
+        "cifar100",
+        "covid_tweets",
+        "curves_synthetic",
+        "digits",
+        "faces_synthetic",
+        "imdb",
+        "mnist",
+        "noise",
+        "svhn",
+    ),
     "model": ("lenet", "linear", "mlp", "resnet", "vgg"),
 }
 """Every one of each with every one of the others."""
@@ -100,8 +129,10 @@ def report() -> None:
     times.append(_times())
     write(REPORT, runs, folder / "runs", folder / "report", folder=folder / "conf")
     times.append(_times())
-    parts = [f"{name} {clock:.2f} s ({cpu:.2f})" for name, (clock, cpu) in
-             zip(("imports", "names", "aggregate"), np.diff(times, axis=0), strict=True)]
+    parts = [
+        f"{name} {clock:.2f} s ({cpu:.2f})"
+        for name, (clock, cpu) in zip(("imports", "names", "aggregate"), np.diff(times, axis=0), strict=True)
+    ]
     helper = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{', '.join(parts)}; a helper had {helper:.2f} GB")
 
@@ -119,9 +150,14 @@ def _description(groups: Mapping[str, Sequence[str]]) -> dict:
     panel = {"y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]}
     columns = [{**column, "label": " ".join(where.values()), "where": where} for where in wheres]
     panels = [{**panel, "x": x} for x in ("epoch", "seconds")]
-    return {"title": "Many runs", "source": "a benchmark of sobench, no paper", "experiment": "demo/digits",
-            "methods": {name: name for name in groups["optimizer"]}, "table": {"columns": columns},
-            "figure": {"columns": 2, "panels": panels}}
+    return {
+        "title": "Many runs",
+        "source": "a benchmark of sobench, no paper",
+        "experiment": "demo/digits",
+        "methods": {name: name for name in groups["optimizer"]},
+        "table": {"columns": columns},
+        "figure": {"columns": 2, "panels": panels},
+    }
 
 
 def _process(title: str, code: str, *arguments: str) -> None:
@@ -134,7 +170,11 @@ def _process(title: str, code: str, *arguments: str) -> None:
     seconds, child.returncode = time.perf_counter() - start, os.waitstatus_to_exitcode(status)
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, code)
-    _line(title, seconds, f"{usage.ru_utime + usage.ru_stime:.1f} s of processors, {usage.ru_maxrss / 2**20:.2f} GB; {lines[-1]}")
+    _line(
+        title,
+        seconds,
+        f"{usage.ru_utime + usage.ru_stime:.1f} s of processors, {usage.ru_maxrss / 2**20:.2f} GB; {lines[-1]}",
+    )
 
 
 def _line(title: str, seconds: float, more: str = "") -> None:
@@ -143,9 +183,19 @@ def _line(title: str, seconds: float, more: str = "") -> None:
 
 TRAIN = 20
 """Rows of steps beside the evaluations."""
-ENVIRONMENT = {"sobench": "0.1.0", "commit": None, "python": "3.11.7", "torch": "2.15.0", "numpy": "2.4.6",
-               "platform": "Linux x86_64", "host": "bench", "device": "cpu", "device_name": "none", "threads": 1,
-               "started": "2026-01-01T00:00:00+0000"}
+ENVIRONMENT = {
+    "sobench": "0.1.0",
+    "commit": None,
+    "python": "3.11.7",
+    "torch": "2.15.0",
+    "numpy": "2.4.6",
+    "platform": "Linux x86_64",
+    "host": "bench",
+    "device": "cpu",
+    "device_name": "none",
+    "threads": 1,
+    "started": "2026-01-01T00:00:00+0000",
+}
 
 
 def make(runs: Sequence[Run], root: Path, evaluations: int) -> int:
@@ -169,9 +219,11 @@ def make(runs: Sequence[Run], root: Path, evaluations: int) -> int:
 
 def _describe_like(directory: RunDirectory, first: RunDirectory) -> None:
     """What `describe` writes, from what it wrote of another seed: most of its time is YAML and waiting for the disk."""
-    for name, old, new in (("run.json", f'"id": "{first.run.id}"', f'"id": "{directory.run.id}"'),
-                           ("config.yaml", f"\nseed: {first.run.seed}\n", f"\nseed: {directory.run.seed}\n"),
-                           ("environment.json", "", "")):
+    for name, old, new in (
+        ("run.json", f'"id": "{first.run.id}"', f'"id": "{directory.run.id}"'),
+        ("config.yaml", f"\nseed: {first.run.seed}\n", f"\nseed: {directory.run.seed}\n"),
+        ("environment.json", "", ""),
+    ):
         text = (first.path / name).read_text().replace(old, new)
         if name == "run.json":
             text = text.replace(f'"seed": {first.run.seed},', f'"seed": {directory.run.seed},', 1)
@@ -186,12 +238,25 @@ def _write(directory: RunDirectory, evaluations: int) -> None:
         record.append(last)
     record.close()
     final = {name: last[name] for name in ("train_loss", "train_accuracy", "test_loss", "test_accuracy")}
-    summary = {"status": "done", "reason": None, "steps": last["step"], "epochs": last["epoch"], "converged": False,
-               **{name: last[name] for name in ("seconds", "process_seconds", "work")}, "warm_start_seconds": 0.0,
-               "peak_host_bytes": 2**29, "peak_device_bytes": None, "state_bytes": 20568, "parameters": 2570,
-               "parameters_sha256": "0" * 64, "final": final}
+    summary = {
+        "status": "done",
+        "reason": None,
+        "steps": last["step"],
+        "epochs": last["epoch"],
+        "converged": False,
+        **{name: last[name] for name in ("seconds", "process_seconds", "work")},
+        "warm_start_seconds": 0.0,
+        "peak_host_bytes": 2**29,
+        "peak_device_bytes": None,
+        "state_bytes": 20568,
+        "parameters": 2570,
+        "parameters_sha256": "0" * 64,
+        "final": final,
+    }
     summary |= {"metrics_bytes": directory.metrics.stat().st_size, "finished": ENVIRONMENT["started"]}
-    (directory.path / "summary.json").write_text(json.dumps(summary, indent=1))  # as `finish` does, not waiting for the disk
+    (directory.path / "summary.json").write_text(
+        json.dumps(summary, indent=1)
+    )  # as `finish` does, not waiting for the disk
 
 
 def _rows(draw: random.Random, evaluations: int) -> Iterator[dict[str, Any]]:
@@ -199,10 +264,26 @@ def _rows(draw: random.Random, evaluations: int) -> Iterator[dict[str, Any]]:
     seconds, speed, period = 0.0, draw.uniform(1e-3, 1e-2), max(1, evaluations // TRAIN)
     for epoch in range(evaluations):
         step, seconds, noise = 57 * epoch, seconds + speed * draw.uniform(0.9, 1.1), draw.uniform(0.98, 1.02)
-        place = {"step": step, "epoch": step / 57, "seconds": seconds, "process_seconds": seconds * noise, "work": epoch * 1.0021,
-                 "forwards": step, "backwards": step, "products": 0, "samples": 7291 * epoch, "passes": 21873 * epoch}
+        place = {
+            "step": step,
+            "epoch": step / 57,
+            "seconds": seconds,
+            "process_seconds": seconds * noise,
+            "work": epoch * 1.0021,
+            "forwards": step,
+            "backwards": step,
+            "products": 0,
+            "samples": 7291 * epoch,
+            "passes": 21873 * epoch,
+        }
         loss = noise * 2.3 / (1 + speed * 100 * epoch)
         if epoch % period == 1 or period == 1 and epoch:
             yield {"kind": "train", **place, "loss": loss * draw.uniform(0.9, 1.1)}
-        yield {"kind": "eval", **place, "train_loss": loss, "train_accuracy": 1 / (1 + loss / 9), "test_loss": loss * 1.07,
-               "test_accuracy": 1 / (1 + loss * noise / 8)}
+        yield {
+            "kind": "eval",
+            **place,
+            "train_loss": loss,
+            "train_accuracy": 1 / (1 + loss / 9),
+            "test_loss": loss * 1.07,
+            "test_accuracy": 1 / (1 + loss * noise / 8),
+        }

@@ -19,35 +19,51 @@ from sobench.training.trainer import Trainer
 
 SGD = "optimizer=sgd optimizer.momentum=0.9"
 CASES: dict[str, tuple[str, int, dict[str, str]]] = {
-    "MNIST autoencoder, batch 1000": ("model=mnist_autoencoder batch_size=1000", 20, {
-        "kbfgs, T = 20": "optimizer=kbfgs optimizer.curvature_period=20",
-        "kbfgs, T = 1": "optimizer=kbfgs",
-        "kbfgs_l, T = 1": "optimizer=kbfgs_l",
-        "kbfgs20": "optimizer=kbfgs20",
-        "kfac, T1 = 1, T2 = 20": "optimizer=kfac",
-        "kfac, empirical": "optimizer=kfac optimizer.fisher=empirical",
-        "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
-        "shampoo, T1 = 1, T2 = 20": "optimizer=shampoo",
-    }),
-    "MLP 784-100-100-10, batch 64": ("model=mlp model.widths=[100,100] batch_size=64", 200, {
-        "kfac, T1 = 1, T2 = 20": "optimizer=kfac",
-        "kbfgs, T = 1": "optimizer=kbfgs",
-        "shampoo, T1 = T2 = 20": "optimizer=shampoo optimizer.stats_period=20",
-        "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
-        "kernel_sgd, matrices kept": "optimizer=kernel_sgd batches=fixed",
-        "kernel_sgd, new batches": "optimizer=kernel_sgd",
-        "adahessian": "optimizer=adahessian",
-        "esgd": "optimizer=esgd",
-    }),
-    "LeNet-5, batch 128": ("model=lenet batch_size=128", 20, {
-        "newton_summary": "optimizer=newton_summary",
-        "newton_summary, every 10": "optimizer=newton_summary optimizer.curvature_period=10",
-    }),
-    "MLP 784-500-10, batch 60": ("model=mlp model.widths=[500] model.activation=sigmoid batch_size=60", 100, {
-        "smw_ng, N2 = 30": "optimizer=smw_ng",
-        "smw_ng_bd, N2 = 30": "optimizer=smw_ng_bd",
-        "smw_gn, N2 = 30": "optimizer=smw_gn",
-    }),
+    "MNIST autoencoder, batch 1000": (
+        "model=mnist_autoencoder batch_size=1000",
+        20,
+        {
+            "kbfgs, T = 20": "optimizer=kbfgs optimizer.curvature_period=20",
+            "kbfgs, T = 1": "optimizer=kbfgs",
+            "kbfgs_l, T = 1": "optimizer=kbfgs_l",
+            "kbfgs20": "optimizer=kbfgs20",
+            "kfac, T1 = 1, T2 = 20": "optimizer=kfac",
+            "kfac, empirical": "optimizer=kfac optimizer.fisher=empirical",
+            "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
+            "shampoo, T1 = 1, T2 = 20": "optimizer=shampoo",
+        },
+    ),
+    "MLP 784-100-100-10, batch 64": (
+        "model=mlp model.widths=[100,100] batch_size=64",
+        200,
+        {
+            "kfac, T1 = 1, T2 = 20": "optimizer=kfac",
+            "kbfgs, T = 1": "optimizer=kbfgs",
+            "shampoo, T1 = T2 = 20": "optimizer=shampoo optimizer.stats_period=20",
+            "tnt, T1 = 1, T2 = 20": "optimizer=tnt",
+            "kernel_sgd, matrices kept": "optimizer=kernel_sgd batches=fixed",
+            "kernel_sgd, new batches": "optimizer=kernel_sgd",
+            "adahessian": "optimizer=adahessian",
+            "esgd": "optimizer=esgd",
+        },
+    ),
+    "LeNet-5, batch 128": (
+        "model=lenet batch_size=128",
+        20,
+        {
+            "newton_summary": "optimizer=newton_summary",
+            "newton_summary, every 10": "optimizer=newton_summary optimizer.curvature_period=10",
+        },
+    ),
+    "MLP 784-500-10, batch 60": (
+        "model=mlp model.widths=[500] model.activation=sigmoid batch_size=60",
+        100,
+        {
+            "smw_ng, N2 = 30": "optimizer=smw_ng",
+            "smw_ng_bd, N2 = 30": "optimizer=smw_ng_bd",
+            "smw_gn, N2 = 30": "optimizer=smw_gn",
+        },
+    ),
 }
 """Title: (settings, steps a round, {what: settings of the optimizer})."""
 

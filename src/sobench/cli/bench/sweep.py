@@ -14,8 +14,20 @@ from sobench.system.devices import cores
 
 RUNS = 40
 SECONDS = 1.0
-WORKERS = {"one worker, in process": (), "two workers, hydra/launcher=joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")}
-SWEEP = ("-m", f"seed=range({RUNS})", "threads=1", "progress=false", "log.every=100", "evaluate.every=1000", "budget.epochs=null", f"budget.seconds={SECONDS:g}")
+WORKERS = {
+    "one worker, in process": (),
+    "two workers, hydra/launcher=joblib": ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2"),
+}
+SWEEP = (
+    "-m",
+    f"seed=range({RUNS})",
+    "threads=1",
+    "progress=false",
+    "log.every=100",
+    "evaluate.every=1000",
+    "budget.epochs=null",
+    f"budget.seconds={SECONDS:g}",
+)
 
 
 def sweep() -> int:
@@ -38,8 +50,12 @@ def _timed(folder: Path, words: tuple[str, ...]) -> float:
     folder.mkdir()
     command = [sys.executable, "-c", "from sobench.cli import entry; entry()", "run", *SWEEP, *words]
     begun = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
     seconds = time.perf_counter() - begun
     if done.returncode:
-        raise Failure(f"bench sweep: {(done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ['no output'])[-1]}")
+        raise Failure(
+            f"bench sweep: {(done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ['no output'])[-1]}"
+        )
     return seconds

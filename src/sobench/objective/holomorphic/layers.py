@@ -93,8 +93,16 @@ def max_pool(pool: Callable, dimensions: int) -> Callable:
     return form
 
 
-def batch_norm(z: Tensor, running_mean: Tensor | None, running_var: Tensor | None, weight: Tensor | None = None,
-               bias: Tensor | None = None, training: bool = False, momentum: float = 0.1, eps: float = 1e-5) -> Tensor:
+def batch_norm(
+    z: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
     """Channels are dimension 1; with `training` by the batch's own statistics. Made of sums and products, also of real z."""
 
     def wide(channels: Tensor) -> Tensor:

@@ -56,7 +56,9 @@ class ComplexFunctions(TorchFunctionMode):
         name = _name(function)
         if form := EXTENDED.get(name.removesuffix("_")):
             if kwargs.pop("inplace", False) or name.endswith("_"):
-                return args[0].copy_(form(args[0].clone(), *args[1:], **kwargs))  # its gradient may need what is overwritten
+                return args[0].copy_(
+                    form(args[0].clone(), *args[1:], **kwargs)
+                )  # its gradient may need what is overwritten
             return form(*args, **kwargs)
         if name in ANALYTIC or name.removesuffix("_") in ANALYTIC:
             return _holomorphic(name, function(*args, **kwargs))

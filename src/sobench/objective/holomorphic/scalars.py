@@ -46,7 +46,9 @@ def softplus(z: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + e^(beta z)) / beta, and z itself where beta z is above the threshold."""
     u = beta * z
     positive = u.real > 0
-    value = torch.where(positive, u, 0) + (1 + torch.where(positive, -u, u).exp()).log()  # complex log1p underflows to NaN
+    value = (
+        torch.where(positive, u, 0) + (1 + torch.where(positive, -u, u).exp()).log()
+    )  # complex log1p underflows to NaN
     return torch.where(u.real > threshold, z, value / beta)
 
 

@@ -36,7 +36,9 @@ class LayerMatrices:
         self.names = tuple(self._modules)
         for name, module in self._modules.items():
             if _prefix(name) + "weight" not in space.names:
-                raise Unsupported(f"layer {name} ({module}) shares its weight with another; allowed: layers with their own")
+                raise Unsupported(
+                    f"layer {name} ({module}) shares its weight with another; allowed: layers with their own"
+                )
 
     def join(self, vector: Tensor) -> dict[str, Tensor]:
         """[P] -> {layer: [I, D]}: copies where there is a bias, views elsewhere."""
@@ -56,8 +58,10 @@ class LayerMatrices:
     def parts(self, vector: Tensor) -> dict[str, tuple[Tensor, Tensor | None]]:
         """[P] -> {layer: views of its weight, in its own shape, and of its bias [I], or None}."""
         named = self.space.named(vector)
-        return {name: (named[_prefix(name) + "weight"], named[_prefix(name) + "bias"] if _has_bias(module) else None)
-                for name, module in self._modules.items()}
+        return {
+            name: (named[_prefix(name) + "weight"], named[_prefix(name) + "bias"] if _has_bias(module) else None)
+            for name, module in self._modules.items()
+        }
 
     def others(self, vector: Tensor) -> list[Tensor]:
         """[P] -> views of the parameters that no layer owns, in the order of `rest`."""

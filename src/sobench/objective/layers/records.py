@@ -37,7 +37,9 @@ class LayerRecord:
     @property
     def outputs(self) -> Tensor | None:
         if self._outputs is not None and version(self._outputs) != self._version:
-            raise Unsupported(f"the outputs of {self.name} ({self.module}) were overwritten by an in-place layer: use inplace=False")
+            raise Unsupported(
+                f"the outputs of {self.name} ({self.module}) were overwritten by an in-place layer: use inplace=False"
+            )
         return self._outputs
 
     @property
@@ -52,7 +54,11 @@ class LayerRecord:
 
 def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
     """The modules that own trainable parameters, by name."""
-    return {name: module for name, module in model.named_modules() if any(p.requires_grad for p in module.parameters(recurse=False))}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if any(p.requires_grad for p in module.parameters(recurse=False))
+    }
 
 
 @contextmanager

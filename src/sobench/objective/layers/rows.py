@@ -44,8 +44,13 @@ class LayerRows:
     rows: {layer: h [N, K, ...]}, shaped as the layer's outputs after K. A layer that is not in it is left out.
     """
 
-    def __init__(self, matrices: LayerMatrices, layers: Mapping[str, LayerRecord], rows: Mapping[str, Tensor],
-                 index: Tensor | None = None):
+    def __init__(
+        self,
+        matrices: LayerMatrices,
+        layers: Mapping[str, LayerRecord],
+        rows: Mapping[str, Tensor],
+        index: Tensor | None = None,
+    ):
         self._matrices, self._index = matrices, index
         self._parts = {name: _part(layers[name], h, index, matrices.has_bias(name)) for name, h in rows.items()}
         self.samples = len(next(iter(rows.values())))
@@ -78,7 +83,9 @@ class LayerRows:
 def _part(record: LayerRecord, h: Tensor, index: Tensor | None, has_bias: bool) -> _Part:
     x = record.inputs if index is None else record.inputs[index]
     by_location = output_grads(replace(record, output_grads=h.flatten(0, 1)))
-    return _Part(record, patches(replace(record, inputs=x)), by_location.reshape(*h.shape[:2], *by_location.shape[1:]), has_bias)
+    return _Part(
+        record, patches(replace(record, inputs=x)), by_location.reshape(*h.shape[:2], *by_location.shape[1:]), has_bias
+    )
 
 
 def _gram(part: _Part) -> Tensor:

@@ -80,18 +80,24 @@ def make_partition(space: ParameterSpace, partition: str | Mapping[str, Sequence
     """
     if partition == "discrete":
         if space.size > DISCRETE:
-            raise UsageError(f"partition: discrete has a group for each of {space.size:,} parameters; "
-                             f"allowed: at most {DISCRETE:,} of them, or {' | '.join(NAMED)}")
+            raise UsageError(
+                f"partition: discrete has a group for each of {space.size:,} parameters; "
+                f"allowed: at most {DISCRETE:,} of them, or {' | '.join(NAMED)}"
+            )
         return Partition(space, tuple(str(i) for i in range(space.size)), None)
     if isinstance(partition, str):
         if partition not in NAMED:
-            raise UsageError(f"partition: got {partition!r}, allowed: {' | '.join([*NAMED, 'discrete'])}, "
-                             "or {group: [names of tensors]}")
+            raise UsageError(
+                f"partition: got {partition!r}, allowed: {' | '.join([*NAMED, 'discrete'])}, "
+                "or {group: [names of tensors]}"
+            )
         of_tensors = [NAMED[partition](name) for name in space.names]
     else:
         of_tensors = [_owner(name, partition) for name in space.names]
         if empty := set(partition) - set(of_tensors):
-            raise UsageError(f"partition: no tensor is in {', '.join(sorted(empty))}; allowed: names of {_listed(space)}")
+            raise UsageError(
+                f"partition: no tensor is in {', '.join(sorted(empty))}; allowed: names of {_listed(space)}"
+            )
     names = tuple(dict.fromkeys(of_tensors))
     return Partition(space, names, tuple(names.index(group) for group in of_tensors))
 

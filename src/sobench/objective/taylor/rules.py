@@ -16,8 +16,9 @@ from torch import Tensor
 from sobench.objective.taylor.series import Jet, Series
 
 
-def bilinear(series: Series, apply: Callable[[Tensor, Tensor], Tensor], w: Tensor, x: Tensor, W: Tensor,
-             bias: Tensor | None) -> Jet:
+def bilinear(
+    series: Series, apply: Callable[[Tensor, Tensor], Tensor], w: Tensor, x: Tensor, W: Tensor, bias: Tensor | None
+) -> Jet:
     """y = apply(x, W) + bias, with the bias along the dimension of the outputs, [N, O, 1, ...] or [..., O]."""
     jet = series.jet(x)
     out = None if jet is None else jet.through(lambda part: apply(part, W))
@@ -53,8 +54,11 @@ def _plus(jet: Jet | None, group: int, first: Tensor, second: Tensor | None) -> 
     if jet is None:
         return Jet((group,), first[None], torch.zeros_like(first)[None])
     if (i := jet.index(group)) is None:
-        return Jet((*jet.groups, group), torch.cat([jet.first, first[None]]),
-                   torch.cat([jet.second, torch.zeros_like(first)[None]]))
+        return Jet(
+            (*jet.groups, group),
+            torch.cat([jet.first, first[None]]),
+            torch.cat([jet.second, torch.zeros_like(first)[None]]),
+        )
     jet.first[i] += first
     if second is not None:
         jet.second[i] += second
@@ -65,8 +69,12 @@ def linear(series: Series, w: Tensor, y: Tensor, input, weight, bias=None) -> Je
     return bilinear(series, F.linear, w, input, weight, bias)
 
 
-def conv2d(series: Series, w: Tensor, y: Tensor, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1) -> Jet:
-    return bilinear(series, lambda part, W: F.conv2d(part, W, None, stride, padding, dilation, groups), w, input, weight, bias)
+def conv2d(
+    series: Series, w: Tensor, y: Tensor, input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1
+) -> Jet:
+    return bilinear(
+        series, lambda part, W: F.conv2d(part, W, None, stride, padding, dilation, groups), w, input, weight, bias
+    )
 
 
 def elementwise(derivatives: Callable[..., tuple[Tensor | None, ...]]) -> Callable:
@@ -149,7 +157,10 @@ RULES: dict[Callable, Callable] = {
     **{function: elementwise(_sin) for function in (torch.sin, torch.Tensor.sin)},
     F.elu: elementwise(_elu),
     F.softplus: elementwise(_softplus),
-    **{function: structural(function) for function in (torch.flatten, torch.Tensor.flatten, F.avg_pool2d, F.adaptive_avg_pool2d)},
+    **{
+        function: structural(function)
+        for function in (torch.flatten, torch.Tensor.flatten, F.avg_pool2d, F.adaptive_avg_pool2d)
+    },
     **{function: max_pool2d for function in (F.max_pool2d, torch.max_pool2d)},
 }
 """torch's function, however it is called -> rule(series, w, y, *its arguments): the jet of y, w being the loss's gradient there."""

@@ -106,7 +106,9 @@ def known(rules: dict[Callable, Callable], operations: list[Operation], paramete
     return True
 
 
-def series(rules: dict[Callable, Callable], operations: list[Operation], adjoints: list[Tensor], moves, S: int) -> Series:
+def series(
+    rules: dict[Callable, Callable], operations: list[Operation], adjoints: list[Tensor], moves, S: int
+) -> Series:
     """phi_st [S, S] and phi_sss [S] of all operations, without the loss's own, in the precision of the parameters.
 
     adjoints: the gradient of the loss at the output of each. All are `known`.

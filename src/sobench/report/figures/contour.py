@@ -33,7 +33,9 @@ MARKS = {
 def draw(axes: Axes, panel: Contour, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
     """Draw the contours and the points of the grid; the entries of the figure's legend."""
     points = grid(evidence, panel, panel.metric, panel.method, (panel.x, panel.y))
-    if values := {place: found.mean for place, found in points.items() if math.isfinite(found.mean) and not found.diverged}:
+    if values := {
+        place: found.mean for place, found in points.items() if math.isfinite(found.mean) and not found.diverged
+    }:
         _fill(axes, panel, values)
     marked = _marks(points, values, panel)
     for kind, places in marked.items():
@@ -54,7 +56,10 @@ def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, float], float]) 
     log = panel.scale == "log" and low > 0
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3  # one value everywhere: one colour
     levels = (np.geomspace if log else np.linspace)(low, high, panel.levels + 1)
-    look = {"norm": (LogNorm if log else Normalize)(low, high), "cmap": "viridis" if panel.better == "lower" else "viridis_r"}
+    look = {
+        "norm": (LogNorm if log else Normalize)(low, high),
+        "cmap": "viridis" if panel.better == "lower" else "viridis_r",
+    }
     if min(field.shape) > 1:
         levels[0], levels[-1] = min(levels[0], low), max(levels[-1], high)
         filled = axes.contourf(np.log10(xs), np.log10(ys), field, levels=levels, **look)
@@ -68,7 +73,9 @@ def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, float], float]) 
     bar.minorticks_off()
 
 
-def _marks(points: Points, values: dict[tuple[float, float], float], panel: Contour) -> dict[str, list[tuple[float, float]]]:
+def _marks(
+    points: Points, values: dict[tuple[float, float], float], panel: Contour
+) -> dict[str, list[tuple[float, float]]]:
     """The places of each kind of point that there are."""
     marks: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
     for place, found in points.items():

@@ -27,9 +27,15 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     """
     methods = list(panel.methods or evidence.report.methods)
     for method in methods:
-        mean, style, label = _mean(evidence, method, panel, "done"), styles[method], evidence.report.methods[method].label
+        mean, style, label = (
+            _mean(evidence, method, panel, "done"),
+            styles[method],
+            evidence.report.methods[method].label,
+        )
         if len(mean):
-            axes.plot(mean["x"], mean["mean"], label=label, marker="o" if len(mean) <= 8 else None, markersize=3.5, **style)
+            axes.plot(
+                mean["x"], mean["mean"], label=label, marker="o" if len(mean) <= 8 else None, markersize=3.5, **style
+            )
             _shade(axes, mean, panel, style)
         elif len(mean := _mean(evidence, method, panel, "diverged")):
             axes.plot(mean["x"], mean["mean"], label=label, **{**style, "linestyle": "--", "linewidth": 1.1})

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PANELS: dict[str, Callable[..., Entries]] = {
-    "curve": curve.draw, "contour": contour.draw, "trajectory": trajectory.draw, "heatmap": groups.heatmap, "profile": groups.profile}
+    "curve": curve.draw,
+    "contour": contour.draw,
+    "trajectory": trajectory.draw,
+    "heatmap": groups.heatmap,
+    "profile": groups.profile,
+}
 """How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods) -> its entries of the legend."""
 
 
@@ -38,7 +43,7 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
         entries: Entries = {}
         for axes, panel in zip(grid, panels, strict=False):
             entries |= PANELS[panel.kind](axes, panel, evidence, styles)
-        for axes in grid[len(panels):]:
+        for axes in grid[len(panels) :]:
             axes.set_visible(False)
         _legend(sheet, entries, dotted=any(panel.published for panel in panels))
         sheet.get_layout_engine().execute(sheet)

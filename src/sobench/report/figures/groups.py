@@ -34,7 +34,9 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: dict[str, di
         values = matrix(rows, panel)
         top = np.nanmax(np.abs(values)) or 1.0
         norm = SymLogNorm(linthresh=FLOOR * top, vmin=-top, vmax=top)
-        axes.figure.colorbar(axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes, ticks=[-top, 0, top], format="%.1e")
+        axes.figure.colorbar(
+            axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes, ticks=[-top, 0, top], format="%.1e"
+        )
     axes.set_xticks(range(len(panel.across)), list(panel.across))
     axes.set_yticks(range(len(panel.down)), list(panel.down))
     axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
@@ -44,6 +46,7 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: dict[str, di
 
 def matrix(rows: Table, panel: Heatmap) -> np.ndarray:
     """The values [down, across] of one run at the panel's place."""
+
     def value(down: str, across: str) -> float:
         name = panel.metric.replace("{down}", down).replace("{across}", across)
         return float(pick(rows, name, at=panel.at).iloc[0])
@@ -60,7 +63,9 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: dict[str, di
     for epoch, shade in zip(panel.epochs, shades):
         values = means(rows, panel, epoch) if len(rows) else None
         if values is not None:
-            entries[f"epoch {epoch:g}"] = axes.plot(range(len(panel.across)), values, marker="o", markersize=4, color=shade)[0]
+            entries[f"epoch {epoch:g}"] = axes.plot(
+                range(len(panel.across)), values, marker="o", markersize=4, color=shade
+            )[0]
     if not entries:
         legend.say_empty(axes)
     axes.axhline(0, color="#555555", linewidth=0.6)

@@ -48,8 +48,16 @@ def title(evidence: Evidence, panel: Panel | Contour, methods: list[str]) -> str
 
 def say_empty(axes: Axes) -> None:
     """Say in a panel that it has nothing to show."""
-    axes.text(0.5, 0.5, "no run of this panel is finished", transform=axes.transAxes, ha="center", va="center", zorder=5,
-              bbox={"facecolor": "white", "edgecolor": "none"})
+    axes.text(
+        0.5,
+        0.5,
+        "no run of this panel is finished",
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        zorder=5,
+        bbox={"facecolor": "white", "edgecolor": "none"},
+    )
 
 
 def drawable(evidence: Evidence, method: str, panel: Panel) -> bool:

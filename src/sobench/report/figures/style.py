@@ -13,10 +13,24 @@ DASHES = ("solid", (0, (6, 1.5)), (0, (3, 1.2, 1, 1.2)), (0, (1.5, 1)))
 """Once the colours are used up, the same again with the next of these."""
 
 RC = {
-    "font.size": 10, "axes.titlesize": 10, "axes.labelsize": 10, "legend.fontsize": 9, "xtick.labelsize": 9,
-    "ytick.labelsize": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.color": "#E6E6E6", "grid.linewidth": 0.6, "axes.axisbelow": True, "lines.linewidth": 1.6,
-    "legend.frameon": False, "pdf.fonttype": 42, "svg.hashsalt": "sobench", "figure.dpi": 100, "savefig.dpi": 200,
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.labelsize": 10,
+    "legend.fontsize": 9,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E6E6E6",
+    "grid.linewidth": 0.6,
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.6,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "sobench",
+    "figure.dpi": 100,
+    "savefig.dpi": 200,
 }
 
 
@@ -30,5 +44,7 @@ def colours(report: Report, *, folder: Path | None = None) -> dict[str, dict[str
     if not methods.keys() & report.methods.keys():  # series of one run, such as its layers
         methods = {}
     methods |= dict.fromkeys(report.methods)
-    return {method: {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
-            for place, method in enumerate(methods)}
+    return {
+        method: {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
+        for place, method in enumerate(methods)
+    }

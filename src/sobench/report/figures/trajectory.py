@@ -42,7 +42,10 @@ def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: dict[str, di
 
 def _seed(evidence: Evidence, methods: list[str], panel: Trajectory) -> int | None:
     """The first seed that is over with every method that any is over with; None where there is none."""
-    over = [{run.seed for run in evidence.runs(m, panel.where) if evidence.results.states[run.id].status == "done"} for m in methods]
+    over = [
+        {run.seed for run in evidence.runs(m, panel.where) if evidence.results.states[run.id].status == "done"}
+        for m in methods
+    ]
     return min(set.intersection(*(seeds for seeds in over if seeds)), default=None) if any(over) else None
 
 
@@ -54,8 +57,11 @@ def _rows(evidence: Evidence, method: str, panel: Trajectory, seed: int | None) 
 
 def landscape(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(us [n], vs [m], losses [m, n]) of what a run recorded of the loss around its start."""
-    values = {tuple(map(float, name.removeprefix(LANDSCAPE).split("/"))): column.dropna().iloc[0]
-              for name, column in rows.items() if str(name).startswith(LANDSCAPE) and column.notna().any()}
+    values = {
+        tuple(map(float, name.removeprefix(LANDSCAPE).split("/"))): column.dropna().iloc[0]
+        for name, column in rows.items()
+        if str(name).startswith(LANDSCAPE) and column.notna().any()
+    }
     us, vs = (np.unique([place[axis] for place in values]) for axis in (0, 1))
     return us, vs, np.array([[values[u, v] for u in us] for v in vs])
 

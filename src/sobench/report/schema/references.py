@@ -17,11 +17,13 @@ BOUNDS = ("at_most", "at_least", "within")
 
 def check_references(report: Report) -> None:
     """Raises UsageError, one line with the file and the key, on the first that is wrong."""
+
     def known(names: object, where: str) -> None:
         for name in names or ():
             if name not in report.methods:
-                raise UsageError(f"{report.file}: {where}.{name}: not a method of this report; "
-                                 f"{nearest(name, report.methods)}")
+                raise UsageError(
+                    f"{report.file}: {where}.{name}: not a method of this report; {nearest(name, report.methods)}"
+                )
 
     for index, column in enumerate(report.table.columns if report.table else []):
         known(column.published, f"table.columns[{index}].published")
@@ -48,7 +50,9 @@ def _check_column(column: Column, where: str) -> None:
 
 def _check_panel(panel: Panel, where: str) -> None:
     if panel.x not in AXES and not panel.x_label:
-        raise UsageError(f"{where}.x: got {panel.x!r}; {nearest(panel.x, AXES)}, or a column of the record, with its x_label")
+        raise UsageError(
+            f"{where}.x: got {panel.x!r}; {nearest(panel.x, AXES)}, or a column of the record, with its x_label"
+        )
     if panel.mean_by and panel.x != panel.mean_by:
         raise UsageError(f"{where}.mean_by: the means of each epoch are drawn against x: epoch, got x: {panel.x}")
     if panel.mean_by and panel.smooth:
@@ -95,8 +99,10 @@ def _check_bounds(test: Test, where: str) -> None:
     bounds = [name for name in BOUNDS if getattr(test, name) is not None]
     bounded = test.kind in ("ratio", "bound") or (test.kind == "share" and not test.rivals)
     if not bounded and bounds:
-        raise UsageError(f"{where}.{bounds[0]}: a {test.kind}{' with rivals' if test.kind == 'share' else ''} has no "
-                         "bound; use kind: ratio or kind: bound")
+        raise UsageError(
+            f"{where}.{bounds[0]}: a {test.kind}{' with rivals' if test.kind == 'share' else ''} has no "
+            "bound; use kind: ratio or kind: bound"
+        )
     if bounded and len(bounds) != 1:
         raise UsageError(f"{where}: a {test.kind} wants exactly one of {', '.join(BOUNDS)}")
     if test.within and not test.within[0] < test.within[1]:

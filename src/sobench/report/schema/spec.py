@@ -66,7 +66,8 @@ class Table:
 @dataclass(frozen=True)
 class Figure:
     panels: list[Panel | Contour | Trajectory | Heatmap | Profile] = key(
-        listed(by_kind("curve", curve=Panel, contour=Contour, trajectory=Trajectory, heatmap=Heatmap, profile=Profile)))
+        listed(by_kind("curve", curve=Panel, contour=Contour, trajectory=Trajectory, heatmap=Heatmap, profile=Profile))
+    )
     columns: int = key(whole, 3)
 
 

@@ -61,6 +61,7 @@ def axis_value(value: Any, where: str) -> dict[str, float]:
 
 def at(*names: str) -> Check:
     """One of the names, a place on one of the x-axes, or {highest: metric} or {lowest: metric}: where that one is best."""
+
     def check(value: Any, where: str) -> Any:
         if isinstance(value, str):
             return choice(*names)(value, where)

@@ -23,7 +23,9 @@ class EventFiles(Logger):
         self._step = -1 if last is None else last["step"]
         folder = self.directory.path / "tensorboard"
         # purge_step: TensorBoard hides what was written after the checkpoint that the run goes on from
-        self._writer = SummaryWriter(str(folder), purge_step=self._step + 1 if folder.exists() else None, max_queue=QUEUE)
+        self._writer = SummaryWriter(
+            str(folder), purge_step=self._step + 1 if folder.exists() else None, max_queue=QUEUE
+        )
         if last is None:
             config = (self.directory.path / "config.yaml").read_text()
             self._writer.add_text("config", "    " + config.replace("\n", "\n    "))

@@ -16,9 +16,15 @@ from sobench.training.instruments.trajectory import Trajectory
 from sobench.training.problem import Problem
 
 INSTRUMENTS: dict[str, type[Instrument]] = {
-    "none": Instrument, "directions": Directions, "descent": Descent, "trajectory": Trajectory,
-    "summary": SummaryInstrument, "differences": Differences, "product_time": ProductTime,
-    "optimum": Optimum}
+    "none": Instrument,
+    "directions": Directions,
+    "descent": Descent,
+    "trajectory": Trajectory,
+    "summary": SummaryInstrument,
+    "differences": Differences,
+    "product_time": ProductTime,
+    "optimum": Optimum,
+}
 
 
 def make_instrument(problem: Problem, clock: Clock, settings: dict[str, Any]) -> Instrument:

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sobench.linalg.complex_step import central_difference, central_product, complex_step, forward_difference, forward_product
+from sobench.linalg.complex_step import (
+    central_difference,
+    central_product,
+    complex_step,
+    forward_difference,
+    forward_product,
+)
 from sobench.objective import Objective
 from sobench.objective.complex_oracles import complex_hessian
 from sobench.training.clock import Clock
@@ -35,7 +41,11 @@ class Differences(Instrument):
         if not self._left:
             return {}
         h = self._left.pop(0)
-        return {"h": h, **_named("function", of_the_example(h)), **_named("product", of_a_product(self._objective(), h))}
+        return {
+            "h": h,
+            **_named("function", of_the_example(h)),
+            **_named("product", of_a_product(self._objective(), h)),
+        }
 
     def _objective(self) -> Objective:
         return self._unmetered(self.problem.beforehand())
@@ -57,9 +67,17 @@ def of_the_example(h: float) -> dict[str, float]:
     x = torch.tensor(10.0, dtype=torch.float64)
     q, f = x * x + 1, example(x)
     slope, bend = f * (q - 2 * x) / q, f * (q * q - 4 * x * q + 8 * x * x - 2 * q) / (q * q)
-    second = torch.func.jvp(example, (torch.complex(x, torch.tensor(h, dtype=torch.float64)),), (torch.ones_like(x) + 0j,))[1].imag / h
-    found = {"forward": forward_difference(example, x, h), "central": central_difference(example, x, h),
-             "complex": complex_step(example, x, h)}
+    second = (
+        torch.func.jvp(example, (torch.complex(x, torch.tensor(h, dtype=torch.float64)),), (torch.ones_like(x) + 0j,))[
+            1
+        ].imag
+        / h
+    )
+    found = {
+        "forward": forward_difference(example, x, h),
+        "central": central_difference(example, x, h),
+        "complex": complex_step(example, x, h),
+    }
     return {name: _error(value, slope) for name, value in found.items()} | {"second": _error(second, bend)}
 
 
@@ -69,9 +87,14 @@ def of_a_product(f: Objective, h: float) -> dict[str, float]:
     p = g / g.norm()
     exact = f.hessian() @ p
     gradient = lambda at: f.value_and_grad(at)[1]  # noqa: E731
-    found = {"forward": forward_product(gradient, theta, p, h), "central": central_product(gradient, theta, p, h),
-             "complex": complex_hessian(f, h) @ p}
-    return {name: _error(value, exact) for name, value in found.items()} | {"second": _error(f.curvature(p, h), p @ exact)}
+    found = {
+        "forward": forward_product(gradient, theta, p, h),
+        "central": central_product(gradient, theta, p, h),
+        "complex": complex_hessian(f, h) @ p,
+    }
+    return {name: _error(value, exact) for name, value in found.items()} | {
+        "second": _error(f.curvature(p, h), p @ exact)
+    }
 
 
 def _error(value: Tensor, exact: Tensor) -> float:

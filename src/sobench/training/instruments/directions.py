@@ -32,7 +32,9 @@ class Directions(Instrument):
         self.companions: dict[str, torch.optim.Optimizer] = {}
         for label, companion in settings["instrument"]["companions"].items():
             cls = registry.load("optimizers", companion["name"])
-            check_requirements(frozenset(getattr(cls, "requires", {"closure"})), settings["loss"], problem, clock.device)
+            check_requirements(
+                frozenset(getattr(cls, "requires", {"closure"})), settings["loss"], problem, clock.device
+            )
             self.companions[label] = make_optimizer(cls, companion, problem.model.parameters())
         self._cosines: dict[str, Tensor] = {}
 
@@ -45,7 +47,9 @@ class Directions(Instrument):
     @contextmanager
     def around(self, step: int, f: Objective) -> Iterator[None]:
         with self._off_the_clock():
-            others = {label: self._move(companion, self._beside(step, f)) for label, companion in self.companions.items()}
+            others = {
+                label: self._move(companion, self._beside(step, f)) for label, companion in self.companions.items()
+            }
             before = f.space.get()
         yield
         with self._off_the_clock():

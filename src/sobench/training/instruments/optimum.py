@@ -128,8 +128,10 @@ def minimum(f: LinearProblem) -> float:
             return f.value(W).item()
         W = W + _rate(f, W, g, p) * p.view_as(W)
     if not f.l2:
-        raise UsageError("instrument: without a penalty the training loss has no optimum here, for some direction separates the "
-                         "classes; allowed: l2 above 0")
+        raise UsageError(
+            "instrument: without a penalty the training loss has no optimum here, for some direction separates the "
+            "classes; allowed: l2 above 0"
+        )
     raise Failure(f"optimum: not found in {STEPS} Newton steps; a larger l2 makes it easier")
 
 

@@ -26,7 +26,9 @@ class SummaryInstrument(Instrument):
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
         super().__init__(problem, clock, settings)
         self._lambda_int = settings["instrument"]["lambda_int"]
-        self._partition = make_partition(ParameterSpace(problem.model.named_parameters()), settings["instrument"]["partition"])
+        self._partition = make_partition(
+            ParameterSpace(problem.model.named_parameters()), settings["instrument"]["partition"]
+        )
 
     def at_evaluation(self) -> dict[str, float]:
         f = self._unmetered(self.problem.beforehand()).full()

@@ -1,8 +1,8 @@
 """The process that mirrors run directories to wandb: `python -m sobench.results.loggers.wandb.main SETTINGS`, messages on stdin.
 
-    follow   mirror each run while it is made, until its summary is there or the next run begins
-    sync     mirror each run that is not mirrored whole, and each report
-    verify   compare the runs with what is mirrored
+follow   mirror each run while it is made, until its summary is there or the next run begins
+sync     mirror each run that is not mirrored whole, and each report
+verify   compare the runs with what is mirrored
 """
 
 from __future__ import annotations

@@ -21,8 +21,17 @@ AXES = ("step", "epoch", "work", "seconds")
 """What a curve may be drawn against; step is what wandb takes unless a panel says another."""
 
 QUIET = {
-    "silent": True, "console": "off", "symlink": False, "disable_git": True, "disable_code": True, "disable_job_creation": True,
-    "x_disable_meta": True, "x_disable_stats": True, "x_disable_machine_info": True, "x_save_requirements": False}
+    "silent": True,
+    "console": "off",
+    "symlink": False,
+    "disable_git": True,
+    "disable_code": True,
+    "disable_job_creation": True,
+    "x_disable_meta": True,
+    "x_disable_stats": True,
+    "x_disable_machine_info": True,
+    "x_save_requirements": False,
+}
 """wandb's own settings: it records nothing but what it is told. The rest may hold a command line, an environment, a user."""
 
 
@@ -39,7 +48,9 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
     with FileLock(folder / "locks" / about["id"], timeout=worker.settings["timeout"]):
         with worker.within("starting a run"):
             run = _begin(worker, **_about(about, directory, message))
-        first = run.starting_step if worker.settings["mode"] == "online" else offline(folder, about["id"])[about["id"]].rows
+        first = (
+            run.starting_step if worker.settings["mode"] == "online" else offline(folder, about["id"])[about["id"]].rows
+        )
         for axis in AXES:
             run.define_metric(axis)
         run.define_metric("*", step_metric="step")
@@ -56,10 +67,14 @@ def _about(about: dict[str, Any], directory: Path, message: dict[str, Any]) -> d
     config = yaml.safe_load((directory / "config.yaml").read_text())
     groups = [config[group]["name"] for group in ("dataset", "model", "optimizer")]
     return {
-        "id": about["id"], "group": about["cell"], "job_type": "train",
+        "id": about["id"],
+        "group": about["cell"],
+        "job_type": "train",
         "name": message.get("name") or " ".join([*groups, f"seed {about['seed']}"]),
         "tags": _tags(message.get("experiment") or config.get("experiment")),
-        "config": config | {"id": about["id"], "cell": about["cell"], "environment": _json(directory / "environment.json")}}
+        "config": config
+        | {"id": about["id"], "cell": about["cell"], "environment": _json(directory / "environment.json")},
+    }
 
 
 def _end(worker: Worker, run, summary: dict[str, Any]) -> None:
@@ -77,8 +92,14 @@ def mirror_report(worker: Worker, message: dict[str, Any], known: Known) -> bool
     if artifact.digest in known.digests:
         return False
     with worker.within("starting a report"):
-        run = _begin(worker, id=message["id"], group=name.split("/")[0], job_type="report", tags=_tags(name),
-                     name=f"report {name} {folder.name}")
+        run = _begin(
+            worker,
+            id=message["id"],
+            group=name.split("/")[0],
+            job_type="report",
+            tags=_tags(name),
+            name=f"report {name} {folder.name}",
+        )
     with worker.within("uploading a report"):
         run.log_artifact(artifact)
         run.finish()
@@ -103,8 +124,16 @@ def rows(path: Path, over: Callable[[], bool]) -> Iterator[tuple[int, dict[str, 
 def _begin(worker: Worker, **about: Any):
     settings = worker.settings
     limits = {"init_timeout": settings["timeout"], "finish_timeout": settings["timeout"], "finish_timeout_raises": True}
-    return wandb.init(project=settings["project"], entity=settings["entity"], mode=settings["mode"], dir=settings["folder"],
-                      resume="allow", reinit="finish_previous", settings=wandb.Settings(**QUIET, **limits), **about)
+    return wandb.init(
+        project=settings["project"],
+        entity=settings["entity"],
+        mode=settings["mode"],
+        dir=settings["folder"],
+        resume="allow",
+        reinit="finish_previous",
+        settings=wandb.Settings(**QUIET, **limits),
+        **about,
+    )
 
 
 def _tags(experiment: str | None) -> list[str]:

@@ -37,12 +37,22 @@ class Wandb(Logger):
 def command(settings: Mapping[str, Any], runs: Path | str, verb: str) -> dict[str, Any]:
     """Arguments of Popen for the process. Nothing of it is written outside of runs/.wandb; the key comes by the environment."""
     folder = Path(runs).absolute() / ".wandb"
-    about = {key: settings[key] for key in ("mode", "project", "entity", "timeout")} | {"folder": str(folder), "verb": verb}
+    about = {key: settings[key] for key in ("mode", "project", "entity", "timeout")} | {
+        "folder": str(folder),
+        "verb": verb,
+    }
     environment = os.environ | {
-        "WANDB_ERROR_REPORTING": "false", "WANDB_CACHE_DIR": str(folder / "cache"), "WANDB_DATA_DIR": str(folder / "data"),
-        "WANDB_CONFIG_DIR": str(folder / "config")}
-    return {"args": [sys.executable, "-m", "sobench.results.loggers.wandb.main", json.dumps(about)], "env": environment,
-            "stdin": subprocess.PIPE, "start_new_session": True}  # Ctrl-C is for the run: the mirror ends by itself
+        "WANDB_ERROR_REPORTING": "false",
+        "WANDB_CACHE_DIR": str(folder / "cache"),
+        "WANDB_DATA_DIR": str(folder / "data"),
+        "WANDB_CONFIG_DIR": str(folder / "config"),
+    }
+    return {
+        "args": [sys.executable, "-m", "sobench.results.loggers.wandb.main", json.dumps(about)],
+        "env": environment,
+        "stdin": subprocess.PIPE,
+        "start_new_session": True,
+    }  # Ctrl-C is for the run: the mirror ends by itself
 
 
 class Process:
@@ -68,7 +78,9 @@ class Process:
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self._process.kill()
             self._process.wait()
-            warn("logger: wandb had not mirrored every run when the time was up; `sobench wandb sync` mirrors the others")
+            warn(
+                "logger: wandb had not mirrored every run when the time was up; `sobench wandb sync` mirrors the others"
+            )
             return
         if code not in (0, SAID):
             warn(f"logger: wandb's process ended with exit code {code}; `sobench wandb sync` mirrors what is missing")

@@ -31,7 +31,16 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
     """Every record of a .wandb file, as wandb's own reader prints them; of one that was cut off, those before the cut."""
     from wandb.util import get_core_path
 
-    words = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file), str(file.parent)]
+    words = [
+        get_core_path(),
+        "leet",
+        "inspect",
+        "--no-observability",
+        "--json",
+        "--run-file",
+        str(file),
+        str(file.parent),
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     return map(json.loads, done.stdout.splitlines())
 

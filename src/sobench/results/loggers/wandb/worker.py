@@ -47,8 +47,13 @@ class Worker:
         print(hide(line), file=self._out)
 
     def warn(self, reason: str) -> None:
-        line = f"sobench: wandb: {reason}" if self.settings["verb"] != "follow" else (
-            f"sobench: warning: logger: wandb: {reason}; the local record is whole, `sobench wandb sync` mirrors it")
+        line = (
+            f"sobench: wandb: {reason}"
+            if self.settings["verb"] != "follow"
+            else (
+                f"sobench: warning: logger: wandb: {reason}; the local record is whole, `sobench wandb sync` mirrors it"
+            )
+        )
         print(hide(line), file=self._err)
 
     def give_up(self, reason: str) -> NoReturn:
