@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from sobench.system.files import digest
+from sobench.system.files import digest, write_atomically
 
 
 def checksum(path: Path, memory: Path) -> str:
@@ -38,12 +37,7 @@ def _read(memory: Path) -> dict[str, object]:
 
 
 def _write(memory: Path, known: dict[str, object]) -> None:
-    """Whole or not at all; of two that write at once the later's is kept, and what it lacks is computed again."""
-    part = memory.with_name(f".{memory.name}.{os.getpid()}")
-    try:
+    """Of two processes that write at once the later's is kept, and what it lacks is computed again."""
+    with suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known))
-        os.replace(part, memory)
-    except OSError:
-        with suppress(OSError):
-            part.unlink()
+        write_atomically(memory, json.dumps(known).encode(), sync=False)

@@ -22,6 +22,7 @@ from sobench.errors import Failure, UsageError
 log = logging.getLogger(__name__)
 
 TIMEOUT = 30  # seconds a server may be silent
+from sobench.system.files import replacing
 
 
 @dataclass(frozen=True)
@@ -174,12 +175,8 @@ def intact(path: Path, file: File) -> bool:
 
 def publish(stream: BinaryIO, target: Path, file: File) -> None:
     """Writes a stream to `target` all at once, and only if it has the declared checksum: else raises Failure."""
-    part = target.with_name(f".{target.name}.part")
-    try:
+    with replacing(target, sync=False, part=target.with_name(f".{target.name}.part")) as part:
         with part.open("wb") as copy:
             shutil.copyfileobj(stream, copy)
         if not file.matches(part):
             raise Failure("what came has the wrong checksum")
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)

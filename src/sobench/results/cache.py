@@ -11,10 +11,12 @@ import hashlib
 import os
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 from sobench.results.packing import Kept, Key, pack, unpack
 from sobench.results.record import Record, Wanted, everything
+from sobench.system.files import write_atomically
 
 SHARDS = 64
 SETTLED = 2.0  # seconds: a file changed since may change again within one tick of its clock
@@ -65,13 +67,9 @@ def load(root: str, shard: int, wanted: Wanted = everything) -> Kept:
 def save(root: str, shard: int, kept: Kept) -> None:
     """Replace the file. Where the folder cannot be written, nothing is kept."""
     place = path(root, shard)
-    part = place.with_name(f".{place.name}.{os.getpid()}")
-    try:
+    with suppress(OSError):
         place.parent.mkdir(exist_ok=True)
-        part.write_bytes(pack(kept, CODE))
-        os.replace(part, place)  # not waiting for the disk: a half-written file is found out by its checksums
-    except OSError:
-        pass
+        write_atomically(place, pack(kept, CODE), sync=False)  # a half-written file is found out by its checksums
 
 
 def size(key: Key) -> int:

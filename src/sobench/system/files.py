@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1]
@@ -13,14 +15,30 @@ CHECKOUT = PACKAGE.parents[1]
 """The top of a checkout, where the package is run from one."""
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """The file has its old contents or all of its new ones, whatever happens."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+@contextmanager
+def replacing(path: Path, sync: bool = True, part: Path | None = None) -> Iterator[Path]:
+    """A file to write, which takes the place of `path` as a whole when the block ends; an exception leaves `path` as it was.
+
+    sync: wait until the contents are on the disk, so that a power failure cannot leave half of them. Without it, whoever reads
+    the file needs a checksum. part: the file that is written, by default one of this process alone; where one process at a time
+    writes, a fixed name is overwritten by the next after a kill.
+    """
+    part = part or path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield part
+        if sync:
+            with open(part, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        with suppress(OSError):  # it is not there after the replacement
+            part.unlink()
+
+
+def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
+    """Write `data` as the contents of `path`, all of it or nothing; `sync` as in `replacing`. Raises OSError."""
+    with replacing(path, sync) as part:
+        part.write_bytes(data)
 
 
 def digest(path: Path, algorithm: str) -> str:
