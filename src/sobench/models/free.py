@@ -24,6 +24,10 @@ class FreeLinear(nn.Linear):
     places [free, 2]: rows and columns. Their gradients are those of W; the others' are zero.
     """
 
+    start: Tensor
+    mask: Tensor
+    places: Tensor
+
     def __init__(self, layer: nn.Linear, free: int):
         super().__init__(layer.in_features, layer.out_features)
         self.load_state_dict(layer.state_dict())
