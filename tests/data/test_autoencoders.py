@@ -104,4 +104,4 @@ def test_a_missing_file_is_one_line_that_says_where_to_put_it(tmp_path, monkeypa
         loader(Store(None, tmp_path / "cache"))
     text = str(caught.value)
     assert f"https://www.cs.toronto.edu/~jmartens/{file}" in text
-    assert f"put it by hand in {tmp_path / 'cache/autoencoders'}" in text
+    assert f"manual download: put it in {tmp_path / 'cache/autoencoders'}" in text

@@ -57,7 +57,7 @@ def test_where_they_are_to_be_had(tmp_path):
     (tmp_path / "mirror").mkdir()
     message = (
         r"covid_tweets: cannot get train.tsv: the platform's terms forbid passing tweets on; .*COVID19Tweet; "
-        rf"put it by hand in {tmp_path}/cache/covid_tweets or {tmp_path}/mirror/covid_tweets"
+        rf"manual download: put it in {tmp_path}/cache/covid_tweets or {tmp_path}/mirror/covid_tweets"
     )
     with pytest.raises(Failure, match=message):
         prepare({"name": "covid_tweets", "vectors": None}, Store(tmp_path / "mirror", tmp_path / "cache"))

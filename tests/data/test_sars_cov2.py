@@ -80,7 +80,7 @@ def test_not_at_hand(tmp_path):
     here = write(tmp_path, {"COVID": 1})
     message = (
         rf"sars_cov2: cannot get its folders non-COVID and COVID; "
-        rf"put them by hand in {tmp_path}/cache/sars_cov2 or {tmp_path}/mirror/sars_cov2"
+        rf"manual download: put them in {tmp_path}/cache/sars_cov2 or {tmp_path}/mirror/sars_cov2"
     )
     with pytest.raises(Failure, match=message):
         sars_cov2(here)
