@@ -1,4 +1,4 @@
-"""FACES and CURVES from MATLAB files of the authors' form."""
+"""FACES and CURVES from MATLAB files in the authors' format."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_curves(tmp_path):
 
 
 def hdf5() -> bytes:
-    """The head of a version 7.3 file: its text, and the version number 0x0200 after it."""
+    """The header of a version 7.3 file: a text followed by the version number 0x0200."""
     return b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400)
 
 

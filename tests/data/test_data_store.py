@@ -1,4 +1,4 @@
-"""Where a file is found, what is done about a damaged one, and what is said when it cannot be had."""
+"""The store of data files: the order of its places, damaged files, downloads, and the messages for missing files."""
 
 import http.server
 import subprocess
@@ -19,7 +19,7 @@ NAME = "t10k-labels-idx1-ubyte.gz"
 
 @pytest.fixture
 def server(small):
-    """Serves the small files, each answer after a moment; counts what was asked for; `contents` may be changed."""
+    """A server of the small files with a short delay; it counts requests, and its `contents` may be changed."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):

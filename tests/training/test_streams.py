@@ -108,7 +108,7 @@ def test_a_loss_without_a_distribution_has_no_labels_to_sample():
 
 
 def numbered(device, samples=14, size=4, step=1):
-    """An objective of `size` samples of a training set whose inputs are their numbers n and whose labels are n mod 3."""
+    """An objective of `size` samples of a training set whose inputs are their numbers n and whose labels n mod 3."""
     p = problem("mlp_tanh", "cross_entropy", samples=samples, device=device)
     source = Source(p, samples=samples)
     source.inputs[:, 0], source.targets[:] = (
