@@ -27,9 +27,8 @@ def flip_and_crop(
     """
     n, channels, height, width = images.shape
     framed = images.new_empty(n, channels, height + 2 * padding, width + 2 * padding)
-    for channel, value in enumerate(
-        fill
-    ):  # a Python number is an argument of the kernel: no copy to the device, no wait
+    # A Python number is an argument of the kernel: no copy to the device, no wait.
+    for channel, value in enumerate(fill):
         framed[:, channel].fill_(value)
     framed[:, :, padding : padding + height, padding : padding + width] = images
 

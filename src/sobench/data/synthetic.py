@@ -27,9 +27,9 @@ def curves_synthetic(store: Store, *, train: int = 20000, test: int = 10000, see
     """Synthetic CURVES: `train` and `test` images, float32 [N, 784] in [0, 1]; the targets are the inputs.
 
     An image shows one smooth stroke. The curve is the parabola p(t), 0 <= t <= 1, through three points at t = 0, 1/2
-    and 1, drawn uniformly from the grid without a margin. These are six numbers an image, as many as the code of the
-    CURVES autoencoder has (thesis, table 2.4). The value of a pixel is exp(-d^2 / 2 PEN^2), where d is its distance to
-    the nearest drawn point of the curve. Raises UsageError for a negative seed.
+    and 1, drawn uniformly from the part of the grid that is MARGIN pixels or more from the edge. These are six numbers
+    an image, as many as the code of the CURVES autoencoder has (thesis, table 2.4). The value of a pixel is exp(-d^2 /
+    2 PEN^2), where d is its distance to the nearest drawn point of the curve. Raises UsageError for a negative seed.
     """
     streams = _streams(seed)
     return unlabelled("curves_synthetic", _draw_curves(train, streams[0]), _draw_curves(test, streams[1]))
@@ -77,9 +77,8 @@ def _draw_curves(samples: int, stream: np.random.Generator) -> np.ndarray:
     images = np.zeros((samples, GRID, GRID), np.float32)
     for i in range(0, samples, BLOCK):
         block = images[i : i + BLOCK]
-        along = np.exp(
-            -np.square(path[:, i : i + BLOCK, :, None] - grid) / np.float32(2 * PEN**2)
-        )  # [points, n, 2, grid]
+        distance = path[:, i : i + BLOCK, :, None] - grid  # [points, n, 2, grid], along x and along y
+        along = np.exp(-np.square(distance) / np.float32(2 * PEN**2))
         product = np.empty_like(block)
         for x, y in along.transpose(0, 2, 1, 3):
             np.maximum(block, np.multiply(y[:, :, None], x[:, None, :], out=product), out=block)

@@ -25,7 +25,7 @@ from sobench.training.requirements import check_declaration, check_problem, requ
 from sobench.training.schedule import make_schedule
 
 ProgressCallback = Callable[[int, int | None, dict[str, float]], None]
-"""Called after every row of the record with (step, number of steps or None, the row)."""
+"""Called after each row of losses with (step, number of steps or None, the row)."""
 
 
 class RowWriter(Protocol):
@@ -79,8 +79,9 @@ class Trainer:
     def train(self, record: RowWriter, save: Callable[[Trainer], None], progress: ProgressCallback) -> str | None:
         """Train until the budget is spent or the run has converged.
 
-        record: receives every row. save: called with this trainer after every row but the last, when a checkpoint may
-        be written. progress: called after every row. Returns the reason if the run diverged, else None.
+        record: receives every row. progress: called after each row of losses. save: called with this trainer after
+        each row of losses but the last; a checkpoint may be written then. Returns the reason if the run diverged, else
+        None.
         """
         if self.step == 0:
             if reason := self._evaluate(record):
