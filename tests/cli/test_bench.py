@@ -59,8 +59,8 @@ def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
     monkeypatch.setenv("SOBENCH_BENCH_DIR", str(tmp_path))
     assert results.results() == 0
     named, written, cold, warm, status, sweep = capfd.readouterr().out.splitlines()
-    assert named.startswith("2 runs named") and written.startswith("2 of them written, 6 evaluations each")
-    assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: all done already, nothing to do")
+    assert named.startswith("2 runs composed") and written.startswith("2 of them written, 6 evaluations each")
+    assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: 2 done; nothing to do")
     parts = r" GB; imports .* s \(.*\), names .* s \(.*\), aggregate .* s \(.*\); a helper had .* GB$"
     assert all(re.search(parts, line) for line in (cold, warm))
     assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

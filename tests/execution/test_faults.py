@@ -66,7 +66,7 @@ def test_killed_at_random_moments(workplace, undisturbed, method):
         started.kill()
         started.join()
     ended = command(*words(method))
-    assert ended.code == 0 and "going on from step " in ended.out
+    assert ended.code == 0 and "resuming from step " in ended.out
     assert result(directory()) == undisturbed(method)
     assert not list(directory().glob("checkpoint*")) and not list(directory().glob(".*"))
 
@@ -183,7 +183,7 @@ def both(*damages) -> callable:
 
 
 LATEST, PREVIOUS, RECORD = "checkpoint.pt", "checkpoint-previous.pt", "metrics.jsonl"
-OVER = "no checkpoint to go on from, starting over"
+OVER = "no checkpoint to resume from, starting over"
 DAMAGES = {  # what is done; what must be said of it, and from which step the run goes on
     "latest truncated": (rewrite(LATEST, lambda b: b[:-100]), "checkpoint.pt is damaged", 18),
     "latest empty": (rewrite(LATEST, lambda b: b""), "checkpoint.pt is damaged", 18),
@@ -212,7 +212,7 @@ DAMAGES = {  # what is done; what must be said of it, and from which step the ru
     "latest no dictionary": (rewrite(LATEST, lambda b: signed(torch_bytes([1]))), "checkpoint.pt is damaged", 18),
     "latest of another optimizer": (
         rewrite(LATEST, lambda b: signed(torch_bytes({"step": 18, "metrics_bytes": 0}))),
-        "its checkpoint does not fit the code as it is now",
+        "the checkpoint does not fit the present code",
         OVER,
     ),
     "latest missing": (remove(LATEST), "", 18),
@@ -278,7 +278,7 @@ def test_damage(workplace, undisturbed, cut, case):
     if goes_on == OVER:
         assert OVER in again.out
     elif goes_on:
-        assert f"going on from step {goes_on}" in again.out
+        assert f"resuming from step {goes_on}" in again.out
     assert result(directory()) == undisturbed("sgd")
     assert not Path("executed").exists()
     assert command("status").out.count("done 1") == 1
@@ -319,7 +319,7 @@ def test_a_finished_run_that_does_not_say_what_it_is(workplace, done, text):
     before, made = file.read_text(), (directory() / "metrics.jsonl").stat().st_mtime_ns
     file.unlink() if text is None else file.write_text(text)
     again = command("run", "-m", *words("sgd")[1:], "seed=0")
-    assert again.code == 0 and "run.json could not be read, written again" in again.out
+    assert again.code == 0 and "run.json could not be read and was rewritten" in again.out
     assert file.read_text() == before and (directory() / "metrics.jsonl").stat().st_mtime_ns == made
 
 
@@ -336,7 +336,7 @@ def test_a_checkpoint_of_other_code_is_not_forced_into_it(workplace, undisturbed
 
     monkeypatch.setattr(snapshot, "restore", restore)
     again = command(*words("sgd"))
-    assert again.code == 0 and "does not fit the code as it is now ('a buffer that was not there')" in again.out
+    assert again.code == 0 and "does not fit the present code ('a buffer that was not there')" in again.out
     assert result(directory()) == undisturbed("sgd")
 
 
@@ -353,7 +353,7 @@ def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
     )
     assert finish(killed) == -9
     again = command(*diverging)
-    assert f"going on from step {whole['steps'] - 1}" in again.out
+    assert f"resuming from step {whole['steps'] - 1}" in again.out
     assert result(directory()) == result(directory(tmp_path / "whole"))
 
 

@@ -12,7 +12,7 @@ from harness import command, directory, result, rows, run_with, summary
 
 from sobench.errors import UsageError
 from sobench.execution import isolation
-from sobench.execution.isolation import execute_apart, isolated
+from sobench.execution.isolation import execute_isolated, isolated
 from sobench.results.rundir import Held, RunDirectory
 from sobench.system import devices
 
@@ -99,19 +99,19 @@ def test_progress_and_lines_come_through(workplace, mine):
             "checkpoint__seconds": 0,
         }
     )
-    found = execute_apart(run, RunDirectory(run, "runs"), lambda *row: seen.append(row), lines.append)
+    found = execute_isolated(run, RunDirectory(run, "runs"), lambda *row: seen.append(row), lines.append)
     assert found["status"] == "done"  # it ends in the second step of this process
-    assert lines == [f"{directory()}: going on from step 2"]
+    assert lines == [f"{directory()}: resuming from step 2"]
     assert [(step, limit) for step, limit, _ in seen] == [(3, 4), (4, 4)] and all(row["loss"] > 0 for _, _, row in seen)
 
 
 def test_errors_are_raised_here(workplace, mine):
     run = run_with(batch_size=100000)
     with pytest.raises(UsageError, match="batch_size: got 100000.*at most 1437"):
-        execute_apart(run, RunDirectory(run, "runs"), print, print)
+        execute_isolated(run, RunDirectory(run, "runs"), print, print)
     run = run_with()
     with RunDirectory(run, "runs").held(), pytest.raises(Held, match=f"is being run by process {os.getpid()}@"):
-        execute_apart(run, RunDirectory(run, "runs"), print, print)
+        execute_isolated(run, RunDirectory(run, "runs"), print, print)
     assert odd("odd", "runs=odd").code == 1  # what a plug-in raises is a result there
     assert summary(directory(workplace / "odd"))["reason"] == "Odd: 1 and 2 (step 3)"
 
@@ -122,10 +122,10 @@ class Two(Exception):
 
 
 def test_an_error_that_cannot_be_sent_is_described(monkeypatch):
-    sent = isolation._portable(Two("first", "second"))
+    sent = isolation._picklable(Two("first", "second"))
     assert type(sent) is RuntimeError and str(sent) == "Two: first" and "Two: first" in sent.__notes__[0]
     error = ValueError("plain")
-    assert isolation._portable(error) is error
+    assert isolation._picklable(error) is error
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_an_interrupt_reaches_the_process_once(workplace, mine):
     assert [row["step"] for row in rows(directory(), "train")] == [1, 2, 3] and (directory() / "checkpoint.pt").exists()
     assert "interrupted 1" in command("status").out
     again = odd("wait")
-    assert again.code == 0 and "going on from step 3" in again.out
+    assert again.code == 0 and "resuming from step 3" in again.out
 
 
 def _parent(write: int) -> None:
@@ -216,7 +216,7 @@ def test_a_word_that_nobody_hears_ends_the_process():
         ours, theirs = multiprocessing.Pipe(duplex=False)
         ours.close()
         try:
-            isolation._tell(theirs, "say", ("anyone?",))
+            isolation._send(theirs, "say", ("anyone?",))
         finally:
             os._exit(7)
 

@@ -129,7 +129,7 @@ def test_two_sweeps_under_fire(workplace, tmp_path, capsys):
     storm.rage(120)
     with capsys.disabled():
         print(f" [killed {storm.killed}: {storm.counts}] ", end="")
-    assert command(*sweep).out == "8 runs: all done already, nothing to do\n"
+    assert command(*sweep).out == "8 runs: 8 done; nothing to do\n"
     same(tmp_path / "quiet", workplace / "runs", 8)
 
 
@@ -170,5 +170,5 @@ def test_a_night_of_it(workplace, tmp_path, capsys):
     with capsys.disabled():
         print(f" [killed {storm.killed}: {storm.counts}] ", end="")
     assert storm.counts["workers"] and storm.counts["launchers"]
-    assert command(*sweep).out == "24 runs: all done already, nothing to do\n"
+    assert command(*sweep).out == "24 runs: 24 done; nothing to do\n"
     same(tmp_path / "quiet", workplace / "runs", 24)

@@ -36,7 +36,7 @@ FILES = (
 @interpreter.put_off()
 def write(
     report_id: str,
-    runs: list[Run],
+    runs: Sequence[Run],
     runs_root: Path,
     out: Path,
     *,

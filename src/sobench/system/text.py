@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from sobench.errors import UsageError
@@ -63,3 +63,26 @@ def format_ranges(numbers: Iterable[int]) -> str:
     numbered = enumerate(sorted(set(numbers)))
     runs = [[number for _, number in run] for _, run in groupby(numbered, lambda placed: placed[1] - placed[0])]
     return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+
+
+def table(rows: Sequence[Sequence[str]], align: str = "", gap: str = "  ") -> list[str]:
+    """The lines of a text table; every row has as many cells as the first.
+
+    align: one letter a column, "l" or "r"; the last letter holds for all further columns. Columns are aligned left without it.
+    Trailing blanks are stripped.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    letters = (align or "l").ljust(len(widths), (align or "l")[-1])
+    lines = []
+    for row in rows:
+        cells = [
+            cell.rjust(width) if letter == "r" else cell.ljust(width)
+            for cell, width, letter in zip(row, widths, letters)
+        ]
+        lines.append(gap.join(cells).rstrip())
+    return lines
+
+
+def plural(count: int, noun: str) -> str:
+    """ "1 run", "2,000 runs" """
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
