@@ -1,4 +1,4 @@
-"""The benchmark of a step: what it counts is what the mathematics says; what it prints names every optimizer."""
+"""Benchmarks: the operations that they count are those of the mathematics; a line for everything that they measure."""
 
 import re
 
@@ -21,7 +21,7 @@ def case(tmp_path, monkeypatch):
 
 def test_a_step_of_sgd_multiplies_three_times_a_layer_and_twice_the_first(case):
     layers = [784 * 20, 20 * 10, 10 * 10]
-    expected = 2 * 50 * (3 * sum(layers) - layers[0])  # nobody needs the gradient of the inputs
+    expected = 2 * 50 * (3 * sum(layers) - layers[0])  # no gradient of the inputs is computed
     assert step._walker(case, step.SGD).operations(4) == 4 * expected
 
 

@@ -1,4 +1,4 @@
-"""The command line: from any folder, with any of its flags, stopped in the middle."""
+"""The command line: run from any folder, its help, its completion, stopped by a signal."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def test_runs_and_reports_are_made_where_the_command_is(workplace):
 
 
 def test_a_home_of_its_own(workplace):
-    """Hydra leaves nothing behind: no outputs/, no .hydra/, no log."""
+    """Hydra writes nothing of its own: no outputs/, no .hydra/, no log."""
     command("run", *SMALL)
     command("run", "-m", *SMALL, "seed=1")
     assert [path.name for path in workplace.iterdir()] == ["runs"]
@@ -124,7 +124,7 @@ def test_stopped_by_the_keyboard(workplace):
 
 
 def interruptible() -> None:
-    """A fork server ignores ^C, and its children inherit that."""
+    """A fork server ignores Ctrl-C, and its children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -171,7 +171,7 @@ def test_reproduce_says_when_nothing_came_of_it(workplace, monkeypatch):
 
 
 def test_a_report_says_how_it_is_made_again(workplace):
-    """With the overrides that select its runs, not those that say where and how they are made; they select the same runs."""
+    """With the overrides that select its runs, and without those that say where and how they are made."""
     words = ["budget=smoke", "seed=0", "optimizer=sgd,adam", "model.widths=[8]"]
     assert command("reproduce", "demo/digits", *words, "threads=1", "progress=false", "runs=elsewhere").code == 0
     (page,) = workplace.glob("reports/demo/digits/*/report.md")

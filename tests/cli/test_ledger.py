@@ -1,4 +1,4 @@
-"""`sobench retry` and `sobench gc`: nothing that stands is lost, nothing that is at work is touched."""
+"""`sobench retry` and `sobench gc`: no result is lost, and no running run is touched."""
 
 import json
 import os
@@ -21,7 +21,7 @@ DEMO = ("demo/digits", "budget=smoke", "optimizer=sgd,adam", "seed=0,1", "thread
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Four runs of the demo, made once."""
+    """Four runs of the demo, made once for all tests."""
     folder = tmp_path_factory.mktemp("made")
     before = os.getcwd()
     os.chdir(folder)
@@ -34,13 +34,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def runs(workplace, made) -> list[Path]:
-    """Those four in the workplace: adam's two, then sgd's."""
+    """The four runs, copied into the workplace: two of adam, then two of sgd."""
     shutil.copytree(made, "runs")
     return directories()
 
 
 def ended(path: Path, status: str) -> None:
-    """Have the run's result say that it ended so."""
+    """Change the status in the run's result."""
     write_atomically(path / "summary.json", json.dumps(summary(path) | {"status": status, "reason": "it did"}).encode())
 
 
@@ -147,7 +147,7 @@ def test_the_overrides_of_a_configuration_make_it_again(workplace, settings):
 
 
 def litter(runs: list[Path]) -> list[Path]:
-    """One of each that may go."""
+    """Write one leftover of each kind, and return their paths."""
     cell = runs[0].parent.name
     files = [
         runs[0] / "checkpoint.pt",
@@ -213,7 +213,7 @@ def test_gc_of_one_that_was_begun_meanwhile(runs):
     assert one.path.exists() and _delete(one) and not _delete(one)
 
 
-# What an outsider can get wrong
+# Wrong commands
 
 
 @pytest.mark.parametrize(

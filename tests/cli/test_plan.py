@@ -1,4 +1,4 @@
-"""`sobench plan`: measured in real steps, leaving nothing; the part that fits into a budget is balanced."""
+"""`sobench plan`: measures real steps, writes nothing, and selects a balanced part of a sweep for a budget."""
 
 import re
 import shlex
@@ -15,7 +15,7 @@ DEMO = ("demo/digits", "budget=smoke", "optimizer=sgd,adam", "seed=0,1", "thread
 
 @pytest.fixture(autouse=True)
 def one_server(monkeypatch):
-    """The fork server of these tests is that of all."""
+    """Use the fork server of all tests."""
     monkeypatch.setattr("sobench.cli.plan.PRELOAD", PRELOAD)
 
 
@@ -49,7 +49,7 @@ def test_every_cell_gets_its_first_seed_before_any_its_second_the_cheapest_first
     cells = [a_cell("slow", 5), a_cell("quick", 1), a_cell("middle", 2)]
     assert ids(fitting(24, cells)) == "quick0 middle0 slow0 quick1 middle1 slow1 quick2 middle2 slow2"
     assert ids(fitting(11, cells)) == "quick0 middle0 slow0 quick1 middle1"
-    assert ids(fitting(7, cells)) == "quick0 middle0"  # and no second seed before slow has its first
+    assert ids(fitting(7, cells)) == "quick0 middle0"  # no second seed before slow has its first
     assert ids(fitting(0.5, cells)) == ""
 
 

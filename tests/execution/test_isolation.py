@@ -1,4 +1,4 @@
-"""A run in a process of its own: the same result and errors as in this one, and its death is its own affair."""
+"""A run in a separate process: the same result and errors as in this process; a crash affects no other run."""
 
 import json
 import multiprocessing
@@ -25,7 +25,7 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 class Sgd(torch.optim.SGD):
-    """What its mode says, in the third step."""
+    """Does what its mode says, in the third step."""
     def __init__(self, params, lr=0.1, mode="none"):
         super().__init__(params, lr=lr)
         self.mode, self.steps = mode, 0
@@ -91,13 +91,11 @@ def test_progress_and_lines_come_through(workplace, mine):
     assert odd("SIGKILL").code == 1
     seen, lines = [], []
     run = run_with(
-        **{
-            "optimizer": {"name": "isolated", "lr": 0.1, "mode": "SIGKILL"},
-            "budget__epochs": None,
-            "budget__steps": 4,
-            "log__every": 1,
-            "checkpoint__seconds": 0,
-        }
+        optimizer={"name": "isolated", "lr": 0.1, "mode": "SIGKILL"},
+        budget__epochs=None,
+        budget__steps=4,
+        log__every=1,
+        checkpoint__seconds=0,
     )
     found = execute_isolated(run, RunDirectory(run, "runs"), lambda *row: seen.append(row), lines.append)
     assert found["status"] == "done"  # it ends in the second step of this process
@@ -112,7 +110,7 @@ def test_errors_are_raised_here(workplace, mine):
     run = run_with()
     with RunDirectory(run, "runs").held(), pytest.raises(Held, match=f"is being run by process {os.getpid()}@"):
         execute_isolated(run, RunDirectory(run, "runs"), print, print)
-    assert odd("odd", "runs=odd").code == 1  # what a plug-in raises is a result there
+    assert odd("odd", "runs=odd").code == 1  # an error of a plug-in is the result of its run
     assert summary(directory(workplace / "odd"))["reason"] == "Odd: 1 and 2 (step 3)"
 
 
@@ -157,7 +155,7 @@ def test_memory_that_is_used_up_is_a_result(workplace, mine, monkeypatch):
 
 
 def interrupt_when_waiting(folder) -> threading.Thread:
-    """Press Ctrl-C, on this process alone, as soon as the run has come to its third step."""
+    """Send Ctrl-C to this process alone, as soon as the run reaches its third step."""
 
     def press() -> None:
         while not (folder / "waiting").exists():
@@ -170,7 +168,7 @@ def interrupt_when_waiting(folder) -> threading.Thread:
 
 
 def test_an_interrupt_reaches_the_process_once(workplace, mine):
-    """It ends with a checkpoint at the next row of its record, and the run goes on from there."""
+    """It saves a checkpoint at the next row of its record and ends; the run resumes from there."""
     pressed = interrupt_when_waiting(workplace)
     assert odd("wait").code == 130
     pressed.join()
@@ -182,7 +180,7 @@ def test_an_interrupt_reaches_the_process_once(workplace, mine):
 
 
 def _parent(write: int) -> None:
-    """Starts a process that would say "late" after a while."""
+    """Start a process that would write "late" after a while."""
 
     def execute(*args) -> None:
         os.write(write, b"begun")
@@ -205,12 +203,12 @@ def test_a_process_does_not_outlive_its_parent():
     assert os.read(read, 5) == b"begun"
     parent.kill()
     parent.join()
-    assert os.read(read, 5) == b""  # nobody has the other end any more
+    assert os.read(read, 5) == b""  # no process has the other end open any more
     os.close(read)
 
 
 def test_a_word_that_nobody_hears_ends_the_process():
-    """It must not become a failure of the run: that goes on elsewhere."""
+    """It must not become a failure of the run, which a later command resumes."""
 
     def talk() -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)

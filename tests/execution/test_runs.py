@@ -1,4 +1,4 @@
-"""What becomes of a run: made once, shared, diverged, failed, held by another process."""
+"""Outcomes of a run: made once, shared by sweeps, diverged, failed, held by another process."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def mine(plugins):
     plugins("runs-mine", {"runs_mine.py": PLUGIN}, {"mine": "runs_mine:Sgd"})
 
 
-# Exactly once
+# Each run is made exactly once
 
 
 def test_the_directory_of_a_run(workplace):
@@ -209,7 +209,7 @@ def test_what_is_wrong_in_sobench_itself_is_shown_and_the_sweep_goes_on(workplac
     assert done.out.splitlines()[-1] == "2 runs: 1 failed, 1 done"
 
 
-# Two at once
+# Two processes at the same time
 
 
 def test_two_processes_on_one_run(workplace):
@@ -246,7 +246,7 @@ def test_a_sweep_waits_for_a_run_of_another_process_and_makes_it_if_that_dies(wo
 
 
 def note_training() -> None:
-    """In the process that is started: every call of Trainer.train leaves a line."""
+    """In the started process: every call of Trainer.train writes a line."""
     from sobench.training.trainer import Trainer
 
     true = Trainer.train
@@ -284,6 +284,6 @@ def test_held_names_nobody_it_does_not_know(tmp_path):
 def test_a_held_directory_is_freed_by_an_error(tmp_path):
     directory = RunDirectory(run_with(), tmp_path)
     with pytest.raises(ZeroDivisionError), directory.held():
-        1 / 0
+        raise ZeroDivisionError
     with directory.held():
         pass

@@ -58,8 +58,8 @@ def gc(args: argparse.Namespace) -> int:
         print(f"{total}; nothing deleted" + (": add --yes to delete" if sized else ""))
         return 0
     deleted = sum(_delete(leftover) for leftover, _ in sized)
-    kept = len(sized) - deleted
-    print(f"{total}; {deleted} deleted" + (f", {kept} not deleted: now in use" if kept else ""))
+    in_use = len(sized) - deleted
+    print(f"{total}; {deleted} deleted" + (f", {in_use} not deleted: now in use" if in_use else ""))
     return 0
 
 

@@ -14,7 +14,7 @@ from sobench.cli.report import report, reproduce
 from sobench.cli.retry import DEFAULT, FLAGS, retry
 from sobench.cli.tune import tune
 from sobench.cli.wandb import wandb
-from sobench.system import interpreter
+from sobench.system import interpreter, text
 
 Command = Callable[[argparse.Namespace], int]
 """Runs one command; returns its exit code."""
@@ -39,7 +39,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser.add_argument("kind", choices=KINDS)
 
     parser = _add(subparsers, "status", status, "show the run states of an experiment, or of all runs")
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT")
+    _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
     parser = _add(subparsers, "report", report, "write tables, figures and verdicts from the existing runs")
@@ -50,23 +50,24 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_artifact(parser)
     _add_overrides(parser)
 
-    text = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
-    parser = _add(subparsers, "tune", tune, text)
-    parser.add_argument("experiment", metavar="EXPERIMENT")
+    about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
+    parser = _add(subparsers, "tune", tune, about)
+    _add_experiment(parser)
     _add_overrides(parser)
 
     _add_retry(subparsers)
     _add_gc(subparsers)
 
-    text = "show what a sweep has left to do, and estimate its time and memory from a few steps of each cell"
-    parser = _add(subparsers, "plan", plan, text)
-    parser.add_argument("experiment", metavar="EXPERIMENT")
+    about = "show what a sweep has left to do, and estimate its time and memory from a few steps of each cell"
+    parser = _add(subparsers, "plan", plan, about)
+    _add_experiment(parser)
     _add_overrides(parser)
     parser.add_argument("--budget", metavar="TIME", help="select the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
 
     parser = _add(subparsers, "wandb", wandb, "copy runs to wandb, or list what is not copied")
-    parser.add_argument("action", choices=["sync", "verify"])
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT")
+    about = "sync: copy what is missing; verify: list what is missing or there twice, exit code 1 if anything is"
+    parser.add_argument("action", choices=["sync", "verify"], help=about)
+    _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
     parser = _add(subparsers, "check", check, "test an optimizer, ours or yours, against the contract")
@@ -74,36 +75,47 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_overrides(parser, "settings that the optimizer needs (optimizer.radius=1.0 ...)")
 
     parser = _add(subparsers, "bench", bench, "measure sobench itself")
-    parser.add_argument("benchmark", choices=list(BENCHMARKS))
+    about = (
+        "overhead: our training loop and a bare torch loop; step: a step of each optimizer; csdd: second derivatives "
+        "by complex steps; results: reading 10,000 runs; sweep: one worker and two"
+    )
+    parser.add_argument("benchmark", choices=list(BENCHMARKS), help=about)
 
 
 def _add_retry(subparsers: Subparsers) -> None:
-    text = f"repeat {_listed(DEFAULT)} runs; old files are kept in runs/.old, timed-out runs resume"
-    parser = _add(subparsers, "retry", retry, text)
-    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT")
+    about = f"repeat {_listed(DEFAULT)} runs; old files are kept in runs/.old, timed-out runs resume"
+    parser = _add(subparsers, "retry", retry, about)
+    _add_experiment(parser, optional=True)
     _add_overrides(parser)
+    flags = parser.add_argument_group(f"states of the runs to repeat (default: {_listed(DEFAULT)})")
     for flag, state in FLAGS.items():
-        about = f"repeat {state} runs" + (", the results of older code or other data" if state == "stale" else "")
-        parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=about)
+        about = "results of older code or other data" if state == "stale" else f"{state} runs"
+        flags.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=about)
 
 
 def _add_gc(subparsers: Subparsers) -> None:
-    text = "list the leftovers of interrupted runs and sweeps; --yes deletes them"
-    parser = _add(subparsers, "gc", gc, text)
+    about = "list the leftovers of interrupted runs and sweeps; --yes deletes them"
+    parser = _add(subparsers, "gc", gc, about)
     _add_overrides(parser, "runs=DIR, the folder of the runs")
     parser.add_argument("--yes", action="store_true", help="delete what is listed")
     about = f"minimum age of old files that `sobench retry` kept (default: {OLDER})"
     parser.add_argument("--older-than", default=OLDER, metavar="AGE", help=about)
 
 
-def _add(subparsers: Subparsers, name: str, func: Command, text: str) -> argparse.ArgumentParser:
-    parser = subparsers.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+def _add(subparsers: Subparsers, name: str, func: Command, about: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
     parser.set_defaults(func=func)
     return parser
 
 
-def _add_overrides(parser: argparse.ArgumentParser, text: str = OVERRIDES) -> None:
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=text)
+def _add_experiment(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """An experiment; without an optional one the command is about all runs in the folder."""
+    about = "an experiment, as `sobench list experiments` prints it" + (" (default: all runs)" if optional else "")
+    parser.add_argument("experiment", nargs="?" if optional else None, metavar="EXPERIMENT", help=about)
+
+
+def _add_overrides(parser: argparse.ArgumentParser, about: str = OVERRIDES) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about)
 
 
 def _add_artifact(parser: argparse.ArgumentParser) -> None:
@@ -116,8 +128,9 @@ def _listed(words: tuple[str, ...]) -> str:
 
 
 def list_(args: argparse.Namespace) -> int:
-    """Print the names of one kind, each with a description."""
+    """Print the names of one kind, each with a description: wrapped on a terminal, else one line each."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     if args.kind == "experiments":
@@ -126,10 +139,14 @@ def list_(args: argparse.Namespace) -> int:
         rows = _reports()
     else:
         rows = _entries(args.kind)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if console.is_terminal:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    else:
+        print(*text.table(rows), sep="\n")
     return 0
 
 

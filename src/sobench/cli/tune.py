@@ -39,8 +39,8 @@ def tune(args: argparse.Namespace) -> int:
         )
     code = run_command(overrides)
     results = collect(runs, Path(runs[0].config["runs"]))
-    found = searches(sweeper, results)
-    if not any(search.best for search in found):
+    all_searches = searches(sweeper, results)
+    if not any(search.best for search in all_searches):
         alone = ""
         if results.shared:
             alone = f" alone on its GPU ({len(results.shared)} of {plural(len(runs), 'run')} shared theirs)"
@@ -48,10 +48,10 @@ def tune(args: argparse.Namespace) -> int:
     criterion = {key: tune_settings[key] for key in ("metric", "better", "at")}
     criterion |= {"seeds": seeds, "budget": runs[0].config["budget"]["name"]}
     folder = folder_of(f"{args.experiment}/tune", runs, args.overrides)
-    paths = pages.write(found, criterion, args.experiment, folder)
+    paths = pages.write(all_searches, criterion, args.experiment, folder)
     if sweeper["tuned"]:
-        paths.append(pages.adopt(sweeper["tuned"], found, criterion))
-    for search in found:
+        paths.append(pages.adopt(sweeper["tuned"], all_searches, criterion))
+    for search in all_searches:
         best = search.best
         if best:
             for key in search.edge:

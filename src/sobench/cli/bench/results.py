@@ -96,12 +96,12 @@ _WRITE = "from sobench.cli.bench.results import report; report()"
 
 def results() -> int:
     """Write the tree, measure, and print a line for each measurement."""
-    kept = os.environ.get("SOBENCH_BENCH_DIR")
-    folder = Path(kept or tempfile.mkdtemp(prefix="sobench-bench-")).absolute()
+    given = os.environ.get("SOBENCH_BENCH_DIR")
+    folder = Path(given or tempfile.mkdtemp(prefix="sobench-bench-")).absolute()
     try:
         _measure(folder, sweep_overrides(GROUPS, SEEDS, folder / "runs"))
     finally:
-        if not kept:
+        if not given:
             shutil.rmtree(folder)
     return 0
 

@@ -38,7 +38,7 @@ def sweep() -> int:
     if len(cores()) < 2:
         raise UsageError("bench sweep: got a machine with one core, allowed: two cores or more")
     with tempfile.TemporaryDirectory() as folder:
-        times = {name: _seconds(Path(folder, str(len(words))), words) for name, words in WORKERS.items()}
+        times = {name: _seconds(Path(folder, str(n)), WORKERS[name]) for n, name in enumerate(WORKERS)}
     one, two = times.values()
     for name, seconds in times.items():
         print(f"{name}: {RUNS} runs of {SECONDS:g} s in {seconds:.1f} s")
