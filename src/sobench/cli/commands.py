@@ -16,7 +16,6 @@ from sobench.cli.plan import plan
 from sobench.cli.retry import CHOICES, DEFAULT, retry
 from sobench.cli.tune import tune
 from sobench.cli.wandb import wandb
-from sobench.system import interpreter
 
 
 def add_parsers(actions) -> None:
@@ -115,7 +114,6 @@ def _reports() -> list[tuple[str, str]]:
     return [(name, read(name).title) for name in reports()]
 
 
-@interpreter.put_off()
 def status(args: argparse.Namespace) -> int:
     from rich.console import Console
 

@@ -8,10 +8,8 @@ from pathlib import Path
 
 from sobench.cli.arguments import runs_of
 from sobench.errors import Failure, UsageError
-from sobench.system import interpreter
 
 
-@interpreter.put_off()
 def report(args: argparse.Namespace) -> int:
     from sobench.report import experiment_of
 

@@ -92,7 +92,7 @@ def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
     """The summary of a run that has been trained where its lease says, in a process of its own if it asks for one."""
     from sobench.execution import isolation
 
-    with interpreter.put_off():
+    with interpreter.paused_gc():
         from sobench.system import leases
 
         if isolation.isolated(run.config):
