@@ -14,7 +14,7 @@ from sobench.cli.report import report, reproduce
 from sobench.cli.retry import DEFAULT, FLAGS, retry
 from sobench.cli.tune import tune
 from sobench.cli.wandb import wandb
-from sobench.system import interpreter, text
+from sobench.system import text
 
 Command = Callable[[argparse.Namespace], int]
 """Runs one command; returns its exit code."""
@@ -181,7 +181,6 @@ def _reports() -> list[tuple[str, ...]]:
     return [(name, read(name).title) for name in reports()]
 
 
-@interpreter.put_off()
 def status(args: argparse.Namespace) -> int:
     """Print the states of an experiment's runs, or of all runs in the folder."""
     from rich.console import Console

@@ -6,23 +6,20 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from sobench.cli import run
 from sobench.errors import SobenchError
-from sobench.system.interpreter import QuickEnd
+from sobench.system.interpreter import fast_exit, paused_gc
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
+READING = ("list", "status", "report")
+"""Commands that read many objects and end soon. The others may run for days, or train: they need the garbage collector."""
 
 
 def entry() -> None:
-    """The console script."""
-    end = QuickEnd()
-    try:
-        end.code = main()
-    except SystemExit as stop:  # argparse
-        end.code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        raise
-    sys.exit(end.code)
+    """The console script. Errors of the arguments (SystemExit) and unexpected exceptions end as in any program."""
+    fast_exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser().error(f"unrecognized arguments: {' '.join(more)}")
         if more:  # overrides behind a flag
             args.overrides += more
-        return args.func(args)
+        with paused_gc() if arguments[0] in READING else nullcontext():
+            return args.func(args)
     except SobenchError as error:
         print(f"sobench: {error}", file=sys.stderr)
         return error.exit_code

@@ -10,14 +10,12 @@ from pathlib import Path
 from sobench.cli.arguments import runs_of
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
-from sobench.system import interpreter
 from sobench.system.text import plural
 
 NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
 """Settings that say where and how runs are made, beside those of the logger; they do not select runs."""
 
 
-@interpreter.put_off()
 def report(args: argparse.Namespace) -> int:
     """Write one report from the existing runs of its experiment."""
     from sobench.report import experiment_of

@@ -114,7 +114,7 @@ def _train(run: Run, directory: RunDirectory, display: Display) -> dict[str, Any
     """Lease cores or a GPU and train the run there, in a process of its own if it asks for one. Returns the summary."""
     from sobench.execution import isolation
 
-    with interpreter.put_off():
+    with interpreter.paused_gc():
         from sobench.system import leases
 
         if isolation.isolated(run.config):

@@ -155,13 +155,12 @@ def _print_line(title: str, seconds: float, more: str = "") -> None:
 # In a separate process: the report
 
 
-@interpreter.put_off()  # as the command `sobench report`
+@interpreter.paused_gc()  # as the command `sobench report`
 def report() -> None:
     """Write a table of all runs and a figure, and print the time of each part.
 
     sys.argv: a folder, and the overrides of the sweep.
     """
-    interpreter.QuickEnd().code = 0
     times = [_times()]
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf
@@ -181,6 +180,7 @@ def report() -> None:
     ]
     helper = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{', '.join(parts)}; a helper had {helper:.2f} GB")
+    interpreter.fast_exit(0)
 
 
 def _times() -> tuple[float, float]:
