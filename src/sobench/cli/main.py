@@ -14,7 +14,7 @@ from sobench.system.interpreter import fast_exit, paused_gc
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
 READING = ("list", "status", "report")
-"""Commands that read many objects and end soon. The others may run for days, or train: they need the garbage collector."""
+"""Commands that read many objects and end soon. The others train, or run for days: they need the garbage collector."""
 
 
 def entry() -> None:
@@ -25,7 +25,7 @@ def entry() -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns the exit code: 0 success, 1 something failed, 2 the command was wrong, 130 stopped by SIGINT, 143 by
+    Returns the exit code: 0 success, 1 something failed, 2 the command was wrong, 130 or 143 stopped by SIGINT or
     SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)

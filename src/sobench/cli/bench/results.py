@@ -130,6 +130,23 @@ def _measure(folder: Path, overrides: list[str]) -> None:
     _process("a sweep whose runs are all done", _CLI, "run", "-m", *overrides)
 
 
+def _description(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The description of the report: a table of every data set and model, and a figure of one of each."""
+    wheres = [{"dataset": dataset, "model": model} for dataset in groups["dataset"] for model in groups["model"]]
+    column = {"metric": "test_accuracy", "better": "higher"}
+    panel = {"y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]}
+    columns = [{**column, "label": " ".join(where.values()), "where": where} for where in wheres]
+    panels = [{**panel, "x": x} for x in ("epoch", "seconds")]
+    return {
+        "title": "Many runs",
+        "source": "a benchmark of sobench, no paper",
+        "experiment": "demo/digits",
+        "methods": {name: name for name in groups["optimizer"]},
+        "table": {"columns": columns},
+        "figure": {"columns": 2, "panels": panels},
+    }
+
+
 def _process(title: str, code: str, *arguments: str) -> None:
     """Run Python code in a process; print its time, its memory and its last line.
 
@@ -187,23 +204,6 @@ def _times() -> tuple[float, float]:
     """Seconds by the clock, and seconds of the processors for this process and its helpers that have ended."""
     usages = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-
-def _description(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    """The description of the report: a table of every data set and model, and a figure of one of each."""
-    wheres = [{"dataset": dataset, "model": model} for dataset in groups["dataset"] for model in groups["model"]]
-    column = {"metric": "test_accuracy", "better": "higher"}
-    panel = {"y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]}
-    columns = [{**column, "label": " ".join(where.values()), "where": where} for where in wheres]
-    panels = [{**panel, "x": x} for x in ("epoch", "seconds")]
-    return {
-        "title": "Many runs",
-        "source": "a benchmark of sobench, no paper",
-        "experiment": "demo/digits",
-        "methods": {name: name for name in groups["optimizer"]},
-        "table": {"columns": columns},
-        "figure": {"columns": 2, "panels": panels},
-    }
 
 
 # The tree of finished runs
