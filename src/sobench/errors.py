@@ -26,3 +26,11 @@ class Unsupported(SobenchError):
 def described(error: BaseException) -> str:
     """Any exception in one line: its kind and the first line of its text."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}".removesuffix(": ")
+
+
+def one_line(text: object, limit: int | None = None) -> str:
+    """str(text) in one line: each run of whitespace becomes one blank, none is left at the ends.
+
+    The result is cut to its first `limit` characters, if a limit is given.
+    """
+    return " ".join(str(text).split())[:limit]

@@ -1,4 +1,7 @@
-"""Whatever is wrong with a command: one line that names it, exit code 2 (1 where the world is at fault), nothing written."""
+"""Wrong commands: one line that names the error, exit code 2, nothing written.
+
+The exit code is 1 if something outside the command is wrong.
+"""
 
 from pathlib import Path
 
@@ -8,7 +11,7 @@ from harness import SMALL, command, directories, rows, summary
 
 from sobench.system import environment
 
-SETTINGS = [  # the words after `sobench run`; what the line must say
+SETTINGS = [  # the arguments of `sobench run`; part of the line that they must give
     ("optimizer=sdg", "optimizer: got 'sdg'", "did you mean 'sgd'?"),
     ("dataset=mnst", "dataset: got 'mnst'", "did you mean 'mnist'?"),
     ("model=mpl", "model: got 'mpl'", "did you mean 'mlp'?"),
@@ -190,7 +193,7 @@ def test_a_folder_that_cannot_be_written(workplace, runs):
 
 
 def test_a_read_only_folder(workplace, monkeypatch):
-    """As another user than root would find it."""
+    """As a user who is not root finds it."""
     true = Path.mkdir
 
     def mkdir(path, *args, **kwargs):
@@ -291,7 +294,7 @@ def test_a_sweep_records_a_model_too_large_for_a_dense_matrix(workplace, monkeyp
 
 
 def test_nothing_is_trained_on_real_targets_by_mistake(workplace, tmp_path):
-    """The same arrays serve a loss that takes real values."""
+    """The same arrays can be used with a loss that takes real values."""
     np.savez(tmp_path / "real.npz", **ARRAYS | dict(y_train=np.ones(8), y_test=np.ones(4)))
     result = command(
         "run", *SMALL, "batch_size=4", "loss=squared_error", "dataset=npz", f"dataset.path={tmp_path}/real.npz"

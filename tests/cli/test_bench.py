@@ -1,4 +1,4 @@
-"""The benchmark of a step: what it counts is what the mathematics says; what it prints names every optimizer."""
+"""Benchmarks: the operations that they count are those of the mathematics; a line for everything that they measure."""
 
 import re
 
@@ -21,7 +21,7 @@ def case(tmp_path, monkeypatch):
 
 def test_a_step_of_sgd_multiplies_three_times_a_layer_and_twice_the_first(case):
     layers = [784 * 20, 20 * 10, 10 * 10]
-    expected = 2 * 50 * (3 * sum(layers) - layers[0])  # nobody needs the gradient of the inputs
+    expected = 2 * 50 * (3 * sum(layers) - layers[0])  # no gradient of the inputs is computed
     assert step._walker(case, step.SGD).operations(4) == 4 * expected
 
 
@@ -59,8 +59,8 @@ def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
     monkeypatch.setenv("SOBENCH_BENCH_DIR", str(tmp_path))
     assert results.results() == 0
     named, written, cold, warm, status, sweep = capfd.readouterr().out.splitlines()
-    assert named.startswith("2 runs named") and written.startswith("2 of them written, 6 evaluations each")
-    assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: all done already, nothing to do")
+    assert named.startswith("2 runs composed") and written.startswith("2 of them written, 6 evaluations each")
+    assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: 2 done; nothing to do")
     parts = r" GB; imports .* s \(.*\), names .* s \(.*\), aggregate .* s \(.*\); a helper had .* GB$"
     assert all(re.search(parts, line) for line in (cold, warm))
     assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

@@ -1,4 +1,4 @@
-"""The command line: from any folder, with any of its flags, stopped in the middle."""
+"""The command line: run from any folder, its help, its completion, stopped by a signal."""
 
 import os
 import re
@@ -28,7 +28,7 @@ def test_runs_and_reports_are_made_where_the_command_is(workplace):
 
 
 def test_a_home_of_its_own(workplace):
-    """Hydra leaves nothing behind: no outputs/, no .hydra/, no log."""
+    """Hydra writes nothing of its own: no outputs/, no .hydra/, no log."""
     command("run", *SMALL)
     command("run", "-m", *SMALL, "seed=1")
     assert [path.name for path in workplace.iterdir()] == ["runs"]
@@ -38,7 +38,7 @@ def test_first_and_last_line_of_a_sweep(workplace):
     done = command("run", "-m", *SMALL, "optimizer=sgd,adam", "seed=0,1,2")
     lines = done.out.splitlines()
     assert done.code == 0 and len(lines) == 8
-    assert lines[0] == "6 runs: 6 to make" and lines[-1] == "6 runs: 6 done"
+    assert lines[0] == "6 runs: 6 to run" and lines[-1] == "6 runs: 6 done"
     for number, line in enumerate(lines[1:-1], 1):
         name = ["sgd", "adam"][(number - 1) // 3]
         assert line.startswith(f"[{number}/6] digits mlp {name} seed {(number - 1) % 3}: done: 2 steps, ")
@@ -117,14 +117,14 @@ def test_stopped_by_the_keyboard(workplace):
     assert finish(started) == 130
     first, last = output(workplace).splitlines()
     assert first.startswith("SIGINT: going on to the next checkpoint")
-    assert last == "sobench: stopped; the same command goes on from the last checkpoint"
+    assert last == "sobench: stopped; repeat the command to resume"
     assert "interrupted 1" in command("status").out
     assert not (directory() / "holder.json").exists()
     assert rows(directory())[-1]["step"] >= 1
 
 
 def interruptible() -> None:
-    """A fork server ignores ^C, and its children inherit that."""
+    """A fork server ignores Ctrl-C, and its children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -140,14 +140,12 @@ def test_a_sweep_stopped_by_the_keyboard(workplace, monkeypatch):
 
     monkeypatch.setattr(attempt, "execute", execute)
     stopped = command("run", "-m", *SMALL, "seed=0,1,2")
-    assert stopped.code == 130 and stopped.errors == [
-        "sobench: stopped; the same command goes on from the last checkpoint"
-    ]
+    assert stopped.code == 130 and stopped.errors == ["sobench: stopped; repeat the command to resume"]
     assert stopped.out.splitlines()[-1] == "3 runs: 2 missing, 1 done"
     assert stopping.SWEEP not in os.environ
     monkeypatch.undo()
     monkeypatch.chdir(workplace)
-    assert command("run", "-m", *SMALL, "seed=0,1,2").out.splitlines()[0] == "3 runs: 1 done already, 2 to make"
+    assert command("run", "-m", *SMALL, "seed=0,1,2").out.splitlines()[0] == "3 runs: 1 done, 2 to run"
 
 
 @pytest.mark.parametrize("words", [["list", "optimizers"], ["data", "list"]], ids=" ".join)
@@ -168,19 +166,19 @@ def test_one_command_leaves_the_next_alone(workplace):
 def test_reproduce_says_when_nothing_came_of_it(workplace, monkeypatch):
     monkeypatch.setattr("sobench.execution.attempt.execute", lambda *_: (_ for _ in ()).throw(UsageError("not today")))
     ended = command("reproduce", "demo/digits", "budget=smoke", "seed=0", "optimizer=sgd", "threads=1")
-    assert ended.code == 1 and "none of its 1 runs gave a result" in ended.errors[-1]
+    assert ended.code == 1 and "no result from its 1 run, see `sobench status demo/digits`" in ended.errors[-1]
     assert not (workplace / "reports").exists()
 
 
 def test_a_report_says_how_it_is_made_again(workplace):
-    """With the words that asked for its runs, not those that say where they are or how they are made; and they ask for the same runs."""
+    """With the overrides that select its runs, and without those that say where and how they are made."""
     words = ["budget=smoke", "seed=0", "optimizer=sgd,adam", "model.widths=[8]"]
     assert command("reproduce", "demo/digits", *words, "threads=1", "progress=false", "runs=elsewhere").code == 0
     (page,) = workplace.glob("reports/demo/digits/*/report.md")
     made = re.search(r"made with `sobench (.*?)`", page.read_text())[1]
     assert shlex.split(made) == ["reproduce", "demo/digits", *words]
     again = command(*shlex.split(made), "runs=elsewhere")
-    assert again.out.splitlines()[0] == "2 runs: all done already, nothing to do"
+    assert again.out.splitlines()[0] == "2 runs: 2 done; nothing to do"
 
 
 def test_version_is_that_of_the_package():

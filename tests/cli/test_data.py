@@ -1,4 +1,4 @@
-"""`sobench data`, and what holds for every data set: its YAML, its loader and its declaration agree."""
+"""`sobench data`; and for every data set, agreement of its YAML, its loader and its declaration."""
 
 import argparse
 import inspect
@@ -21,13 +21,13 @@ from sobench.errors import UsageError
 
 CONF = sorted((Path(__file__).parents[2] / "conf/dataset").glob("*.yaml"))
 DECLARED = {name.partition("-")[0] for name, source in declared().items() if source.kind != "vectors"}
-"""Without the sets: libsvm-a9a is one of libsvm."""
+"""Names of the declared data sets; libsvm-a9a counts as libsvm."""
 NAME = "train-labels-idx1-ubyte.gz"
 
 
 @pytest.fixture
 def data(monkeypatch, small, tmp_path):
-    """Runs `data ...` on the small files' declaration, and returns the exit code."""
+    """A function that runs `data ...` on the declaration of the small files and returns the exit code."""
     monkeypatch.setattr(
         "sobench.cli.data.Store.default", lambda mirror, cache: small.store(mirror, cache or tmp_path / "cache")
     )
@@ -137,7 +137,7 @@ def test_yaml_loader_and_declaration_agree(file):
 
 
 def test_there_is_a_yaml_for_every_declaration():
-    assert DECLARED <= {file.stem for file in CONF}
+    assert {file.stem for file in CONF} >= DECLARED
 
 
 def test_list_shows_the_data_set_of_a_plugin(data, monkeypatch, capsys):

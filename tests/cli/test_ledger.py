@@ -1,4 +1,4 @@
-"""`sobench retry` and `sobench gc`: nothing that stands is lost, nothing that is at work is touched."""
+"""`sobench retry` and `sobench gc`: no result is lost, and no running run is touched."""
 
 import json
 import os
@@ -21,7 +21,7 @@ DEMO = ("demo/digits", "budget=smoke", "optimizer=sgd,adam", "seed=0,1", "thread
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Four runs of the demo, made once."""
+    """Four runs of the demo, made once for all tests."""
     folder = tmp_path_factory.mktemp("made")
     before = os.getcwd()
     os.chdir(folder)
@@ -34,13 +34,13 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def runs(workplace, made) -> list[Path]:
-    """Those four in the workplace: adam's two, then sgd's."""
+    """The four runs, copied into the workplace: two of adam, then two of sgd."""
     shutil.copytree(made, "runs")
     return directories()
 
 
 def ended(path: Path, status: str) -> None:
-    """Have the run's result say that it ended so."""
+    """Change the status in the run's result."""
     write_atomically(path / "summary.json", json.dumps(summary(path) | {"status": status, "reason": "it did"}).encode())
 
 
@@ -68,7 +68,7 @@ def test_failures_of_all_runs_are_made_again_and_what_was_is_kept(runs):
     done = command("retry", "progress=false")
     assert done.code == 0, done.err
     first, *_, last = done.out.splitlines()
-    assert first == "retry: 1 failed, 1 out-of-memory; what was there is in runs/.old" and last == "2 runs: 2 done"
+    assert first == "retry: 1 failed, 1 out-of-memory; old files are in runs/.old" and last == "2 runs: 2 done"
     assert [result(path) for path in runs[:3]] == true[:3]
     assert everything(runs[3]) == diverged and (runs[0] / "summary.json").stat().st_mtime_ns == kept[0]
     assert [summary(path)["status"] for path in put_aside()] == ["failed", "out-of-memory"]
@@ -82,7 +82,7 @@ def test_of_an_experiment_with_flags_among_its_settings(runs):
     assert "done 1, diverged 1, stale 1" in command("status", *DEMO).out
     done = command("retry", DEMO[0], "--diverged", *DEMO[1:3], "--stale", "seed=0,1", "threads=1")
     assert done.code == 0, done.err
-    assert done.out.splitlines()[0] == "retry: 2 diverged, 1 stale; what was there is in runs/.old"
+    assert done.out.splitlines()[0] == "retry: 2 diverged, 1 stale; old files are in runs/.old"
     assert command("status", *DEMO).out.splitlines()[-1] == "2 cells, 4 runs: 3 done, 1 failed"
     assert len(put_aside()) == 3
 
@@ -92,9 +92,13 @@ def test_settings_select_among_the_runs_or_change_no_result(runs):
         ended(path, "timed-out")
     before = everything()
     wrong = command("retry", "batch_size=32")
-    assert wrong.code == 2 and len(wrong.errors) == 1 and "batch_size=32 makes other runs; allowed: " in wrong.errors[0]
+    assert (
+        wrong.code == 2
+        and len(wrong.errors) == 1
+        and "got batch_size=32, which describes other runs; allowed: " in wrong.errors[0]
+    )
     assert everything() == before
-    assert command("retry", "optimizer=adam", "seed=1", "progress=false").out.splitlines()[-1] == "1 runs: 1 done"
+    assert command("retry", "optimizer=adam", "seed=1", "progress=false").out.splitlines()[-1] == "1 run: 1 done"
     assert [summary(path)["status"] for path in runs] == ["timed-out", "done", "timed-out", "timed-out"]
 
 
@@ -104,18 +108,18 @@ def test_what_cannot_be_made_again_is_named_and_left(runs):
     (runs[1] / "config.yaml").write_text((runs[1] / "config.yaml").read_text() + "nonsense: 1\n")
     before = everything(runs[0]) | everything(runs[1])
     done = command("retry", "progress=false")
-    assert done.code == 0 and done.out.splitlines()[-1] == "1 runs: 1 done"
-    assert [line.partition("cannot be made again: ")[2][:11] for line in done.errors] == ["config.yaml", "nonsense: n"]
+    assert done.code == 0 and done.out.splitlines()[-1] == "1 run: 1 done"
+    assert [line.partition("cannot be repeated: ")[2][:11] for line in done.errors] == ["config.yaml", "nonsense: n"]
     assert everything(runs[0]) | everything(runs[1]) == before
 
 
 def test_a_run_at_work_is_not_put_aside(runs):
-    from sobench.cli.retry import put_aside as put
+    from sobench.cli.retry import move_to_old
 
     with FileLock(runs[0] / "lock"):
-        assert not put(Path("runs"), str(runs[0].relative_to("runs")))
+        assert not move_to_old(Path("runs"), str(runs[0].relative_to("runs")))
     (runs[1] / "holder.json").write_text(json.dumps({"pid": 1, "host": "elsewhere", "since": "now"}))
-    assert not put(Path("runs"), str(runs[1].relative_to("runs")))
+    assert not move_to_old(Path("runs"), str(runs[1].relative_to("runs")))
     assert runs[0].is_dir() and runs[1].is_dir() and not put_aside()
 
 
@@ -143,7 +147,7 @@ def test_the_overrides_of_a_configuration_make_it_again(workplace, settings):
 
 
 def litter(runs: list[Path]) -> list[Path]:
-    """One of each that may go."""
+    """Write one leftover of each kind, and return their paths."""
     cell = runs[0].parent.name
     files = [
         runs[0] / "checkpoint.pt",
@@ -179,7 +183,7 @@ def test_gc_lists_and_deletes_only_when_told(runs):
 def test_gc_leaves_what_is_young_at_work_to_be_resumed_or_not_ours(runs):
     ended(runs[1], "failed")
     cell = runs[0].parent
-    (runs[1] / "checkpoint.pt").write_text("to go on from")
+    (runs[1] / "checkpoint.pt").write_text("to resume from")
     for path in (
         cell / "seed-8" / "checkpoint.pt",
         cell / "seed-9" / "lock",
@@ -200,16 +204,16 @@ def test_gc_leaves_what_is_young_at_work_to_be_resumed_or_not_ours(runs):
 
 
 def test_gc_of_one_that_was_begun_meanwhile(runs):
-    from sobench.cli.clean import _delete, litter
+    from sobench.cli.clean import _delete, leftovers
 
     (runs[0] / ".run.json.1").write_text("x")
-    (one,) = litter(Path("runs"), 1e9)
+    (one,) = leftovers(Path("runs"), 1e9)
     with FileLock(runs[0] / "lock"):
         assert not _delete(one)
     assert one.path.exists() and _delete(one) and not _delete(one)
 
 
-# What an outsider can get wrong
+# Wrong commands
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`sobench plan`: measured in real steps, leaving nothing; the part that fits into a budget is balanced."""
+"""`sobench plan`: measures real steps, writes nothing, and selects a balanced part of a sweep for a budget."""
 
 import re
 import shlex
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 from harness import PRELOAD, command, directories
 
-from sobench.cli.plan import Cell, Measured, _few, _steps, fitting, measure, table, total
+from sobench.cli.plan import Cell, Measured, _steps_of_run, _steps_to_measure, fitting, measure, plan_table, total
 from sobench.config.grid import expand
 
 DEMO = ("demo/digits", "budget=smoke", "optimizer=sgd,adam", "seed=0,1", "threads=1")
@@ -15,7 +15,7 @@ DEMO = ("demo/digits", "budget=smoke", "optimizer=sgd,adam", "seed=0,1", "thread
 
 @pytest.fixture(autouse=True)
 def one_server(monkeypatch):
-    """The fork server of these tests is that of all."""
+    """Use the fork server of all tests."""
     monkeypatch.setattr("sobench.cli.plan.PRELOAD", PRELOAD)
 
 
@@ -49,7 +49,7 @@ def test_every_cell_gets_its_first_seed_before_any_its_second_the_cheapest_first
     cells = [a_cell("slow", 5), a_cell("quick", 1), a_cell("middle", 2)]
     assert ids(fitting(24, cells)) == "quick0 middle0 slow0 quick1 middle1 slow1 quick2 middle2 slow2"
     assert ids(fitting(11, cells)) == "quick0 middle0 slow0 quick1 middle1"
-    assert ids(fitting(7, cells)) == "quick0 middle0"  # and no second seed before slow has its first
+    assert ids(fitting(7, cells)) == "quick0 middle0"  # no second seed before slow has its first
     assert ids(fitting(0.5, cells)) == ""
 
 
@@ -57,18 +57,22 @@ def test_what_is_done_counts_and_what_was_not_measured_has_none():
     cells = [a_cell("ahead", 1, done=2), a_cell("behind", 3), a_cell("unknown", None)]
     assert ids(fitting(10, cells)) == "behind0 behind1 ahead2 behind2"
     assert total(cells) == (
-        "3 cells, 9 runs: 2 done, 7 left, 10 s one after another, at most 0 MB; 3 of them not measured, and not counted"
+        "3 cells, 9 runs: 2 done, 7 left, 10 s run sequentially, at most 0 MB; 3 of them not measured and not included"
     )
 
 
 def test_what_a_run_takes():
     cost = Measured(first=2.0, step=0.5, evaluation=0.25, start=1.0, steps=11, evaluations=4, host=1, device=None)
     assert cost.seconds == 1 + 2 + 10 * 0.5 + 4 * 0.25
-    assert _steps(100, None, 0.1) == 100 and _steps(100, 1.0, 0.1) == 10 and _steps(None, 1.0, 5.0) == 1
     assert (
-        _few({"lr": 0.1}) == 6
-        and _few({"stats_period": 2, "inverse_period": 20}) == 21
-        and _few({"global_period": 999}) == 51
+        _steps_of_run(100, None, 0.1) == 100
+        and _steps_of_run(100, 1.0, 0.1) == 10
+        and _steps_of_run(None, 1.0, 5.0) == 1
+    )
+    assert (
+        _steps_to_measure({"lr": 0.1}) == 6
+        and _steps_to_measure({"stats_period": 2, "inverse_period": 20}) == 21
+        and _steps_to_measure({"global_period": 999}) == 51
     )
 
 
@@ -77,7 +81,7 @@ def test_the_plan_of_an_experiment_leaves_nothing_behind_and_its_command_makes_w
     assert planned.code == 0 and not planned.err and not list(workplace.iterdir())
     head, sgd, adam, last = planned.out.splitlines()
     assert head.split()[:4] == ["cell", "runs", "done", "left"] and re.match(r"digits_mlp_sgd_\w{12} +2 +0 +2 ", sgd)
-    assert re.fullmatch(r"2 cells, 4 runs: 0 done, 4 left, .* one after another, at most [\d,]+ MB", last)
+    assert re.fullmatch(r"2 cells, 4 runs: 0 done, 4 left, .* run sequentially, at most [\d,]+ MB", last)
     assert 50 < int(re.search(r"at most ([\d,]+) MB", last)[1].replace(",", "")) < 50_000
 
 
@@ -94,7 +98,7 @@ def test_a_budget_chooses_runs_and_the_printed_command_makes_exactly_them(workpl
     assert made.code == 0 and made.out.splitlines()[-1] == "3 runs: 3 done"
     assert [path.name for path in directories()] == ["seed-0", "seed-0", "seed-1"]
     whole = command("plan", *DEMO, "--budget", "1h").out.splitlines()
-    assert whole[3] == "2 cells, 4 runs: 3 done, 1 left, 10 s one after another, at most 0 MB"
+    assert whole[3] == "2 cells, 4 runs: 3 done, 1 left, 10 s run sequentially, at most 0 MB"
     assert (
         whole[-1]
         == "run them with: sobench run experiment=demo/digits budget=smoke optimizer=sgd,adam seed=0,1 threads=1"
@@ -106,14 +110,14 @@ def test_a_budget_chooses_runs_and_the_printed_command_makes_exactly_them(workpl
     "body, part",
     [
         ("raise RuntimeError('not today')", "RuntimeError: not today"),
-        ("os._exit(3)", "its process ended with 3: killed, or out of memory"),
+        ("os._exit(3)", "its process ended with exit code 3: killed, or out of memory"),
     ],
 )
 def test_a_cell_that_cannot_be_measured_is_said(workplace, plugins, body, part):
     plugins("broken-one", {"broken_one.py": BROKEN.format(body)}, {"broken_one": "broken_one:Broken"})
     (run,) = expand(["optimizer=broken_one", "optimizer.lr=0.1", "budget=smoke", "threads=1"])
     cell = Cell("c", [], [run], measure(run))
-    assert cell.cost == part and table([cell])[-1] == f"    not measured: {part}"
+    assert cell.cost == part and plan_table([cell])[-1] == f"    not measured: {part}"
 
 
 @pytest.mark.parametrize(

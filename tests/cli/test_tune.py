@@ -1,4 +1,4 @@
-"""Grids into trials, trials into a choice, a choice into the cells of an experiment; and the command that does it all."""
+"""Hyperparameter tuning: trials of the grids, the selection, its use in an experiment, and `sobench tune`."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ def test_a_wrong_tune_is_one_line(change, said):
         tuning.trials({**SWEEP, "tune": change and {**SWEEP["tune"], **change}})
 
 
-# The choice
+# The selection
 
 
 def search(scores, *, better="higher", grid=None) -> Search:
-    """Trials with these scores; None did not finish with one of its two seeds."""
+    """Trials with these scores; None: the trial did not finish with one of its two seeds."""
     grid = grid or {"optimizer.lr": list(range(len(scores)))}
     values = [dict(zip(grid, combination)) for combination in itertools.product(*grid.values())]
     made = [
@@ -171,12 +171,12 @@ def test_best_of_k_is_the_mean_over_all_draws(better, scores):
     assert math.isnan(found.best_of(len(scores) + 1))
 
 
-# What was chosen, in use
+# The use of the selection
 
 
 @pytest.fixture
 def tuned(tmp_path, monkeypatch):
-    """The file of choices, elsewhere."""
+    """The file of the selection, in a temporary folder."""
     monkeypatch.setattr(tuning, "file", lambda name: tmp_path / f"{name}.yaml")
     return tmp_path / "kernelsgd.yaml"
 
@@ -218,7 +218,7 @@ def test_a_damaged_file_is_one_line(tuned, text):
 
 @pytest.fixture(scope="module")
 def trials(tmp_path_factory):
-    """A mirror, and a folder of runs that the tests share."""
+    """A mirror of the data, and a folder of runs that the tests share."""
     folder = tmp_path_factory.mktemp("trials")
     tiny_data.write(folder / "mirror")
     return folder
@@ -270,7 +270,7 @@ def test_tuning_again_changes_nothing_but_what_it_is_about(tuned, words):
 @pytest.mark.parametrize(
     "extra, said",
     [
-        (["optimizer=sgd", "seed=0"], "seed: 0 is one of those that kernelsgd/table-3 reports"),
+        (["optimizer=sgd", "seed=0"], "seed: got 0, which kernelsgd/table-3 reports; allowed: others, such as ["),
         (["optimizer=sgd", "lr"], "allowed: KEY=VALUE"),
         (["optimizer=kfac"], "allowed in this experiment"),
     ],

@@ -1,4 +1,4 @@
-"""What can be wrong around a command: one line, exit code 1 or 2, no traceback, and nothing that was there before is lost."""
+"""Errors outside the command, in files and folders: one line, exit code 1 or 2, no traceback, no file lost."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from harness import SMALL, command, directory
 
 KEPT = "kept"
-"""A folder of runs with one finished run, which every case below finds and must leave."""
+"""A folder of runs with one finished run, which every case must leave as it is."""
 
 BROKEN = """
 import torch
@@ -86,7 +86,7 @@ def foreign_mirror(place: Path) -> None:
 
 
 def foreign_runs(place: Path) -> None:
-    """A run directory's name is taken by a file."""
+    """A file has the name of a run directory."""
     path = directory(place / KEPT)
     (place / "foreign" / path.parent.name).mkdir(parents=True)
     (place / "foreign" / path.parent.name / path.name).write_text("a file")
@@ -101,7 +101,7 @@ def nothing(place: Path) -> None:
 
 
 NPZ = ["dataset=npz", "dataset.path=a.npz", "batch_size=4", *SMALL]
-CASES = {  # name: (what is done before, words, exit code, what the line must say)
+CASES = {  # name: (preparation, arguments, exit code, part of the line)
     "runs is a file": (file_for_folder, ["run", *SMALL, "runs=file"], 1, "runs: cannot write"),
     "runs in a file": (file_for_folder, ["run", *SMALL, "runs=file/deep"], 1, "runs: cannot write"),
     "runs on a device": (nothing, ["run", *SMALL, "runs=/dev/null"], 1, "runs: cannot write"),

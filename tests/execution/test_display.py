@@ -1,4 +1,4 @@
-"""The live table of a sweep: counts, runs at work, a line for each that ends; nothing where there is no terminal."""
+"""The live table of a sweep: counts, the running runs, and a line for each run that ends."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from sobench.results.rundir import RunDirectory
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Three runs, their directories, a table of them and what it prints."""
+    """Three runs, their directories, a table of them, and the console that it prints to."""
     runs = [run_with(seed=seed, runs=str(tmp_path)) for seed in range(3)]
     screen = Console(file=io.StringIO(), width=200, highlight=False)
     return runs, [RunDirectory(run, tmp_path) for run in runs], SweepTable(runs, screen), screen

@@ -1,4 +1,4 @@
-"""Killed at any moment or damaged by hand, a run that is started again ends with the bits of one that was left alone."""
+"""A run that is killed at any moment, or damaged, and repeated, gives the bits of an undisturbed run."""
 
 import hashlib
 import io
@@ -42,7 +42,7 @@ def words(method: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """undisturbed(method): the record of a run that nothing happened to."""
+    """undisturbed(method): the record of an undisturbed run."""
 
     @cache
     def record(method: str) -> str:
@@ -55,7 +55,7 @@ def undisturbed(tmp_path_factory):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_killed_at_random_moments(workplace, undisturbed, method):
-    """At a random step, in the middle of whatever that step does; twice, then left alone."""
+    """Killed at a random moment of a random step, twice; then not disturbed."""
     moment = random.Random(method)
     for _ in range(2):
         started = process(*words(method), folder=workplace)
@@ -66,18 +66,18 @@ def test_killed_at_random_moments(workplace, undisturbed, method):
         started.kill()
         started.join()
     ended = command(*words(method))
-    assert ended.code == 0 and "going on from step " in ended.out
+    assert ended.code == 0 and "resuming from step " in ended.out
     assert result(directory()) == undisturbed(method)
     assert not list(directory().glob("checkpoint*")) and not list(directory().glob(".*"))
 
 
 def _steps_done(folder: Path) -> int:
-    """Rows that a checkpoint has forced to the disk."""
+    """The number of rows that a checkpoint has forced to the disk."""
     files = list(folder.glob("runs/*/*/metrics.jsonl"))
     return files[0].read_bytes().count(b"\n") if files else 0
 
 
-SPOTS = {  # where the process kills itself
+SPOTS = {  # the place where the process kills itself
     "first evaluation": DieIn("sobench.training.problem", "Problem.evaluate", 1),
     "before the first checkpoint": DieIn("sobench.training.checkpoint", "save", 1),
     "first checkpoint being written": DieIn("sobench.training.checkpoint", "write_atomically", 1),
@@ -104,7 +104,7 @@ def test_killed_at(workplace, undisturbed, spot):
 
 
 class Half:
-    """Writes half of a file, the n-th time that one of that name is written, and kills the process."""
+    """Write half of a file, the n-th time that a file of this name is written, and kill the process."""
 
     def __init__(self, name: str, call: int):
         self.name, self.call = name, call
@@ -137,12 +137,12 @@ def test_killed_with_half_a_file_written(workplace, undisturbed, name, call):
     assert not list(directory().glob(".*"))
 
 
-# Damage by hand
+# Damaged files
 
 
 @pytest.fixture(scope="module")
 def cut(tmp_path_factory) -> Path:
-    """A run directory that was killed at step 20, with both checkpoints and rows beyond the latest."""
+    """The directory of a run that was killed at step 20, with both checkpoints and rows beyond the latest."""
     folder = tmp_path_factory.mktemp("cut")
     killed = process(*words("sgd"), folder=folder, prepare=DieIn("sobench.training.checkpoint", "save", 20))
     assert finish(killed) == -9
@@ -151,7 +151,7 @@ def cut(tmp_path_factory) -> Path:
 
 
 class Foreign:
-    """A pickle that, loaded, makes a folder."""
+    """A pickle that makes a folder when it is loaded."""
 
     def __reduce__(self):
         return os.mkdir, ("executed",)
@@ -183,8 +183,8 @@ def both(*damages) -> callable:
 
 
 LATEST, PREVIOUS, RECORD = "checkpoint.pt", "checkpoint-previous.pt", "metrics.jsonl"
-OVER = "no checkpoint to go on from, starting over"
-DAMAGES = {  # what is done; what must be said of it, and from which step the run goes on
+OVER = "no checkpoint to resume from, starting over"
+DAMAGES = {  # the damage; the message about it, and the step from which the run resumes
     "latest truncated": (rewrite(LATEST, lambda b: b[:-100]), "checkpoint.pt is damaged", 18),
     "latest empty": (rewrite(LATEST, lambda b: b""), "checkpoint.pt is damaged", 18),
     "latest garbage": (rewrite(LATEST, lambda b: os.urandom(5000)), "checkpoint.pt is damaged", 18),
@@ -212,7 +212,7 @@ DAMAGES = {  # what is done; what must be said of it, and from which step the ru
     "latest no dictionary": (rewrite(LATEST, lambda b: signed(torch_bytes([1]))), "checkpoint.pt is damaged", 18),
     "latest of another optimizer": (
         rewrite(LATEST, lambda b: signed(torch_bytes({"step": 18, "metrics_bytes": 0}))),
-        "its checkpoint does not fit the code as it is now",
+        "the checkpoint does not fit the present code",
         OVER,
     ),
     "latest missing": (remove(LATEST), "", 18),
@@ -278,7 +278,7 @@ def test_damage(workplace, undisturbed, cut, case):
     if goes_on == OVER:
         assert OVER in again.out
     elif goes_on:
-        assert f"going on from step {goes_on}" in again.out
+        assert f"resuming from step {goes_on}" in again.out
     assert result(directory()) == undisturbed("sgd")
     assert not Path("executed").exists()
     assert command("status").out.count("done 1") == 1
@@ -319,7 +319,7 @@ def test_a_finished_run_that_does_not_say_what_it_is(workplace, done, text):
     before, made = file.read_text(), (directory() / "metrics.jsonl").stat().st_mtime_ns
     file.unlink() if text is None else file.write_text(text)
     again = command("run", "-m", *words("sgd")[1:], "seed=0")
-    assert again.code == 0 and "run.json could not be read, written again" in again.out
+    assert again.code == 0 and "run.json could not be read and was rewritten" in again.out
     assert file.read_text() == before and (directory() / "metrics.jsonl").stat().st_mtime_ns == made
 
 
@@ -336,12 +336,12 @@ def test_a_checkpoint_of_other_code_is_not_forced_into_it(workplace, undisturbed
 
     monkeypatch.setattr(snapshot, "restore", restore)
     again = command(*words("sgd"))
-    assert again.code == 0 and "does not fit the code as it is now ('a buffer that was not there')" in again.out
+    assert again.code == 0 and "does not fit the present code ('a buffer that was not there')" in again.out
     assert result(directory()) == undisturbed("sgd")
 
 
 def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
-    """Its summary has the last evaluation, which was before the checkpoint."""
+    """Its summary has the last evaluation, from before the checkpoint."""
     diverging = ["run", *COMMON, "model=linear", "loss=squared_error", "optimizer.lr=3", "evaluate.steps=7"]
     assert command(*diverging, f"runs={tmp_path}/whole").code == 0
     whole = summary(directory(tmp_path / "whole"))
@@ -353,12 +353,12 @@ def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
     )
     assert finish(killed) == -9
     again = command(*diverging)
-    assert f"going on from step {whole['steps'] - 1}" in again.out
+    assert f"resuming from step {whole['steps'] - 1}" in again.out
     assert result(directory()) == result(directory(tmp_path / "whole"))
 
 
 def test_a_failure_keeps_what_the_machine_said(workplace, tmp_path, monkeypatch):
-    """The disk is full when a checkpoint is written: a failed run, with its reason."""
+    """If the disk is full when a checkpoint is written, the run is failed, with the reason."""
 
     def full(path, data):
         raise OSError(28, "No space left on device", str(path))
@@ -386,7 +386,7 @@ def test_save_and_load(tmp_path):
 
 @pytest.mark.parametrize("method", ["sgd", "lbfgs", "hf_gauss_newton", "cosine"])
 def test_state_is_everything(method):
-    """A trainer restored in this process goes on with the same bits, at any step and whatever torch drew meanwhile."""
+    """A trainer restored in this process continues with the same bits, whatever random numbers torch drew meanwhile."""
     from sobench.config.grid import expand
 
     (run,) = expand(words(method)[1:])

@@ -1,4 +1,4 @@
-"""A run in a process of its own: the same result and errors as in this one, and its death is its own affair."""
+"""A run in a separate process: the same result and errors as in this process; a crash affects no other run."""
 
 import json
 import multiprocessing
@@ -12,7 +12,7 @@ from harness import command, directory, result, rows, run_with, summary
 
 from sobench.errors import UsageError
 from sobench.execution import isolation
-from sobench.execution.isolation import execute_apart, isolated
+from sobench.execution.isolation import execute_isolated, isolated
 from sobench.results.rundir import Held, RunDirectory
 from sobench.system import devices
 
@@ -25,7 +25,7 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 class Sgd(torch.optim.SGD):
-    """What its mode says, in the third step."""
+    """Does what its mode says, in the third step."""
     def __init__(self, params, lr=0.1, mode="none"):
         super().__init__(params, lr=lr)
         self.mode, self.steps = mode, 0
@@ -91,28 +91,26 @@ def test_progress_and_lines_come_through(workplace, mine):
     assert odd("SIGKILL").code == 1
     seen, lines = [], []
     run = run_with(
-        **{
-            "optimizer": {"name": "isolated", "lr": 0.1, "mode": "SIGKILL"},
-            "budget__epochs": None,
-            "budget__steps": 4,
-            "log__every": 1,
-            "checkpoint__seconds": 0,
-        }
+        optimizer={"name": "isolated", "lr": 0.1, "mode": "SIGKILL"},
+        budget__epochs=None,
+        budget__steps=4,
+        log__every=1,
+        checkpoint__seconds=0,
     )
-    found = execute_apart(run, RunDirectory(run, "runs"), lambda *row: seen.append(row), lines.append)
+    found = execute_isolated(run, RunDirectory(run, "runs"), lambda *row: seen.append(row), lines.append)
     assert found["status"] == "done"  # it ends in the second step of this process
-    assert lines == [f"{directory()}: going on from step 2"]
+    assert lines == [f"{directory()}: resuming from step 2"]
     assert [(step, limit) for step, limit, _ in seen] == [(3, 4), (4, 4)] and all(row["loss"] > 0 for _, _, row in seen)
 
 
 def test_errors_are_raised_here(workplace, mine):
     run = run_with(batch_size=100000)
     with pytest.raises(UsageError, match="batch_size: got 100000.*at most 1437"):
-        execute_apart(run, RunDirectory(run, "runs"), print, print)
+        execute_isolated(run, RunDirectory(run, "runs"), print, print)
     run = run_with()
     with RunDirectory(run, "runs").held(), pytest.raises(Held, match=f"is being run by process {os.getpid()}@"):
-        execute_apart(run, RunDirectory(run, "runs"), print, print)
-    assert odd("odd", "runs=odd").code == 1  # what a plug-in raises is a result there
+        execute_isolated(run, RunDirectory(run, "runs"), print, print)
+    assert odd("odd", "runs=odd").code == 1  # an error of a plug-in is the result of its run
     assert summary(directory(workplace / "odd"))["reason"] == "Odd: 1 and 2 (step 3)"
 
 
@@ -122,10 +120,10 @@ class Two(Exception):
 
 
 def test_an_error_that_cannot_be_sent_is_described(monkeypatch):
-    sent = isolation._portable(Two("first", "second"))
+    sent = isolation._picklable(Two("first", "second"))
     assert type(sent) is RuntimeError and str(sent) == "Two: first" and "Two: first" in sent.__notes__[0]
     error = ValueError("plain")
-    assert isolation._portable(error) is error
+    assert isolation._picklable(error) is error
 
 
 @pytest.mark.parametrize(
@@ -157,7 +155,7 @@ def test_memory_that_is_used_up_is_a_result(workplace, mine, monkeypatch):
 
 
 def interrupt_when_waiting(folder) -> threading.Thread:
-    """Press Ctrl-C, on this process alone, as soon as the run has come to its third step."""
+    """Send Ctrl-C to this process alone, as soon as the run reaches its third step."""
 
     def press() -> None:
         while not (folder / "waiting").exists():
@@ -170,7 +168,7 @@ def interrupt_when_waiting(folder) -> threading.Thread:
 
 
 def test_an_interrupt_reaches_the_process_once(workplace, mine):
-    """It ends with a checkpoint at the next row of its record, and the run goes on from there."""
+    """It saves a checkpoint at the next row of its record and ends; the run resumes from there."""
     pressed = interrupt_when_waiting(workplace)
     assert odd("wait").code == 130
     pressed.join()
@@ -178,11 +176,11 @@ def test_an_interrupt_reaches_the_process_once(workplace, mine):
     assert [row["step"] for row in rows(directory(), "train")] == [1, 2, 3] and (directory() / "checkpoint.pt").exists()
     assert "interrupted 1" in command("status").out
     again = odd("wait")
-    assert again.code == 0 and "going on from step 3" in again.out
+    assert again.code == 0 and "resuming from step 3" in again.out
 
 
 def _parent(write: int) -> None:
-    """Starts a process that would say "late" after a while."""
+    """Start a process that would write "late" after a while."""
 
     def execute(*args) -> None:
         os.write(write, b"begun")
@@ -205,18 +203,18 @@ def test_a_process_does_not_outlive_its_parent():
     assert os.read(read, 5) == b"begun"
     parent.kill()
     parent.join()
-    assert os.read(read, 5) == b""  # nobody has the other end any more
+    assert os.read(read, 5) == b""  # no process has the other end open any more
     os.close(read)
 
 
 def test_a_word_that_nobody_hears_ends_the_process():
-    """It must not become a failure of the run: that goes on elsewhere."""
+    """It must not become a failure of the run, which a later command resumes."""
 
     def talk() -> None:
         ours, theirs = multiprocessing.Pipe(duplex=False)
         ours.close()
         try:
-            isolation._tell(theirs, "say", ("anyone?",))
+            isolation._send(theirs, "say", ("anyone?",))
         finally:
             os._exit(7)
 

@@ -102,7 +102,7 @@ def test_a_job_that_is_pre_empted_goes_on(tmp_path):
     os.kill(holder["pid"], signal.SIGUSR2)
     assert started.wait(600) == 0
     (log,) = tmp_path.glob("runs/.launcher/submitit/*/*_log.out")
-    assert "going on from step" in log.read_text()
+    assert "resuming from step" in log.read_text()
     sobench(tmp_path / "quiet", *words)
     assert results(tmp_path / "runs") == results(tmp_path / "quiet" / "runs")
 
@@ -217,7 +217,10 @@ def test_the_outcome_of_a_sweep_is_in_the_directories(workplace, launched):
 def test_a_launcher_that_gives_up(workplace, monkeypatch, launched):
     monkeypatch.setitem(launchers.EXTRAS, ("hydra/launcher", "basic"), launchers.Extra("os", "", "", at_once=lambda: 0))
     done = command("run", "-m", *SMALL, "seed=0,1")
-    line = "basic gave up (ValueError: range() arg 3 must not be zero); the same command makes what is missing"
+    line = (
+        "basic made no progress 3 times in a row (ValueError: range() arg 3 must not be zero); "
+        "repeat the command to run what is missing"
+    )
     assert done.code == 1 and done.errors == [f"sobench: hydra/launcher: {line}"]
 
 
@@ -303,10 +306,7 @@ def test_zipped_pairs_on_the_command_line(workplace):
     assert (done.code, done.out.splitlines()[-1]) == (0, "4 runs: 4 done")
     chosen = [json.loads((path / "run.json").read_text())["config"]["optimizer"] for path in directories()]
     assert sorted((one["name"], one["lr"]) for one in chosen) == [("adam", 0.01)] * 2 + [("sgd", 0.5)] * 2
-    assert (
-        command("run", "-m", *SMALL, pairs, "optimizer=adam", "seed=0,1").out
-        == "2 runs: all done already, nothing to do\n"
-    )
+    assert command("run", "-m", *SMALL, pairs, "optimizer=adam", "seed=0,1").out == "2 runs: 2 done; nothing to do\n"
 
 
 @OPTUNA[0]
@@ -337,7 +337,7 @@ def test_a_search_is_made_once_and_goes_on(workplace):
         and "test_accuracy" in best
     )
     more = command("run", *words, "hydra.sweeper.n_trials=3").out.splitlines()
-    assert more.count("2 runs: all done already, nothing to do") == 2 and len(directories()) == 6
+    assert more.count("2 runs: 2 done; nothing to do") == 2 and len(directories()) == 6
     assert [line for line in more if line.startswith("trial")][:2] == trials
     wrong = command("run", *words[:-2], "hydra.sweeper.metric=speed", "hydra.sweeper.n_trials=1")
     assert wrong.code == 2 and wrong.errors[0].startswith(

@@ -1,7 +1,7 @@
-"""A sweep that everything happens to ends like one that was left alone: every run once, finished, with the same bits.
+"""A sweep whose processes are killed and whose files are cut gives the results of an undisturbed one, bit for bit.
 
-Two launchers compete for the same runs. Whoever is at work, a worker or a launcher, is killed at random moments; launchers are
-started again; files are cut; the disk is full for a while.
+Two launchers compete for the same runs. Workers and launchers are killed at random moments, and launchers are started
+again; files are cut; the disk is full for a while. Every run must end finished, once.
 """
 
 import json
@@ -38,7 +38,7 @@ def words(seeds: int, steps: int, *more: str) -> list[str]:
 
 @dataclass
 class Storm:
-    """Starts launchers in `folder` and kills what it finds there, until all runs have ended and enough has been killed."""
+    """Start launchers in `folder` and kill processes there, until all runs have ended and enough were killed."""
 
     folder: Path
     command: list[str]
@@ -68,7 +68,7 @@ class Storm:
         return self.counts["workers"] + self.counts["launchers"]
 
     def strike(self) -> None:
-        """Kill somebody at work; now and then a launcher, and cut a file of a run that nobody is at."""
+        """Kill a worker, sometimes a launcher, and sometimes cut a file of a run that no process is running."""
         if self.killed >= self.kills:
             return
         if self.chance.random() < 0.2:
@@ -88,7 +88,7 @@ class Storm:
         self.counts["launchers" if pid in own else "workers"] += 1
 
     def cut(self) -> None:
-        """Take the end off a checkpoint or a record of an interrupted run."""
+        """Cut the end off a checkpoint or a record of an interrupted run."""
         from sobench.results.state import state
 
         idle = [path for path in directories(self.folder / "runs") if state(path).status == "interrupted"]
@@ -112,7 +112,7 @@ def _pid(holder: Path) -> int | None:
 
 
 def same(one: Path, other: Path, count: int) -> None:
-    """The same runs in both folders, each once, finished, with the same record."""
+    """Assert the same runs in both folders, each once, finished, with the same record."""
     names = [path.relative_to(one) for path in directories(one)]
     assert names == [path.relative_to(other) for path in directories(other)] and len(names) == count
     for name in names:
@@ -122,20 +122,20 @@ def same(one: Path, other: Path, count: int) -> None:
 
 
 def test_two_sweeps_under_fire(workplace, tmp_path, capsys):
-    """The short form: two launchers that make their runs themselves, killed eight times."""
+    """The short form: two launchers that make their runs in their own process, killed eight times."""
     sweep = words(2, 40)
     assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
     storm = Storm(workplace, sweep, kills=8, pause=0.3)
     storm.rage(120)
     with capsys.disabled():
         print(f" [killed {storm.killed}: {storm.counts}] ", end="")
-    assert command(*sweep).out == "8 runs: all done already, nothing to do\n"
+    assert command(*sweep).out == "8 runs: 8 done; nothing to do\n"
     same(tmp_path / "quiet", workplace / "runs", 8)
 
 
 @pytest.fixture
 def small_disk(workplace):
-    """runs/ on a file system of its own, with room for a few files; a function that gives it more."""
+    """Mounts runs/ as a file system with room for a few files; returns a function that gives it more."""
     folder = workplace / "runs"
     folder.mkdir()
     if (
@@ -148,7 +148,7 @@ def small_disk(workplace):
 
 
 def test_a_disk_that_is_full_for_a_while(workplace, tmp_path, small_disk):
-    """Every run that finds no room ends alone, is named, and is made when there is room."""
+    """A run that finds no room fails alone and is named; it is made when there is room."""
     sweep = words(2, 10)
     assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
     full = command(*sweep)
@@ -161,7 +161,7 @@ def test_a_disk_that_is_full_for_a_while(workplace, tmp_path, small_disk):
 
 @pytest.mark.slow
 def test_a_night_of_it(workplace, tmp_path, capsys):
-    """The full form: 24 runs on two workers of joblib's, two launchers, at least 30 kills of either, files cut; counts printed."""
+    """The full form: 24 runs, two launchers with two joblib workers each, 30 kills or more, files cut."""
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     sweep = words(6, 400)
     assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
@@ -170,5 +170,5 @@ def test_a_night_of_it(workplace, tmp_path, capsys):
     with capsys.disabled():
         print(f" [killed {storm.killed}: {storm.counts}] ", end="")
     assert storm.counts["workers"] and storm.counts["launchers"]
-    assert command(*sweep).out == "24 runs: all done already, nothing to do\n"
+    assert command(*sweep).out == "24 runs: 24 done; nothing to do\n"
     same(tmp_path / "quiet", workplace / "runs", 24)

@@ -1,4 +1,4 @@
-"""What a process does not spend on garbage, and that nothing else is lost by it: exit codes, output, the calls at the end."""
+"""Paused garbage collection, and a fast exit that loses nothing: exit codes, output, threads, functions of atexit."""
 
 import gc
 import os
@@ -10,14 +10,17 @@ import pytest
 from sobench.system import interpreter
 
 END = """
-import atexit, sys
+import atexit, sys, threading, time
 from sobench import cli
-sys.modules["sobench.cli.main"].main = lambda: {main}
-atexit.register(lambda: print("before"))
-try:
-    cli.entry()
-finally:
-    atexit.register(lambda: print("at the end"))
+
+def main():
+    atexit.register(lambda: print("registered by the command"))
+    threading.Thread(target=lambda: time.sleep(0.2) or print("a thread")).start()
+    return {main}
+
+sys.modules["sobench.cli.main"].main = main
+atexit.register(lambda: print("registered before"))
+cli.entry()
 """
 
 
@@ -43,18 +46,31 @@ def ended(main: str, **more) -> subprocess.CompletedProcess:
     ],
 )
 def test_the_end_of_a_command(main, code):
-    """The code is the command's, what is registered is called, what is printed arrives, and a traceback too."""
+    """The code is the command's, threads end, what is registered is called, what is printed arrives, and a traceback too."""
     done = ended(main)
     assert done.returncode == code
-    assert done.stdout.split("\n") == [
+    assert done.stdout.splitlines() == [
         *(["out"] if "out" in main else []),
-        "at the end",
-        "",
-    ]  # "before" came before the command
+        "a thread",
+        "registered by the command",
+        "registered before",
+    ]
     assert done.stderr.strip().splitlines()[-1:] == {
         "1 / 0": ["ZeroDivisionError: division by zero"],
         "sys.exit('why')": ["why"],
     }.get(main, [])
+
+
+def test_the_interpreter_is_not_taken_apart():
+    code = "import sys; from sobench.system.interpreter import fast_exit\n"
+    code += "class Kept:\n    def __del__(self): print('destroyed')\nkept = Kept()\n"
+    for end, printed in (("", "destroyed\n"), ("fast_exit(0)", "")):
+        assert subprocess.run([sys.executable, "-c", code + end], stdout=subprocess.PIPE, text=True).stdout == printed
+
+
+def test_an_executor_with_idle_threads_ends():
+    main = "__import__('concurrent.futures').futures.ThreadPoolExecutor(1).submit(print, 'out').result() or 0"
+    assert ended(main).stdout.splitlines()[0] == "out"
 
 
 def test_an_output_that_takes_nothing_is_an_error():
@@ -63,17 +79,17 @@ def test_an_output_that_takes_nothing_is_an_error():
         assert ended("print('out') or 0", stdout=full, env=buffered).returncode == 120
 
 
-def test_nothing_is_collected_while_it_is_put_off():
-    with interpreter.put_off():
+def test_nothing_is_collected_while_collection_is_paused():
+    with interpreter.paused_gc():
         assert not gc.isenabled()
-        with interpreter.put_off():
+        with interpreter.paused_gc():
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
 
 
 def test_what_was_made_meanwhile_is_not_searched_at_the_next_object():
-    with interpreter.put_off():
+    with interpreter.paused_gc():
         made = [[] for _ in range(10_000)]
     assert not {id(one) for one in made} & {id(young) for young in gc.get_objects(generation=0)}
 
@@ -81,7 +97,7 @@ def test_what_was_made_meanwhile_is_not_searched_at_the_next_object():
 def test_what_others_have_frozen_stays_so():
     gc.freeze()
     try:
-        with interpreter.put_off():
+        with interpreter.paused_gc():
             pass
         assert gc.get_freeze_count()
     finally:
@@ -93,8 +109,8 @@ def test_what_the_first_run_of_a_worker_has_loaded_is_never_searched_again():
 import gc
 from sobench.system import interpreter
 for job in range(3):
-    interpreter.begin_job()
-    with interpreter.put_off():
+    interpreter.begin_worker_job()
+    with interpreter.paused_gc():
         made = [[] for _ in range(10_000)]
     searched = {id(one) for one in gc.get_objects()}
     assert all((id(one) in searched) == (job > 0) for one in made), job

@@ -36,12 +36,12 @@ def test_a_sweep_is_asked_to_stop_and_goes_on_to_the_same_bits(workplace, tmp_pa
     said = output(workplace).splitlines()
     assert any(line.startswith(f"{number.name}: going on to the next checkpoint") for line in said)
     assert said[-2] == "2 runs: 1 interrupted, 1 missing" and said[-1].startswith(
-        "sobench: stopped; the same command goes on"
+        "sobench: stopped; repeat the command to resume"
     )
     assert (directory() / "checkpoint.pt").exists() and not list(Path("runs/.sweeps").iterdir())
     assert rows(directory(), "train")[-1]["step"] % 3 == 0
     again = command(*words)
-    assert again.code == 0 and "going on from step " in again.out
+    assert again.code == 0 and "resuming from step " in again.out
     assert [result(path) for path in directories()] == [result(path) for path in directories(tmp_path / "quiet")]
 
 
@@ -67,7 +67,7 @@ def test_a_run_that_takes_too_long_goes_on_when_it_is_tried_again(workplace, tmp
     assert first.code == 1 and "timed-out (TimedOut: longer than timeout=0.3 s (step " in first.out
     assert summary(directory())["status"] == "timed-out" and "timed-out 1" in command("status").out
     retried = command("retry", "--timed-out", "timeout=null")
-    assert retried.code == 0 and "retry: 1 timed-out" in retried.out and "going on from step " in retried.out
+    assert retried.code == 0 and "retry: 1 timed-out" in retried.out and "resuming from step " in retried.out
     assert command(*words, f"runs={tmp_path}/quiet").code == 0
     assert result(directory()) == result(directory(tmp_path / "quiet"))
 
@@ -78,7 +78,7 @@ def test_one_failure_is_enough(workplace):
     assert done.code == 1
     assert done.out.splitlines()[-2:] == [
         "4 runs: 3 missing, 1 failed",
-        "sweep.fail_fast: a run failed, the others were stopped; the same command makes them",
+        "sweep.fail_fast: a run failed, the others were stopped; repeat the command to run them",
     ]
     assert command(*sweep[:-1]).out.splitlines()[-1] in ("4 runs: 2 failed, 2 done", "4 runs: 2 done, 2 failed")
 
@@ -105,8 +105,8 @@ def test_a_launcher_that_comes_to_nothing_is_given_up(workplace, monkeypatch):
     done = command("run", "-m", *SMALL, "seed=0,1")
     assert done.code == 1 and calls == [2, 2, 2]
     assert done.errors == [
-        "sobench: hydra/launcher: basic gave up (RuntimeError: no worker Killed: it is gone); the same command "
-        "makes what is missing"
+        "sobench: hydra/launcher: basic made no progress 3 times in a row (RuntimeError: no worker Killed: it is gone); "
+        "repeat the command to run what is missing"
     ]
     assert done.out.count("a worker was lost") == 2 and stopping.SWEEP not in os.environ
 

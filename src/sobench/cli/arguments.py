@@ -1,37 +1,43 @@
-"""What the words of a command stand for: an experiment, settings, runs."""
+"""Turn the arguments of a command into an experiment, its overrides, its runs and their folder."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from sobench.config.run import Run
 from sobench.errors import UsageError
 
 OVERRIDES = "settings of the experiment, as for `sobench run` (budget=cpu seed=0,1 runs=DIR ...)"
 
 
-def words_of(args: argparse.Namespace) -> tuple[str | None, list[str]]:
-    """The experiment, or None where only settings are given; and the settings."""
+def experiment_and_overrides(args: argparse.Namespace) -> tuple[str | None, list[str]]:
+    """The experiment, or None if the command has overrides only; and the overrides.
+
+    Raises UsageError as `check_overrides` does.
+    """
     if args.experiment and "=" in args.experiment:
-        return None, settings_of([args.experiment, *args.overrides])
-    return args.experiment, settings_of(args.overrides)
+        return None, check_overrides([args.experiment, *args.overrides])
+    return args.experiment, check_overrides(args.overrides)
 
 
-def root_of(words: list[str]) -> Path:
-    """The folder of the runs, where no experiment says it."""
-    return Path(next((w.removeprefix("runs=") for w in words if w.startswith("runs=")), "runs"))
+def runs_folder(overrides: Sequence[str]) -> Path:
+    """The folder of the runs, for a command without an experiment: the value of `runs=DIR`, else `runs`."""
+    folders = [override.removeprefix("runs=") for override in overrides if override.startswith("runs=")]
+    return Path(folders[0] if folders else "runs")
 
 
-def runs_of(experiment: str, overrides: list[str]):
-    """The runs that an experiment asks for with these settings."""
+def runs_of(experiment: str, overrides: Sequence[str]) -> list[Run]:
+    """The runs of an experiment with these overrides. Raises UsageError."""
     from sobench.config.grid import expand
 
-    return expand([f"experiment={experiment}", *settings_of(overrides)])
+    return expand([f"experiment={experiment}", *check_overrides(overrides)])
 
 
-def settings_of(words: list[str]) -> list[str]:
-    """The words as they are. Raises UsageError for one that is no setting."""
-    for word in words:
-        if "=" not in word:
-            raise UsageError(f"{word}: allowed: KEY=VALUE, {OVERRIDES}")
-    return words
+def check_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides as they are. Raises UsageError for one that is not KEY=VALUE."""
+    for override in overrides:
+        if "=" not in override:
+            raise UsageError(f"{override}: allowed: KEY=VALUE, {OVERRIDES}")
+    return list(overrides)

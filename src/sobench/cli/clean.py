@@ -1,5 +1,7 @@
-"""`sobench gc`: what runs and sweeps that were cut off have left. Lists it; deletes it with --yes. A result is never touched,
-nor what is at work."""
+"""`sobench gc`: list the leftovers of interrupted runs and sweeps; --yes deletes them.
+
+The result of a run is never deleted, and nothing that belongs to a running run or sweep.
+"""
 
 from __future__ import annotations
 
@@ -12,52 +14,57 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench.cli.arguments import root_of, settings_of
+from sobench.cli.arguments import check_overrides, runs_folder
 from sobench.cli.retry import OLD
 from sobench.config import jobs
 from sobench.errors import Failure, UsageError
-from sobench.system.text import parse_duration
+from sobench.system.text import parse_duration, table
 
 CELL = re.compile(r".+_[0-9a-f]{12}")
-"""The name of a cell's directory; a folder of another name is not ours."""
+"""The name of a cell's directory. Folders of other names are not touched."""
+
 OLDER = "30d"
+"""Default of --older-than."""
 
 
 @dataclass(frozen=True)
-class Litter:
-    """A file or a folder that may go, and why; of which run directory it is, if it is of one."""
+class Leftover:
+    """A file or folder that can be deleted, the reason, and its run directory (None: it is in none)."""
 
     path: Path
-    why: str
+    reason: str
     run: Path | None = None
 
     @property
     def bytes(self) -> int:
+        """The size of the file, or of all files in the folder."""
         if not self.path.is_dir():
             return self.path.lstat().st_size if self.path.exists() else 0
         return sum(Path(folder, name).lstat().st_size for folder, _, names in os.walk(self.path) for name in names)
 
 
 def gc(args: argparse.Namespace) -> int:
-    """List what may go, with its size; delete it with --yes."""
-    older = parse_duration("--older-than", args.older_than)
-    if strange := [word for word in settings_of(args.overrides) if not word.startswith("runs=")]:
-        raise UsageError(f"gc: got {strange[0]!r}, allowed: runs=DIR")
-    root = root_of(args.overrides)
-    found = [(one, one.bytes) for one in litter(root, older)]
-    for one, size in found:
-        print(f"{_size(size):>9}  {one.why:<34}  {one.path}")
-    total = f"{len(found)} found, {_size(sum(size for _, size in found))}"
-    if not found or not args.yes:
-        print(f"{total}; nothing deleted" + (": add --yes to delete" if found else ""))
+    """List the leftovers with their sizes; delete them if --yes is given."""
+    minimum_age = parse_duration("--older-than", args.older_than)
+    others = [override for override in check_overrides(args.overrides) if not override.startswith("runs=")]
+    if others:
+        raise UsageError(f"gc: got {others[0]!r}, allowed: runs=DIR")
+    sized = [(leftover, leftover.bytes) for leftover in leftovers(runs_folder(args.overrides), minimum_age)]
+    if sized:
+        rows = [(_size(size), leftover.reason, str(leftover.path)) for leftover, size in sized]
+        print(*table(rows, align="rl"), sep="\n")
+    total = f"{len(sized)} found, {_size(sum(size for _, size in sized))}"
+    if not sized or not args.yes:
+        print(f"{total}; nothing deleted" + (": add --yes to delete" if sized else ""))
         return 0
-    gone = sum(_delete(one) for one, _ in found)
-    print(f"{total}; {gone} deleted" + (f", {len(found) - gone} in use by now and left" if gone < len(found) else ""))
+    deleted = sum(_delete(leftover) for leftover, _ in sized)
+    in_use = len(sized) - deleted
+    print(f"{total}; {deleted} deleted" + (f", {in_use} not deleted: now in use" if in_use else ""))
     return 0
 
 
-def litter(root: Path, older: float) -> Iterator[Litter]:
-    """All that may go under `root`; of what was put aside, that which is older than so many seconds."""
+def leftovers(root: Path, minimum_age: float) -> Iterator[Leftover]:
+    """Everything under `root` that can be deleted. minimum_age: seconds, of what `sobench retry` left."""
     from sobench.results import sweeps
     from sobench.results.status import run_directories
 
@@ -66,58 +73,61 @@ def litter(root: Path, older: float) -> Iterator[Litter]:
             yield from _of_run(directory)
     for cell in sorted(root.glob("*")):
         if CELL.fullmatch(cell.name) and cell.is_dir() and not any(cell.iterdir()):
-            yield Litter(cell, "empty")
+            yield Leftover(cell, "empty folder")
     for path in sweeps.dead(root):
-        yield Litter(path, "of a sweep that was cut off")
+        yield Leftover(path, "file of an interrupted sweep")
     for path in (*root.glob(f"{OLD}/*/seed-*/*"), *root.glob(f"{jobs.FOLDER}/retry-*.json")):
-        if time.time() - path.lstat().st_ctime > older:
-            yield Litter(path, "put aside long ago" if path.is_dir() else "of a retry that was cut off")
+        if time.time() - path.lstat().st_ctime > minimum_age:
+            yield Leftover(path, "old files kept by retry" if path.is_dir() else "file of an interrupted retry")
 
 
-def _of_run(directory: Path, ours: bool = False) -> Iterator[Litter]:
-    """What may go of one run directory; nothing of one that someone works on. ours: the lock is held by us, to delete."""
+def _of_run(directory: Path, locked: bool = False) -> Iterator[Leftover]:
+    """The leftovers in one run directory; none in that of a running run. locked: this process holds the lock itself."""
     from sobench.results.rundir import PARTS
     from sobench.results.stale import settings_of
     from sobench.results.state import KEEPS, state
     from sobench.system.heartbeat import holder
 
-    if not ours and holder(directory / "holder.json", directory / "lock"):
+    if not locked and holder(directory / "holder.json", directory / "lock"):
         return
-    found = state(directory)
+    current = state(directory)
     checkpoints = sorted(directory.glob("checkpoint*.pt"))
-    if not (found.finished or checkpoints or settings_of(directory)):
-        yield Litter(directory, "no run: it has no run.json", directory)
+    if not (current.finished or checkpoints or settings_of(directory)):
+        yield Leftover(directory, "no run: run.json is missing", directory)
         return
     for path in (*sorted(directory.glob(PARTS)), directory / "holder.json"):
         if path.exists():
-            yield Litter(path, "of a process that was killed", directory)
-    if found.status in KEEPS:
+            yield Leftover(path, "file of a killed process", directory)
+    if current.status in KEEPS:
         for path in checkpoints:
-            yield Litter(path, f"checkpoint of a run that is {found.status}", directory)
+            yield Leftover(path, f"checkpoint of a {current.status} run", directory)
 
 
-def _delete(one: Litter) -> bool:
-    """Delete it unless it has come to use since; whether it is gone. Raises Failure."""
+def _delete(leftover: Leftover) -> bool:
+    """Delete it, unless it has come into use since it was listed. Returns whether it was deleted. Raises Failure."""
     from filelock import FileLock, Timeout
 
     try:
-        if one.run is None:
-            _remove(one.path)
+        if leftover.run is None:
+            _remove(leftover.path)
             return True
-        with FileLock(one.run / "lock", timeout=0.2):
-            still = one in [*_of_run(one.run, ours=True)]
-            if still:
-                _remove(one.path)
-            return still
+        with FileLock(leftover.run / "lock", timeout=0.2):
+            unused = leftover in [*_of_run(leftover.run, locked=True)]
+            if unused:
+                _remove(leftover.path)
+            return unused
     except Timeout:
         return False
     except OSError as error:
-        raise Failure(f"gc: cannot delete {error.filename or one.path}: {error.strerror or error}") from error
+        raise Failure(f"gc: cannot delete {error.filename or leftover.path}: {error.strerror or error}") from error
 
 
 def _remove(path: Path) -> None:
-    """The file or folder, and the folders above it, up to runs/.old, that it leaves empty."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    """Delete the file or folder, and the folders under runs/.old that become empty by it."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
     for folder in path.parents if OLD in path.parts else ():
         if folder.name == OLD or any(folder.iterdir()):
             break

@@ -1,180 +1,211 @@
-"""The commands besides `run` and `data`: list, status, report, reproduce, tune, retry, gc, plan, wandb, check, bench.
-
-The arguments of the commands about runs that are there, or are to be: retry, gc, plan.
-"""
+"""The parsers of all commands but `run` and `data`, and the small commands: list, status, check, bench."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 
-from sobench.cli import report
-from sobench.cli.arguments import OVERRIDES, root_of, runs_of, settings_of, words_of
+from sobench.cli.arguments import OVERRIDES, check_overrides, experiment_and_overrides, runs_folder, runs_of
 from sobench.cli.clean import OLDER, gc
 from sobench.cli.plan import plan
-from sobench.cli.retry import CHOICES, DEFAULT, retry
+from sobench.cli.report import report, reproduce
+from sobench.cli.retry import DEFAULT, FLAGS, retry
 from sobench.cli.tune import tune
 from sobench.cli.wandb import wandb
-from sobench.system import interpreter
+from sobench.system import text
+
+Command = Callable[[argparse.Namespace], int]
+"""Runs one command; returns its exit code."""
+Subparsers = argparse._SubParsersAction  # argparse has no public name for it
+
+KINDS = ["datasets", "models", "optimizers", "losses", "experiments", "reports"]
+"""What `sobench list` lists."""
+
+BENCHMARKS = {
+    "overhead": "sobench.cli.bench.overhead:overhead",
+    "step": "sobench.cli.bench.step:step",
+    "csdd": "sobench.cli.bench.second_order:csdd",
+    "results": "sobench.cli.bench.results:results",
+    "sweep": "sobench.cli.bench.sweep:sweep",
+}
+"""Benchmark -> its function, imported when it is run: some need torch, some must not have it."""
 
 
-def add_parsers(actions) -> None:
-    """Register every command with its arguments; each sets `func`, which returns an exit code."""
+def add_parsers(subparsers: Subparsers) -> None:
+    """Add every command with its arguments. Each parser sets `func`, a Command."""
+    parser = _add(subparsers, "list", list_, f"list available {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    parser.add_argument("kind", choices=KINDS)
 
-    def add(func, text: str, **arguments: dict) -> argparse.ArgumentParser:
-        parser = actions.add_parser(func.__name__.rstrip("_"), help=text, description=text)
-        for name, options in arguments.items():
-            parser.add_argument(name, **options)
-        parser.set_defaults(func=func)
-        return parser
+    parser = _add(subparsers, "status", status, "show the run states of an experiment, or of all runs")
+    _add_experiment(parser, optional=True)
+    _add_overrides(parser)
 
-    overrides = dict(nargs="*", metavar="KEY=VALUE", help=OVERRIDES)
-    artifact = dict(metavar="ID", help="paper/artifact, as `sobench list reports` prints it")
-    add(
-        list_,
-        "what there is to choose from",
-        kind=dict(choices=["datasets", "models", "optimizers", "losses", "experiments", "reports"]),
+    parser = _add(subparsers, "report", report, "write tables, figures and verdicts from the existing runs")
+    _add_artifact(parser)
+    _add_overrides(parser)
+
+    parser = _add(subparsers, "reproduce", reproduce, "run the missing runs of an artifact, then write its report")
+    _add_artifact(parser)
+    _add_overrides(parser)
+
+    about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
+    parser = _add(subparsers, "tune", tune, about)
+    _add_experiment(parser)
+    _add_overrides(parser)
+
+    _add_retry(subparsers)
+    _add_gc(subparsers)
+
+    about = "show what a sweep has left to do, and estimate its time and memory from a few steps of each cell"
+    parser = _add(subparsers, "plan", plan, about)
+    _add_experiment(parser)
+    _add_overrides(parser)
+    parser.add_argument("--budget", metavar="TIME", help="select the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
+
+    parser = _add(subparsers, "wandb", wandb, "copy runs to wandb, or list what is not copied")
+    about = "sync: copy what is missing; verify: list what is missing or there twice, exit code 1 if anything is"
+    parser.add_argument("action", choices=["sync", "verify"], help=about)
+    _add_experiment(parser, optional=True)
+    _add_overrides(parser)
+
+    parser = _add(subparsers, "check", check, "test an optimizer, ours or yours, against the contract")
+    parser.add_argument("name", metavar="NAME", help="an optimizer, as `sobench list optimizers` prints it")
+    _add_overrides(parser, "settings that the optimizer needs (optimizer.radius=1.0 ...)")
+
+    parser = _add(subparsers, "bench", bench, "measure sobench itself")
+    about = (
+        "overhead: our training loop and a bare torch loop; step: a step of each optimizer; csdd: second derivatives "
+        "by complex steps; results: reading 10,000 runs; sweep: one worker and two"
     )
-    add(
-        status,
-        "what became of the runs of an experiment, or of all",
-        experiment=dict(nargs="?", default=None),
-        overrides=overrides,
-    )
-    add(
-        report.report,
-        "write the tables, figures and verdicts from the runs that are there",
-        id=artifact,
-        overrides=overrides,
-    )
-    add(report.reproduce, "run what is missing, then report", id=artifact, overrides=overrides)
-    add(
-        tune,
-        "run an experiment's grid on its tuning seeds, and choose",
-        experiment=dict(metavar="EXPERIMENT"),
-        overrides=overrides,
-    )
-    _add_run_parsers(add, overrides)
-    add(
-        wandb,
-        "mirror runs to wandb, or say what is not mirrored",
-        action=dict(choices=["sync", "verify"]),
-        experiment=dict(nargs="?", default=None, metavar="EXPERIMENT"),
-        overrides=overrides,
-    )
-    settings = dict(nargs="*", metavar="KEY=VALUE", help="settings that it needs (optimizer.radius=1.0 ...)")
-    add(check, "the contract suite on one optimizer, ours or yours", name=dict(metavar="NAME"), overrides=settings)
-    add(bench, "measure the harness itself", what=dict(choices=list(BENCHES)))
+    parser.add_argument("benchmark", choices=list(BENCHMARKS), help=about)
+
+
+def _add_retry(subparsers: Subparsers) -> None:
+    about = f"repeat {_listed(DEFAULT)} runs; old files are kept in runs/.old, timed-out runs resume"
+    parser = _add(subparsers, "retry", retry, about)
+    _add_experiment(parser, optional=True)
+    _add_overrides(parser)
+    flags = parser.add_argument_group(f"states of the runs to repeat (default: {_listed(DEFAULT)})")
+    for flag, state in FLAGS.items():
+        about = "results of older code or other data" if state == "stale" else f"{state} runs"
+        flags.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=about)
+
+
+def _add_gc(subparsers: Subparsers) -> None:
+    about = "list the leftovers of interrupted runs and sweeps; --yes deletes them"
+    parser = _add(subparsers, "gc", gc, about)
+    _add_overrides(parser, "runs=DIR, the folder of the runs")
+    parser.add_argument("--yes", action="store_true", help="delete what is listed")
+    about = f"minimum age of old files that `sobench retry` kept (default: {OLDER})"
+    parser.add_argument("--older-than", default=OLDER, metavar="AGE", help=about)
+
+
+def _add(subparsers: Subparsers, name: str, func: Command, about: str) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+    parser.set_defaults(func=func)
+    return parser
+
+
+def _add_experiment(parser: argparse.ArgumentParser, optional: bool = False) -> None:
+    """An experiment; without an optional one the command is about all runs in the folder."""
+    about = "an experiment, as `sobench list experiments` prints it" + (" (default: all runs)" if optional else "")
+    parser.add_argument("experiment", nargs="?" if optional else None, metavar="EXPERIMENT", help=about)
+
+
+def _add_overrides(parser: argparse.ArgumentParser, about: str = OVERRIDES) -> None:
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about)
+
+
+def _add_artifact(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="paper/artifact, as `sobench list reports` prints it")
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    """ "a, b and c" """
+    return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def list_(args: argparse.Namespace) -> int:
+    """Print the names of one kind, each with a description: wrapped on a terminal, else one line each."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    rows = {"experiments": _experiments, "reports": _reports}.get(args.kind, lambda: _entries(args.kind))()
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    if args.kind == "experiments":
+        rows = _experiments()
+    elif args.kind == "reports":
+        rows = _reports()
+    else:
+        rows = _entries(args.kind)
+    console = Console()
+    if console.is_terminal:
+        table = Table(box=None, show_header=False, pad_edge=False)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        console.print(table)
+    else:
+        print(*text.table(rows), sep="\n")
     return 0
 
 
-def _entries(kind: str) -> list[tuple[str, str, str]]:
-    """Name, what it is, where it comes from; one warning line for each that cannot work."""
+def _entries(kind: str) -> list[tuple[str, ...]]:
+    """(name, description, package if it is not sobench) of each working entry point; warns of each broken one."""
     from sobench.config import registry
     from sobench.config.files import about
 
     group = next(one for one, many in registry.KINDS.items() if many == kind)
     rows = []
     for name, entry in registry.entries(kind).items():
-        wrong = None if registry.is_ours(entry) else registry.defect(entry)
-        if wrong:
-            registry.warn(f"{group} {name!r} from {registry.origin(entry)} is broken: {wrong}")
+        if registry.is_ours(entry):
+            rows.append((name, about(f"{group}/{name}") or registry.summary(entry), ""))
+        elif defect := registry.defect(entry):
+            registry.warn(f"{group} {name!r} from {registry.origin(entry)} is broken: {defect}")
         else:
-            rows.append(
-                (
-                    name,
-                    about(f"{group}/{name}") or registry.summary(entry),
-                    "" if registry.is_ours(entry) else registry.origin(entry),
-                )
-            )
+            rows.append((name, about(f"{group}/{name}") or registry.summary(entry), registry.origin(entry)))
     return rows
 
 
-def _experiments() -> list[tuple[str, str]]:
-    """Name, and the first comment line of its file."""
+def _experiments() -> list[tuple[str, ...]]:
+    """(name, first comment line of its file) of each experiment."""
     from sobench.config.files import about, members
 
     return [(name, about(f"experiment/{name}")) for name in members("experiment")]
 
 
-def _reports() -> list[tuple[str, str]]:
+def _reports() -> list[tuple[str, ...]]:
+    """(paper/artifact, title) of each report."""
     from sobench.report import read, reports
 
     return [(name, read(name).title) for name in reports()]
 
 
-@interpreter.put_off()
 def status(args: argparse.Namespace) -> int:
+    """Print the states of an experiment's runs, or of all runs in the folder."""
     from rich.console import Console
 
     from sobench.results.status import print_status
 
-    experiment, words = words_of(args)
+    experiment, overrides = experiment_and_overrides(args)
     if experiment is None:
-        print_status(None, root_of(words), Console())
+        print_status(None, runs_folder(overrides), Console())
         return 0
-    runs = runs_of(experiment, words)
+    runs = runs_of(experiment, overrides)
     print_status(runs, Path(runs[0].config["runs"]), Console())
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
+    """Run the contract tests of one optimizer."""
     from sobench.config import registry
 
     registry.check_name("optimizers", args.name)
     from sobench.training.contract import run_suite
 
-    return run_suite(args.name, tuple(settings_of(args.overrides)))
-
-
-BENCHES = {"overhead": "overhead", "step": "step", "csdd": "second_order", "results": "results", "sweep": "sweep"}
-"""What can be measured, and the module whose function of that name does it: they import different things."""
+    return run_suite(args.name, tuple(check_overrides(args.overrides)))
 
 
 def bench(args: argparse.Namespace) -> int:
-    from importlib import import_module
-
-    return getattr(import_module(f"sobench.cli.bench.{BENCHES[args.what]}"), args.what)()
-
-
-def _add_run_parsers(add: Callable[..., argparse.ArgumentParser], overrides: dict) -> None:
-    """Register them; `add(func, text, **positionals)` returns a parser, `overrides` describes the settings."""
-    parser = add(
-        retry,
-        "make failed runs again, and keep what was there in runs/.old",
-        experiment=dict(nargs="?", default=None),
-        overrides=overrides,
-    )
-    for flag, status in CHOICES.items():
-        text = f"those that are {status}" + (
-            " (without any flag: " + ", ".join(DEFAULT) + ")" if status == DEFAULT[0] else ""
-        )
-        parser.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=text)
-    parser = add(
-        gc,
-        "list what runs that were cut off have left, and delete it with --yes",
-        overrides={**overrides, "help": "runs=DIR, the folder of the runs"},
-    )
-    parser.add_argument("--yes", action="store_true", help="delete what is listed")
-    parser.add_argument(
-        "--older-than", default=OLDER, metavar="AGE", help=f"of what `retry` put aside (default: {OLDER})"
-    )
-    parser = add(
-        plan,
-        "what a sweep has to do, and how long it takes by a few measured steps of each cell",
-        experiment=dict(metavar="EXPERIMENT"),
-        overrides=overrides,
-    )
-    parser.add_argument("--budget", metavar="TIME", help="choose the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
+    """Run one benchmark."""
+    return resolve_name(BENCHMARKS[args.benchmark])()

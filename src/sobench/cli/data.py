@@ -1,4 +1,7 @@
-"""`sobench data list|fetch|verify [NAMES]`. Imports no torch."""
+"""`sobench data list|fetch|verify`: list data sets, download their files, compare the files with their checksums.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -11,53 +14,48 @@ from sobench.config import registry
 from sobench.data.sources import File, Source
 from sobench.data.store import Store, intact
 from sobench.errors import Failure
+from sobench.system.text import table
 
-BAD = ("wrong checksum", "empty")
+DAMAGED = ("wrong checksum", "empty")
+"""States of a file that make `verify` fail."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction) -> None:
-    """Registers `data`; each of its actions sets `func`, which takes the namespace and returns an exit code."""
-    parser = subparsers.add_parser("data", help="list, fetch or verify data sets", description="The data sets' files.")
+    """Add the command `data`; each of its actions sets `func`, which takes the arguments and returns an exit code."""
+    text = "list, fetch or verify the files of data sets"
+    parser = subparsers.add_parser("data", help=text, description=f"{text[0].upper()}{text[1:]}.")
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    for func, text in (
-        (list_datasets, "the data sets, and where their files are"),
-        (fetch, "copy from the mirror, or download, what the cache does not have"),
-        (verify, "compare the files that are here with their checksums"),
+    for name, func, text in (
+        ("list", list_datasets, "list data sets, with the size and the folder of their files"),
+        ("fetch", fetch, "get missing files into the cache: from the mirror, or by download"),
+        ("verify", verify, "compare the existing files with their checksums"),
     ):
-        action = actions.add_parser(func.__name__.removesuffix("_datasets"), help=text, description=text)
+        action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
-        action.add_argument(
-            "--data-dir", type=Path, metavar="DIR", help="the cache (default: SOBENCH_CACHE, else ~/.cache/sobench)"
-        )
-        action.add_argument(
-            "--mirror",
-            type=Path,
-            metavar="DIR",
-            help="a folder that is looked in first and never written to (default: SOBENCH_DATA)",
-        )
+        about = "the cache (default: SOBENCH_CACHE, else ~/.cache/sobench)"
+        action.add_argument("--data-dir", type=Path, metavar="DIR", help=about)
+        about = "a folder that is searched first and never written to (default: SOBENCH_DATA)"
+        action.add_argument("--mirror", type=Path, metavar="DIR", help=about)
         action.set_defaults(func=func)
 
 
 def list_datasets(args: argparse.Namespace) -> int:
-    """Prints a table of what there is, its size, and whether and where it is here. Always 0."""
+    """Print a table of the data sets: description, size, state of the files and their folders. Always returns 0."""
     store = Store.default(args.mirror, args.data_dir)
-    rows = [("data set", "what it is", "size", "state", "where")]
-    for source in _chosen(store, args.names):
-        rows.append((source.name, source.about, _size(source), *_state(store, source)))
+    rows = [("data set", "content", "size", "state", "where")]
+    rows += [
+        (source.name, source.about, _size(source), *_state(store, source)) for source in _chosen(store, args.names)
+    ]
     if not args.names:
-        rows += [
-            (name, registry.summary(entry), "", "", registry.origin(entry))
-            for name, entry in registry.entries("datasets").items()
-            if name not in store.sources
-        ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for name, entry in registry.entries("datasets").items():
+            if name not in store.sources:
+                rows.append((name, registry.summary(entry), "", "", registry.origin(entry)))
+    print(*table(rows), sep="\n")
     return 0
 
 
 def fetch(args: argparse.Namespace) -> int:
-    """Puts the files of the named data sets into the cache. 0, or 1 when a data set could not be had: each is named."""
+    """Put the files of the data sets into the cache. Returns 1 if a data set cannot be had; each of these is named."""
     store = Store.default(args.mirror, args.data_dir)
     failures = []
     for source in _chosen(store, args.names):
@@ -75,9 +73,12 @@ def fetch(args: argparse.Namespace) -> int:
 
 
 def verify(args: argparse.Namespace) -> int:
-    """Checks every copy that is here. 1 when one is wrong, or when a data set was named and a file of it is missing."""
+    """Verify every existing copy of each file.
+
+    Returns 1 if one is damaged, or if a file of a named data set is missing.
+    """
     store = Store.default(args.mirror, args.data_dir)
-    bad = []
+    faults = []
     for source in _chosen(store, args.names):
         if not source.files:
             print(f"{source.name}: nothing to verify: {source.where}")
@@ -86,23 +87,24 @@ def verify(args: argparse.Namespace) -> int:
             continue
         for filename, file in source.files.items():
             copies = [place for place in store.places(source.name, filename) if place.exists()]
-            states = {str(place): _verdict(place, file) for place in copies}
+            states = {str(place): _file_state(place, file) for place in copies}
             for place, state in (states or {filename: "missing"}).items():
                 print(f"{source.name}: {place}: {state}")
-                if state in BAD or (state == "missing" and args.names):
-                    bad.append(place)
-    if bad:
-        print(f"sobench: bad: {', '.join(bad)}", file=sys.stderr)
-    return int(bool(bad))
+                if state in DAMAGED or (state == "missing" and args.names):
+                    faults.append(f"{place} ({state})")
+    if faults:
+        print(f"sobench: data verify: {', '.join(faults)}", file=sys.stderr)
+    return int(bool(faults))
 
 
-def _verdict(place: Path, file: File) -> str:
+def _file_state(place: Path, file: File) -> str:
     if not file.verifiable:
         return "unverified, no checksum is published" if intact(place, file) else "empty"
     return "ok" if intact(place, file) else "wrong checksum"
 
 
 def _chosen(store: Store, names: Iterable[str]) -> list[Source]:
+    """The named data sets, each once; all without a name."""
     return [store.source(name) for name in (dict.fromkeys(names) or store.sources)]
 
 
@@ -113,14 +115,15 @@ def _size(source: Source) -> str:
 
 
 def _state(store: Store, source: Source) -> tuple[str, str]:
-    """Whether all files of a data set exist (their contents are for `verify`), and the folders they are in."""
+    """Whether all files of a data set exist (`verify` looks at their contents), and their folders."""
     if not source.files:
         return "", source.where
     if stand_in := store.stand_in(source.name):
         return f"{stand_in.name}, unverified", str(stand_in.parent)
-    here = [next((p for p in store.places(source.name, name) if p.exists()), None) for name in source.files]
-    folders = dict.fromkeys(str(place.parent) for place in here if place)
-    found = sum(place is not None for place in here)
-    present = "present" if source.verifiable else "present, unverified"
-    state = present if found == len(here) else f"{found} of {len(here)} files" if found else "missing"
-    return state, ", ".join(folders)
+    first_copies = [next((p for p in store.places(source.name, name) if p.exists()), None) for name in source.files]
+    existing = [place for place in first_copies if place]
+    if len(existing) == len(first_copies):
+        state = "present" if source.verifiable else "present, unverified"
+    else:
+        state = f"{len(existing)} of {len(first_copies)} files" if existing else "missing"
+    return state, ", ".join(dict.fromkeys(str(place.parent) for place in existing))

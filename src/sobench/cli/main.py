@@ -1,4 +1,4 @@
-"""The command line: `sobench COMMAND ...`. What trains nothing imports no torch."""
+"""The command line: `sobench COMMAND ...`. A command that trains nothing imports no torch."""
 
 from __future__ import annotations
 
@@ -6,45 +6,46 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 from sobench.cli import run
 from sobench.errors import SobenchError
-from sobench.system.interpreter import QuickEnd
+from sobench.system.interpreter import fast_exit, paused_gc
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
+READING = ("list", "status", "report")
+"""Commands that read many objects and end soon. The others train, or run for days: they need the garbage collector."""
 
 
 def entry() -> None:
-    """The console script."""
-    end = QuickEnd()
-    try:
-        end.code = main()
-    except SystemExit as stop:  # argparse
-        end.code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        raise
-    sys.exit(end.code)
+    """The console script. Errors of the arguments (SystemExit) and unexpected exceptions end as in any program."""
+    fast_exit(main())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 1 something failed, 2 the command was wrong, 130 or 143 stopped by
-    SIGINT or SIGTERM."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    """Run one command.
+
+    Returns the exit code: 0 success, 1 something failed, 2 the command was wrong, 130 or 143 stopped by SIGINT or
+    SIGTERM.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words[:1] == ["run"]:
-            return run.run(words[1:])
-        if words[:1] in (["-sc"], ["--shell-completion"]):
-            return run.complete(words)
-        args, more = parser().parse_known_args(words)
-        if more and ("overrides" not in args or any(word.startswith("-") for word in more)):
+        if arguments[:1] == ["run"]:
+            return run.run(arguments[1:])
+        if arguments[:1] in (["-sc"], ["--shell-completion"]):
+            return run.complete(arguments)
+        args, more = parser().parse_known_args(arguments)
+        if more and ("overrides" not in args or any(argument.startswith("-") for argument in more)):
             parser().error(f"unrecognized arguments: {' '.join(more)}")
-        if more:  # settings behind a flag
+        if more:  # overrides behind a flag
             args.overrides += more
-        return args.func(args)
+        with paused_gc() if arguments[0] in READING else nullcontext():
+            return args.func(args)
     except SobenchError as error:
         print(f"sobench: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt as stop:
-        print("sobench: stopped; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("sobench: stopped; repeat the command to resume", file=sys.stderr)
         return 143 if stop.args == ("SIGTERM",) else 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,16 +53,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    from sobench.cli import commands
-    from sobench.cli.data import add_parser as add_data
+    """The parser of all commands."""
+    from sobench.cli import commands, data
 
     top = argparse.ArgumentParser(prog="sobench", description=DESCRIPTION)
-    actions = top.add_subparsers(required=True, metavar="COMMAND")
-    add = actions.add_parser
-    train = add(
+    subparsers = top.add_subparsers(required=True, metavar="COMMAND")
+    train = subparsers.add_parser(
         "run", help="train: one run, or a sweep with -m", description="See `sobench run --help`.", add_help=False
     )
     train.set_defaults(func=lambda args: run.run([]))
-    commands.add_parsers(actions)
-    add_data(actions)
+    commands.add_parsers(subparsers)
+    data.add_parser(subparsers)
     return top

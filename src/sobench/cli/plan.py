@@ -1,6 +1,7 @@
-"""`sobench plan`: what a sweep has to do, how long it will take and how much memory, and what of it fits into a given time.
+"""`sobench plan`: the runs that a sweep has left to do, their time and memory, and those that fit into a given time.
 
-A few real steps of a run, timed in a process of its own, off the record: what `sobench plan` reckons with. No torch here.
+The estimate comes from a few real steps of one run of each cell, timed in a separate process that writes nothing. The
+process of the command imports no torch.
 """
 
 from __future__ import annotations
@@ -8,83 +9,129 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from sobench.cli.arguments import runs_of, settings_of
+from sobench.cli.arguments import check_overrides, runs_of
 from sobench.config.run import Run
 from sobench.errors import described
 from sobench.system.processes import clean_processes
-from sobench.system.text import format_duration, format_ranges, parse_duration
+from sobench.system.text import format_duration, format_ranges, parse_duration, plural, table
+
+if TYPE_CHECKING:
+    from sobench.results.rundir import Metrics
+    from sobench.training.trainer import Trainer
+
+MIN_STEPS, MAX_STEPS = 5, 50
+"""Steps to measure after the first: as many as the optimizer's longest period, within these bounds."""
+
+SECONDS = 5.0
+"""No step begins later than this, in seconds."""
+
+PATIENCE = 300.0
+"""Seconds after which the measurement of a cell is abandoned."""
+
+PRELOAD = ["torch._dynamo", "sobench.training.trainer"]
+"""Modules that every measuring process has from its start; torch's optimizers import the former in their first step."""
+
+HEAD = ("cell", "runs", "done", "left", "per step", "per evaluation", "steps", "per run", "memory", "all left")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The measurement of one run, times in seconds and memory in bytes."""
+
+    first: float
+    """Time of the first step."""
+    step: float
+    """Time of each further step."""
+    evaluation: float
+    """Time of one evaluation."""
+    start: float
+    """Time of everything before the first step."""
+    steps: int
+    """Steps of the whole run."""
+    evaluations: int
+    """Evaluations of the whole run."""
+    host: int
+    """Peak memory of the process."""
+    device: int | None
+    """Peak memory on the GPU; None on a CPU."""
+
+    @property
+    def seconds(self) -> float:
+        """Time of the whole run."""
+        return self.start + self.first + (self.steps - 1) * self.step + self.evaluations * self.evaluation
 
 
 @dataclass
 class Cell:
-    """The runs of a cell: those whose result stands, those to be made, and what one of them takes, or why that is not known."""
+    """The runs of a cell, done and left to do, and the measurement of one of them, or the reason why there is none."""
 
     name: str
-    done: list
-    left: list
-    cost: object = None
+    done: list[Run] = field(default_factory=list)
+    left: list[Run] = field(default_factory=list)
+    cost: Measured | str | None = None
 
     @property
-    def seconds(self) -> float | None:
-        """Of one run."""
-        return getattr(self.cost, "seconds", None)
+    def measured(self) -> Measured | None:
+        return self.cost if isinstance(self.cost, Measured) else None
 
 
 def plan(args: argparse.Namespace) -> int:
-    """Print the table, the total and, for a budget, the runs that fit and the command that makes them."""
-    from sobench.execution.task import fetch_data
+    """Print the table, the total and, for a budget, the runs that fit and the command that runs them."""
+    from sobench.execution.task import prepare_data
 
     limit = parse_duration("--budget", args.budget) if args.budget else None
-    words = settings_of(args.overrides)
-    runs = runs_of(args.experiment, words)
-    cells = cells_of(runs)
-    fetch_data([run for cell in cells for run in cell.left])
+    overrides = check_overrides(args.overrides)
+    cells = cells_of(runs_of(args.experiment, overrides))
+    prepare_data([run for cell in cells for run in cell.left])
     for cell in cells:
         if cell.left:
             cell.cost = measure(cell.left[0])
-    print(*table(cells), sep="\n")
+    print(*plan_table(cells), sep="\n")
     print(total(cells))
     if limit is not None:
-        print(*_within(limit, cells, args.experiment, words), sep="\n")
+        print(*_within(limit, cells, args.experiment, overrides), sep="\n")
     return 0
 
 
-def cells_of(runs: Sequence) -> list[Cell]:
-    """The cells in the order they come, with their runs by whether they are done."""
+def cells_of(runs: Sequence[Run]) -> list[Cell]:
+    """The cells in the order of their first run, each with its runs that are done and those that are left."""
     from sobench.results.rundir import RunDirectory
 
-    found: dict[str, Cell] = {}
+    cells: dict[str, Cell] = {}
     for run in runs:
-        cell = found.setdefault(run.cell, Cell(run.slug.partition("/")[0], [], []))
-        (cell.done if RunDirectory(run, run.config["runs"]).finished() else cell.left).append(run)
-    return list(found.values())
+        cell = cells.setdefault(run.cell, Cell(run.slug.partition("/")[0]))
+        finished = RunDirectory(run, run.config["runs"]).finished()
+        (cell.done if finished else cell.left).append(run)
+    return list(cells.values())
 
 
-def table(cells: Sequence[Cell]) -> list[str]:
-    """A line for each cell, and one below it where it could not be measured."""
-    head = ("cell", "runs", "done", "left", "a step", "an evaluation", "steps", "a run", "memory", "all left")
-    rows = [_row(cell) for cell in cells]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = []
-    for cell, row in zip([None, *cells], [head, *rows], strict=True):
-        lines.append(
-            "  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in zip(row[1:], widths[1:]))])
-        )
-        lines += [f"    not measured: {cell.cost}"] if cell and isinstance(cell.cost, str) else []
+# The table and the total
+
+
+def plan_table(cells: Sequence[Cell]) -> list[str]:
+    """A line for each cell, and one below it if it could not be measured."""
+    head, *rows = table([HEAD, *map(_row, cells)], align="lr")
+    lines = [head]
+    for cell, row in zip(cells, rows, strict=True):
+        lines.append(row)
+        if isinstance(cell.cost, str):
+            lines.append(f"    not measured: {cell.cost}")
     return lines
 
 
 def _row(cell: Cell) -> tuple[str, ...]:
     counts = (cell.name, str(len(cell.done) + len(cell.left)), str(len(cell.done)), str(len(cell.left)))
-    if cell.seconds is None:
+    cost = cell.measured
+    if cost is None:
         return (*counts, *[""] * 6)
-    cost = cell.cost
     memory = f"{cost.host / 1e6:,.0f} MB" + (f" + {cost.device / 1e6:,.0f} MB GPU" if cost.device else "")
     return (
         *counts,
@@ -98,36 +145,41 @@ def _row(cell: Cell) -> tuple[str, ...]:
 
 
 def _fine(seconds: float) -> str:
+    """ "0.83 ms", "1.2 s" """
     return f"{seconds * 1e3:.3g} ms" if seconds < 1 else format_duration(seconds)
 
 
 def total(cells: Sequence[Cell]) -> str:
-    """ "3 cells, 15 runs: 5 done, 10 left, 1 h 20 min one after another, at most 512 MB" """
-    done, left = (
-        sum(len(part) for part in parts) for parts in zip(*((cell.done, cell.left) for cell in cells), strict=True)
-    )
-    known = [cell for cell in cells if cell.seconds is not None]
-    unknown = sum(len(cell.left) for cell in cells if cell.left and cell.seconds is None)
-    text = f"{len(cells)} cells, {done + left} runs: {done} done, {left} left"
+    """ "3 cells, 15 runs: 5 done, 10 left, 1 h 20 min run sequentially, at most 512 MB" """
+    done = sum(len(cell.done) for cell in cells)
+    left = sum(len(cell.left) for cell in cells)
+    known = [(cost, len(cell.left)) for cell in cells if (cost := cell.measured)]
+    unknown = sum(len(cell.left) for cell in cells if not cell.measured)
+    text = f"{plural(len(cells), 'cell')}, {plural(done + left, 'run')}: {done:,} done, {left:,} left"
     if known:
-        text += (
-            f", {format_duration(sum(cell.seconds * len(cell.left) for cell in known))} one after another"
-            f", at most {max(cell.cost.host for cell in known) / 1e6:,.0f} MB"
-        )
-    return text + (f"; {unknown} of them not measured, and not counted" if unknown else "")
+        seconds = sum(cost.seconds * runs for cost, runs in known)
+        memory = max(cost.host for cost, _ in known)
+        text += f", {format_duration(seconds)} run sequentially, at most {memory / 1e6:,.0f} MB"
+    return text + (f"; {unknown:,} of them not measured and not included" if unknown else "")
 
 
-def fitting(limit: float, cells: Sequence[Cell]) -> list:
-    """The runs that fit into `limit` seconds one after another: every cell gets its first seed before any gets its second, the
-    cheapest cells first. What is done already counts; a cell that was not measured has none."""
-    waiting = [
-        (len(cell.done) + place, cell.seconds, order, run)
+# The runs that fit into a budget
+
+
+def fitting(limit: float, cells: Sequence[Cell]) -> list[Run]:
+    """The runs that fit into `limit` seconds, run sequentially.
+
+    Every cell gets its first seed before any cell gets its second, and the cheapest cells come first. Runs that are
+    done count as seeds. A cell that could not be measured gets none.
+    """
+    candidates = [
+        (len(cell.done) + place, cost.seconds, order, run)
         for order, cell in enumerate(cells)
-        if cell.seconds is not None
+        if (cost := cell.measured)
         for place, run in enumerate(cell.left)
     ]
     chosen, used = [], 0.0
-    for _, seconds, _, run in sorted(waiting, key=lambda one: one[:3]):
+    for _, seconds, _, run in sorted(candidates, key=lambda candidate: candidate[:3]):
         used += seconds
         if used > limit:
             break
@@ -135,67 +187,37 @@ def fitting(limit: float, cells: Sequence[Cell]) -> list:
     return chosen
 
 
-def _within(limit: float, cells: Sequence[Cell], experiment: str, words: list[str]) -> list[str]:
-    """What fits into the budget, what is left out, and the command."""
+def _within(limit: float, cells: Sequence[Cell], experiment: str, overrides: Sequence[str]) -> list[str]:
+    """The lines about a budget: what fits into it, what is left out, and the command."""
     chosen = fitting(limit, cells)
     ids = {run.id for run in chosen}
-    out = {cell.name: [run.seed for run in cell.left if run.id not in ids] for cell in cells}
-    out = {name: seeds for name, seeds in out.items() if seeds}
-    seconds = sum(cell.seconds for cell in cells for run in cell.left if run.id in ids)
-    lines = [
-        f"within {format_duration(limit)}: {len(chosen)} runs, {format_duration(seconds)}"
-        if chosen
-        else f"within {format_duration(limit)}: no run"
-    ]
-    lines += [f"left out: {name}: seed {format_ranges(seeds)}" for name, seeds in out.items()]
-    return lines + ([f"run them with: {_command(chosen, bool(out), experiment, words)}"] if chosen else [])
+    seconds = sum(cost.seconds for cell in cells if (cost := cell.measured) for run in cell.left if run.id in ids)
+    amount = f"{plural(len(chosen), 'run')}, {format_duration(seconds)}" if chosen else "no run"
+    lines = [f"within {format_duration(limit)}: {amount}"]
+    left_out = {cell.name: [run.seed for run in cell.left if run.id not in ids] for cell in cells}
+    left_out = {name: seeds for name, seeds in left_out.items() if seeds}
+    lines += [f"left out: {name}: seed {format_ranges(seeds)}" for name, seeds in left_out.items()]
+    if chosen:
+        lines.append(f"run them with: {_command(chosen, bool(left_out), experiment, overrides)}")
+    return lines
 
 
-def _command(chosen: Sequence, partly: bool, experiment: str, words: list[str]) -> str:
-    """What makes exactly these runs; a part of a sweep is written to a file of jobs."""
-    import shlex
-
+def _command(chosen: Sequence[Run], part: bool, experiment: str, overrides: Sequence[str]) -> str:
+    """The command that makes exactly these runs. part: they are not the whole sweep, and go to a file of jobs."""
     from sobench.config import jobs
 
-    if not partly:
-        return shlex.join(["sobench", "run", f"experiment={experiment}", *words])
+    if not part:
+        return shlex.join(["sobench", "run", f"experiment={experiment}", *overrides])
     file = jobs.write(Path(chosen[0].config["runs"]), "plan", [run.overrides for run in chosen])
-    return shlex.join(
-        ["sobench", "run", "-m", jobs.option(file), *(word for word in words if word.startswith("hydra"))]
-    )
+    about_hydra = [override for override in overrides if override.startswith("hydra")]
+    return shlex.join(["sobench", "run", "-m", jobs.option(file), *about_hydra])
 
 
-STEPS, MOST = 5, 50
-"""Steps after the first: as many as the longest period of the method, so that what it does rarely is seen, within these."""
-SECONDS = 5.0
-"""After which no further step is begun."""
-PATIENCE = 300.0
-"""Seconds after which a cell is given up."""
-PRELOAD = ["torch._dynamo", "sobench.training.trainer"]
-"""What every measuring process has at once; an optimizer's first step imports the former."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Of one run: seconds of its first step and of each further one, of one evaluation, and of all that comes before the first;
-    how many it will make; peak bytes on the host and on the device (None: none)."""
-
-    first: float
-    step: float
-    evaluation: float
-    start: float
-    steps: int
-    evaluations: int
-    host: int
-    device: int | None
-
-    @property
-    def seconds(self) -> float:
-        return self.start + self.first + (self.steps - 1) * self.step + self.evaluations * self.evaluation
+# The measurement
 
 
 def measure(run: Run) -> Measured | str:
-    """The measurement, or why there is none. Whatever the run does to its process, it does to no other."""
+    """The measurement of a run, or the reason why there is none. A crash of the run's process is such a reason."""
     context = clean_processes(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
@@ -205,23 +227,24 @@ def measure(run: Run) -> Measured | str:
         return ours.recv() if ours.poll(PATIENCE) else f"no answer within {PATIENCE:.0f} s"
     except EOFError:
         child.join()
-        return f"its process ended with {child.exitcode}: killed, or out of memory"
+        return f"its process ended with exit code {child.exitcode}: killed, or out of memory"
     finally:
         child.kill()
         child.join()
 
 
-def _child(answer, run: Run, environment: dict[str, str]) -> None:
+def _child(answer: Connection, run: Run, environment: dict[str, str]) -> None:
+    """In the measuring process: measure and send the result, or the reason why there is none."""
     os.environ.update(environment)
     try:
-        found: Measured | str = _measured(run)
-    except Exception as error:  # a result like any: the plan says it
-        found = described(error)
-    answer.send(found)
+        result: Measured | str = _measured(run)
+    except Exception as error:
+        result = described(error)
+    answer.send(result)
 
 
 class _Stamps:
-    """Takes a record's place: its rows, and when each came."""
+    """Stands in for a run's record: keeps its rows in memory, and the time at which each came."""
 
     def __init__(self) -> None:
         self.rows: list[tuple[float, dict[str, Any]]] = []
@@ -231,49 +254,62 @@ class _Stamps:
 
 
 def _measured(run: Run) -> Measured:
-    from sobench.system import environment as machine
+    from sobench.system import environment
 
-    _train(run, 1)  # what a process pays once, imports and the reading of the data, is no run's
+    _train(run, 1)  # a process imports modules and reads the data only once: that is no cost of a run
     began = time.perf_counter()
-    trainer, limit, rows, start = _train(run, _few(run.config["optimizer"]))
-    memory = machine.peak_memory(trainer.device)
-    times = [row["seconds"] for _, row in rows if row["kind"] == "train"]
+    trainer, limit, stamps, start = _train(run, _steps_to_measure(run.config["optimizer"]))
+    memory = environment.peak_memory(trainer.device)
+    times = [row["seconds"] for _, row in stamps.rows if row["kind"] == "train"]
     first, step = times[0], (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else times[0]
-    stamps = [began, *(stamp for stamp, _ in rows)]
-    evaluation = [stamps[i + 1] - stamps[i] for i, (_, row) in enumerate(rows) if row["kind"] == "eval"][-1]
-    steps = _steps(limit, run.config["budget"]["seconds"], step)
+    steps = _steps_of_run(limit, run.config["budget"]["seconds"], step)
     return Measured(
-        first,
-        step,
-        evaluation,
-        start + trainer.warm_start_seconds,
-        steps,
-        trainer.budget.evaluations(steps),
-        memory["peak_host_bytes"],
-        memory["peak_device_bytes"],
+        first=first,
+        step=step,
+        evaluation=_last_evaluation(began, stamps),
+        start=start + trainer.warm_start_seconds,
+        steps=steps,
+        evaluations=trainer.budget.evaluations(steps),
+        host=memory["peak_host_bytes"] or 0,
+        device=memory["peak_device_bytes"],
     )
 
 
-def _train(run: Run, steps: int) -> tuple[Any, int | None, list, float]:
-    """The trainer after at most so many steps, the steps of the whole run, the stamped rows, and the seconds before the first."""
-    from sobench.system import environment as machine
+def _last_evaluation(began: float, stamps: _Stamps) -> float:
+    """Seconds from the row before the last evaluation, or the beginning, to its own row."""
+    before, seconds = began, 0.0
+    for stamp, row in stamps.rows:
+        if row["kind"] == "eval":
+            seconds = stamp - before
+        before = stamp
+    return seconds
+
+
+def _train(run: Run, steps: int) -> tuple[Trainer, int | None, _Stamps, float]:
+    """Train for at most `steps` steps.
+
+    Returns the trainer, the steps of the whole run (None: no limit), the rows, and the seconds before the first step.
+    """
+    from sobench.system import environment
     from sobench.training.trainer import Trainer
 
     began = time.perf_counter()
     trainer = Trainer(run)
-    start, limit, record = time.perf_counter() - began, trainer.budget.limit, _Stamps()
-    machine.reset_peak_memory(trainer.device)
-    trainer.budget.limit, trainer.budget.seconds, trainer.budget.log_every = min(steps, limit or MOST), SECONDS, 1
+    start, limit, stamps = time.perf_counter() - began, trainer.budget.limit, _Stamps()
+    environment.reset_peak_memory(trainer.device)
+    trainer.budget.limit, trainer.budget.seconds, trainer.budget.log_every = min(steps, limit or MAX_STEPS), SECONDS, 1
+    record = cast("Metrics", stamps)  # training only appends to its record
     trainer.train(record, lambda _: None, lambda *_: None)
-    return trainer, limit, record.rows, start
+    return trainer, limit, stamps, start
 
 
-def _few(optimizer: dict[str, Any]) -> int:
-    """How many steps to look at: the first, and a whole period of whatever the method does periodically."""
+def _steps_to_measure(optimizer: dict[str, Any]) -> int:
+    """The first step, and one whole period of what the optimizer does periodically, within MIN_STEPS and MAX_STEPS."""
     periods = [value for key, value in optimizer.items() if key.endswith("_period") and isinstance(value, int)]
-    return 1 + min(MOST, max(STEPS, *periods, 0))
+    return 1 + min(MAX_STEPS, max(MIN_STEPS, *periods, 0))
 
 
-def _steps(limit: int | None, seconds: float | None, step: float) -> int:
+def _steps_of_run(limit: int | None, seconds: float | None, step: float) -> int:
+    """The steps of a run that ends after `limit` steps or `seconds` seconds (None: no limit), `step` seconds each."""
     by_time = math.inf if seconds is None else math.ceil(seconds / step)
     return max(1, int(min(limit or math.inf, by_time)))

@@ -1,82 +1,89 @@
-"""`sobench report` and `reproduce`."""
+"""`sobench report`: write the report of an artifact. `sobench reproduce`: first run its missing runs."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sobench.cli.arguments import runs_of
+from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
-from sobench.system import interpreter
+from sobench.system.text import plural
+
+NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
+"""Settings that say where and how runs are made, beside those of the logger; they do not select runs."""
 
 
-@interpreter.put_off()
 def report(args: argparse.Namespace) -> int:
+    """Write one report from the existing runs of its experiment."""
     from sobench.report import experiment_of
 
-    _write_reports([args.id], {args.id: runs_of(experiment_of(args.id), args.overrides)}, args.overrides)
+    _write_reports({args.id: runs_of(experiment_of(args.id), args.overrides)}, args.overrides)
     return 0
 
 
 def reproduce(args: argparse.Namespace) -> int:
-    """Run what is missing of the experiment, then write every report of the paper that its runs complete."""
-    from sobench.cli import run as app
+    """Run the missing runs of the experiment, then write its report, and those of the paper that need no other runs."""
+    from sobench.cli.run import run as run_command
     from sobench.report import experiment_of, reports
-    from sobench.results.rundir import KEEPS
-    from sobench.results.state import state
+    from sobench.results.state import KEEPS, state
 
     experiment = experiment_of(args.id)
-    runs = {args.id: runs_of(experiment, args.overrides)}
-    code = app.run([f"experiment={experiment}", *args.overrides])
-    if not any(state(run.directory(run.config["runs"])).status in KEEPS for run in runs[args.id]):
-        raise Failure(
-            f"{args.id}: none of its {len(runs[args.id])} runs gave a result, see `sobench status {experiment}`"
-        )
-    have = {run.id for run in runs[args.id]}
-    for name in reports():
+    runs = runs_of(experiment, args.overrides)
+    code = run_command([f"experiment={experiment}", *args.overrides])
+    if not any(state(run.directory(run.config["runs"])).status in KEEPS for run in runs):
+        raise Failure(f"{args.id}: no result from its {plural(len(runs), 'run')}, see `sobench status {experiment}`")
+    ids = {run.id for run in runs}
+    runs_by_report = {}
+    for name in sorted(reports()):
         if name != args.id and name.split("/")[0] == args.id.split("/")[0]:
-            theirs = _agreeing(experiment_of(name), args.overrides)
-            if theirs and {run.id for run in theirs} <= have:
-                runs[name] = theirs
-    _write_reports([*sorted(set(runs) - {args.id}), args.id], runs, args.overrides)
+            its_runs = _runs_if_any(experiment_of(name), args.overrides)
+            if its_runs and {run.id for run in its_runs} <= ids:
+                runs_by_report[name] = its_runs
+    _write_reports({**runs_by_report, args.id: runs}, args.overrides)
     return code
 
 
-def folder_of(name: str, runs, overrides: list[str]) -> Path:
-    """reports/<paper>/<artifact>/<budget>, with the other settings that were changed in its name."""
+def folder_of(name: str, runs: Sequence[Run], overrides: Sequence[str]) -> Path:
+    """reports/<paper>/<artifact>/<budget>,<other settings that select the runs>"""
     config = runs[0].config
-    changed = sorted(word for word in _telling(overrides) if not word.startswith("budget="))
+    changed = sorted(override for override in _selecting(overrides) if not override.startswith("budget="))
     variant = ",".join([config["budget"]["name"], *changed])
     return Path(config["reports"]) / name / re.sub(r"[^A-Za-z0-9=,._-]+", "-", variant)
 
 
-def _telling(overrides: list[str]) -> list[str]:
-    """The settings that say which runs are asked for; the others say where and how they run."""
-    elsewhere = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
-    return [word for word in overrides if word.split("=")[0] not in elsewhere and not re.match(r"logger[.=]", word)]
+def _selecting(overrides: Sequence[str]) -> list[str]:
+    """The settings that select the runs, without those that say where and how they are made."""
+    return [
+        override
+        for override in overrides
+        if override.split("=")[0] not in NOT_OF_A_RESULT and not re.match(r"logger[.=]", override)
+    ]
 
 
-def _agreeing(experiment: str, overrides: list[str]):
-    """The runs of a sibling experiment; none where it has no cell that these overrides ask for."""
+def _runs_if_any(experiment: str, overrides: Sequence[str]) -> list[Run]:
+    """The runs of another experiment with these overrides; none if it has no such cells."""
     try:
         return runs_of(experiment, overrides)
     except UsageError:
         return []
 
 
-def _write_reports(names: list[str], runs: dict, overrides: list[str]) -> None:
-    """Write each report, show the last on the terminal, and print the paths of all that was written."""
+def _write_reports(runs_by_report: Mapping[str, list[Run]], overrides: Sequence[str]) -> None:
+    """Write each report, show the last one on the terminal, and print the paths of all files written."""
     from rich.console import Console
 
     from sobench.report import read, write
     from sobench.report.terminal import show
 
-    paths = []
-    for name in names:
-        folder = folder_of(name, runs[name], overrides)
-        paths += write(name, runs[name], Path(runs[name][0].config["runs"]), folder, settings=_telling(overrides))
-    show(read(names[-1]).title, folder, Console())
+    paths: list[Path] = []
+    for name, runs in runs_by_report.items():
+        folder = folder_of(name, runs, overrides)
+        paths += write(name, runs, Path(runs[0].config["runs"]), folder, settings=_selecting(overrides))
+    last, runs = list(runs_by_report.items())[-1]
+    show(read(last).title, folder_of(last, runs, overrides), Console())
     print()
     for path in paths:
         print(path)

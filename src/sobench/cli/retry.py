@@ -1,4 +1,4 @@
-"""`sobench retry`: make runs again whose result is not what was hoped for. What was there is put aside, never deleted."""
+"""`sobench retry`: repeat failed runs, or runs of other states. Old files are moved to runs/.old, never deleted."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import os
 import shutil
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sobench.cli.arguments import root_of, runs_of, words_of
-from sobench.errors import Failure, UsageError
+from sobench.cli.arguments import experiment_and_overrides, runs_folder, runs_of
+from sobench.errors import Failure, UsageError, one_line
 
-CHOICES = {
+FLAGS = {
     "failed": "failed",
     "oom": "out-of-memory",
     "timed_out": "timed-out",
@@ -20,76 +21,94 @@ CHOICES = {
     "skipped": "skipped",
     "stale": "stale",
 }
-"""Flag -> the runs that it names; stale: results of older code or other data."""
+"""Flag -> the state of the runs that it selects; stale: a result of older code or other data."""
+
 DEFAULT = ("failed", "out-of-memory", "timed-out")
+"""States that are selected without a flag."""
+
 OLD = ".old"
+"""Folder of the old files, under the folder of the runs."""
+
 STAMP = "%Y-%m-%dT%H-%M-%S"
+"""The name of a folder of old files: when they were put there."""
 
 
 def retry(args: argparse.Namespace) -> int:
-    """Put the directories of the chosen runs aside and make exactly these runs again."""
-    from sobench.cli import run as app
+    """Put the old files of the selected runs away and run exactly these runs."""
+    from sobench.cli.run import run as run_command
     from sobench.config import grid, jobs
 
-    experiment, words = words_of(args)
-    wanted = [status for flag, status in CHOICES.items() if getattr(args, flag)] or list(DEFAULT)
-    root, found = _of_experiment(experiment, words) if experiment else _of_folder(words)
-    chosen = _chosen(root, found, wanted)
-    if not experiment:
-        known: dict[tuple[str, ...], str] = {}
-        found = {slug: _without(again, words) for slug in chosen if (again := _again(root, slug, known))}
-        chosen = {slug: status for slug, status in chosen.items() if slug in found}
-    rest = [word for word in words if not experiment or word.startswith("hydra")]
-    if not chosen:
-        print(f"retry: nothing to do, no run is {', '.join(wanted[:-1])}{' or ' if wanted[1:] else ''}{wanted[-1]}")
+    experiment, overrides = experiment_and_overrides(args)
+    states = [state for flag, state in FLAGS.items() if getattr(args, flag)] or list(DEFAULT)
+    if experiment:
+        runs = runs_of(experiment, overrides)
+        root = Path(runs[0].config["runs"])
+        repeated_by = {run.slug: list(run.overrides) for run in runs}
+        selected = _select(root, repeated_by, states)
+        further = [override for override in overrides if override.startswith("hydra")]
+    else:
+        root = runs_folder(overrides)
+        selected = _select(root, _slugs(root), states)
+        repeated_by = _overrides_of(root, selected, overrides)
+        selected = {slug: state for slug, state in selected.items() if slug in repeated_by}
+        further = overrides
+    if not selected:
+        print(f"retry: nothing to do, no run is {', '.join(states[:-1])}{' or ' if states[1:] else ''}{states[-1]}")
         return 0
-    file = jobs.write(root, "retry", [found[slug] for slug in chosen])
+    file = jobs.write(root, "retry", [repeated_by[slug] for slug in selected])
     try:
-        makes = [jobs.option(file), *rest]
-        chosen = _selected(chosen, [run.slug for run in grid.expand(makes)], rest)
-        moved = {
-            slug: status for slug, status in chosen.items() if put_aside(root, slug, goes_on=status == "timed-out")
-        }
-        print(
-            "retry: "
-            + ", ".join(f"{n} {status}" for status, n in Counter(moved.values()).items())
-            + f"; what was there is in {root / OLD}",
-            flush=True,
-        )
-        return app.run(["-m", *makes])
+        arguments = [jobs.option(file), *further]
+        selected = _narrowed(selected, [run.slug for run in grid.expand(arguments)], further)
+        moved_states = [
+            state for slug, state in selected.items() if move_to_old(root, slug, resumes=state == "timed-out")
+        ]
+        counts = ", ".join(f"{number} {state}" for state, number in Counter(moved_states).items())
+        print(f"retry: {counts or 'no run'}; old files are in {root / OLD}", flush=True)
+        return run_command(["-m", *arguments])
     finally:
         file.unlink(missing_ok=True)
 
 
-def _of_experiment(experiment: str, words: list[str]) -> tuple[Path, dict[str, list[str]]]:
-    """The root, and the overrides of every run that is asked for, by its directory."""
-    runs = runs_of(experiment, words)
-    return Path(runs[0].config["runs"]), {run.slug: list(run.overrides) for run in runs}
-
-
-def _of_folder(words: list[str]) -> tuple[Path, dict[str, list[str]]]:
-    """The root, and every run directory in it; what makes a run again is for _again, once it is chosen."""
+def _slugs(root: Path) -> list[str]:
+    """Every run directory under `root`, relative to it."""
     from sobench.results.status import run_directories
 
-    root = root_of(words)
-    return root, {os.path.relpath(directory, root): [] for directory in run_directories(root)}
+    return [os.path.relpath(directory, root) for directory in run_directories(root)]
 
 
-def _chosen(root: Path, slugs, wanted: list[str]) -> dict[str, str]:
-    """{slug: which of the wanted it is} of the run directories that are one of them."""
+def _select(root: Path, slugs: Iterable[str], states: Sequence[str]) -> dict[str, str]:
+    """{slug: state} of the run directories in one of the states; a stale result in one of them has its own state."""
     from sobench.results.status import cells
 
-    found = {}
+    selected = {}
     for cell in cells([root / slug for slug in slugs]):
-        for seed, state in cell.states.items():
-            kinds = [kind for kind in (state.status, "stale" if seed in cell.stale else None) if kind in wanted]
-            found |= {f"{cell.name}/seed-{seed}": kinds[0]} if kinds else {}
-    return found
+        for seed, current in cell.states.items():
+            if current.status in states:
+                selected[f"{cell.name}/seed-{seed}"] = current.status
+            elif seed in cell.stale and "stale" in states:
+                selected[f"{cell.name}/seed-{seed}"] = "stale"
+    return selected
 
 
-def _again(root: Path, slug: str, known: dict[tuple[str, ...], str]) -> list[str] | None:
-    """The overrides that make a run again; None, with a warning, where its settings are no longer what they were. known: the
-    cells that overrides were found to make; the seeds of a cell are composed once."""
+def _overrides_of(root: Path, slugs: Iterable[str], overrides: Sequence[str]) -> dict[str, list[str]]:
+    """{slug: overrides} that repeat each run, without those that the command line replaces.
+
+    A run that cannot be repeated is left out, with a warning.
+    """
+    cell_names: dict[tuple[str, ...], str] = {}
+    repeated_by = {}
+    for slug in slugs:
+        own = _repeating(root, slug, cell_names)
+        if own is not None:
+            repeated_by[slug] = _without(own, overrides)
+    return repeated_by
+
+
+def _repeating(root: Path, slug: str, cell_names: dict[tuple[str, ...], str]) -> list[str] | None:
+    """The overrides that repeat a run; None, with a warning, if its settings have become invalid or mean another run.
+
+    cell_names: {overrides without the seed: name of the cell}, filled here, so that Hydra composes each cell only once.
+    """
     import yaml
 
     from sobench.config import grid, jobs
@@ -97,60 +116,67 @@ def _again(root: Path, slug: str, known: dict[tuple[str, ...], str]) -> list[str
 
     try:
         settings = yaml.safe_load((root / slug / "config.yaml").read_bytes())
-        words = jobs.overrides({**settings, "runs": str(root)})
-        cell = tuple(word for word in words if not word.startswith("seed="))
-        if cell not in known:
-            known[cell] = os.path.dirname(grid.expand(words)[0].slug)
-        if f"{known[cell]}/seed-{settings['seed']}" == slug:
-            return words
-        reason = "its settings make another run now"
+        overrides = jobs.overrides({**settings, "runs": str(root)})
+        cell = tuple(override for override in overrides if not override.startswith("seed="))
+        if cell not in cell_names:
+            cell_names[cell] = os.path.dirname(grid.expand(overrides)[0].slug)
+        if f"{cell_names[cell]}/seed-{settings['seed']}" == slug:
+            return overrides
+        reason = "its settings now describe another run"
     except UsageError as error:
         reason = str(error)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-        reason = f"config.yaml cannot be used ({' '.join(str(error).split()):.80})"
-    warn(f"{root / slug}: cannot be made again: {reason}")
+        reason = f"config.yaml cannot be used ({one_line(error, 80)})"
+    warn(f"{root / slug}: cannot be repeated: {reason}")
     return None
 
 
-def _without(job: list[str], words: list[str]) -> list[str]:
-    """A job's overrides without those that the command line gives; groups stay, to be selected among."""
+def _without(job: Sequence[str], overrides: Sequence[str]) -> list[str]:
+    """A job's overrides without those that the command line replaces; groups stay: they select among the runs."""
     from sobench.config.files import GROUPS
 
-    given = {word.partition("=")[0].lstrip("+") for word in words} - {*GROUPS}
-    return [word for word in job if word.partition("=")[0].lstrip("+") not in given]
+    replaced = {_key(override) for override in overrides} - {*GROUPS}
+    return [override for override in job if _key(override) not in replaced]
 
 
-def _selected(chosen: dict[str, str], made: list[str], words: list[str]) -> dict[str, str]:
-    """Those of the chosen that the settings leave. Raises UsageError for settings that make other runs."""
-    if set(made) - set(chosen):
+def _key(override: str) -> str:
+    return override.partition("=")[0].lstrip("+")
+
+
+def _narrowed(selected: dict[str, str], slugs: Sequence[str], overrides: Sequence[str]) -> dict[str, str]:
+    """The selected runs that the overrides leave, `slugs`. Raises UsageError if these contain another run."""
+    if set(slugs) - set(selected):
         raise UsageError(
-            f"retry: {' '.join(words)} makes other runs; allowed: settings that change no result, or groups that "
-            "select among the runs"
+            f"retry: got {' '.join(overrides)}, which describes other runs; allowed: settings that change no result, "
+            "or groups that select among the runs"
         )
-    return {slug: chosen[slug] for slug in made}
+    return {slug: selected[slug] for slug in slugs}
 
 
-def put_aside(root: Path, slug: str, goes_on: bool = False) -> bool:
-    """Move a run directory to runs/.old/<slug>/<time>, or copy it there and take its result away, for a run that goes on from its
-    checkpoint; False if someone has begun it meanwhile. Raises Failure."""
+def move_to_old(root: Path, slug: str, resumes: bool = False) -> bool:
+    """Move a run directory to runs/.old/<slug>/<time>. Returns False, without a move, if a process is running the run.
+
+    resumes: copy the directory there instead, and delete its result only, so that the run resumes from its checkpoint.
+    Raises Failure.
+    """
     from filelock import FileLock, Timeout
 
     from sobench.system.heartbeat import holder
 
     source, shelf = root / slug, root / OLD / slug
     stamp = time.strftime(STAMP)
-    names = [stamp, *(f"{stamp}.{n}" for n in range(1, 100))]
+    names = [stamp, *(f"{stamp}.{number}" for number in range(1, 100))]
     if holder(source / "holder.json", source / "lock"):
         return False
     try:
         with FileLock(source / "lock", timeout=0.2):
             shelf.mkdir(parents=True, exist_ok=True)
-            place = next(shelf / name for name in names if not (shelf / name).exists())
-            if goes_on:
-                shutil.copytree(source, place)
+            target = next(shelf / name for name in names if not (shelf / name).exists())
+            if resumes:
+                shutil.copytree(source, target)
                 (source / "summary.json").unlink(missing_ok=True)
             else:
-                os.rename(source, place)
+                os.rename(source, target)
             return True
     except Timeout:
         return False

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Sequence
 
 
-def run(words: Sequence[str]) -> int:
-    """`sobench run`: Hydra's application, with its errors in one line."""
+def run(arguments: Sequence[str]) -> int:
+    """Run Hydra's application with these arguments. Returns the exit code.
+
+    Raises SobenchError with a message of one line.
+    """
     import hydra
 
     from sobench.config import grid
@@ -16,23 +19,23 @@ def run(words: Sequence[str]) -> int:
     from sobench.config.hydra_errors import readable_errors
     from sobench.execution import task
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: its own handler prints several lines
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised
     task.exit_code = 0
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task.task)
     try:
-        with readable_errors(words):
-            sys.argv = [sys.argv[0], *grid.for_hydra(words)]
+        with readable_errors(arguments):
+            sys.argv = [sys.argv[0], *grid.for_hydra(arguments)]
             app()
     except SystemExit as end:  # argparse: a flag that Hydra does not know
         return end.code if isinstance(end.code, int) else 2
     return task.exit_code
 
 
-def complete(words: Sequence[str]) -> int:
-    """Shell completion, as Hydra has it, for `sobench run`."""
+def complete(arguments: Sequence[str]) -> int:
+    """Shell completion by Hydra, for `sobench run`: remove the word `run` from the line to complete."""
     line = os.environ.get("COMP_LINE", "")
     head, _, rest = line.partition(" run ")
     if rest or line.endswith(" run "):
         os.environ["COMP_LINE"] = f"{head} {rest}"
         os.environ["COMP_POINT"] = str(max(0, int(os.environ.get("COMP_POINT", len(line))) - len("run ")))
-    return run(words)
+    return run(arguments)

@@ -1,50 +1,60 @@
-"""`sobench tune`: run an experiment's grid on its tuning seeds, choose, and say how far the choice can be trusted."""
+"""`sobench tune`: run an experiment's grids on its tuning seeds and select the best settings of each cell."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from sobench.cli.arguments import settings_of
+from sobench.cli.arguments import check_overrides
 from sobench.cli.report import folder_of
 from sobench.errors import Failure, UsageError
+from sobench.system.text import plural
 
 
 def tune(args: argparse.Namespace) -> int:
-    """Run the trials that are missing, choose, write the choice where the experiment finds it, and say where it lies on an edge."""
-    from sobench.cli import run as app
-    from sobench.config import grid
+    """Run the missing trials, select the best of each cell, and write the selection to conf/tuned/ and to the reports.
+
+    Warns if a selected value is the smallest or the largest of its grid. Raises UsageError, and Failure if no trial
+    finished with all of its seeds.
+    """
+    from sobench.cli.run import run as run_command
+    from sobench.config import grid, tuning
     from sobench.config.registry import warn
-    from sobench.config.tuning import checked
     from sobench.report import tune_pages as pages
     from sobench.results.collection import collect
     from sobench.results.trials import searches
 
-    words = [f"experiment={args.experiment}", *settings_of(args.overrides)]
-    sweeper, reported = (
-        grid.sweeper(words),
-        {run.seed for run in grid.expand([w for w in words if not w.startswith("seed=")])},
-    )
-    criterion, words = checked(sweeper), [*words, "hydra.sweeper.trials=true"]
-    runs = grid.expand(words)
-    if shared := sorted({run.seed for run in runs} & reported):
+    overrides = [f"experiment={args.experiment}", *check_overrides(args.overrides)]
+    sweeper = grid.sweeper(overrides)
+    tune_settings = tuning.checked(sweeper)
+    seedless = [override for override in overrides if not override.startswith("seed=")]
+    reported_seeds = {run.seed for run in grid.expand(seedless)}
+    overrides.append("hydra.sweeper.trials=true")
+    runs = grid.expand(overrides)
+    seeds = sorted({run.seed for run in runs})
+    if shared_seeds := sorted({*seeds} & reported_seeds):
         raise UsageError(
-            f"seed: {shared[0]} is one of those that {args.experiment} reports; allowed: others, as {criterion['seeds']}"
+            f"seed: got {shared_seeds[0]}, which {args.experiment} reports; allowed: others, such as "
+            f"{tune_settings['seeds']}"
         )
-    code = app.run(words)
+    code = run_command(overrides)
     results = collect(runs, Path(runs[0].config["runs"]))
-    found = searches(sweeper, results)
-    if not any(search.best for search in found):
-        alone = f" alone on its GPU ({len(results.shared)} of {len(runs)} runs shared theirs)" if results.shared else ""
+    all_searches = searches(sweeper, results)
+    if not any(search.best for search in all_searches):
+        alone = ""
+        if results.shared:
+            alone = f" alone on its GPU ({len(results.shared)} of {plural(len(runs), 'run')} shared theirs)"
         raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds{alone}")
-    said = {key: criterion[key] for key in ("metric", "better", "at")} | {
-        "seeds": sorted({run.seed for run in runs}),
-        "budget": runs[0].config["budget"]["name"],
-    }
-    written = pages.write(found, said, args.experiment, folder_of(f"{args.experiment}/tune", runs, args.overrides))
-    written += [pages.adopt(sweeper["tuned"], found, said)] if sweeper["tuned"] else []
-    for search in found:
-        for key in search.edge:
-            warn(f"{search.label}: {key}={search.best.values[key]}: {pages.NOTE}")
-    print(*written, sep="\n")
+    criterion = {key: tune_settings[key] for key in ("metric", "better", "at")}
+    criterion |= {"seeds": seeds, "budget": runs[0].config["budget"]["name"]}
+    folder = folder_of(f"{args.experiment}/tune", runs, args.overrides)
+    paths = pages.write(all_searches, criterion, args.experiment, folder)
+    if sweeper["tuned"]:
+        paths.append(pages.adopt(sweeper["tuned"], all_searches, criterion))
+    for search in all_searches:
+        best = search.best
+        if best:
+            for key in search.edge:
+                warn(f"{search.label}: {key}={best.values[key]}: {pages.NOTE}")
+    print(*paths, sep="\n")
     return code

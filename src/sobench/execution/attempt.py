@@ -1,4 +1,4 @@
-"""One run in its directory: held, resumed, trained, and its result written whatever it is."""
+"""One attempt at a run: hold its directory, resume it, train it, and write the result, whatever the outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sobench.config.run import Run
-from sobench.errors import SobenchError, described
+from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
 from sobench.results.loggers.base import mirrored
 from sobench.results.rundir import Metrics, RunDirectory
@@ -25,69 +25,77 @@ def execute(
 ) -> dict[str, Any]:
     """Train `run`, from its last checkpoint if there is one, and return its summary.
 
-    A diverged run is a result. An exception of the optimizer or of the machine is one too: "failed", "out-of-memory" or
-    "timed-out" with its reason, its traceback in error.txt. Raises SobenchError where Trainer does, and rundir.Held, before
-    anything is written; Stopped where it was asked to stop, with a checkpoint.
+    A diverged run is a result. An exception of the optimizer or of the machine is one too: "failed", "out-of-memory"
+    or "timed-out" with its reason, its traceback in error.txt. Raises SobenchError where Trainer does, and
+    rundir.Held, before anything is written; Stopped, after a checkpoint was saved, if the run is asked to stop.
     """
     try:
         trainer = Trainer(run)
     except SobenchError:
         raise
-    except Exception as error:  # out of memory, a constructor of a plug-in
+    except Exception as error:  # out of memory, or the constructor of a plug-in
         return directory.refuse(_status(error), described(error), error)
     environment.reset_peak_memory(trainer.device)
     with directory.held(), stopping.listening(say):
-        if found := directory.finished():
-            return found.summary
-        trainer, written = _resumed(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
-        made_with = fingerprint(run.config, before=directory.path if written else None)
+        if finished := directory.finished():
+            return finished.summary
+        trainer, length = _resume(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
+        code_and_data = fingerprint(run.config, before=directory.path if length else None)
         directory.describe(
-            environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with}
+            environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": code_and_data}
         )
-        record = mirrored(directory, written)
+        record = mirrored(directory, length)
         save = _saver(directory, record, run.config["checkpoint"]["seconds"])
         with stopping.time_limit(run.config["timeout"]):
-            summary = _attempt(trainer, record, save, progress, directory)
+            summary = _train(trainer, record, save, progress, directory)
         directory.finish(summary)
         record.finish(summary)
-        if summary["status"] in KEEPS:  # any other is tried again
+        if summary["status"] in KEEPS:  # a run of any other status is tried again
             checkpoint.clear(directory.path)
         return summary
 
 
-def _resumed(run: Run, trainer: Trainer, directory: RunDirectory, say: Callable[[str], None]) -> tuple[Trainer, int]:
-    """The trainer at the last good checkpoint, and how much of the record it stands on; says what was found."""
+def _resume(run: Run, trainer: Trainer, directory: RunDirectory, say: Callable[[str], None]) -> tuple[Trainer, int]:
+    """The trainer at its last good checkpoint, and the length in bytes of the record up to there.
+
+    Says where the run resumes, and what is damaged. Without a usable checkpoint the trainer starts at step 0, length 0.
+    """
     saved, damage = checkpoint.load(directory.path, trainer.device)
     for line in (directory.damage(), *damage):
         if line:
             say(line)
     if saved:
-        _same_threads(run, directory)
+        _restore_threads(run, directory)
         try:
             snapshot.restore(trainer, saved)
-            say(f"going on from step {trainer.step}")
+            say(f"resuming from step {trainer.step}")
             return trainer, saved["metrics_bytes"]
-        except Exception as error:  # the optimizer or the model is another one than it was
-            say(f"its checkpoint does not fit the code as it is now ({' '.join(str(error).split()):.120})")
+        except Exception as error:  # the code of the optimizer or the model has changed
+            say(f"the checkpoint does not fit the present code ({one_line(error, 120)})")
             trainer = Trainer(run)
     if directory.metrics.exists():
-        say("no checkpoint to go on from, starting over")
+        say("no checkpoint to resume from, starting over")
     return trainer, 0
 
 
-def _same_threads(run: Run, directory: RunDirectory) -> None:
-    """Go on with as many threads as the run was begun with: another number may round otherwise."""
+def _restore_threads(run: Run, directory: RunDirectory) -> None:
+    """Use as many threads as the run began with, unless `threads` is set: another number may round differently."""
     try:
-        begun = json.loads((directory.path / "environment.json").read_text())["threads"]
+        threads = json.loads((directory.path / "environment.json").read_text())["threads"]
     except (OSError, ValueError, KeyError):
         return
     if run.config["threads"] is None:
-        torch.set_num_threads(begun)
+        torch.set_num_threads(threads)
 
 
-def _attempt(
-    trainer: Trainer, record: Metrics, save, progress: ProgressCallback, directory: RunDirectory
+def _train(
+    trainer: Trainer,
+    record: Metrics,
+    save: Callable[[Trainer], None],
+    progress: ProgressCallback,
+    directory: RunDirectory,
 ) -> dict[str, Any]:
+    """The summary of the training: done or diverged, or ended by an exception. Closes the record."""
     try:
         reason = trainer.train(record, save, progress)
         return snapshot.summary(trainer, "diverged" if reason else "done", reason)
@@ -100,7 +108,7 @@ def _attempt(
 
 
 def _status(error: Exception) -> str:
-    """What a run has come to by an exception."""
+    """The status of a run that was ended by this exception."""
     if isinstance(error, stopping.TimedOut):
         return "timed-out"
     used_up = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
@@ -108,17 +116,20 @@ def _status(error: Exception) -> str:
 
 
 def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable[[Trainer], None]:
-    """Saves a checkpoint, but not more often than every `seconds`; and when the run is asked to stop, which it then does."""
+    """A function that saves a checkpoint, at most every `seconds`.
+
+    If the run is asked to stop, the function saves one at once and raises Stopped.
+    """
     last = time.monotonic()
 
     def save(trainer: Trainer) -> None:
         nonlocal last
-        by = stopping.asked()
-        if by is None and time.monotonic() - last < seconds:
+        stopped_by = stopping.asked()
+        if stopped_by is None and time.monotonic() - last < seconds:
             return
         checkpoint.save(directory.path, {**snapshot.state(trainer), "metrics_bytes": record.sync()})
         last = time.monotonic()
-        if by:
-            raise stopping.Stopped(by)
+        if stopped_by:
+            raise stopping.Stopped(stopped_by)
 
     return save

@@ -1,7 +1,8 @@
-"""A run in a clean process of its own: what it leaves behind, and what kills it, concerns no other run. No torch here.
+"""Make a run in a separate process, so that what it leaves behind, or a crash, affects no other run. No torch here.
 
-The process is forked from a server that has imported torch and has not touched CUDA, so that it starts in milliseconds; where
-a system has no such server, it starts anew. Progress, lines and the result come through a pipe.
+The process is forked from a server that has imported torch and has not touched CUDA, so it starts in milliseconds.
+Where a system has no such server, the process starts from scratch. Progress, lines and the result come through a
+pipe.
 """
 
 from __future__ import annotations
@@ -23,12 +24,17 @@ from sobench.results.rundir import RunDirectory
 from sobench.system import stopping
 from sobench.system.processes import clean_processes
 
-POLL = 0.2  # seconds between two looks for a request to stop
-PATIENCE = 10.0  # seconds that a process may take to end after its last word
+POLL = 0.2
+"""Seconds between two checks for a request to stop."""
+
+PATIENCE = 10.0
+"""Seconds in which a process has to end after its last message."""
+
 PRELOAD = ["torch._dynamo", "sobench.execution.attempt"]
-"""What a run imports and takes its time: torch's own optimizers load the first."""
+"""Modules that take long to import; torch's own optimizers load the first one."""
+
 LAST = ("summary", "error", "died")
-"""The kinds of a message after which there is none."""
+"""The kinds of message that no other message follows."""
 
 
 def isolated(config: Mapping[str, Any]) -> bool:
@@ -36,13 +42,13 @@ def isolated(config: Mapping[str, Any]) -> bool:
     return config["device"].startswith("cuda") if config["isolate"] == "auto" else config["isolate"]
 
 
-def execute_apart(
+def execute_isolated(
     run: Run, directory: RunDirectory, progress: Callable[..., None], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """`execution.execute` in another process: the same arguments, result and errors.
+    """`attempt.execute` in another process: the same arguments, result and errors.
 
-    A process that dies without a result is a result of this run: `out-of-memory` if the kernel killed it for that, as far as
-    can be told, else `failed`. An interrupt is handed on to it, once; a second one kills it.
+    If the process ends without a result, the result of the run is `out-of-memory` if the kernel seems to have killed
+    it for that reason, else `failed`. A request to stop is passed on to the process, once; a second one kills it.
     """
     from sobench.system.devices import out_of_memory_kills
 
@@ -57,7 +63,7 @@ def execute_apart(
         pipe.close()
     if kind == "error":
         raise value
-    return value if kind == "summary" else _died(directory, child.exitcode, out_of_memory_kills() > kills)
+    return value if kind == "summary" else _record_death(directory, child.exitcode, out_of_memory_kills() > kills)
 
 
 def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
@@ -67,43 +73,48 @@ def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_main, args=(theirs, run, directory, dict(os.environ), torch.get_num_threads()))
     child.start()
-    theirs.close()  # so that the end of the process is the end of the pipe
+    theirs.close()  # so that the pipe ends when the process ends
     return child, ours
 
 
-def _listen(child: BaseProcess, pipe: Connection, hear: Mapping[str, Callable[..., None]]) -> tuple[str, Any]:
-    """Pass on what the process says, until its last message; and to it, once, that it is asked to stop."""
-    kind, told = "", False
+def _listen(child: BaseProcess, pipe: Connection, handlers: Mapping[str, Callable[..., None]]) -> tuple[str, Any]:
+    """Pass each message to its handler, until the last one, which is returned: (kind, value).
+
+    Meanwhile pass a request to stop on to the process, once.
+    """
+    kind, value, interrupted = "", None, False
     while kind not in LAST:
         while not pipe.poll(POLL):
-            if stopping.received() and kind and not told:
-                told = True
+            if stopping.received() and kind and child.pid and not interrupted:
+                interrupted = True
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGINT)
-        kind, value = _received(pipe)
-        if kind in hear:
-            hear[kind](*value)
+        kind, value = _receive(pipe)
+        if kind in handlers:
+            handlers[kind](*value)
     return kind, value
 
 
-def _received(pipe: Connection) -> tuple[str, Any]:
+def _receive(pipe: Connection) -> tuple[str, Any]:
+    """The next message; ("died", None) if the process has ended."""
     try:
         return pipe.recv()
     except (EOFError, OSError):
         return "died", None
 
 
-def _died(directory: RunDirectory, code: int, out_of_memory: bool) -> dict[str, Any]:
-    """Write the result of a run whose process is gone; what it recorded, and its checkpoint, stay as they are."""
-    if code >= 0:
-        reason = f"its process ended with exit code {code}, without a result"
-    else:
+def _record_death(directory: RunDirectory, code: int | None, out_of_memory: bool) -> dict[str, Any]:
+    """Write the result of a run whose process ended without one. Its record and its checkpoint stay as they are."""
+    if code is not None and code < 0:
         reason = f"killed by signal {-code} ({signal.Signals(-code).name})"
-    if out_of_memory := out_of_memory and code == -signal.SIGKILL:
+    else:
+        reason = f"its process ended with exit code {code}, without a result"
+    out_of_memory = out_of_memory and code == -signal.SIGKILL
+    if out_of_memory:
         reason += ": the machine's memory was used up"
     with directory.held():
-        if found := directory.finished():  # it died after that
-            return found.summary
+        if finished := directory.finished():  # the process died after it had written the result
+            return finished.summary
         if not (directory.path / "run.json").exists():
             directory.describe({})
         last = directory.state()
@@ -113,22 +124,22 @@ def _died(directory: RunDirectory, code: int, out_of_memory: bool) -> dict[str, 
         return summary
 
 
-# In the process
+# In the separate process
 
 
 def _main(pipe: Connection, run: Run, directory: RunDirectory, environment: dict[str, str], threads: int) -> None:
-    os.setsid()  # what a terminal, or a cluster, tells all processes at once reaches this one through its parent
+    os.setsid()  # a signal from a terminal or a cluster to all processes reaches this one only through its parent
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.clear()
     os.environ.update(environment)
     try:
-        _tell(pipe, "begun", ())
+        _send(pipe, "begun", ())
         last = "summary", _execute(pipe, run, directory, threads)
     except BaseException as error:
-        last = "error", _portable(error)
+        last = "error", _picklable(error)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _tell(pipe, *last)
+    _send(pipe, *last)
 
 
 def _execute(pipe: Connection, run: Run, directory: RunDirectory, threads: int) -> dict[str, Any]:
@@ -137,11 +148,11 @@ def _execute(pipe: Connection, run: Run, directory: RunDirectory, threads: int) 
     from sobench.execution.attempt import execute
 
     torch.set_num_threads(threads)
-    return execute(run, directory, lambda *row: _tell(pipe, "progress", row), lambda line: _tell(pipe, "say", (line,)))
+    return execute(run, directory, lambda *row: _send(pipe, "progress", row), lambda line: _send(pipe, "say", (line,)))
 
 
-def _tell(pipe: Connection, kind: str, value: Any) -> None:
-    """Send a message. Nobody hears it where the parent is dead: to the run that is no error, it goes on elsewhere."""
+def _send(pipe: Connection, kind: str, value: Any) -> None:
+    """Send a message. Ends the process if the parent is dead: no error of the run, a later command resumes it."""
     try:
         pipe.send((kind, value))
     except OSError:
@@ -149,16 +160,18 @@ def _tell(pipe: Connection, kind: str, value: Any) -> None:
 
 
 def _end_with_parent() -> None:
-    """The leases on the cores and the GPU are the parent's: without it nothing may go on."""
-    multiprocessing.parent_process().join()
+    """End this process with its parent, which holds the leases on the cores and the GPU."""
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
     os._exit(1)
 
 
-def _portable(error: BaseException) -> BaseException:
-    """The error as it can be sent, with its traceback as a note."""
+def _picklable(error: BaseException) -> BaseException:
+    """The error, or a RuntimeError of its text if it cannot be pickled, with its traceback as a note."""
     try:
         pickle.loads(pickle.dumps(error))
-    except Exception:  # a class that cannot be made again from its arguments
+    except Exception:  # a class whose arguments are not those of its constructor
         error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
     error.add_note("".join(traceback.format_exception(error)))
     return error

@@ -47,7 +47,7 @@ class Task:
                     flush=True,
                 )
                 return None
-            interpreter.begin_job()
+            interpreter.begin_worker_job()
         return self.function(config)
 
 

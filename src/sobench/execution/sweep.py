@@ -1,13 +1,13 @@
-"""A sweep: which of its runs are still to be launched, until every one has ended, here or in another sweep that shares them. No torch.
+"""A sweep: which of its runs to launch, again and again, until every one has ended. No torch.
 
-    with Sweep(runs) as sweep:
+    with Sweep(runs, launcher) as sweep:
         while jobs := sweep.todo():
             with sweep.launching(jobs):
                 ...launch them...
 
-A run that another process is making is left to it, and launched again if that process is lost. So two sweeps on one grid share
-the work, and one whose workers are killed makes their runs once more, from their checkpoints. A run that ended in an error is
-tried again by the next sweep, not by this one.
+A run that another process is making is left to that process, and is launched here if that process is lost. So two
+sweeps over one grid divide the work, and a sweep whose workers are killed restarts their runs, from their
+checkpoints. A run that ended in an error is tried again by the next sweep, not by this one.
 """
 
 from __future__ import annotations
@@ -15,135 +15,157 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError
-from sobench.execution import display, task
-from sobench.execution.task import fetch_data, finished, say
+from sobench.execution import task
+from sobench.execution.display import live_table
+from sobench.execution.task import finished_state, prepare_data, say
 from sobench.results import sweeps
 from sobench.results.rundir import RunDirectory
 from sobench.results.state import KEEPS, State
 from sobench.system import stopping
+from sobench.system.text import plural
 
 POLL = 0.5
-"""Seconds between two looks at what others are making."""
+"""Seconds between two looks at the runs of other processes."""
 
 LOSSES = 3
-"""Times in a row that a launcher may come to nothing before the sweep gives up."""
+"""Times in a row that a launch may make no progress before the sweep ends with an error."""
 
 
 class Sweep:
-    """Says at the beginning how many runs there are to make, and at the end how many ended how."""
+    """A sweep over these runs. Prints at its beginning how many are done and to run, and at its end their states."""
 
     def __init__(self, runs: Sequence[Run], launcher: str):
         self.runs, self.launcher = runs, launcher
         self._directories = {run.id: RunDirectory(run, run.config["runs"]) for run in runs}
         self._pending: list[Run] = []
-        self._given_up: set[str] = set()
+        self._abandoned: set[str] = set()
         self._losses = 0
         self._waited = False
-        self._stack = ExitStack()
+        self._exits = ExitStack()
 
     def __enter__(self) -> Sweep:
-        self._pending = [run for run in self.runs if not finished(self._directories[run.id])]
+        finished: list[State] = []
+        for run in self.runs:
+            state = finished_state(self._directories[run.id])
+            if state:
+                finished.append(state)
+            else:
+                self._pending.append(run)
+        counts = _counts(state.status for state in finished)
+        total = plural(len(self.runs), "run")
         if not self._pending:
-            say(f"{len(self.runs)} runs: all done already, nothing to do")
+            say(f"{total}: {counts}; nothing to do")
             return self
-        fetch_data(self._pending)
-        done = len(self.runs) - len(self._pending)
-        say(f"{len(self.runs)} runs: {f'{done} done already, ' if done else ''}{len(self._pending)} to make")
-        self._before = {run.id: self._written(run) for run in self._pending}
-        with self._stack:
-            file = self._stack.enter_context(sweeps.Sweep(self._pending[0].config["runs"], self._pending)).path
+        prepare_data(self._pending)
+        say(f"{total}: {f'{counts}, ' if finished else ''}{len(self._pending):,} to run")
+        self._results_before = {run.id: self._result_time(run) for run in self._pending}
+        with ExitStack() as exits:
+            file = exits.enter_context(sweeps.Sweep(self._pending[0].config["runs"], self._pending)).path
             os.environ[stopping.SWEEP] = f"{len(self._pending)}:{file.absolute()}"
             self._stop_file = stopping.stop_file()
-            self._stack.callback(self._stop_file.unlink, missing_ok=True)
-            self._stack.callback(os.environ.pop, stopping.SWEEP)
-            self._stack.enter_context(display.shown(self._pending))
-            self._stack.enter_context(stopping.listening(self._stop))
-            self._stack = self._stack.pop_all()
+            exits.callback(self._stop_file.unlink, missing_ok=True)
+            exits.callback(os.environ.pop, stopping.SWEEP)
+            exits.enter_context(live_table(self._pending))
+            exits.enter_context(stopping.listening(self._stop))
+            self._exits = exits.pop_all()  # all have been entered: `__exit__` leaves them
         return self
 
     def __exit__(self, kind: type | None, *_: object) -> None:
-        """Raises Stopped where a signal stopped the sweep."""
+        """Raises Stopped if a signal stopped the sweep."""
         if not self._pending:
             return
-        by, ended = stopping.received(), self._stop_file.exists()
-        self._stack.close()
-        counts = Counter(directory.state().status for directory in self._directories.values())
-        say(f"{len(self.runs)} runs: " + ", ".join(f"{n} {status}" for status, n in counts.most_common()))
-        if any(status not in (*KEEPS, "skipped") for status in counts):
+        signal, stopped = stopping.received(), self._stop_file.exists()
+        self._exits.close()
+        states = [directory.state().status for directory in self._directories.values()]
+        say(f"{plural(len(self.runs), 'run')}: {_counts(states)}")
+        if any(status not in (*KEEPS, "skipped") for status in states):
             task.exit_code = max(task.exit_code, 1)
-        if by and kind is None:
-            raise stopping.Stopped(by)
-        if ended and not by:
-            say("sweep.fail_fast: a run failed, the others were stopped; the same command makes them")
+        if signal and kind is None:
+            raise stopping.Stopped(signal)
+        if stopped and not signal:
+            say("sweep.fail_fast: a run failed, the others were stopped; repeat the command to run them")
 
     def todo(self) -> list[Run]:
-        """The runs to launch now. Waits while others work on all that are left; none when nothing is left, or it was stopped."""
+        """The runs to launch now; none if all have ended, or if the sweep is to stop.
+
+        Waits while other processes are making all runs that are left.
+        """
         while not stopping.asked():
-            left = [run for run in self._pending if not self._settled(run)]
+            left = [run for run in self._pending if not self._ended(run)]
             free = [run for run in left if not self._directories[run.id].taken()]
             if free or not left:
                 return free
             if not self._waited:
-                say(f"waiting for {len(left)} run{'s' if len(left) > 1 else ''} that other processes are making")
+                say(f"waiting for {plural(len(left), 'run')} that other processes are making")
                 self._waited = True
             time.sleep(POLL)
         return []
 
     @contextmanager
     def launching(self, jobs: Sequence[Run]) -> Iterator[None]:
-        """Around one launch: a launcher that fails has lost a worker, and what it left is launched again. Raises Failure when it
-        comes to nothing time after time."""
-        before, lost = self._progress(jobs), None
+        """Surrounds one launch of these runs. If the launcher fails, a worker was lost; its runs are launched again.
+
+        Raises Failure if LOSSES launches in a row fail without progress, and any SobenchError of the launcher.
+        """
+        before, failure = self._progress(jobs), None
         try:
             yield
         except SobenchError:
             raise
         except Exception as error:
-            lost = error
-        if lost is None:  # every job was begun: a run without a trace could not be
-            self._given_up |= {run.id for run in jobs if self._state(run).status == "missing"}
+            failure = error
+        if failure is None:  # every run was started: one that left no trace cannot start
+            self._abandoned |= {run.id for run in jobs if self._state(run).status == "missing"}
         self._losses = 0 if self._progress(jobs) != before else self._losses + 1
         if self._losses == LOSSES:
-            self._given_up |= {run.id for run in jobs}
-            if lost:
+            self._abandoned |= {run.id for run in jobs}
+            if failure:
                 raise Failure(
-                    f"hydra/launcher: {self.launcher} gave up ({_line(lost)}); the same command makes what is missing"
-                ) from lost
-        elif lost and not stopping.asked():
-            say(f"a worker was lost ({_line(lost)}), going on")
+                    f"hydra/launcher: {self.launcher} made no progress {LOSSES} times in a row "
+                    f"({_first_and_last_line(failure)}); repeat the command to run what is missing"
+                ) from failure
+        elif failure and not stopping.asked():
+            say(f"a worker was lost ({_first_and_last_line(failure)}), restarting its runs")
 
     def _stop(self, line: str) -> None:
-        """On a signal: all workers are told."""
+        """On a signal: print the line, and ask all workers to stop."""
         say(line)
         self._stop_file.touch()
 
-    def _settled(self, run: Run) -> bool:
-        """Whether the run has ended, and if by an error, by one of this sweep."""
-        if run.id in self._given_up:
+    def _ended(self, run: Run) -> bool:
+        """Whether the run is abandoned, has a result that stands, or has ended in an error during this sweep."""
+        if run.id in self._abandoned:
             return True
-        found = self._state(run)
-        return found.finished and (found.status in KEEPS or self._written(run) != self._before[run.id])
+        state = self._state(run)
+        return state.finished and (state.status in KEEPS or self._result_time(run) != self._results_before[run.id])
 
     def _state(self, run: Run) -> State:
         return self._directories[run.id].state()
 
-    def _written(self, run: Run) -> int | None:
-        """When the run's result was written, as its file says."""
+    def _result_time(self, run: Run) -> int | None:
+        """When the result of the run was written, in nanoseconds; None without one."""
         try:
             return (self._directories[run.id].path / "summary.json").stat().st_mtime_ns
         except OSError:
             return None
 
-    def _progress(self, jobs: Sequence[Run]) -> list[tuple]:
-        return [(found.status, found.step, self._written(run)) for run in jobs for found in [self._state(run)]]
+    def _progress(self, jobs: Sequence[Run]) -> list[tuple[str, int | None, int | None]]:
+        """The state, the step and the time of the result of each run: they change while it makes progress."""
+        states = [self._state(run) for run in jobs]
+        return [(state.status, state.step, self._result_time(run)) for run, state in zip(jobs, states, strict=True)]
 
 
-def _line(error: Exception) -> str:
-    """In one line: the first of its lines, and the last, which is the error where they are a traceback."""
+def _counts(states: Iterable[str]) -> str:
+    """ "12 done, 1 failed", the most common state first"""
+    return ", ".join(f"{number:,} {state}" for state, number in Counter(states).most_common())
+
+
+def _first_and_last_line(error: Exception) -> str:
+    """The error in one line of at most 300 characters: its first line, and its last, the cause if it is a traceback."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip("-= ")] or [""]
     return f"{type(error).__name__}: {' '.join(dict.fromkeys((lines[0], lines[-1]))):.300}"

@@ -1,15 +1,17 @@
-"""What happens around a run: is it done already, say so; else train it, show it, record how it ended. No torch here until a run
-has to be trained."""
+"""One task: run one configuration, unless it has a result, and record the outcome.
+
+torch is not imported before a run has to be trained.
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sobench.config.identity import plain
 from sobench.config.run import Run
@@ -18,68 +20,88 @@ from sobench.results.rundir import Held, RunDirectory
 from sobench.results.state import KEEPS, State
 from sobench.system import interpreter, stopping
 
+if TYPE_CHECKING:
+    from sobench.execution.display import Display
+
 exit_code = 0
-"""Of the command, set by the runs it made in this process."""
+"""Exit code of the command, set by the runs that are made in this process."""
 
 
-def task(config) -> dict[str, Any] | None:
-    """Hydra's task function: one run, whatever becomes of it. Returns its summary; None for one that was left alone."""
+def task(config: Any) -> Mapping[str, Any] | None:
+    """Hydra's task function: make one run of a sweep, or a single run.
+
+    Returns the summary; None if the run was not made: the sweep or the run was stopped, another process is running
+    it, or a single run could not start. In a sweep no error is raised: an error is the result of its run. Otherwise
+    raises Stopped, and any error that is no SobenchError.
+    """
     global exit_code
-    sweep = stopping.in_sweep()
-    if sweep and stopping.asked():
+    in_sweep = stopping.in_sweep()
+    if in_sweep and stopping.asked():
         return None
     try:
         run = Run.of(plain(config))
-        summary = perform(run)
-    except stopping.Stopped:
-        if not sweep:
+    except SobenchError as error:
+        if in_sweep:
             raise
-        return None  # it goes on from its checkpoint some day
+        return _report_error(error)
+    try:
+        summary = ensure_result(run)
+    except stopping.Stopped:
+        if not in_sweep:
+            raise
+        return None  # a later command resumes it
     except Exception as error:
-        if not sweep:
-            return _refused(error)
+        if not in_sweep:
+            return _report_error(error)
         if isinstance(error, Held):
             return None  # another process makes it
-        summary = recorded(run, error)
+        summary = record_failure(run, error)
     if summary["status"] not in (*KEEPS, "skipped"):
         exit_code = max(exit_code, 1)
-        if sweep and run.config["sweep"]["fail_fast"]:
+        if in_sweep and run.config["sweep"]["fail_fast"]:
             stopping.stop_file().touch()
     return summary
 
 
-def _refused(error: Exception) -> None:
-    """A single run that could not begin, or was not this one's to make: one line. Raises what is no error of sobench's."""
+def _report_error(error: Exception) -> None:
+    """Report in one line why a single run could not start, and set the exit code. Re-raises an unexpected error."""
     global exit_code
     if not isinstance(error, SobenchError):
         raise error
-    say(f"sobench: {error}", file=sys.stderr)  # Hydra would add lines of its own
+    say(f"sobench: {error}", file=sys.stderr)  # raised, it would reach Hydra, which adds lines of its own
     exit_code = error.exit_code
 
 
-def recorded(run: Run, error: Exception) -> dict[str, Any]:
-    """In a sweep an error that ended a run before it began is the run's result, unless not even that can be written."""
-    known = isinstance(error, SobenchError)
-    reason = str(error) if known else f"{type(error).__name__}: {error}"
-    say(f"sobench: {reason}" if known else "".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
+def record_failure(run: Run, error: Exception) -> dict[str, Any]:
+    """Record the error that kept a run of a sweep from starting as its result. Returns the summary, written or not."""
+    if isinstance(error, SobenchError):
+        reason = str(error)
+        say(f"sobench: {reason}", file=sys.stderr)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+        say("".join(traceback.format_exception(error)).rstrip(), file=sys.stderr)
     with suppress(SobenchError):
         return RunDirectory(run, run.config["runs"]).refuse("failed", reason)
     return {"status": "failed", "reason": reason}
 
 
-def perform(run: Run) -> dict[str, Any]:
-    """Train a run unless its result stands; a sweep records what its problem cannot serve as `skipped`."""
+def ensure_result(run: Run) -> Mapping[str, Any]:
+    """Train a run, unless it has a result. Returns the summary.
+
+    Raises SobenchError if the run cannot start, and Stopped. In a sweep, a run whose optimizer does not support its
+    problem is recorded as `skipped`.
+    """
     from sobench.execution.display import Display
 
     directory = RunDirectory(run, run.config["runs"])
-    if found := finished(directory):
-        say(f"{run.name}: already {found.status}, nothing to do: {directory.path}")
-        return found.summary
-    fetch_data([run])
-    display = Display(run, enabled=run.config["progress"], label=_label())
+    if finished := finished_state(directory):
+        say(f"{run.name}: already {finished.status}, nothing to do: {directory.path}")
+        return finished.summary
+    prepare_data([run])
+    display = Display(run, enabled=run.config["progress"], label=_sweep_label())
     try:
         with display:
-            summary = _trained(run, directory, display)
+            summary = _train(run, directory, display)
     except Unsupported as error:
         if not stopping.in_sweep():
             raise
@@ -88,51 +110,53 @@ def perform(run: Run) -> dict[str, Any]:
     return summary
 
 
-def _trained(run: Run, directory: RunDirectory, display) -> dict[str, Any]:
-    """The summary of a run that has been trained where its lease says, in a process of its own if it asks for one."""
+def _train(run: Run, directory: RunDirectory, display: Display) -> dict[str, Any]:
+    """Lease cores or a GPU and train the run there, in a process of its own if it asks for one. Returns the summary."""
     from sobench.execution import isolation
 
-    with interpreter.put_off():
+    with interpreter.paused_gc():
         from sobench.system import leases
 
         if isolation.isolated(run.config):
-            execute = isolation.execute_apart
+            execute = isolation.execute_isolated
         else:
             import torch._dynamo  # noqa: F401 - torch.optim's optimizers load it when they are made
 
             from sobench.execution.attempt import execute
     with leases.leased(run.config, run.slug, display.say) as lease, stopping.listening(display.say):
         summary = execute(replace(run, config=lease.placed(run.config)), directory, display.update, display.say)
-    if lease.shared and not summary.get("shared") and "finished" not in summary:  # its GPU was its own when it began
+    if lease.shared and not summary.get("shared") and "finished" not in summary:  # another run joined its GPU later
         summary = {**summary, "shared": True}
         with directory.held():
             directory.finish(summary)
     return summary
 
 
-def fetch_data(runs: Sequence[Run]) -> None:
-    """Have every declared file of the runs' data sets at hand. Raises Failure before anything starts."""
+def prepare_data(runs: Sequence[Run]) -> None:
+    """Download the missing files of the runs' data sets. Raises Failure."""
     from sobench.data import Store, prepare
 
-    wanted = {json.dumps([run.config["dataset"], *run.config["data"].values()], sort_keys=True) for run in runs}
-    for dataset, mirror, cache in map(json.loads, sorted(wanted)):
+    requests = {json.dumps([run.config["dataset"], *run.config["data"].values()], sort_keys=True) for run in runs}
+    for request in sorted(requests):
+        dataset, mirror, cache = json.loads(request)
         prepare(dataset, Store.default(mirror, cache))
 
 
-def finished(directory: RunDirectory) -> State | None:
-    """The state of a run whose result stands, else None."""
-    found = directory.finished()
-    if found and directory.mend():
-        say(f"{directory.path}: run.json could not be read, written again")
-    return found
+def finished_state(directory: RunDirectory) -> State | None:
+    """The state of a run that has a result and an intact record, else None. Rewrites a run.json that cannot be read."""
+    state = directory.finished()
+    if state and directory.mend():
+        say(f"{directory.path}: run.json could not be read and was rewritten")
+    return state
 
 
-def say(line: str, file=None) -> None:
+def say(line: str, file: TextIO | None = None) -> None:
+    """Print a line, at once (default: on standard output)."""
     print(line, file=file or sys.stdout, flush=True)
 
 
-def _label() -> str:
-    """'3/15' in a sweep, else ''."""
+def _sweep_label() -> str:
+    """ "3/15" for the third of the 15 runs that a sweep makes, "" for a single run"""
     if not stopping.in_sweep():
         return ""
     from hydra.core.hydra_config import HydraConfig

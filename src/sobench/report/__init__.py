@@ -20,7 +20,7 @@ __all__ = ["Report", "experiment_of", "read", "reports", "write"]
 
 
 def write(
-    report_id: str, runs: list[Run], runs_root: Path, out: Path, *, settings: Sequence[str] | None = None
+    report_id: str, runs: Sequence[Run], runs_root: Path, out: Path, *, settings: Sequence[str] | None = None
 ) -> list[Path]:
     """Write the report into the folder `out` and return its files; see `sobench.report.writer.write`."""
     from sobench.report import writer

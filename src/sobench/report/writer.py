@@ -18,7 +18,6 @@ from sobench.report.provenance import as_json, command, provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.schema.spec import Report
 from sobench.results.collection import Results, Run, collect
-from sobench.system import interpreter
 
 FILES = (
     "report.md",
@@ -33,10 +32,9 @@ FILES = (
 )
 
 
-@interpreter.put_off()
 def write(
     report_id: str,
-    runs: list[Run],
+    runs: Sequence[Run],
     runs_root: Path,
     out: Path,
     *,

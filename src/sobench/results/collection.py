@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
 
+from sobench.config.run import Run
 from sobench.results import fingerprint
 from sobench.results.frame import joined
 from sobench.results.reading import records
@@ -22,19 +22,6 @@ from sobench.results.state import KEEPS, State
 
 SHARED = "shared"
 """The status of a run that shared its GPU, where its time is asked for."""
-
-
-class Run(Protocol):
-    """What is asked of a run: see sobench.config.run.Run."""
-
-    config: dict
-    cell: str
-    seed: int
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def slug(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +90,7 @@ class Results:
         return self.table.frame()
 
 
-def collect(runs: list[Run], root: Path, wanted: Wanted = everything) -> Results:
+def collect(runs: Sequence[Run], root: Path, wanted: Wanted = everything) -> Results:
     """Read what is under `root` of the expected runs, of their rows the columns that are wanted; two of the same id are one."""
     unique = list({run.id: run for run in runs}.values())
     directories = [os.path.join(root, run.slug) for run in unique]

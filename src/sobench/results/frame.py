@@ -14,7 +14,6 @@ import pandas as pd
 from sobench.results.reading import records
 from sobench.results.record import Record, Wanted, everything
 from sobench.results.row_table import Table
-from sobench.system import interpreter
 
 
 def find(root: Path) -> list[Path]:
@@ -23,7 +22,6 @@ def find(root: Path) -> list[Path]:
     return [root] if (root / "run.json").exists() else sorted(root.glob("*/seed-*"))
 
 
-@interpreter.put_off()
 def load(paths: Iterable[Path] | Path | str) -> pd.DataFrame:
     """One long frame of all rows of all runs, a run's rows together, its train rows and eval rows in order of step.
 

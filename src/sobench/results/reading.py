@@ -30,7 +30,7 @@ Task = tuple[str, int, list[str]]
 _HELP = "from sobench.results.reading import help_out; help_out()"
 
 
-@interpreter.put_off()
+@interpreter.paused_gc()
 def records(directories: Sequence[Path | str], wanted: Wanted = everything) -> list[Record]:
     """The record of each directory, in their order; of its rows at least the columns that are wanted."""
     places = _places(directories)
@@ -128,7 +128,7 @@ def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], K
             return
 
 
-@interpreter.put_off()
+@interpreter.paused_gc()
 def help_out() -> None:
     """In a helper: tasks from standard input, their records to standard output, each behind its length in 8 bytes."""
     for task in json.load(sys.stdin):

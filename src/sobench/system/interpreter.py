@@ -1,8 +1,8 @@
-"""What Python would spend on garbage that is none: while modules are loaded, after every run of a worker, at the end. No torch.
+"""Garbage collection and the end of a process, where Python's own way is slow for no benefit. No torch.
 
-torch and what its optimizers load make a million objects that live as long as the process, and so do the records of many runs. A
-fifth of the time to load them is spent on looking for garbage among them; each later search takes 0.2 s or more, and joblib's
-workers make one after every run; and taking the interpreter apart takes more than a second.
+torch and the modules that its optimizers import create a million objects that live as long as the process; the records of
+many runs do too. Collections during their creation take a fifth of the time of the imports. Each later full collection takes
+0.2 s or more, and joblib's workers make one after every run. Taking the interpreter apart at the end takes more than a second.
 """
 
 from __future__ import annotations
@@ -11,49 +11,67 @@ import atexit
 import gc
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
-_jobs = 0
+_worker_jobs = 0
+"""Jobs that this process has begun as a worker of a launcher; 0 in every other process."""
 
 
 @contextmanager
-def put_off() -> Iterator[None]:
-    """No search for garbage where many objects are made of which none is: modules, records, reports. Also as a decorator.
+def paused_gc() -> Iterator[None]:
+    """No garbage collection inside, for work that creates many objects and little garbage: imports, reading records, reports.
 
-    They count as old then, or the next object to be made would have them all searched; and what the first run of a worker has
-    loaded is never searched again."""
-    was = gc.isenabled()
+    At the end the objects count as old, since otherwise the next allocation would start a search through all of them. In the
+    first job of a worker they are exempt from every later collection (`gc.freeze`). Contexts nest; one inside a process whose
+    collector is off has no effect.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.disable()
     try:
         yield
     finally:
-        if was:
-            if _jobs == 1:
-                gc.freeze()
-            elif _jobs == 0 and not gc.get_freeze_count():  # what somebody else has frozen stays so
-                gc.freeze()
-                gc.unfreeze()
-            gc.enable()
+        _settle()
+        gc.enable()
 
 
-def begin_job() -> None:
-    """In a process that a launcher started, before each of its runs."""
-    global _jobs
-    _jobs += 1
+def _settle() -> None:
+    """Keep the next collections from searching the objects that exist now."""
+    if _worker_jobs == 1:
+        gc.freeze()
+    elif _worker_jobs == 0 and not gc.get_freeze_count():  # unfreeze would undo what other code has frozen
+        gc.freeze()
+        gc.unfreeze()  # into the oldest generation
 
 
-class QuickEnd:
-    """Made before all else, it ends the process when all that was registered for its end is done. `code`: the exit code."""
+def begin_worker_job() -> None:
+    """Count a job of this process, which a launcher started: what its first job loads stays loaded for the others."""
+    global _worker_jobs
+    _worker_jobs += 1
 
-    def __init__(self) -> None:
-        self.code = 1
-        atexit.register(self._leave)  # the first that is registered is the last that is called
 
-    def _leave(self) -> None:
-        for stream in filter(None, (sys.stdout, sys.stderr)):
-            try:
+def fast_exit(code: int) -> NoReturn:
+    """End this process with an exit code, without taking the interpreter apart.
+
+    First comes what Python does at its end: threads other than daemons are joined, the functions registered with atexit are
+    called, standard output and error are flushed; if that fails, the exit code is 120, as Python's own. Modules and objects
+    are not destroyed, and files that are still open are not flushed.
+    """
+    try:
+        join_threads = threading._shutdown  # pyright: ignore[reportAttributeAccessIssue] - private, as in multiprocessing
+        call_exit_functions = atexit._run_exitfuncs
+    except AttributeError:  # another Python than CPython: the slow end
+        sys.exit(code)
+    join_threads()
+    call_exit_functions()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
                 stream.flush()
-            except (OSError, ValueError):
-                self.code = 120  # as Python has it
-        os._exit(self.code)
+        except (OSError, ValueError):
+            code = 120
+    os._exit(code)

@@ -6,7 +6,10 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing.context import BaseContext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def repeated(work: Callable[[], float], pause: float, name: str) -> Iterator[Non
         thread.join()
 
 
-def clean_processes(preload: Sequence[str]) -> BaseContext:
+def clean_processes(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
     """What starts processes with nothing of this one in them: forked from a server that has imported `preload`; anew where a
     system has no such server."""
     if "forkserver" not in multiprocessing.get_all_start_methods():

@@ -24,7 +24,6 @@ from sobench.models.initial import INITIAL
 from sobench.objective import Objective
 from sobench.objective.cost import Cost
 from sobench.objective.network import seeded
-from sobench.system import interpreter
 from sobench.training.streams import Streams
 
 CHUNK = 4096
@@ -249,8 +248,7 @@ def load_dataset(settings: dict[str, Any]) -> Dataset:
 @lru_cache(maxsize=2)
 def _cached_dataset(name: str, options: tuple[tuple[str, Any], ...], mirror: str | None, cache: str | None) -> Dataset:
     """A data set, kept in memory so that the runs of a sweep in one process read it once."""
-    with interpreter.put_off():
-        return load(name, dict(options), Store.default(mirror, cache))
+    return load(name, dict(options), Store.default(mirror, cache))
 
 
 def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.Module:

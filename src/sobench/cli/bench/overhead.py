@@ -1,10 +1,16 @@
-"""Measurements of the harness itself, printed as ratios within one process: `sobench bench overhead`."""
+"""`sobench bench overhead`: the time of a step of our training loop, relative to a bare torch loop.
+
+Both loops train the same model on the same data and batches, in one process. They take turns, round by round, so that
+each ratio compares neighbours in time; the median over the rounds is what counts. The inputs are noise in MNIST's
+shape: the time of a step does not depend on the pixels.
+"""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -19,7 +25,7 @@ CASES = {
     "MLP 784-100-100-10, batch 64": (500, ("model=mlp", "model.widths=[100,100]", "batch_size=64")),
     "MNIST autoencoder, batch 1000": (12, ("model=autoencoder", "batch_size=1000")),
 }
-"""Title: (steps a round, settings)."""
+"""Title: (steps per round, settings)."""
 
 COMMON = (
     "optimizer=sgd",
@@ -32,11 +38,7 @@ ROUNDS = 9
 
 
 def overhead() -> int:
-    """The time of a step in our loop, with its record, over that of a bare torch loop: same model, data, batches.
-
-    The two take turns, round by round; the ratio of each round is of neighbours in time, and the median is what counts.
-    Inputs are noise of MNIST's shape: a step's time does not depend on the pixels.
-    """
+    """Print a line for each case. Our loop includes its record of the metrics."""
     for title, (steps, settings) in CASES.items():
         with tempfile.TemporaryDirectory() as folder:
             print(f"{title}: {_compare(Path(folder), steps, settings)}", flush=True)
@@ -47,39 +49,43 @@ def _compare(folder: Path, steps: int, settings: tuple[str, ...]) -> str:
     data = mnist_shaped(folder)
     run = expand(["dataset=npz", f"dataset.path={data}", *COMMON, *settings])[0]
     ours, bare = _Ours(run, folder), _Bare(run)
-    ours(steps), bare(steps)
-    pairs = [(ours(steps), bare(steps)) for _ in range(ROUNDS)]
+    ours.seconds(steps)
+    bare.seconds(steps)
+    pairs = [(ours.seconds(steps), bare.seconds(steps)) for _ in range(ROUNDS)]
     ratios = [a / b for a, b in pairs]
     a, b = (statistics.median(column) / steps * 1e3 for column in zip(*pairs))
     low, middle, high = min(ratios), statistics.median(ratios), max(ratios)
-    return f"{a:.3f} ms a step, bare {b:.3f} ms, ratio {middle:.3f} (of {ROUNDS} rounds of {steps}: {low:.3f} to {high:.3f})"
+    rounds = f"{ROUNDS} rounds of {steps} steps: {low:.3f} to {high:.3f}"
+    return f"{a:.3f} ms per step, bare loop {b:.3f} ms, ratio {middle:.3f} ({rounds})"
 
 
-def ratio(pairs: list[tuple[float, float]], steps: int = 1, digits: int = 2) -> str:
-    """The median ratio of pairs of times (seconds of so many steps), its range, and both times in ms."""
+def ratio(pairs: list[tuple[float, float]], steps: int = 1, digits: int = 2, more: str = "") -> str:
+    """The median ratio of pairs of times, and in brackets its range, both median times per step, and more.
+
+    pairs: seconds of so many steps, of what is measured and of what it is compared with; digits: of the times, in ms.
+    """
     ratios = [a / b for a, b in pairs]
     a, b = (statistics.median(column) / steps * 1e3 for column in zip(*pairs))
     return (
         f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.{digits}f} ms over "
-        f"{b:.{digits}f} ms"
+        f"{b:.{digits}f} ms{more})"
     )
 
 
 class _Ours:
-    """Rounds of the project's own loop, timed from one row of the record to a later one."""
+    """Our training loop, timed from one row of the record to a later one."""
 
     def __init__(self, run: Run, folder: Path):
         self.trainer, self.record = Trainer(run), Metrics(folder / "metrics.jsonl")
         self.trainer.step = 1  # past the evaluation before the first step
         self.trainer.final = {}
 
-    def __call__(self, steps: int) -> float:
+    def seconds(self, steps: int) -> float:
+        """The time of so many steps."""
         self._stamps: list[float] = []
         self._rows = steps // self.trainer.budget.log_every + 1
-        try:
+        with suppress(StopIteration):
             self.trainer.train(self.record, lambda _: None, self._stamp)
-        except StopIteration:
-            pass
         rows = self._stamps[-1] - self._stamps[0]
         return rows / ((len(self._stamps) - 1) * self.trainer.budget.log_every) * steps
 
@@ -90,7 +96,7 @@ class _Ours:
 
 
 class _Bare:
-    """The loop that anyone would write."""
+    """The loop that anyone would write in plain torch."""
 
     def __init__(self, run: Run):
         self.problem = Trainer(run).problem
@@ -99,7 +105,8 @@ class _Bare:
         self.inputs, self.targets = self.problem.train
         self.reconstructs = run.config["model"]["target"] == "input"
 
-    def __call__(self, steps: int) -> float:
+    def seconds(self, steps: int) -> float:
+        """The time of so many steps."""
         batch = self.problem.batch_size
         start = time.perf_counter()
         done = 0
@@ -124,7 +131,7 @@ class _Bare:
 
 
 def mnist_shaped(folder: Path) -> Path:
-    """A file of noise with MNIST's shapes, 10,000 training samples."""
+    """Write a file of noise in MNIST's shapes, with 10,000 training samples, into the folder. Returns its path."""
     import numpy as np
 
     random = np.random.default_rng(0)

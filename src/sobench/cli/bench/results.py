@@ -1,12 +1,12 @@
-"""How a record of many runs is read: `sobench bench results`.
+"""`sobench bench results`: the time and the memory to read the results of many runs.
 
-A tree of 10,000 finished runs of 200 evaluations, in a temporary folder or in SOBENCH_BENCH_DIR, which is kept. Then, each in a
-process of its own: a report (a table of all runs, a figure) without the cache of the record and with it, `sobench status`, and a
-sweep whose runs are all done. A line has the seconds of the whole process by the clock and of the processors, its helpers
-included, and the highest memory of a process; the report's lines say what its parts took: importing what it needs, naming the
-runs, and aggregating: from the run directories to the table and the figure written.
+Writes a tree of 10,000 finished runs with 200 evaluations each, in the folder SOBENCH_BENCH_DIR, which is kept, or in
+a temporary one. Nothing is trained. Then measures, each in a separate process: a report (a table of all runs, and a
+figure) without the cache of the results and with it, `sobench status`, and a sweep whose runs are all done.
 
-A tree of finished runs as large as a sweep of thousands leaves it, for `sobench bench results`. Nothing is trained.
+A line has the time of the whole process, the time of the processors including helper processes, and the peak memory
+of a process. A line of a report also has the time of its parts: `imports`; `names`, composing the names of the runs;
+and `aggregate`, from the run directories to the table and the figure. The bracket is the time of the processors.
 """
 
 from __future__ import annotations
@@ -68,8 +68,26 @@ GROUPS = {
     ),
     "model": ("lenet", "linear", "mlp", "resnet", "vgg"),
 }
-"""Every one of each with every one of the others."""
+"""The sweep is every combination of these."""
+
 SEEDS, EVALUATIONS = 10, 200
+TRAIN_ROWS = 20
+"""Training rows of each run, beside its evaluations."""
+
+ENVIRONMENT = {
+    "sobench": "0.1.0",
+    "commit": None,
+    "python": "3.11.7",
+    "torch": "2.15.0",
+    "numpy": "2.4.6",
+    "platform": "Linux x86_64",
+    "host": "bench",
+    "device": "cpu",
+    "device_name": "none",
+    "threads": 1,
+    "started": "2026-01-01T00:00:00+0000",
+}
+"""The environment.json of every run."""
 
 REPORT = "bench/results"
 _CLI = "from sobench.cli import entry; entry()"
@@ -77,45 +95,89 @@ _WRITE = "from sobench.cli.bench.results import report; report()"
 
 
 def results() -> int:
-    """Make the tree, measure, print."""
-    kept = os.environ.get("SOBENCH_BENCH_DIR")
-    folder = Path(kept or tempfile.mkdtemp(prefix="sobench-bench-")).absolute()
+    """Write the tree, measure, and print a line for each measurement."""
+    given = os.environ.get("SOBENCH_BENCH_DIR")
+    folder = Path(given or tempfile.mkdtemp(prefix="sobench-bench-")).absolute()
     try:
-        _measure(folder, words(GROUPS, SEEDS, folder / "runs"))
+        _measure(folder, sweep_overrides(GROUPS, SEEDS, folder / "runs"))
     finally:
-        if not kept:
+        if not given:
             shutil.rmtree(folder)
     return 0
 
 
-def words(groups: Mapping[str, Sequence[str]], seeds: int, root: Path) -> list[str]:
-    """The settings of the sweep."""
-    chosen = [f"{group}={','.join(names)}" for group, names in groups.items()]
-    return [*chosen, f"seed=range({seeds})", "budget.epochs=200", f"runs={root}"]
+def sweep_overrides(groups: Mapping[str, Sequence[str]], seeds: int, root: Path) -> list[str]:
+    """The overrides of the sweep over all combinations of the groups' members and the seeds."""
+    members = [f"{group}={','.join(names)}" for group, names in groups.items()]
+    return [*members, f"seed=range({seeds})", "budget.epochs=200", f"runs={root}"]
 
 
-def _measure(folder: Path, sweep: list[str]) -> None:
+def _measure(folder: Path, overrides: list[str]) -> None:
     root = folder / "runs"
     start = time.perf_counter()
-    runs = expand(sweep)
-    _line(f"{len(runs):,} runs named, composed by Hydra or kept", time.perf_counter() - start)
+    runs = expand(overrides)
+    _print_line(f"{len(runs):,} runs composed, by Hydra or from its cache", time.perf_counter() - start)
     start = time.perf_counter()
-    made = make(sorted(runs, key=lambda run: run.slug), root, EVALUATIONS)
-    _line(f"{made:,} of them written, {EVALUATIONS} evaluations each", time.perf_counter() - start)
+    written = write_runs(sorted(runs, key=lambda run: run.slug), root, EVALUATIONS)
+    _print_line(f"{written:,} of them written, {EVALUATIONS} evaluations each", time.perf_counter() - start)
     description = folder / "conf" / f"{REPORT}.yaml"
     description.parent.mkdir(parents=True, exist_ok=True)
     description.write_text(json.dumps(_description(GROUPS)))  # JSON is YAML
     shutil.rmtree(root / ".cache", ignore_errors=True)
     for state in ("cold", "warm"):
-        _process(f"report, {state}", _WRITE, str(folder), *sweep)
+        _process(f"report, {state}", _WRITE, str(folder), *overrides)
     _process("status", _CLI, "status", f"runs={root}")
-    _process("a sweep whose runs are all done", _CLI, "run", "-m", *sweep)
+    _process("a sweep whose runs are all done", _CLI, "run", "-m", *overrides)
 
 
-@interpreter.put_off()  # as the command
+def _description(groups: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """The description of the report: a table of every data set and model, and a figure of one of each."""
+    wheres = [{"dataset": dataset, "model": model} for dataset in groups["dataset"] for model in groups["model"]]
+    column = {"metric": "test_accuracy", "better": "higher"}
+    panel = {"y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]}
+    columns = [{**column, "label": " ".join(where.values()), "where": where} for where in wheres]
+    panels = [{**panel, "x": x} for x in ("epoch", "seconds")]
+    return {
+        "title": "Many runs",
+        "source": "a benchmark of sobench, no paper",
+        "experiment": "demo/digits",
+        "methods": {name: name for name in groups["optimizer"]},
+        "table": {"columns": columns},
+        "figure": {"columns": 2, "panels": panels},
+    }
+
+
+def _process(title: str, code: str, *arguments: str) -> None:
+    """Run Python code in a process; print its time, its memory and its last line.
+
+    Raises CalledProcessError if it fails.
+    """
+    start = time.perf_counter()
+    child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
+    assert child.stdout
+    with child.stdout as output:
+        lines = output.read().splitlines()
+    _, status, usage = os.wait4(child.pid, 0)
+    seconds, child.returncode = time.perf_counter() - start, os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, code)
+    cpu, memory = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20
+    _print_line(title, seconds, f"{cpu:.1f} s of processors, {memory:.2f} GB; {lines[-1]}")
+
+
+def _print_line(title: str, seconds: float, more: str = "") -> None:
+    print(f"{title:48s} {seconds:6.1f} s  {more}".rstrip(), flush=True)
+
+
+# In a separate process: the report
+
+
+@interpreter.paused_gc()  # as the command `sobench report`
 def report() -> None:
-    """In a process of its own, with a folder and the sweep as its words: a table of all runs and a figure, and what they took."""
-    interpreter.QuickEnd().code = 0
+    """Write a table of all runs and a figure, and print the time of each part.
+
+    sys.argv: a folder, and the overrides of the sweep.
+    """
     times = [_times()]
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_pdf
@@ -135,90 +197,42 @@ def report() -> None:
     ]
     helper = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
     print(f"{', '.join(parts)}; a helper had {helper:.2f} GB")
+    interpreter.fast_exit(0)
 
 
 def _times() -> tuple[float, float]:
-    """Seconds by the clock, and those of the processors for this process and its helpers that have ended."""
-    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in spent)
+    """Seconds by the clock, and seconds of the processors for this process and its helpers that have ended."""
+    usages = [resource.getrusage(which) for which in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return time.perf_counter(), sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def _description(groups: Mapping[str, Sequence[str]]) -> dict:
-    """A table of every data set and model; a figure of one of each."""
-    wheres = [{"dataset": dataset, "model": model} for dataset in groups["dataset"] for model in groups["model"]]
-    column = {"metric": "test_accuracy", "better": "higher"}
-    panel = {"y": "train_loss", "scale": "log", "label": "Training loss", "where": wheres[-1]}
-    columns = [{**column, "label": " ".join(where.values()), "where": where} for where in wheres]
-    panels = [{**panel, "x": x} for x in ("epoch", "seconds")]
-    return {
-        "title": "Many runs",
-        "source": "a benchmark of sobench, no paper",
-        "experiment": "demo/digits",
-        "methods": {name: name for name in groups["optimizer"]},
-        "table": {"columns": columns},
-        "figure": {"columns": 2, "panels": panels},
-    }
+# The tree of finished runs
 
 
-def _process(title: str, code: str, *arguments: str) -> None:
-    """Run it; its seconds, its memory, and the last line it printed. Raises CalledProcessError if it fails."""
-    start = time.perf_counter()
-    child = subprocess.Popen([sys.executable, "-c", code, *arguments], stdout=subprocess.PIPE, text=True)
-    with child.stdout as output:
-        lines = output.read().splitlines()
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds, child.returncode = time.perf_counter() - start, os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, code)
-    _line(
-        title,
-        seconds,
-        f"{usage.ru_utime + usage.ru_stime:.1f} s of processors, {usage.ru_maxrss / 2**20:.2f} GB; {lines[-1]}",
-    )
-
-
-def _line(title: str, seconds: float, more: str = "") -> None:
-    print(f"{title:48s} {seconds:6.1f} s  {more}".rstrip(), flush=True)
-
-
-TRAIN = 20
-"""Rows of steps beside the evaluations."""
-ENVIRONMENT = {
-    "sobench": "0.1.0",
-    "commit": None,
-    "python": "3.11.7",
-    "torch": "2.15.0",
-    "numpy": "2.4.6",
-    "platform": "Linux x86_64",
-    "host": "bench",
-    "device": "cpu",
-    "device_name": "none",
-    "threads": 1,
-    "started": "2026-01-01T00:00:00+0000",
-}
-
-
-def make(runs: Sequence[Run], root: Path, evaluations: int) -> int:
-    """Write every run that is not there; how many that were. The seeds of a cell follow each other."""
+def write_runs(runs: Sequence[Run], root: Path, evaluations: int) -> int:
+    """Write every run that does not exist yet, and return their number. The seeds of a cell must follow each other."""
     first: RunDirectory | None = None
-    made = 0
+    written = 0
     for run in runs:
         directory = RunDirectory(run, root)
         if directory.finished():
             continue
-        made += 1
+        written += 1
         directory.path.mkdir(parents=True, exist_ok=True)
         if first is None or first.run.cell != run.cell:
             first = directory
             directory.describe(ENVIRONMENT)
         else:
             _describe_like(directory, first)
-        _write(directory, evaluations)
-    return made
+        _write_result(directory, evaluations)
+    return written
 
 
 def _describe_like(directory: RunDirectory, first: RunDirectory) -> None:
-    """What `describe` writes, from what it wrote of another seed: most of its time is YAML and waiting for the disk."""
+    """Write what `describe` writes, copied from another seed.
+
+    `describe` spends its time on YAML and on waiting for the disk.
+    """
     for name, old, new in (
         ("run.json", f'"id": "{first.run.id}"', f'"id": "{directory.run.id}"'),
         ("config.yaml", f"\nseed: {first.run.seed}\n", f"\nseed: {directory.run.seed}\n"),
@@ -230,8 +244,8 @@ def _describe_like(directory: RunDirectory, first: RunDirectory) -> None:
         (directory.path / name).write_text(text)
 
 
-def _write(directory: RunDirectory, evaluations: int) -> None:
-    """The record and the summary of a run that learns as others do."""
+def _write_result(directory: RunDirectory, evaluations: int) -> None:
+    """Write the record and the summary of a run whose loss falls."""
     last: dict[str, Any] = {}
     record = Metrics(directory.metrics)
     for last in _rows(random.Random(directory.run.id), evaluations):
@@ -254,14 +268,13 @@ def _write(directory: RunDirectory, evaluations: int) -> None:
         "final": final,
     }
     summary |= {"metrics_bytes": directory.metrics.stat().st_size, "finished": ENVIRONMENT["started"]}
-    (directory.path / "summary.json").write_text(
-        json.dumps(summary, indent=1)
-    )  # as `finish` does, not waiting for the disk
+    # `finish` would wait for the disk
+    (directory.path / "summary.json").write_text(json.dumps(summary, indent=1))
 
 
 def _rows(draw: random.Random, evaluations: int) -> Iterator[dict[str, Any]]:
-    """Rows as the training loop records them, the last one an evaluation."""
-    seconds, speed, period = 0.0, draw.uniform(1e-3, 1e-2), max(1, evaluations // TRAIN)
+    """Rows as the training loop records them; the last one is an evaluation."""
+    seconds, speed, period = 0.0, draw.uniform(1e-3, 1e-2), max(1, evaluations // TRAIN_ROWS)
     for epoch in range(evaluations):
         step, seconds, noise = 57 * epoch, seconds + speed * draw.uniform(0.9, 1.1), draw.uniform(0.98, 1.02)
         place = {

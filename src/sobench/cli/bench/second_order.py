@@ -1,8 +1,9 @@
-"""What second derivatives cost, as ratios to a gradient in the same process: `sobench bench csdd`.
+"""`sobench bench csdd`: the time of second derivatives, relative to a gradient.
 
-A product with the Hessian by complex steps (CSDD) and by autograd, and p'Hp by complex steps (CSDD2), on a batch of CIFAR's
-shape. They and the gradient take turns, round by round, so that a ratio is of neighbours in time; the median over the rounds is
-what counts. The network is csfd's VGG-11, ELU and BatchNorm. Complex arithmetic alone is four real multiplications for one.
+Measures a product with the Hessian by complex steps (CSDD) and by autograd, and p'Hp by complex steps (CSDD2), on a
+batch in CIFAR's shape. The network is csfd's VGG-11 with ELU and BatchNorm. Each product and the gradient take turns
+in one process, round by round, so that each ratio compares neighbours in time; the median over the rounds is what
+counts. Complex arithmetic alone costs four real multiplications for one.
 """
 
 from __future__ import annotations
@@ -29,25 +30,30 @@ ORACLES: dict[str, Oracle] = {
     "CSDD2, p'H p": lambda f, p: f.curvature(p),
     "autograd, H p": lambda f, p: f.hessian(f.space.get()) @ p,
 }
-"""What is measured: every pass is its own, none is kept from one call to the next."""
+"""The products to measure. Each call makes its own passes through the network; none is reused by the next call."""
 
 
 def csdd() -> int:
+    """Print a line for each product."""
     torch.manual_seed(0)
     model = vgg(SHAPE, OUTPUTS, depth=11, width=WIDTH, activation="elu", classifier=(512, 512))
     f = Objective(model, CrossEntropy(), (torch.randn(BATCH, *SHAPE), torch.randint(OUTPUTS, (BATCH,))))
     p = torch.randn(f.space.size)
-    print(f"VGG-11, width {WIDTH}, batch {BATCH}: an oracle over a gradient", flush=True)
+    print(f"VGG-11, width {WIDTH}, batch {BATCH}: time relative to a gradient", flush=True)
     for name, oracle in ORACLES.items():
         print(f"  {name:16s}{_compare(f, p, oracle)}", flush=True)
     return 0
 
 
 def _compare(f: Objective, p: Tensor, oracle: Oracle) -> str:
-    gradient = lambda f, p: f.value_and_grad(f.space.get())
-    _seconds(f, p, gradient), _seconds(f, p, oracle)
-    pairs = [(_seconds(f, p, oracle), _seconds(f, p, gradient)) for _ in range(ROUNDS)]
-    return f"{ratio(pairs, digits=1)})"
+    _seconds(f, p, _gradient)
+    _seconds(f, p, oracle)
+    pairs = [(_seconds(f, p, oracle), _seconds(f, p, _gradient)) for _ in range(ROUNDS)]
+    return ratio(pairs, digits=1)
+
+
+def _gradient(f: Objective, p: Tensor) -> object:
+    return f.value_and_grad(f.space.get())
 
 
 def _seconds(f: Objective, p: Tensor, oracle: Oracle) -> float:

@@ -1,20 +1,23 @@
-"""What a step of each optimizer costs, as a ratio to SGD with momentum in the same process: `sobench bench step`.
+"""`sobench bench step`: the time of a step of each optimizer, relative to SGD with momentum.
 
-The two take turns, round by round, so that a ratio is of neighbours in time; the median over the rounds is what counts. A
-step is the whole of it, its batch gathered; the warm start and the first steps, which may invert more often, come before.
-Beside the time stands the ratio of multiplications (torch's own counter, matrix products and convolutions alone): what the
-time would be if nothing else cost anything.
+An optimizer and SGD take turns in one process, round by round, so that each ratio compares neighbours in time; the
+median over the rounds is what counts. A step includes gathering its batch. The warm start and the first steps, which
+may invert more often, are not measured. Beside the time stands the ratio of multiplications in matrix products and
+convolutions, by torch's own counter: what the ratio of times would be if nothing else took time.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import cast
 
 from sobench.cli.bench.overhead import COMMON, mnist_shaped, ratio
 from sobench.config.grid import expand
+from sobench.objective import Objective
 from sobench.training.trainer import Trainer
 
 SGD = "optimizer=sgd optimizer.momentum=0.9"
@@ -65,7 +68,7 @@ CASES: dict[str, tuple[str, int, dict[str, str]]] = {
         },
     ),
 }
-"""Title: (settings, steps a round, {what: settings of the optimizer})."""
+"""Title: (settings, steps per round, {name: settings of the optimizer})."""
 
 ROUNDS = 5
 SETTLED = 40
@@ -73,30 +76,33 @@ SETTLED = 40
 
 
 def step() -> int:
-    """Print every case; inputs are noise of MNIST's shape: a step's time does not depend on the pixels."""
+    """Print a line for each optimizer.
+
+    The inputs are noise in MNIST's shape: the time of a step does not depend on the pixels.
+    """
     with tempfile.TemporaryDirectory() as folder:
         data = mnist_shaped(Path(folder))
         for title, (settings, steps, optimizers) in CASES.items():
             common = [f"dataset=npz dataset.path={data}", *COMMON, settings]
-            print(f"{title}: a step over one of SGD with momentum", flush=True)
+            print(f"{title}: time of a step relative to SGD with momentum", flush=True)
             for name, optimizer in optimizers.items():
                 print(f"  {name:26s}{_compare(_walker(common, SGD), _walker(common, optimizer), steps)}", flush=True)
     return 0
 
 
 def _walker(common: list[str], optimizer: str) -> _Walker:
-    words = " ".join([*common, optimizer]).split()
-    return _Walker(Trainer(expand([*words, "optimizer.lr=1e-6"])[0]))
+    overrides = " ".join([*common, optimizer]).split()
+    return _Walker(Trainer(expand([*overrides, "optimizer.lr=1e-6"])[0]))
 
 
 def _compare(sgd: _Walker, other: _Walker, steps: int) -> str:
     operations = other.operations(steps) / sgd.operations(steps)
     pairs = [(other.seconds(steps), sgd.seconds(steps)) for _ in range(ROUNDS)]
-    return f"{ratio(pairs, steps)}; multiplications {operations:.2f})"
+    return ratio(pairs, steps, more=f"; multiplications {operations:.2f}")
 
 
 class _Walker:
-    """One optimizer on its way, a round of steps at a time."""
+    """One optimizer in training, a round of steps at a time, without a record and without evaluations."""
 
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
@@ -106,13 +112,15 @@ class _Walker:
 
     def seconds(self, steps: int) -> float:
         """The time of so many steps."""
+        step = cast("Callable[[Objective], object]", self.trainer.optimizer.step)  # torch's type has closures only
         start = time.perf_counter()
-        for self.trainer.step, f in islice(self.trainer.problem.objectives(after=self.trainer.step), steps):
-            self.trainer.optimizer.step(f)
+        for number, f in islice(self.trainer.problem.objectives(after=self.trainer.step), steps):
+            self.trainer.step = number
+            step(f)
         return time.perf_counter() - start
 
     def operations(self, steps: int) -> int:
-        """Multiplications and additions of so many steps, of matrix products and convolutions."""
+        """Multiplications and additions of so many steps, in matrix products and convolutions."""
         from torch.utils.flop_counter import FlopCounterMode
 
         with FlopCounterMode(display=False) as counter:

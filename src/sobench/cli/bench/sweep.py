@@ -1,4 +1,4 @@
-"""`sobench bench sweep`: what a second worker is worth, start-up included."""
+"""`sobench bench sweep`: how much faster two workers make a sweep than one, start-up included."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ SWEEP = (
 
 
 def sweep() -> int:
-    """The time of a sweep of 40 runs, each one second of training, by one worker over that by two, both from the command to its end.
+    """Print the time of a sweep by one worker and by two, from the start of the command to its end, and their ratio.
 
-    Raises UsageError on a machine with one core, where there is nothing to be measured.
+    The sweep has 40 runs of one second of training each. Raises UsageError on a machine with one core.
     """
     if len(cores()) < 2:
-        raise UsageError("bench sweep: this machine has one core; allowed: one with two")
+        raise UsageError("bench sweep: got a machine with one core, allowed: two cores or more")
     with tempfile.TemporaryDirectory() as folder:
-        times = {name: _timed(Path(folder, str(len(words))), words) for name, words in WORKERS.items()}
+        times = {name: _seconds(Path(folder, str(n)), WORKERS[name]) for n, name in enumerate(WORKERS)}
     one, two = times.values()
     for name, seconds in times.items():
         print(f"{name}: {RUNS} runs of {SECONDS:g} s in {seconds:.1f} s")
@@ -46,16 +46,16 @@ def sweep() -> int:
     return 0
 
 
-def _timed(folder: Path, words: tuple[str, ...]) -> float:
+def _seconds(folder: Path, overrides: tuple[str, ...]) -> float:
+    """The time of the command in a new folder. Raises Failure, with its last line, if it fails."""
     folder.mkdir()
-    command = [sys.executable, "-c", "from sobench.cli import entry; entry()", "run", *SWEEP, *words]
+    command = [sys.executable, "-c", "from sobench.cli import entry; entry()", "run", *SWEEP, *overrides]
     begun = time.perf_counter()
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
     seconds = time.perf_counter() - begun
     if done.returncode:
-        raise Failure(
-            f"bench sweep: {(done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ['no output'])[-1]}"
-        )
+        lines = done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["no output"]
+        raise Failure(f"bench sweep: {lines[-1]}")
     return seconds
