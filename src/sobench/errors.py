@@ -1,6 +1,6 @@
 """The exceptions of sobench, and exceptions as one line of text.
 
-The classes are told apart by who can mend the error. The command line prints the text as one line and exits with `exit_code`.
+The class says who can mend the error. The command line prints the text as one line and exits with `exit_code`.
 """
 
 from __future__ import annotations
