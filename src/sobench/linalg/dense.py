@@ -92,7 +92,7 @@ def eigh(A: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _nonzero_rows(A: Tensor) -> Tensor | None:
-    """The indices of the rows that are not all zero, or None for all rows. Reads only rows with a zero on the diagonal."""
+    """The indices of the rows that are not all zero, or None for all rows. Reads rows with a zero on the diagonal."""
     candidates = (A.diagonal() == 0).nonzero().squeeze(1)
     zero_rows = candidates[~A[candidates].any(dim=1)]
     if len(zero_rows) == 0:
@@ -121,10 +121,7 @@ def _cholesky_solve(A: Tensor, b: Tensor) -> Tensor | None:
         return None
     x = torch.cholesky_solve(b[:, None], L)
     y = torch.cholesky_solve(x, L)
-    smallest, largest = (
-        x.norm() / y.norm(),
-        A.diagonal().max(),
-    )  # bounds of the extreme eigenvalues, from above and from below
+    smallest, largest = x.norm() / y.norm(), A.diagonal().max()  # upper and lower bound of the extreme eigenvalues
     no_digit_left = smallest <= torch.finfo(A.dtype).eps * largest
     finite = x.isfinite().all() & L.diagonal().isfinite().all()
     return x.squeeze(1) if finite & ~no_digit_left else None

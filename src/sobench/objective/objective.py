@@ -10,9 +10,10 @@
     complex_oracles   passes at complex parameters
     taylor_oracles    derivatives along the groups of a partition
 
-Called with no arguments an objective is torch's closure, so `torch.optim.SGD(...).step(f)` runs unmodified. Every other oracle
-leaves the parameters, `.grad`, BatchNorm's running statistics and the random state as it found them. The meter `cost` counts
-the work. Where `at`, a flat theta [P], is given, an oracle is evaluated there; otherwise at the model's own parameters.
+Called with no arguments an objective is torch's closure, so `torch.optim.SGD(...).step(f)` runs unmodified. Every other
+oracle leaves the parameters, `.grad`, BatchNorm's running statistics and the random state as it found them. The meter
+`cost` counts the work. Where `at`, a flat theta [P], is given, an oracle is evaluated there; otherwise at the model's
+own parameters.
 """
 
 from __future__ import annotations
@@ -83,11 +84,11 @@ class StepStreams(Protocol):
 class Objective:
     """The loss of one batch, answering the questions that optimizers ask.
 
-    model: any module whose output is [N, C], or the `network` of another objective. loss: one of `sobench.losses`. batch:
-    (inputs, targets). l2: the coefficient of the penalty. source: the training set that `fresh()`, `batches()` and `full()`
-    draw from (the harness gives its own). streams: the random streams of the step; None: torch's global one. cost: the meter;
-    None: a new one. key: the number of this batch in a fixed partition of the training set, or None. noise_seed: of the dropout
-    masks; None: a new one.
+    model: any module whose output is [N, C], or the `network` of another objective. loss: one of `sobench.losses`.
+    batch: (inputs, targets). l2: the coefficient of the penalty. source: the training set that `fresh()`, `batches()`
+    and `full()` draw from (the harness gives its own). streams: the random streams of the step; None: torch's global
+    one. cost: the meter; None: a new one. key: the number of this batch in a fixed partition of the training set, or
+    None. noise_seed: of the dropout masks; None: a new one.
     """
 
     def __init__(
@@ -148,8 +149,8 @@ class Objective:
     def commit(self) -> None:
         """Move BatchNorm's running statistics on by this batch, as the closure does.
 
-        For the loop, after an optimizer that never called the closure. The statistics are those of the first pass at the
-        model's own parameters.
+        For the loop, after an optimizer that never called the closure. The statistics are those of the first pass at
+        the model's own parameters.
         """
         if self._statistics is not None:
             self.network.write(self._statistics)
@@ -174,8 +175,8 @@ class Objective:
     def value_and_grad(self, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """f(theta), a scalar, and its gradient [P]; `.grad` is left alone.
 
-        With a complex `at` [P] both are complex, and the gradient is the holomorphic one: Im g(theta + ihp) / h is a Hessian
-        product.
+        With a complex `at` [P] both are complex, and the gradient is the holomorphic one: Im g(theta + ihp) / h is a
+        Hessian product.
         """
         self.cost.used.add("value_and_grad")
         if at is not None and at.is_complex():
@@ -225,10 +226,10 @@ class Objective:
     def summary(self, u: Tensor, partition: Partition, at: Tensor | None = None) -> Summary:
         """The derivatives of phi(eta) = f(theta + u * I_{P:S} eta) at eta = 0, for a direction u [P].
 
-        By Taylor series through the network (`taylor.series`): one gradient, and at most two forward passes for each of the S
-        groups. Where groups divide a tensor, or the model has an operation without a rule: by S products with the Hessian
-        along the groups, and a third derivative of each. No P x P matrix is formed, and no backward pass is made for each of
-        S^2 pairs.
+        By Taylor series through the network (`taylor.series`): one gradient, and at most two forward passes for each of
+        the S groups. Where groups divide a tensor, or the model has an operation without a rule: by S products with the
+        Hessian along the groups, and a third derivative of each. No P x P matrix is formed, and no backward pass is
+        made for each of S^2 pairs.
         """
         self.cost.used.add("summary")
         theta = self.space.get() if at is None else at.detach()
@@ -304,9 +305,10 @@ class Objective:
     def propagate(self, rest: Tensor | None = None) -> Tensor:
         """Inside `record()`: a backward pass to the layers' outputs alone, at half its cost; f(theta) is returned.
 
-        Fills every `output_grads`, and forms no gradient of a layer's parameters; those of the others (BatchNorm's), without
-        the penalty, are written into `rest` [P] where it is given. Shares the forward pass of `value_and_grad()`, and of the
-        objective that this one was `sampled()` from. Raises UsageError outside `record()`.
+        Fills every `output_grads`, and forms no gradient of a layer's parameters; those of the others (BatchNorm's),
+        without the penalty, are written into `rest` [P] where it is given. Shares the forward pass of
+        `value_and_grad()`, and of the objective that this one was `sampled()` from. Raises UsageError outside
+        `record()`.
         """
         self.cost.used.add("propagate")
         records = layer_oracles.active(self._records, "propagate")
@@ -320,8 +322,9 @@ class Objective:
     def propagate_roots(self) -> dict[str, Tensor]:
         """Inside `record()`: the rows of a square root of the Gauss-Newton matrix, as far back as the layers' outputs h.
 
-        {layer: [C, N, ...]}: d (R_n^T z_n)_c / dh, with R_n R_n^T the loss's Hessian in the outputs of sample n. One backward
-        pass of C cotangents, sharing the forward pass as `propagate()` does. Raises UsageError outside `record()`.
+        {layer: [C, N, ...]}: d (R_n^T z_n)_c / dh, with R_n R_n^T the loss's Hessian in the outputs of sample n. One
+        backward pass of C cotangents, sharing the forward pass as `propagate()` does. Raises UsageError outside
+        `record()`.
         """
         self.cost.used.add("propagate_roots")
         records = layer_oracles.active(self._records, "propagate_roots")
@@ -330,8 +333,8 @@ class Objective:
     def accumulate(self, layers: Mapping[str, LayerRecord], grads: Mapping[str, Tensor], out: Tensor) -> Tensor:
         """The other half of a backward pass: sum_nt h_nt a_nt^T of every layer, for gradients h [N, ...] at its outputs.
 
-        Written into the layers' parts of `out` [P], zero for a layer that is not in `grads`; what no layer owns stays as it
-        is. Returns `out`.
+        Written into the layers' parts of `out` [P], zero for a layer that is not in `grads`; what no layer owns stays
+        as it is. Returns `out`.
         """
         self.cost.used.add("accumulate")
         layer_oracles.accumulate(self.matrices, layers, grads, out)
