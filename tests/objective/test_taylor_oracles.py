@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from objectives import make
 from problems import LOSSES, MODELS, Dense, Source, error, noise
 from torch import nn
@@ -128,6 +129,50 @@ def test_what_has_no_rule_is_done_by_products():
         partition, u = make_partition(f.space, "canonical"), noise((f.space.size,), 2)
         assert f._summary_by_series(f.space.get(), u, partition) is None
         close(f.summary(u, partition), f._summary_by_products(f.space.get(), u, partition))
+
+
+class Concatenated(nn.Module):
+    """Two intermediate results in one list."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.c(torch.cat([self.a(x).tanh(), self.b(x).tanh()], 1))
+
+
+class FunctionOfAWeight(nn.Module):
+    """A weight that is an intermediate result."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(2, 3))
+
+    def forward(self, x):
+        return F.linear(x, self.W.tanh())
+
+
+class ParameterAsInput(nn.Module):
+    """A layer whose input is a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.x, self.layer = nn.Parameter(torch.randn(5, 3)), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(self.x)
+
+
+@pytest.mark.parametrize("model", [Concatenated, FunctionOfAWeight, ParameterAsInput])
+def test_arguments_that_no_rule_takes_are_done_by_products(model):
+    torch.manual_seed(0)
+    f = Objective(model().double(), CrossEntropy(), (noise((5, 3), 1), torch.tensor([0, 1, 1, 0, 1])))
+    partition, u = make_partition(f.space, "trivial"), noise((f.space.size,), 2)
+    summary = f.summary(u, partition)
+    assert not f.network.has_series
+    assert error(summary.first[0], f.value_and_grad()[1] @ u) < 1e-12
+    assert error(summary.second[0, 0], u @ (f.hessian() @ u)) < 1e-12
 
 
 def test_single_precision_is_kept():
