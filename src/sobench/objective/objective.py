@@ -95,7 +95,7 @@ class Objective:
     loss: one of `sobench.losses`.
     batch: (inputs, targets).
     l2: the coefficient of the penalty.
-    source: the training set for `fresh()`, `batches()` and `full()`. The harness provides it.
+    source: the training set for `independent_batch()`, `batches()` and `full()`. The harness provides it.
     streams: the random streams of the step; None: torch's global generator.
     cost: the work counters; None: new ones.
     key: the number of this batch in a fixed partition of the training set, or None.
@@ -430,12 +430,12 @@ class Objective:
             other._kept_pass = _KeptPass(forward, self._kept_pass.versions)
         return other
 
-    def fresh(self, samples: int | None = None) -> Objective:
+    def independent_batch(self, samples: int | None = None) -> Objective:
         """This objective on an independent batch of `samples` samples (None: as many as here), from the stream "fresh".
 
         Makes no pass. Raises Unsupported without a training set.
         """
-        self.cost.used.add("fresh")
+        self.cost.used.add("independent_batch")
         return self.with_batch(self._training_set().draw(samples or len(self), self.generator("fresh")))
 
     def batches(self) -> Iterator[Objective]:
@@ -484,7 +484,7 @@ class Objective:
     def _training_set(self) -> Source:
         """The training set. Raises Unsupported without one."""
         if self.source is None:
-            raise Unsupported("fresh() and full() need a training set: give Objective(..., source=...)")
+            raise Unsupported("independent_batch() and full() need a training set: give Objective(..., source=...)")
         return self.source
 
     def _forward(self, at: Tensor | None = None) -> ForwardPass:

@@ -99,7 +99,7 @@ class Problem:
         return f.on(f.batch, self.streams.at(0))
 
     def draw(self, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """An independent batch of the training set: the objective's `fresh()`."""
+        """An independent batch of the training set: the objective's `independent_batch()`."""
         device = self.train[0].device
         return self._batch(torch.randperm(self.samples, generator=generator, device=device)[:samples], generator)
 
