@@ -130,8 +130,8 @@ Rules = Mapping[Callable[..., Any], Callable[..., Jet]]
 def has_rules(rules: Rules, operations: list[Operation], parameters: Sequence[Tensor]) -> bool:
     """Whether every operation of a tape has a rule for its arguments, and none worked in place.
 
-    The rules take an intermediate result as the first argument and parameters as the others. An operation that depends on
-    the parameters in any other way has no rule: `torch.cat` of a list of results, a product of two results.
+    The rules take an intermediate result as the first argument and parameters as the others. An operation that depends
+    on the parameters in any other way has no rule: `torch.cat` of a list of results, a product of two results.
     """
     parameter_ids = {id(p) for p in parameters}
     result_ids: set[int] = set()
