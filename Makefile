@@ -2,15 +2,26 @@
 PYTHON ?= python3
 VENV := .venv
 SOBENCH := $(VENV)/bin/sobench
+CODE := src tests scripts
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: help demo test test-slow clean
+.PHONY: help demo check format test test-slow clean
 
 help:  ## this list
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | column -t -s ':'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */|/' | column -t -s '|'
 
 demo: $(VENV)/.installed  ## five optimizers x three seeds on scikit-learn's digits: a table, curves, no download
 	$(SOBENCH) reproduce demo/digits
+
+check: $(VENV)/.installed  ## lint, layout, types and import direction: under a minute
+	$(VENV)/bin/ruff check $(CODE)
+	$(VENV)/bin/ruff format --check $(CODE)
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV)/bin/basedpyright --pythonpath $(VENV)/bin/python
+
+format: $(VENV)/.installed  ## rewrite the code in the layout that `make check` asks for
+	$(VENV)/bin/ruff check --fix $(CODE)
+	$(VENV)/bin/ruff format $(CODE)
 
 test: $(VENV)/.installed  ## everything that takes seconds
 	$(PYTEST) -n 2 --dist worksteal

@@ -1,9 +1,10 @@
-"""How far each hidden width is from the numbers that `practical` publishes: the root mean square of log(ours / published).
+"""The distance of each hidden width from the numbers that `practical` publishes.
 
-    sobench reproduce practical/width && python scripts/practical_width.py
+    sobench reproduce practical/width && python scripts/practical_width.py [TABLE]
 
-Reads the report's table.csv. Training losses are compared as they are, test accuracies as error rates (1 - accuracy), so that
-both are relative and a method counts as much in one as in the other.
+The distance is the root mean square of log(ours / published). TABLE is the table.csv of the report. Training losses are
+compared directly, and test accuracies as error rates (1 - accuracy). Both are then relative, so that a method has the
+same weight in each.
 """
 
 import sys
@@ -15,7 +16,7 @@ TABLE = "reports/practical/width/paper/table.csv"
 
 
 def misfit(table: pd.DataFrame) -> pd.DataFrame:
-    """A row per width: over training losses, over test errors, over both."""
+    """A row for each width: the distance over training losses, over test errors, and over both."""
     accuracy = table.metric == "test_accuracy"
     ours, published = (column.where(~accuracy, 1 - column) for column in (table["mean"], table["published"]))
     squares = np.log(ours / published) ** 2

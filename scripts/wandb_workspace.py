@@ -1,9 +1,9 @@
-"""A wandb dashboard of an experiment: a panel for each figure and column of its reports, over the runs that it asked for.
+"""A wandb dashboard of an experiment, with a panel for each figure and column of its reports.
 
-    python scripts/wandb_workspace.py demo/digits                  # its definition, to workspace.json or --out FILE
-    python scripts/wandb_workspace.py demo/digits --entity me      # and saved to wandb: pip install wandb-workspaces
+    python scripts/wandb_workspace.py demo/digits                  # write its definition to workspace.json or --out
+    python scripts/wandb_workspace.py demo/digits --entity me      # also save it to wandb: pip install wandb-workspaces
 
-Made of conf/experiment and conf/report alone, so that it needs neither runs nor a network until it is saved.
+The definition is made from conf/experiment and conf/report alone. It needs no runs, and a network only to be saved.
 """
 
 import argparse
@@ -20,14 +20,18 @@ from sobench.report.schema.spec import Report
 from sobench.results.loggers.base import POSITION
 
 DERIVED = {"total_seconds": "seconds"}
-"""Axes of a figure that no row has -> the nearest that it has."""
+"""Axis of a figure that is not a column of the rows -> the column to show in its place."""
 
 
 def definition(experiment: str, project: str = "sobench") -> dict:
-    """The dashboard as plain data: a section a report, and the tag that selects its runs. Raises UsageError."""
+    """The dashboard as plain data: a section for each report, and the tag that selects the runs.
+
+    Raises UsageError for an unknown experiment.
+    """
     if experiment not in members("experiment"):
         raise UsageError(f"experiment: got {experiment!r}, {suggestion(experiment, members('experiment'))}")
-    sections = [made for name in reports(experiment) if (made := section(read(name)))["curves"] or made["bars"]]
+    sections = [section(read(name)) for name in reports(experiment)]
+    sections = [part for part in sections if part["curves"] or part["bars"]]
     plain = {"name": experiment, "curves": [curve("epoch", "eval/train_loss")], "bars": []}
     return {
         "project": project,
@@ -39,8 +43,10 @@ def definition(experiment: str, project: str = "sobench") -> dict:
 
 
 def section(report: Report) -> dict:
-    """The curves of a report's figure, and a bar chart a column of its table or a contour of the figure; what else a figure
-    shows is in the report's artifact."""
+    """The section of a report: the curves of its figure, and a bar chart for each column of its table or contour plot.
+
+    Other panels of a figure are left out; they are in the report's artifact.
+    """
     figure = report.figure.panels if report.figure else []
     panels = [panel for panel in figure if isinstance(panel, Panel)]
     curves = [
@@ -63,47 +69,49 @@ def section(report: Report) -> dict:
 
 
 def curve(x: str, y: str, title: str = "", log_x: bool = False, log_y: bool = False) -> dict:
+    """A line plot of column `y` over column `x`."""
     return {"title": title or y, "x": x, "y": y, "log_x": log_x, "log_y": log_y}
 
 
 def column(name: str, rows: str) -> str:
-    """What a column of the record is called in wandb."""
+    """The name in wandb of a column of the record. rows: the kind of its rows, train or eval."""
     name = DERIVED.get(name, name)
     return name if name in POSITION else f"{rows}/{name}"
 
 
-def workspace(made: dict, entity: str):
-    """The dashboard as wandb-workspaces has it; `save()` sends it."""
+def workspace(dashboard: dict, entity: str):
+    """The dashboard as a Workspace of wandb-workspaces, whose `save()` sends it."""
     import wandb_workspaces.reports.v2 as panels
     import wandb_workspaces.workspaces as workspaces
 
     sections = []
-    for part in made["sections"]:
-        lines = [panels.LinePlot(**{**c, "y": [c["y"]]}, groupby=made["group_by"]) for c in part["curves"]]
+    for part in dashboard["sections"]:
+        lines = [panels.LinePlot(**{**c, "y": [c["y"]]}, groupby=dashboard["group_by"]) for c in part["curves"]]
         bars = [
-            panels.BarPlot(title=bar["title"], metrics=[bar["metric"]], groupby=made["group_by"])
+            panels.BarPlot(title=bar["title"], metrics=[bar["metric"]], groupby=dashboard["group_by"])
             for bar in part["bars"]
         ]
         sections.append(workspaces.Section(name=part["name"], panels=[*lines, *bars], is_open=True))
-    runs = workspaces.RunsetSettings(filters=[workspaces.Tags().isin([made["tag"]])])
+    runs = workspaces.RunsetSettings(filters=[workspaces.Tags().isin([dashboard["tag"]])])
     return workspaces.Workspace(
-        entity=entity, project=made["project"], name=made["name"], sections=sections, runset_settings=runs
+        entity=entity, project=dashboard["project"], name=dashboard["name"], sections=sections, runset_settings=runs
     )
 
 
-def main(words: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    """Write the dashboard, and save it if --entity is given. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("experiment")
     parser.add_argument("--project", default="sobench")
     parser.add_argument("--entity", help="save it to wandb, for this user or team")
     parser.add_argument("--out", type=Path, default=Path("workspace.json"))
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     try:
-        made = definition(args.experiment, args.project)
-        args.out.write_text(json.dumps(made, indent=1) + "\n")
+        dashboard = definition(args.experiment, args.project)
+        args.out.write_text(json.dumps(dashboard, indent=1) + "\n")
         print(args.out)
         if args.entity:
-            print(workspace(made, args.entity).save().url)
+            print(workspace(dashboard, args.entity).save().url)
     except ImportError:
         print("sobench: --entity needs wandb-workspaces; pip install wandb-workspaces", file=sys.stderr)
         return 2

@@ -235,7 +235,7 @@ def test_a_download_that_cannot_be_had(workplace, monkeypatch):
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
     result = command("run", "dataset=mnist", *SMALL)
     assert result.code == 1 and len(result.errors) == 1 and not list(workplace.iterdir())
-    assert "train-images-idx3-ubyte.gz" in result.err and "put it by hand in" in result.err
+    assert "train-images-idx3-ubyte.gz" in result.err and "manual download: put it in" in result.err
 
 
 def _no_network(url, timeout):

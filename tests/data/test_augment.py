@@ -1,4 +1,4 @@
-"""Flips and crops: every output is a legal view, all views are equally likely, and the generator alone decides."""
+"""Flips and crops: every output is an allowed view, all views are equally likely, and the generator determines them."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from sobench.data.augment import flip_and_crop
 
 
 def views(image, padding, fill):
-    """All 2 (2 padding + 1)^2 views of an image [C, H, W], by padding, slicing and flipping."""
+    """All 2 (2 padding + 1)^2 views of an image [C, H, W], made by padding, slicing and flipping."""
     framed = torch.stack([F.pad(plane, (padding,) * 4, value=value) for plane, value in zip(image, fill)])
     _, height, width = image.shape
     places = range(2 * padding + 1)

@@ -1,4 +1,4 @@
-"""FACES and CURVES from MATLAB files of the authors' form."""
+"""FACES and CURVES from MATLAB files in the authors' format."""
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_curves(tmp_path):
 
 
 def hdf5() -> bytes:
-    """The head of a version 7.3 file: its text, and the version number 0x0200 after it."""
+    """The header of a version 7.3 file: a text followed by the version number 0x0200."""
     return b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(400)
 
 
@@ -104,4 +104,4 @@ def test_a_missing_file_is_one_line_that_says_where_to_put_it(tmp_path, monkeypa
         loader(Store(None, tmp_path / "cache"))
     text = str(caught.value)
     assert f"https://www.cs.toronto.edu/~jmartens/{file}" in text
-    assert f"put it by hand in {tmp_path / 'cache/autoencoders'}" in text
+    assert f"manual download: put it in {tmp_path / 'cache/autoencoders'}" in text

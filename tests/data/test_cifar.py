@@ -1,4 +1,4 @@
-"""CIFAR from archives of the official binary form, and from an .npz file that stands in for them."""
+"""CIFAR from archives in the official binary format, and from the .npz stand-in."""
 
 import hashlib
 
@@ -19,7 +19,7 @@ LABELS = RNG.integers(0, 10, 14, dtype=np.uint8)
 
 
 def records(labels: np.ndarray, images: np.ndarray) -> bytes:
-    """One record an image: its label bytes, then its red, green and blue plane."""
+    """A record for each image: its label bytes, then its red, green and blue plane."""
     return np.concatenate(
         [labels.reshape(len(images), -1), images.transpose(0, 3, 1, 2).reshape(len(images), -1)], 1
     ).tobytes()
@@ -33,13 +33,13 @@ def ten() -> bytes:
 
 
 def each(content: bytes) -> bytes:
-    """An archive whose six files all hold this."""
+    """An archive whose six files all have these contents."""
     names = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
     return archive({f"cifar-10-batches-bin/{name}.bin": content for name in names})
 
 
 def store(tmp_path, name: str, content: bytes) -> Store:
-    """A cache with that archive, which is what the declaration says."""
+    """A cache with the archive, whose declaration is changed to its checksum."""
     (file,) = declared()[name].files
     (tmp_path / "cache" / name).mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache" / name / file).write_bytes(content)
@@ -88,7 +88,7 @@ def test_standardized_by_channel_and_by_feature(tmp_path):
 
 @pytest.mark.parametrize("standardize", [False, True])
 def test_the_frame_of_a_crop_is_black(tmp_path, standardize):
-    """An all-black image stays what it is, in the scale of the inputs, wherever it is cropped."""
+    """A black image does not change, in the scale of the inputs, wherever it is cropped."""
     images = IMAGES.copy()
     images[0] = 0
     data = cifar10(store(tmp_path, "cifar10", each(records(LABELS, images))), standardize=standardize, augment=True)

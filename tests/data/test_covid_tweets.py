@@ -1,4 +1,4 @@
-"""The tweets' three files."""
+"""covid_tweets: reading its three files, and the messages for wrong or missing ones."""
 
 import pytest
 import torch
@@ -41,7 +41,8 @@ def test_three_parts(tmp_path):
     [
         (
             "1\ttext",
-            "train.tsv, line 2: got 2 fields, the last 'text'; allowed: Id, Text and UNINFORMATIVE or INFORMATIVE, tab-",
+            "train.tsv, line 2: got 2 fields, the last 'text'; "
+            "allowed: Id, Text and UNINFORMATIVE or INFORMATIVE, tab-",
         ),
         ("1\ta\tb\tINFORMATIVE", "line 2: got 4 fields"),
         ("1\ttext\tinformative", "the last 'informative'"),
@@ -53,18 +54,18 @@ def test_a_line_of_another_form(tmp_path, line, message):
 
 
 def test_where_they_are_to_be_had(tmp_path):
-    """They are never downloaded: one line says why, and where they are to be put."""
+    """The files are never downloaded: one line gives the reason and the folders for a manual download."""
     (tmp_path / "mirror").mkdir()
     message = (
         r"covid_tweets: cannot get train.tsv: the platform's terms forbid passing tweets on; .*COVID19Tweet; "
-        rf"put it by hand in {tmp_path}/cache/covid_tweets or {tmp_path}/mirror/covid_tweets"
+        rf"manual download: put it in {tmp_path}/cache/covid_tweets or {tmp_path}/mirror/covid_tweets"
     )
     with pytest.raises(Failure, match=message):
         prepare({"name": "covid_tweets", "vectors": None}, Store(tmp_path / "mirror", tmp_path / "cache"))
 
 
 def test_word_vectors_are_had_beforehand(tmp_path):
-    """With vectors: glove, the run is refused before it starts where they cannot be had."""
+    """With vectors: glove, the run fails before it starts if the vectors cannot be obtained."""
     here = store(tmp_path)
     prepare({"name": "covid_tweets", "vectors": None}, here)
     prepare({"name": "covid_tweets", "vectors": "own.txt"}, here)

@@ -1,4 +1,4 @@
-"""Where a file is found, what is done about a damaged one, and what is said when it cannot be had."""
+"""The store of data files: the order of its places, damaged files, downloads, and the messages for missing files."""
 
 import http.server
 import subprocess
@@ -19,7 +19,7 @@ NAME = "t10k-labels-idx1-ubyte.gz"
 
 @pytest.fixture
 def server(small):
-    """Serves the small files, each answer after a moment; counts what was asked for; `contents` may be changed."""
+    """A server of the small files with a short delay; it counts requests, and its `contents` may be changed."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -107,7 +107,7 @@ def test_offline(small, tmp_path, cache, with_mirror):
         store.path("mnist", NAME)
     text = str(caught.value)
     assert f"cannot get {NAME} from http://127.0.0.1:9/{NAME} (" in text and "\n" not in text
-    assert f"put it by hand in {cache / 'MNIST/raw'}" in text
+    assert f"manual download: put it in {cache / 'MNIST/raw'}" in text
     assert (f" or {tmp_path / 'empty' / 'MNIST/raw'}" in text) == with_mirror
     assert ("SOBENCH_DATA" in text) != with_mirror
 
@@ -262,7 +262,7 @@ def test_a_stand_in_is_read_where_none_of_the_files_is(tmp_path, cache):
     (tmp_path / "empty").mkdir()
     store = Store(tmp_path / "empty", cache, unverified(stand_in="b.npz"))
     with pytest.raises(
-        Failure, match=f"put it by hand in {cache / 'd'} or {tmp_path / 'empty/d'}, or b.npz in its place"
+        Failure, match=f"manual download: put it in {cache / 'd'} or {tmp_path / 'empty/d'}, or b.npz in its place"
     ):
         store.paths("theirs")
     stand_in = put(cache, "b.npz")

@@ -1,4 +1,4 @@
-"""The real digits: counts, scaling, and a split that depends on nothing."""
+"""The digits of scikit-learn: counts, scaling, and a split that is always the same."""
 
 import gzip
 import subprocess
@@ -79,6 +79,9 @@ def test_standardize_uses_the_training_images_only(store):
         torch.testing.assert_close(getattr(standard, part)[0].double(), expected, rtol=1e-6, atol=1e-6)
 
 
-def test_scikit_learn_is_not_imported_for_them():
-    code = "import sys; from sobench.data.digits import digits; digits(None); assert not {'sklearn', 'scipy'} & {*sys.modules}"
+def test_scikit_learn_is_not_imported():
+    code = (
+        "import sys; from sobench.data.digits import digits; digits(None); "
+        "assert not {'sklearn', 'scipy'} & {*sys.modules}"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

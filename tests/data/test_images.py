@@ -1,4 +1,4 @@
-"""What the sets of colour images share: an .npz file in their place."""
+"""Colour images: the .npz stand-in that several data sets share."""
 
 import numpy as np
 import pytest

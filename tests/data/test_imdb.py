@@ -1,4 +1,4 @@
-"""IMDb from archives in the official one's form."""
+"""IMDb from archives in the format of the official one."""
 
 import pytest
 import tiny_data
@@ -29,7 +29,7 @@ def store(tmp_path, content: bytes, name: str = "aclImdb_v1.tar.gz") -> Store:
 @pytest.mark.parametrize("name", ["aclImdb_v1.tar.gz", "aclImdb_labelled_50k.tar.gz"])
 @pytest.mark.parametrize("order", [1, -1])
 def test_reviews_in_the_order_of_class_and_name(tmp_path, name, order):
-    """Whatever the order of the archive, and without the reviews that have no label."""
+    """The samples do not depend on the order of the archive, and reviews without a label are skipped."""
     members = dict(list(MEMBERS.items())[::order])
     data = imdb(store(tmp_path, tiny_data.archive(members), name), length=3, vectors=None, dimension=4)
     film, good, bad, cafe = 2, 3, 4, 5  # film and good twice, then bad and café once

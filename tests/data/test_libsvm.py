@@ -1,4 +1,4 @@
-"""Sets in LIBSVM's form: files written here, and the real ones where they are at hand."""
+"""Data sets in LIBSVM's form: files written here, and the real files if they are there."""
 
 import bz2
 import lzma
@@ -60,7 +60,7 @@ def test_a_set_of_one_file_is_split_one_in_seven_by_class(tmp_path):
 
 
 def test_standardize(tmp_path):
-    """By the training set's columns; the last one is constant there, and so 0."""
+    """Columns are standardized by the training set; the last one is constant there, and becomes 0."""
     rng = np.random.default_rng(0)
     here = store(tmp_path, a9a=tiny_data.svmlight(rng, 50, 4, (0, 1)), a9a_t=tiny_data.svmlight(rng, 20, 4, (0, 1)))
     plain, standard = libsvm(here, set="a9a"), libsvm(here, set="a9a", standardize=True)

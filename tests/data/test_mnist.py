@@ -1,4 +1,4 @@
-"""MNIST from files of its own format, and, where it is at hand, the real one."""
+"""MNIST from files in its format, and from the real files if they are there."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Noise: its shape, its numbers the same at every call, and what is refused."""
+"""The data set noise: its shape, its numbers (the same at every call), and its errors."""
 
 import pytest
 import torch

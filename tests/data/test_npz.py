@@ -1,4 +1,4 @@
-"""A user's own file: what is accepted, and one line for each way it can be wrong."""
+"""The data set npz: the accepted arrays, and one line for each error in a file."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ from sobench.errors import UsageError
 
 
 class Trap:
-    """Its unpickling would be seen."""
+    """An object whose unpickling would be noticed."""
 
     def __reduce__(self):
         return pytest.fail, ("a pickle was executed",)

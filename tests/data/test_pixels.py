@@ -1,4 +1,4 @@
-"""Scaling and down-scaling against their definitions in exact or double arithmetic."""
+"""Scaling and resizing of images against their definitions in exact or double arithmetic."""
 
 from fractions import Fraction
 
@@ -25,7 +25,7 @@ def test_standardized_by_what_is_alike(alike):
 
 
 def test_sums_are_exact_where_doubles_and_64_bit_products_are_not():
-    """n = 2^21 pixels of 2^19 or 2^19 + 1: a variance of 1/4 beside a mean square of 2^38, and n * sum of squares > 2^63."""
+    """n = 2^21 pixels of 2^19 or 2^19 + 1: the variance is 1/4, the mean square 2^38, and n sum x^2 exceeds 2^63."""
     train = (2**19 + torch.arange(2**21) % 2).int().view(-1, 1, 32, 32)
     shift, unit = affine(train, 1, standardize=True)
     assert shift.item() == 2**19 + 0.5 and unit.item() == 0.5
@@ -47,7 +47,7 @@ def test_unscaled_pixels_are_in_the_unit_interval():
 
 
 def area_mean(image: list[list[int]], size: int, i: int, j: int) -> Fraction:
-    """The mean of an image over the square [i, i + 1) x [j, j + 1) in units of H / size, by its definition."""
+    """The mean of an image over the square [i, i + 1) x [j, j + 1) in units of H / size, by definition."""
     height = len(image)
     width = Fraction(height, size)
 

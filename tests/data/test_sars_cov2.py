@@ -1,4 +1,4 @@
-"""CT scans from folders of images."""
+"""sars_cov2: reading, splitting and scaling images from its two folders."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sobench.errors import Failure
 
 
 def write(root, counts: dict[str, int]) -> Store:
-    """Images of one colour, which is their number: 100 and more in COVID."""
+    """Images of a single grey value, which is their number; from 100 on in COVID."""
     for name, count in counts.items():
         (root / "mirror/sars_cov2" / name).mkdir(parents=True)
         for i in range(count):
@@ -34,11 +34,11 @@ def test_every_image_in_one_part_with_its_label(tmp_path):
     for inputs, labels in (data.train, data.test):
         assert torch.equal(inputs[:, 2], torch.ones_like(inputs[:, 2])) and not inputs[:, 1].any()
         found |= dict(zip(red(inputs), labels.tolist()))
-    assert found == {i: 0 for i in range(12)} | {100 + i: 1 for i in range(13)}
+    assert found == dict.fromkeys(range(12), 0) | {100 + i: 1 for i in range(13)}
 
 
 def test_the_papers_sizes(tmp_path, monkeypatch):
-    """2,482 images: 2,000 and 482."""
+    """2,482 images are split into 2,000 and 482."""
     image = np.zeros((3, 32, 32), np.uint8)
     monkeypatch.setattr("sobench.data.sars_cov2._image", lambda path: image)
     here = write(tmp_path, {"COVID": 0, "non-COVID": 0})
@@ -58,7 +58,7 @@ def test_the_split_is_drawn_by_its_own_seed(tmp_path):
 
 
 def test_made_smaller_by_the_mean_over_what_a_pixel_covers(tmp_path):
-    """A chequerboard of single pixels, twice as large each way, becomes grey; grey and transparent images are taken too."""
+    """A chequerboard of twice the side becomes grey; grey and transparent images are accepted."""
     here = write(tmp_path, {"COVID": 3, "non-COVID": 3})
     board = (np.indices((64, 64)).sum(0) % 2 * 255).astype(np.uint8)
     for i, mode in enumerate(("L", "RGB", "RGBA")):
@@ -80,7 +80,7 @@ def test_not_at_hand(tmp_path):
     here = write(tmp_path, {"COVID": 1})
     message = (
         rf"sars_cov2: cannot get its folders non-COVID and COVID; "
-        rf"put them by hand in {tmp_path}/cache/sars_cov2 or {tmp_path}/mirror/sars_cov2"
+        rf"manual download: put them in {tmp_path}/cache/sars_cov2 or {tmp_path}/mirror/sars_cov2"
     )
     with pytest.raises(Failure, match=message):
         sars_cov2(here)

@@ -1,4 +1,4 @@
-"""SVHN from MATLAB files of the official form, and from an .npz file that stands in for them."""
+"""SVHN from MATLAB files in the official format, and from the .npz stand-in."""
 
 import hashlib
 import io
@@ -30,7 +30,7 @@ def matlab(arrays) -> bytes:
 
 
 def store(tmp_path, **changes) -> Store:
-    """A cache with both files, which are what the declaration says; changes: to the training file."""
+    """A cache with both files and their checksums declared. changes: variables of the training file."""
     folder = tmp_path / "cache/svhn"
     folder.mkdir(parents=True)
     files = {}
@@ -44,7 +44,7 @@ def store(tmp_path, **changes) -> Store:
 
 
 def test_the_files_of_both_parts(tmp_path):
-    """A sample a page of X; the label 10 is the digit 0."""
+    """A sample is a page of X, and the label 10 is the digit 0."""
     data = svhn(store(tmp_path))
     pixels = torch.from_numpy(IMAGES.transpose(0, 3, 1, 2) / np.float32(255))
     assert torch.equal(data.train[0], pixels[:10]) and torch.equal(data.test[0], pixels[10:])

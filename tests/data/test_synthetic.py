@@ -1,4 +1,4 @@
-"""The look-alikes: sizes, range, seeds, and the geometry they are drawn by."""
+"""The synthetic look-alikes: sizes, range, seeds, and the geometry of curves and patches."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_the_test_curves_do_not_depend_on_how_many_are_trained_on(store):
 
 
 class Given:
-    """A stream that gives these points."""
+    """A random generator that returns these points."""
 
     def __init__(self, points):
         self.points = np.asarray(points, np.float64)
@@ -57,7 +57,7 @@ class Given:
 
 
 def test_a_stroke_falls_off_with_the_distance_to_the_curve():
-    """Three points in a row make the straight line between the outer two, on which t is the way along."""
+    """Three equidistant points on a line give the straight segment between the outer two, with t as its parameter."""
     image = _draw_curves(1, Given([[[5, 10], [13, 10], [21, 10]]])).reshape(28, 28)
     x, y = np.meshgrid(np.arange(28), np.arange(28))
     distance = np.hypot(x - np.clip(x, 5, 21), y - 10)
@@ -92,14 +92,14 @@ def test_bilinear_interpolation_is_that_of_scipy():
 
 
 def people(tmp_path, faces):
-    """A store of these faces [40, 10, 64, 64], as the file has them: a column an image, its own columns one after another."""
+    """A store with these faces [40, 10, 64, 64] in the file's format: a column for each image, column by column."""
     (tmp_path / "olivetti").mkdir(exist_ok=True)
     savemat(tmp_path / "olivetti/olivettifaces.mat", {"faces": faces.transpose(0, 1, 3, 2).reshape(400, 4096).T})
     return Store(tmp_path, tmp_path / "cache")
 
 
 def test_training_and_test_patches_are_of_other_people(tmp_path):
-    """Person i is a face of the constant grey i: a patch, times the unit and plus the mean, says whose it is."""
+    """Person i has faces of the constant grey i: a patch, times the unit and plus the mean, identifies the person."""
     faces = np.broadcast_to(np.arange(40.0)[:, None, None, None], (40, 10, 64, 64))
     data = faces_synthetic(people(tmp_path, faces), train=250, test=100)
     for (patches, _), whose in ((data.train, range(25)), (data.test, range(30, 40))):
@@ -109,7 +109,7 @@ def test_training_and_test_patches_are_of_other_people(tmp_path):
 
 
 def test_patches_are_turned_squares_inside_the_image():
-    """In an image whose grey is the column, a patch is a plane: its two slopes are the spacing times cosine and -sine."""
+    """If the grey is the column, a patch is a plane whose slopes are the spacing times cosine and -sine."""
     images = np.broadcast_to(np.arange(64, dtype=np.float32), (3, 64, 64))
     patches = _cut_patches(images, 600, np.random.default_rng(0)).reshape(-1, 25, 25)
     assert patches.min() >= 0 and patches.max() <= 63

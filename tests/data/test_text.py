@@ -1,4 +1,4 @@
-"""Texts as word ids, worked out by hand."""
+"""Texts as word ids: splitting, vocabulary and padding, against results written out here."""
 
 import numpy as np
 import pytest

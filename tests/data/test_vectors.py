@@ -1,4 +1,4 @@
-"""Word vectors from the official archive's form, from its stand-in, from a file of the user's own, and drawn."""
+"""Word vectors from the official archive, from its stand-in, from a file of the user, and random ones."""
 
 import io
 import json
@@ -31,14 +31,14 @@ def packed(member: str, content: str) -> bytes:
 
 
 def check(table: torch.Tensor) -> None:
-    """Padding is zero, a word of the file has its vector, every other row is drawn."""
+    """The row of padding is zero, a word of the file has its vector, and every other row is random."""
     assert table.shape == (5, 3) and table.dtype == torch.float32
     assert not table[0].any() and table[1:3].all()
     assert table[3].tolist() == torch.tensor([-0.5, 0, 0.1]).tolist() and table[4].tolist() == [1, 2, 3]
 
 
 def test_a_text_file(tmp_path):
-    """A line with another number of values (a word with a space in it, as some files have) is no word of ours."""
+    """A line with another number of values is skipped; some files have words that contain a space."""
     (tmp_path / "own.txt").write_text(LINES)
     table, note = initial_vectors(store(tmp_path), str(tmp_path / "own.txt"), WORDS, 3)
     check(table)
@@ -46,7 +46,7 @@ def test_a_text_file(tmp_path):
 
 
 def test_the_official_archive(tmp_path):
-    """Of its files, the one of the dimension asked for."""
+    """The file of the requested dimension is read from the archive."""
     table, note = initial_vectors(store(tmp_path, "glove.6B.zip", packed("glove.6B.3d.txt", LINES)), "glove", WORDS, 3)
     check(table)
     assert note == "3 words, 2 with vectors of glove.6B.zip"
@@ -59,7 +59,7 @@ def test_the_stand_in(tmp_path):
 
 
 def test_drawn():
-    """N(0, 0.1^2), the same at every call; a word's draw does not depend on which others a file has."""
+    """N(0, 0.1^2), the same at every call; a word's random vector does not depend on the other words of the file."""
     table, note = initial_vectors(None, None, [f"w{i}" for i in range(998)], 50)
     assert note == "998 words, their vectors drawn" and not table[0].any()
     n = 999 * 50

@@ -1,4 +1,4 @@
-"""sobench's commands as a user gives them, in this process or in one that may be killed; runs read back; plug-ins."""
+"""Running sobench's commands in this process or in another, reading runs back, and installing plug-ins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 TIMES = (
     "seconds",
@@ -26,24 +29,27 @@ TIMES = (
     "finished",
     "metrics_bytes",
 )
-"""What may differ between two runs of the same settings."""
+"""Keys of summary.json and of rows that may differ between two runs of the same settings."""
 
 SMALL = ("threads=1", "model.widths=[4]", "budget=smoke")
 
 
 @dataclass(frozen=True)
 class Result:
+    """The exit code and the output of a command."""
+
     code: int
     out: str
     err: str
 
     @property
     def errors(self) -> list[str]:
+        """The lines of standard error."""
         return self.err.splitlines()
 
 
 def command(*words: str) -> Result:
-    """`sobench WORDS` in this process."""
+    """Run `sobench WORDS` in this process."""
     from sobench import cli
 
     out, err = io.StringIO(), io.StringIO()
@@ -68,8 +74,8 @@ def _defaults() -> dict[str, Any]:
     return expand(["model.widths=[4]", "threads=1"])[0].config
 
 
-def run_with(**changes: Any):
-    """A Run of the default settings with `optimizer__lr=0.5`; a group given by a dict replaces the group."""
+def run_with(**changes: Any) -> Run:
+    """A Run of the default settings with changes, as optimizer__lr=0.5. A dict for a group replaces the whole group."""
     from sobench.config.run import Run
 
     config = copy.deepcopy(_defaults())
@@ -83,30 +89,34 @@ def run_with(**changes: Any):
 
 
 def directories(root: Path = Path("runs")) -> list[Path]:
+    """The run directories below `root`, sorted."""
     return sorted(path for path in root.glob("*/seed-*"))
 
 
 def directory(root: Path = Path("runs")) -> Path:
+    """The only run directory below `root`."""
     (only,) = directories(root)
     return only
 
 
 def summary(path: Path) -> dict[str, Any]:
+    """summary.json of a run directory."""
     return json.loads((path / "summary.json").read_text())
 
 
 def rows(path: Path, kind: str | None = None) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl, or those of a kind."""
     lines = (path / "metrics.jsonl").read_text().splitlines()
     return [row for row in map(json.loads, lines) if kind in (None, row["kind"])]
 
 
 def result(path: Path) -> str:
-    """All of a run's record that its settings determine; as text, so that NaN equals NaN."""
-    kept = [{k: v for k, v in record.items() if k not in TIMES} for record in (summary(path), *rows(path))]
-    return json.dumps(kept, sort_keys=True, indent=0)
+    """The part of a run's record that its settings determine, as text, so that NaN equals NaN."""
+    records = [{k: v for k, v in record.items() if k not in TIMES} for record in (summary(path), *rows(path))]
+    return json.dumps(records, sort_keys=True, indent=0)
 
 
-# Processes. A fork server that has imported torch starts each in milliseconds, with nothing of this process in it.
+# Processes. A fork server that has imported torch starts each in milliseconds, without the state of this process
 
 
 PRELOAD = [
@@ -119,7 +129,10 @@ PRELOAD = [
 
 
 def process(*words: str, folder: Path, prepare: Callable[[], None] | None = None) -> multiprocessing.Process:
-    """`sobench WORDS` started in a process of its own, its output in `folder`/out.txt; `prepare` runs there before."""
+    """Start `sobench WORDS` in a process with the working directory `folder`; `prepare` runs in it before the command.
+
+    The output is written to `folder`/out.txt.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     started = context.Process(target=_main, args=(words, str(folder), prepare, dict(os.environ), list(sys.path)))
@@ -137,8 +150,10 @@ def _main(words: tuple[str, ...], folder: str, prepare, environment: dict[str, s
     sys.path[:] = path
     os.chdir(folder)
     file = os.open("out.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(file, 1), os.dup2(file, 2)
-    sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115 - open until the process ends
+    sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     try:
         if prepare:
             prepare()
@@ -146,12 +161,13 @@ def _main(words: tuple[str, ...], folder: str, prepare, environment: dict[str, s
     except BaseException:
         traceback.print_exc()
         code = 99
-    sys.stdout.flush(), sys.stderr.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
 
 
 def finish(started: multiprocessing.Process, seconds: float = 60) -> int:
-    """Its exit code; it is killed if it takes longer."""
+    """Wait for the process, and return its exit code. Kills it and raises AssertionError if it takes longer."""
     started.join(seconds)
     if started.is_alive():
         started.kill()
@@ -161,12 +177,13 @@ def finish(started: multiprocessing.Process, seconds: float = 60) -> int:
 
 
 def output(folder: Path) -> str:
+    """The output of a process that `process` started."""
     return (folder / "out.txt").read_text()
 
 
 @dataclass(frozen=True)
 class DieIn:
-    """Patches module.name: its `call`-th call makes the process kill itself, before or after doing its work."""
+    """A patch of module.name: at its `call`-th call the process kills itself, before the call or after it."""
 
     module: str
     name: str
@@ -201,7 +218,7 @@ class DieIn:
 def write_package(
     site: Path, name: str, modules: dict[str, str], entries: dict[str, str], group="sobench.optimizers"
 ) -> None:
-    """An installed package: its modules, {file: text}, and the metadata of its entry points, as pip leaves them."""
+    """Write an installed package: its modules {file: text}, and the metadata of its entry points, as pip does."""
     for file, text in modules.items():
         path = site / file
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""A small data set of MNIST's format with its own checksums, in a mirror; and the plain folders around it."""
+"""A small data set in MNIST's format with checksums of its own."""
 
 import gzip
 import hashlib
@@ -14,20 +14,21 @@ from sobench.data.store import Store
 
 
 def idx(array: np.ndarray) -> bytes:
-    """`array` (uint8) in the IDX format of http://yann.lecun.com/exdb/mnist/, compressed."""
+    """A uint8 array in the IDX format of http://yann.lecun.com/exdb/mnist/, compressed."""
     header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
     return gzip.compress(header + array.tobytes(), mtime=0)
 
 
 @dataclass
 class Small:
-    """The arrays, the files' contents by name, and the declaration with their true checksums."""
+    """The arrays and the contents of the files, by file name, and the declaration with their checksums."""
 
     arrays: dict[str, np.ndarray]
     contents: dict[str, bytes]
     source: Source
 
     def write(self, root: Path) -> Path:
+        """Write the files into the mirror `root`, and return it."""
         folder = root / self.source.folder
         folder.mkdir(parents=True)
         for name, content in self.contents.items():
@@ -35,7 +36,7 @@ class Small:
         return root
 
     def store(self, mirror: Path | None, cache: Path, url: str = "http://127.0.0.1:9/") -> Store:
-        """A store of these files alone; unless told otherwise their source refuses every connection."""
+        """A store of these files alone. The default url refuses every connection."""
         source = Source("mnist", "small", folder=self.source.folder, urls=(url,), files=self.source.files)
         return Store(mirror, cache, {"mnist": source})
 

@@ -1,4 +1,4 @@
-"""A mirror of tiny files in the formats of the real data sets, for those whose files have no checksum to hold them to."""
+"""A mirror of tiny files in the formats of the real data sets that have a stand-in or no declared checksum."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ SAMPLES = {"train": 40, "test": 20}
 
 
 def write(root: Path) -> Path:
-    """The mirror `root`: cifar10, cifar100, svhn, faces, curves, faces_synthetic (train=60 test=40 will do), libsvm's a9a, letter,
-    pendigits, satimage, usps; imdb, covid_tweets and their word vectors of 50 and 100 numbers, sars_cov2."""
+    """Write the mirror `root`, and return it.
+
+    It has cifar10, cifar100, svhn, faces, curves, faces_synthetic (train=60 test=40 are enough), libsvm's a9a, letter,
+    pendigits, satimage and usps, imdb and covid_tweets with word vectors of 50 and 100 numbers, and sars_cov2.
+    """
     rng = np.random.default_rng(0)
     for folder in (
         "cifar10",
@@ -55,7 +58,8 @@ def write(root: Path) -> Path:
     return root
 
 
-WORDS = "good bad film plot the of and it was not n't never again actor scene end very dull bright".split()
+WORDS = ["good", "bad", "film", "plot", "the", "of", "and", "it", "was", "not"]
+WORDS += ["n't", "never", "again", "actor", "scene", "end", "very", "dull", "bright"]
 
 
 def sentence(rng: np.random.Generator) -> str:
@@ -63,7 +67,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def archive(members: dict[str, bytes]) -> bytes:
-    """A .tar.gz of these files."""
+    """The bytes of a .tar.gz of these files, {name: contents}."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as packed:
         for name, content in members.items():
@@ -74,7 +78,7 @@ def archive(members: dict[str, bytes]) -> bytes:
 
 
 def reviews(rng: np.random.Generator) -> bytes:
-    """An archive like aclImdb_v1.tar.gz, with its files of other kinds."""
+    """An archive like aclImdb_v1.tar.gz, including its files that are not labelled reviews."""
     members = {
         "aclImdb/README": b"",
         "aclImdb/train/unsup/0_0.txt": b"no label",
@@ -97,7 +101,7 @@ def tweets(rng: np.random.Generator, samples: int) -> str:
 
 
 def glove(rng: np.random.Generator, *dimensions: int) -> bytes:
-    """An archive like glove.6B.zip: a line `word v1 ... vD` for half of WORDS and some punctuation, a file a dimension."""
+    """An archive like glove.6B.zip: for each dimension a file with vectors of half of WORDS and of a comma."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as archive:
         for dimension in dimensions:
@@ -109,7 +113,7 @@ def glove(rng: np.random.Generator, *dimensions: int) -> bytes:
 
 
 def write_scans(root: Path, rng: np.random.Generator) -> None:
-    """Folders of images as SARS-CoV-2 CT has them: of any size, in colour, grey, or with an alpha channel."""
+    """Folders of images like those of SARS-CoV-2 CT: of any size, in colour, grey, or with an alpha channel."""
     for name, files in (("COVID", "Covid ({}).png"), ("non-COVID", "Non-Covid ({}).png")):
         (root / name).mkdir(parents=True)
         for i in range(SAMPLES["train"] // 2):
@@ -118,13 +122,13 @@ def write_scans(root: Path, rng: np.random.Generator) -> None:
 
 
 def cifar(rng: np.random.Generator, classes: int) -> dict[str, np.ndarray]:
-    """x uint8 [N, 32, 32, 3] and y int64 [N] of each part."""
+    """The arrays x uint8 [N, 32, 32, 3] and y int64 [N] of each part."""
     images = {f"x_{part}": rng.integers(0, 256, (n, 32, 32, 3), dtype=np.uint8) for part, n in SAMPLES.items()}
     return images | {f"y_{part}": rng.integers(0, classes, n) for part, n in SAMPLES.items()}
 
 
 def svmlight(rng: np.random.Generator, samples: int, features: int, labels: tuple[int, ...], end: str = "\n") -> bytes:
-    """Lines `label index:value ...`, indices from 1, zeros left out, the last feature present, labels in turn."""
+    """Lines `label index:value ...`: indices from 1, zeros left out, the last feature present, labels in turn."""
     lines = []
     for i in range(samples):
         values = rng.normal(size=features).round(3) * (rng.random(features) < 0.6)

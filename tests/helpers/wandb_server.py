@@ -1,4 +1,4 @@
-"""A server that speaks wandb's protocol as far as mirroring and verifying runs need it, and keeps what it was sent."""
+"""A server with the part of wandb's protocol that copying and verifying runs needs; it stores what it receives."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ ENTITY = {"id": "e", "name": "me"}
 
 
 class Server(ThreadingHTTPServer):
-    """A context. runs: {id: {"history": rows, "config", "tags", "groupName", ...}}; mute: a stream of rows is never answered."""
+    """The server, to be used as a context manager.
+
+    runs: {id: {"history": rows, "config", "tags", "groupName", ...}}. mute: if set, a stream of rows is never answered.
+    """
 
     daemon_threads = True
 
@@ -31,35 +34,35 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_) -> None:
-        """A client that was killed in the middle of a request is part of the test."""
+        """Ignore errors: a client that is killed in the middle of a request is part of the test."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
-    def reply(self, operation: str, said: dict) -> dict:
-        """The data of an answer to a GraphQL operation."""
+    def reply(self, operation: str, variables: dict) -> dict:
+        """The data of the answer to a GraphQL operation with these variables."""
         viewer = {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         return {
             "UpsertBucket": self._upsert,
             "RunResumeStatus": self._resume,
             "CreateRunFiles": self._files,
             "Runs": self._list,
-            "GetDefaultEntity": lambda said: {"viewer": {"id": "v", "entity": "me"}},
-            "Viewer": lambda said: {"viewer": viewer},
-        }.get(operation, lambda said: {})(said)
+            "GetDefaultEntity": lambda variables: {"viewer": {"id": "v", "entity": "me"}},
+            "Viewer": lambda variables: {"viewer": viewer},
+        }.get(operation, lambda variables: {})(variables)
 
-    def _upsert(self, said: dict) -> dict:
-        kept = ("config", "groupName", "jobType", "tags", "displayName", "summaryMetrics")
-        run = self.runs.setdefault(said["name"], {"history": []})
-        run |= {key: said[key] for key in kept if said.get(key) is not None}
+    def _upsert(self, variables: dict) -> dict:
+        fields = ("config", "groupName", "jobType", "tags", "displayName", "summaryMetrics")
+        run = self.runs.setdefault(variables["name"], {"history": []})
+        run |= {key: variables[key] for key in fields if variables.get(key) is not None}
         project = {"id": "p", "name": "sobench", "entity": ENTITY}
         return {
             "upsertBucket": {
                 "inserted": True,
                 "bucket": {
-                    "id": said["name"],
-                    "name": said["name"],
+                    "id": variables["name"],
+                    "name": variables["name"],
                     "displayName": "",
                     "sweepName": None,
                     "historyLineCount": len(run["history"]),
@@ -68,13 +71,13 @@ class Server(ThreadingHTTPServer):
             }
         }
 
-    def _resume(self, said: dict) -> dict:
-        if said["name"] not in self.runs:
+    def _resume(self, variables: dict) -> dict:
+        if variables["name"] not in self.runs:
             return {"model": None}
-        run = self.runs[said["name"]]
+        run = self.runs[variables["name"]]
         bucket = {
-            "id": said["name"],
-            "name": said["name"],
+            "id": variables["name"],
+            "name": variables["name"],
             "displayName": "",
             "summaryMetrics": run.get("summaryMetrics", "{}"),
             "logLineCount": 0,
@@ -88,11 +91,11 @@ class Server(ThreadingHTTPServer):
         }
         return {"model": {"id": "p", "name": "sobench", "entity": ENTITY, "bucket": bucket}}
 
-    def _files(self, said: dict) -> dict:
-        files = [{"name": name, "uploadUrl": f"{self.url}/{name}"} for name in said["files"]]
-        return {"createRunFiles": {"runID": said["run"], "uploadHeaders": [], "files": files}}
+    def _files(self, variables: dict) -> dict:
+        files = [{"name": name, "uploadUrl": f"{self.url}/{name}"} for name in variables["files"]]
+        return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
-    def _list(self, said: dict) -> dict:
+    def _list(self, variables: dict) -> dict:
         if not self.runs:
             return {"project": None}
         edges = [
@@ -114,12 +117,12 @@ class Server(ThreadingHTTPServer):
         page = {"edges": edges, "pageInfo": {"endCursor": None, "hasNextPage": False}}
         return {"project": {"runCount": len(edges), "runs": page}}
 
-    def stream(self, name: str, said: dict) -> None:
-        """Rows of a run, from an offset on; and its end."""
+    def stream(self, name: str, body: dict) -> None:
+        """Store rows of a run from an offset on, and whether the run is complete."""
         history = self.runs[name]["history"]
-        if sent := said.get("files", {}).get("wandb-history.jsonl"):
+        if sent := body.get("files", {}).get("wandb-history.jsonl"):
             history[sent["offset"] :] = map(json.loads, sent["content"])
-        self.runs[name]["complete"] = said.get("complete", False)
+        self.runs[name]["complete"] = body.get("complete", False)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -133,14 +136,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({})
 
     def do_POST(self) -> None:
-        said = json.loads(self._read() or b"{}")
+        request = json.loads(self._read() or b"{}")
         if self.path == "/graphql":
-            operation = said.get("operationName") or re.search(r"(?:query|mutation)\s+(\w+)", said["query"])[1]
-            return self._answer({"data": self.server.reply(operation, said.get("variables", {}))})
+            operation = request.get("operationName") or re.search(r"(?:query|mutation)\s+(\w+)", request["query"])[1]
+            return self._answer({"data": self.server.reply(operation, request.get("variables", {}))})
         if self.server.mute.is_set():
             self.server.closing.wait()
             return None
-        self.server.stream(self.path.split("/")[4], said)
+        self.server.stream(self.path.split("/")[4], request)
         return self._answer({"exitcode": None, "limits": {}})
 
     def _read(self) -> bytes:

@@ -1,4 +1,4 @@
-"""What a test of the loop watches: the record of a run, and a clock that moves only when it is told to."""
+"""Doubles for tests of the training loop: a record in a list, and a clock that tests move."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from sobench.training import clock
 
 
 class Record(list):
-    """Stands for metrics.jsonl."""
+    """A record of rows in a list, in place of metrics.jsonl."""
 
     def of(self, kind: str) -> list[dict]:
+        """The rows of a kind, train or eval."""
         return [row for row in self if row["kind"] == kind]
 
     def steps(self, kind: str) -> list[int]:
+        """The steps of the rows of a kind."""
         return [row["step"] for row in self.of(kind)]
 
 
 class Time:
-    """A clock that moves only when it is told to."""
+    """A clock in place of `time` in sobench.training.clock; `now` is its time in seconds."""
 
     def __init__(self, monkeypatch):
         self.now = 0.0
@@ -24,6 +26,7 @@ class Time:
             monkeypatch.setattr(clock.time, name, lambda: self.now)
 
     def after(self, monkeypatch, owner, name: str, seconds: float) -> None:
+        """Let every call of owner.name take `seconds`."""
         true = getattr(owner, name)
 
         def slow(*args, **kwargs):

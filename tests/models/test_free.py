@@ -1,4 +1,4 @@
-"""Two weights move, whatever an optimizer does to the parameter; their gradient is the perceptron's own."""
+"""free_mlp: only the free weights change, whatever an optimizer does, and their gradient is that of the perceptron."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LeNet-5: its layers and parameters counted by hand; and how weights start."""
+"""LeNet-5: its layers, its number of parameters, and the initialisations of weights."""
 
 import pytest
 import torch

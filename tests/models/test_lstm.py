@@ -1,4 +1,4 @@
-"""The LSTM in float64 against a loop over words written out from its equations, sample by sample, and against torch's own."""
+"""The LSTM in float64 against its equations, sample by sample and word by word, and against torch's LSTM."""
 
 import math
 
@@ -31,7 +31,7 @@ def make(**options) -> nn.Module:
 
 
 def states(cell: dict, words: list) -> list:
-    """h after each word: the equations, a gate at a time."""
+    """h after each word, by the equations, a gate at a time."""
     h = c = words[0].new_zeros(H) if words else None
     found = []
     for x in words:
@@ -95,7 +95,7 @@ def test_it_is_torchs_lstm_with_another_order_of_gates():
 
 @pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
 def test_padding_changes_nothing(options):
-    """Neither more of it, nor what its vector is; and its vector has no gradient."""
+    """Neither the amount of padding nor its vector has an effect, and its vector has no gradient."""
     model = make(**options)
     expected = model(IDS)
     assert torch.equal(model(F.pad(IDS, (3, 0))), expected)
@@ -114,7 +114,7 @@ def test_a_sequence_backwards():
 
 
 def test_the_objectives_oracles():
-    """Gradient, Hessian, Gauss-Newton and per-sample gradients of a network with an embedding; the record of its linear layer."""
+    """Gradient, Hessian, Gauss-Newton matrix, per-sample gradients and layer records of a network with an embedding."""
     model = make()
     f = Objective(model, CrossEntropy(), (IDS, LABELS))
     with f.record() as layers:

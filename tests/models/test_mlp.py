@@ -1,4 +1,4 @@
-"""The autoencoders of the thesis's table 2.4: widths, activations, a linear code layer."""
+"""The autoencoders of the thesis's table 2.4: widths, activations, and the linear code layer."""
 
 import pytest
 import torch

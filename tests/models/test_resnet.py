@@ -1,4 +1,4 @@
-"""ResNet: parameters counted by hand, the padding shortcut by its definition, initialisation by its variance."""
+"""ResNet: its number of parameters, the padding shortcut by its definition, the variance of its initial weights."""
 
 import pytest
 import torch

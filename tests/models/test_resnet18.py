@@ -11,7 +11,7 @@ from sobench.objective import Objective
 
 
 def test_layers():
-    """A 7x7 convolution to 64 channels, four stages of two blocks of two, 64 to 512 channels, three projections, one linear."""
+    """A 7x7 convolution to 64 channels, four stages of two blocks of 64 to 512 channels, projections, one linear."""
     model = resnet18((3, 32, 32), 10)
     convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     spatial = [m for m in convolutions if m.kernel_size == (3, 3)]

@@ -1,4 +1,4 @@
-"""VGG: its layers against the paper's table 1, its parameters counted by hand, its initialisation by its variance."""
+"""VGG: its layers against the paper's table 1, its number of parameters, the variance of its initial weights."""
 
 import pytest
 import torch
@@ -72,7 +72,7 @@ def test_refused(shape, options, message):
 
 
 def described(model):
-    """A word for each layer: its kind, and its channels or units."""
+    """A word for each layer: its kind with its channels or units."""
     sizes = {
         nn.Conv2d: "out_channels",
         nn.Linear: "out_features",
@@ -112,8 +112,8 @@ def test_vgg19_has_nineteen_layers_where_three_are_linear():
     assert [layer[1] for layer in layers if layer[0] == "Conv2d"] == widths and layers[-1] == ("Linear", 10)
 
 
-def test_the_settings_that_came_later_do_not_rename_a_run():
-    """Runs of vgg16 made before there was a choice of activation, BatchNorm and classifier are found."""
+def test_settings_added_later_do_not_change_the_hash():
+    """The identity of a VGG run leaves out activation, BatchNorm and classifier at their defaults, as older runs do."""
     later = {"activation": "elu", "batch_norm": False, "classifier": [8]}
     for model in ("vgg", "vgg16"):
         config = expand([f"model={model}"])[0].config

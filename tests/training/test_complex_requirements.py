@@ -1,4 +1,4 @@
-"""An optimizer that takes complex steps: it runs where the model has a complex form, and is skipped where it has none."""
+"""An optimizer that takes complex steps runs if the model has a complex form, and is skipped otherwise."""
 
 import pytest
 import tiny_data

@@ -1,4 +1,4 @@
-"""Instruments measure and move nothing: the same bits with and without; and the cosines are those of steps made apart."""
+"""Instruments: the run is bit for bit the same with them, and their readings equal separately computed values."""
 
 import copy
 
@@ -12,7 +12,6 @@ from sobench.config import files, identity, registry
 from sobench.config.validation import validate
 from sobench.errors import Unsupported, UsageError
 from sobench.training import snapshot
-from sobench.training import trainer as train
 from sobench.training.instruments import INSTRUMENTS
 from sobench.training.trainer import Trainer
 
@@ -40,13 +39,13 @@ def trained(*, steps=None, trainer=None, **changes):
 
 
 def bits(trainer):
-    """Everything of the model and of torch that a step may have touched."""
+    """Everything in the model and in torch that a step may change."""
     model = trainer.problem.model
     return [*(p.detach() for p in model.parameters()), *model.buffers(), torch.get_rng_state()]
 
 
 class Drawing(torch.optim.SGD):
-    """A companion of bad manners: it draws from every random state, moves buffers, and asks for what it likes."""
+    """A badly behaved companion: it draws from every random state, changes buffers, and uses many oracles."""
 
     requires = {"closure", "value_and_grad", "sampled", "independent_batch", "batches"}
 
@@ -73,7 +72,7 @@ class Normed(nn.Sequential):
 
 @pytest.fixture
 def rough(monkeypatch):
-    """A model with BatchNorm and dropout; adam stands for an optimizer of bad manners."""
+    """A model with BatchNorm and dropout; adam is replaced by a badly behaved optimizer."""
     true = registry.load
     theirs = {("models", "mlp"): lambda *_, **__: Normed(), ("optimizers", "adam"): Drawing}
     monkeypatch.setattr(registry, "load", lambda kind, name: theirs.get((kind, name)) or true(kind, name))
@@ -89,7 +88,7 @@ def test_the_trajectory_is_the_same_bits_with_companions_and_without(rough, own)
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
     kept = lambda row: {k: v for k, v in row.items() if not k.startswith("cosine/") and "seconds" not in k}
     with_, without = ([kept(row) for row in record] for _, record in runs)
-    assert with_ == without  # losses, metrics and what was metered
+    assert with_ == without  # losses, metrics and counters
     grads = [[p.grad for p in trainer.problem.model.parameters()] for trainer, _ in runs]
     for a, b in zip(*grads):
         assert (a is None and b is None) or torch.equal(a, b)
@@ -97,25 +96,25 @@ def test_the_trajectory_is_the_same_bits_with_companions_and_without(rough, own)
 
 def test_only_the_run_is_on_the_clock(monkeypatch):
     time = Time(monkeypatch)
-    time.after(monkeypatch, train.registry.load("optimizers", "kfac"), "step", 1.0)
-    time.after(monkeypatch, train.registry.load("optimizers", "kfac"), "warm_start", 10.0)
+    time.after(monkeypatch, registry.load("optimizers", "kfac"), "step", 1.0)
+    time.after(monkeypatch, registry.load("optimizers", "kfac"), "warm_start", 10.0)
     time.after(monkeypatch, torch.optim.Adam, "step", 1000.0)
     trainer, record = trained(companions={"adam": SETTINGS["adam"]})
     assert [row["seconds"] for row in record if row["kind"] == "train"] == [1, 2, 3, 4, 5, 6]
     assert trainer.warm_start_seconds == 10 and time.now > 6000
 
 
-# What is read
+# Readings
 
 
 def layers(trainer, vector):
-    """Weights and bias of each layer of a flat vector, together."""
+    """The weights and bias of each layer, joined, from a flat vector."""
     parts = trainer.problem._objective.space.unflatten(vector)
     return [torch.cat([w.flatten(), b]) for w, b in zip(parts[::2], parts[1::2], strict=True)]
 
 
 def test_the_cosines_are_those_of_steps_made_apart():
-    """A companion by itself: it follows the trajectory of another optimizer, and what it would do is looked at and undone."""
+    """A companion alone: along the trajectory of another optimizer its step is measured and undone."""
     trainer, record = trained(own="kfac")
     apart = {label: Trainer(run_with(**settings(companions=None, optimizer=COMPANIONS[label]))) for label in COMPANIONS}
     own = Trainer(run_with(**settings(companions=None)))
@@ -174,7 +173,7 @@ def test_a_row_has_the_reading_of_its_last_step():
 
 
 def test_resume():
-    """The companions' states are in the checkpoint."""
+    """The checkpoint contains the states of the companions."""
     _, straight = trained()
     first, start = trained(steps=3)
     second = Trainer(run_with(**settings()))
@@ -247,7 +246,7 @@ def test_companions_on_the_command_line(workplace):
 
 
 def test_what_a_step_does_to_its_batch():
-    """After minus before, of the loss that an objective of the same batch gives; a row has the worst of its steps."""
+    """The change is the loss after minus before, on the same batch; a row has the largest change of its steps."""
     run = run_with(
         instrument={"name": "descent"}, optimizer=SETTINGS["sgd"], dtype="float64", log__every=1, budget__steps=6
     )
@@ -298,7 +297,7 @@ def test_the_way_of_two_weights_and_the_loss_around_their_start():
         tuple(map(float, key.split("/")[1:])): value for key, value in first.items() if key.startswith("landscape/")
     }
     assert list(found.values()) == pytest.approx(list(expected.values()), rel=1e-9)
-    assert [place for place in found] == [pytest.approx(place, rel=1e-5) for place in expected]
+    assert list(found) == [pytest.approx(place, rel=1e-5) for place in expected]
     assert [first["start/0"], first["start/1"]] == start and len(others) == 2
     assert not any("landscape" in key or "start" in key for row in others for key in row)
     assert [others[-1]["weight/0"], others[-1]["weight/1"]] == layer.free().tolist() != start

@@ -1,4 +1,4 @@
-"""Instruments about derivatives: what they read is what is computed here by other means, and they move nothing."""
+"""Instruments about derivatives: their readings equal values computed here by other means, and the run is unchanged."""
 
 import math
 
@@ -50,7 +50,7 @@ def test_the_trajectory_is_the_same_bits(instrument):
 
 
 def test_the_summary_is_that_of_the_whole_training_set():
-    """H_bar by dense second derivatives of the loss in the four step sizes, at the parameters of the last evaluation."""
+    """H_bar, by dense second derivatives of the loss in the four step sizes at the last evaluation's parameters."""
     trainer, record = trained("summary", own={"lambda_int": 2.0})
     f, row = trainer.problem._objective.full(), rows(record, "eval")[-1]
     _, g = f.value_and_grad()
@@ -65,12 +65,12 @@ def test_the_summary_is_that_of_the_whole_training_set():
 
     eta = torch.zeros(len(names), dtype=torch.float64)
     first, H = torch.func.grad(phi)(eta), torch.func.hessian(phi)(eta)
-    third = torch.stack(
-        [
-            torch.func.jacfwd(torch.func.jacfwd(torch.func.jacfwd(lambda e: phi(e * unit))))(torch.zeros(()).double())
-            for unit in torch.eye(len(names), dtype=torch.float64)
-        ]
-    )
+
+    def third_derivative(unit):
+        along = lambda e: phi(e * unit)
+        return torch.func.jacfwd(torch.func.jacfwd(torch.func.jacfwd(along)))(torch.zeros(()).double())
+
+    third = torch.stack([third_derivative(unit) for unit in torch.eye(len(names), dtype=torch.float64)])
     steps = minimise_cubic(H, first, third.abs() ** (1 / 3), 2.0).eta
     inverse = torch.linalg.inv(H)
     for i, s in enumerate(names):
@@ -101,12 +101,12 @@ def test_a_step_size_a_row():
     assert [row.get("h") for row in found] == [pytest.approx(1e-20), pytest.approx(1e-11), pytest.approx(1e-2), None]
     for row in found[:2]:
         assert row["product/complex"] < 1e-13 and row["product/second"] < 1e-13
-    assert found[0]["product/forward"] == found[0]["product/central"] == 1.0  # theta + hp is theta
+    assert found[0]["product/forward"] == found[0]["product/central"] == 1.0  # theta + hp rounds to theta
     assert 1e-6 < found[2]["product/central"] < found[2]["product/forward"] < 1
 
 
 def test_errors_of_the_papers_function():
-    """By Taylor: forward h f''/2f', central and complex h^2 f'''/6f', of derivatives differentiated here."""
+    """By Taylor: forward h f''/2f', central and complex h^2 f'''/6f', with derivatives computed here."""
     f = lambda x: x.exp() / (x * x + 1)  # noqa: E731
     x = torch.tensor(10.0, dtype=torch.float64)
     d = [torch.func.grad(f)]

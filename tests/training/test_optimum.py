@@ -1,4 +1,4 @@
-"""The optimum of linear models against closed forms and another solver; how it is kept; and the instrument."""
+"""The instrument `optimum`: the minimum against closed forms and another solver, its cache file, and its columns."""
 
 import json
 
@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from sobench.config.files import group_defaults
 from sobench.errors import Failure, UsageError
 from sobench.training.instruments import optimum
-from sobench.training.instruments.optimum import LinearProblem, kept_minimum, minimum
+from sobench.training.instruments.optimum import LinearProblem, cached_minimum, minimum
 from sobench.training.trainer import Trainer
 
 
@@ -47,7 +47,7 @@ def test_another_solver_finds_no_less(loss, dense, monkeypatch):
 
 
 def by_bfgs(f: LinearProblem, loss: str) -> float:
-    """From somewhere else, by the loss's own formula."""
+    """By another solver, from another starting point, with the loss's own formula."""
 
     def value_and_grad(w):
         w = torch.tensor(w, requires_grad=True)
@@ -68,7 +68,7 @@ def test_ridge_regression_in_closed_form():
 
 
 def test_without_a_penalty_where_there_is_an_optimum():
-    """The softmax's shift, along which the loss is flat, is no reason to find none; nor is a curvature of 1e-14 there."""
+    """The loss is flat along the shift of the softmax, where its curvature may be 1e-14; the optimum exists."""
     f = linear(l2=0.0)
     assert minimum(f) == pytest.approx(by_bfgs(f, "cross_entropy"), rel=1e-13)
     assert minimum(linear(l2=1e-14)) == pytest.approx(minimum(f), rel=1e-12)
@@ -85,7 +85,7 @@ def test_separable_data_have_no_optimum_without_a_penalty():
     ):
         minimum(separable("cross_entropy"))
     assert minimum(separable("cross_entropy", 1e-6)) > 0
-    assert minimum(separable("squared_hinge")) == pytest.approx(0.0, abs=1e-20)  # beyond the margin it is 0
+    assert minimum(separable("squared_hinge")) == pytest.approx(0.0, abs=1e-20)  # the loss beyond the margin is 0
 
 
 def test_a_start_that_is_the_optimum():
@@ -99,29 +99,29 @@ def test_steps_that_do_not_do_are_a_failure(monkeypatch):
         minimum(linear())
 
 
-# Kept in a file
+# The cache file
 
 
 def test_is_computed_once_for_each_problem(tmp_path, monkeypatch):
-    found = {l2: kept_minimum(linear(l2=l2), tmp_path / "optima") for l2 in (0.01, 0.02)}
-    seed = kept_minimum(linear(seed=9), tmp_path / "optima")
+    found = {l2: cached_minimum(linear(l2=l2), tmp_path / "optima") for l2 in (0.01, 0.02)}
+    seed = cached_minimum(linear(seed=9), tmp_path / "optima")
     assert len(list((tmp_path / "optima").iterdir())) == 3 and len({seed, *found.values()}) == 3
     monkeypatch.setattr(optimum, "minimum", lambda f: pytest.fail("it was known"))
-    assert {l2: kept_minimum(linear(l2=l2), tmp_path / "optima") for l2 in (0.01, 0.02)} == found
+    assert {l2: cached_minimum(linear(l2=l2), tmp_path / "optima") for l2 in (0.01, 0.02)} == found
 
 
 @pytest.mark.parametrize("content", ["", "[1]", json.dumps({"minimum": "none"}), json.dumps({})])
 def test_a_damaged_file_is_made_anew(tmp_path, content):
-    expected = kept_minimum(linear(), tmp_path)
+    expected = cached_minimum(linear(), tmp_path)
     (file,) = tmp_path.iterdir()
     file.write_text(content)
-    assert kept_minimum(linear(), tmp_path) == expected == json.loads(file.read_text())["minimum"]
+    assert cached_minimum(linear(), tmp_path) == expected == json.loads(file.read_text())["minimum"]
 
 
 def test_a_cache_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(Failure, match="optimum: cannot write .*; SOBENCH_CACHE names another folder"):
-        kept_minimum(linear(), tmp_path / "file")
+        cached_minimum(linear(), tmp_path / "file")
 
 
 # The instrument
@@ -152,7 +152,7 @@ def test_newtons_method_on_the_whole_set_goes_there(workplace):
 
 
 def test_the_loss_of_single_precision_weights_is_exact(workplace):
-    """What float32 stores as its loss differs from f* in the seventh digit; the distance is found in double precision."""
+    """A float32 loss differs from f* in the seventh digit; the distance is computed in double precision."""
     gap = found("l2=0.1", "loss=squared_hinge", "optimizer.lr=0.05", "batch_size=1437", "budget.epochs=6")[-1]
     assert gap["suboptimality"] > 0 and gap["train_loss"] == pytest.approx(
         gap["optimum"] + gap["suboptimality"], rel=1e-5
@@ -173,6 +173,6 @@ def test_refused_for_what_is_not_linear(workplace):
 
 
 def test_no_optimum_is_one_line(workplace, monkeypatch):
-    monkeypatch.setattr(optimum, "STEPS", 2)  # which are as little as a hundred would be
+    monkeypatch.setattr(optimum, "STEPS", 2)  # stands for a hundred steps that are not enough
     done = command("run", *WORDS)
     assert done.code != 0 and "no optimum here" in done.err and len(done.errors) == 1

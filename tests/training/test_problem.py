@@ -1,4 +1,4 @@
-"""What a problem makes of its data: augmented training batches, one logit for two classes, a description for the record."""
+"""The problem and its data: augmented training batches, one logit for two classes, the description in the record."""
 
 import copy
 import json
@@ -38,7 +38,7 @@ def cifar(mirror, *words):
 
 
 def is_view(found, image) -> bool:
-    """Whether an image is one of the 162 flips and crops of another, framed by 4 black pixels."""
+    """Whether `found` is one of the 162 flips and crops of `image` framed by 4 black pixels."""
     framed = torch.nn.functional.pad(image, (4, 4, 4, 4))
     crops = (framed[:, i : i + 32, j : j + 32] for i in range(9) for j in range(9))
     return any(torch.equal(found, view) for crop in crops for view in (crop, crop.flip(2)))
@@ -72,7 +72,7 @@ def test_the_step_and_the_seed_alone_decide(mirror):
 
 
 def test_fresh_batches_have_draws_of_their_own(mirror):
-    """Drawing one, augmented or not, changes neither the batches to come nor which images another one has."""
+    """Drawing a fresh batch, augmented or not, changes neither later batches nor the images of later fresh batches."""
     quiet, busy = cifar(mirror, "dataset.augment=true"), cifar(mirror, "dataset.augment=true")
     plain = cifar(mirror)
     for (_, f), (_, g), (_, h), _ in zip(quiet.objectives(), busy.objectives(), plain.objectives(), range(3)):
@@ -98,7 +98,7 @@ def test_an_autoencoder_reconstructs_the_augmented_image(mirror):
 
 
 def test_a_resumed_run_is_bit_identical(mirror):
-    """Six steps on augmented batches, and three, a checkpoint, and three more."""
+    """Six steps on augmented batches equal three steps, a checkpoint, and three more."""
     (run,) = expand(
         ["dataset=cifar10", "dataset.augment=true", mirror, "model.widths=[4]", "batch_size=8", "threads=1"]
     )
@@ -186,7 +186,7 @@ def test_binary_needs_a_loss_of_values(tmp_path):
 # The record
 
 
-def test_the_record_says_how_many_samples_there_were(workplace, mirror):
+def test_the_record_states_the_numbers_of_samples(workplace, mirror):
     done = command("run", "dataset=cifar10", mirror, "budget=smoke", "batch_size=8", "model.widths=[4]", "threads=1")
     assert done.code == 0, done
     environment = json.loads((directory() / "environment.json").read_text())

@@ -1,4 +1,4 @@
-"""A problem of texts: ids stay whole numbers, the model starts from the data set's vectors, and models of numbers are refused."""
+"""A problem of texts: word ids stay integers, the model starts from the word vectors, other models are refused."""
 
 import pytest
 import tiny_data
@@ -49,7 +49,7 @@ def test_the_vocabulary_is_cut(mirror):
 
 
 def test_the_loss_falls(mirror):
-    """Batches, evaluation and the closure on ids; the vectors are trained with the rest."""
+    """Batches, evaluation and the closure work on word ids, and the vectors are trained with the rest."""
     p = problem("dataset=imdb", "model=lstm", mirror, *SMALL)
     before, start = p.evaluate()["train_loss"], p.model.embedding.weight.clone()
     optimizer = torch.optim.Adam(p.model.parameters(), lr=0.05)

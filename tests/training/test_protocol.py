@@ -1,8 +1,9 @@
-"""What a choice by validation asks of a run: samples held out, batches that stay the same, an end where nothing moves."""
+"""Settings of the training protocol: a validation set, a fixed partition into batches, and the end by convergence."""
 
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def numbered(tmp_path):
-    """Settings of a data set of 23 samples, each input its own number, so that parts can be read off."""
+    """Settings of a data set of 23 samples whose inputs are their own numbers, so that parts can be identified."""
     x = np.stack([np.arange(23), np.ones(23)], 1)
     np.savez(tmp_path / "numbered.npz", x_train=x, y_train=np.arange(23) % 2, x_test=x[:4], y_test=np.arange(4) % 2)
     return dict(dataset={"name": "npz", "path": str(tmp_path / "numbered.npz"), "sha256": None}, batch_size=6)
@@ -32,17 +33,17 @@ def numbers(inputs: torch.Tensor) -> list[int]:
 
 def epochs(problem: Problem, count: int, after: int = 0) -> list[list[tuple[int | None, list[int]]]]:
     """(key, samples) of every batch, epoch by epoch."""
-    found = [
+    batches = [
         (f.key, numbers(f.batch.inputs))
         for _, f in itertools.islice(problem.objectives(after), count * problem.steps_per_epoch)
     ]
-    return [found[i : i + problem.steps_per_epoch] for i in range(0, len(found), problem.steps_per_epoch)]
+    return [batches[i : i + problem.steps_per_epoch] for i in range(0, len(batches), problem.steps_per_epoch)]
 
 
-# Held out
+# The validation set
 
 
-def test_what_is_held_out_is_trained_on_by_nobody(numbered):
+def test_validation_samples_are_not_trained_on(numbered):
     problem = Problem(run_with(**numbered, validation=0.2, drop_last=False).config, CPU)
     held, seen = numbers(problem.validation[0]), sorted(n for _, batch in epochs(problem, 1)[0] for n in batch)
     assert len(held) == 5 and sorted(held + seen) == list(range(23))
@@ -50,7 +51,7 @@ def test_what_is_held_out_is_trained_on_by_nobody(numbered):
     assert sorted(numbers(problem.chunks()[0][0])) == seen, "the whole training set, for full()"
 
 
-def test_the_seed_draws_it(numbered):
+def test_the_validation_set_depends_on_the_seed(numbered):
     drawn = [
         numbers(Problem(run_with(**numbered, validation=0.2, seed=seed).config, CPU).validation[0])
         for seed in (0, 0, 1)
@@ -58,7 +59,7 @@ def test_the_seed_draws_it(numbered):
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def test_it_is_measured_like_the_others(numbered):
+def test_the_validation_set_is_measured_like_the_others(numbered):
     problem = Problem(run_with(**numbered, validation=0.2).config, CPU)
     metrics = problem.evaluate()
     outputs, labels = problem.model(problem.validation[0]), problem.validation[1]
@@ -86,12 +87,12 @@ def test_a_fixed_partition_keeps_its_batches_and_changes_their_order(numbered):
     assert len({tuple(epoch) for epoch in map(dict.keys, (first, second, third))}) > 1
 
 
-def test_a_fixed_partition_goes_on_where_it_was(numbered):
+def test_a_fixed_partition_resumes_where_it_was(numbered):
     problem = Problem(run_with(**numbered, batches="fixed").config, CPU)
     assert epochs(problem, 2, after=3)[0] == epochs(problem, 3)[1]
 
 
-def test_a_reshuffled_one_has_no_keys(numbered):
+def test_a_reshuffled_partition_has_no_keys(numbered):
     first, second = epochs(Problem(run_with(**numbered).config, CPU), 2)
     assert {key for key, _ in first + second} == {None} and first != second
 
@@ -99,8 +100,8 @@ def test_a_reshuffled_one_has_no_keys(numbered):
 # Convergence
 
 
-def test_a_run_is_over_when_its_loss_stands_still():
-    """Five evaluations whose losses differ by 1, 0.09, 0.08, 0.07: the third small change in a row is the end."""
+def test_a_run_ends_when_its_loss_has_stalled():
+    """Five evaluations whose losses differ by 1, 0.09, 0.08, 0.07: the third small change in a row ends the run."""
     trainer, record = Trainer(run_with(convergence__change=0.1, budget__epochs=9)), Record()
     losses = iter([4.0, 3.0, 2.91, 2.83, 2.76, 2.70])
     trainer.problem.evaluate = lambda: {"train_loss": next(losses)}
@@ -109,7 +110,7 @@ def test_a_run_is_over_when_its_loss_stands_still():
     assert snapshot.summary(trainer, "done", None)["converged"] is True
 
 
-def test_a_change_between_begins_the_count_again():
+def test_a_large_change_restarts_the_count():
     trainer, record = Trainer(run_with(convergence__change=0.1, convergence__evaluations=2, budget__epochs=9)), Record()
     losses = iter([4.0, 3.95, 3.5, 3.45, 3.41, 3.0])
     trainer.problem.evaluate = lambda: {"train_loss": next(losses)}
@@ -117,7 +118,7 @@ def test_a_change_between_begins_the_count_again():
     assert trainer.step == 4 * trainer.problem.steps_per_epoch
 
 
-def test_without_it_the_budget_alone_ends_a_run():
+def test_without_a_convergence_setting_the_budget_alone_ends_a_run():
     trainer, record = Trainer(run_with(budget__epochs=4)), Record()
     trainer.problem.evaluate = lambda: {"train_loss": 1.0}
     trainer.train(record, lambda _: None, lambda *_: None)
@@ -134,7 +135,7 @@ def test_the_count_survives_a_resume():
     assert trainer.step == 3 * trainer.problem.steps_per_epoch
 
 
-def test_settings_that_say_nothing_do_not_rename_a_run():
+def test_default_protocol_settings_do_not_change_the_hash():
     name = run_with().cell
     assert run_with(batches="reshuffled", validation=0.0, convergence__evaluations=5).cell == name
     others = {
@@ -155,6 +156,4 @@ def test_settings_that_say_nothing_do_not_rename_a_run():
 def test_wrong_settings_are_one_line(word, allowed, tmp_path):
     result = command("run", word, f"runs={tmp_path}")
     assert result.code == 2 and len(result.errors) == 1 and word.split("=")[0] in result.err
-    import re
-
     assert re.search(allowed, result.err)

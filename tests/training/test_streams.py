@@ -1,4 +1,4 @@
-"""Random streams: addressed, not consumed; and what the objective draws from them: labels, batches, dropout masks."""
+"""Random streams: their addresses, and the labels, batches and dropout masks that the objective draws from them."""
 
 import pytest
 import torch
@@ -108,7 +108,7 @@ def test_a_loss_without_a_distribution_has_no_labels_to_sample():
 
 
 def numbered(device, samples=14, size=4, step=1):
-    """An objective of `size` samples out of a training set whose inputs are their own numbers, and whose labels follow them."""
+    """An objective of `size` samples of a training set whose inputs are their numbers n and whose labels n mod 3."""
     p = problem("mlp_tanh", "cross_entropy", samples=samples, device=device)
     source = Source(p, samples=samples)
     source.inputs[:, 0], source.targets[:] = (

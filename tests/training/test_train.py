@@ -1,4 +1,4 @@
-"""The loop: what a step, an epoch, a row, a second is. Compared with loops written by hand."""
+"""The training loop: steps, epochs, rows and seconds, compared with loops written out in the tests."""
 
 import math
 from collections import defaultdict
@@ -15,7 +15,7 @@ from sobench.config import registry
 from sobench.errors import Unsupported, UsageError
 from sobench.system import environment
 from sobench.training import clock, snapshot
-from sobench.training import trainer as train
+from sobench.training.problem import Problem
 from sobench.training.trainer import Trainer
 
 DIGITS = 1437  # training samples
@@ -28,7 +28,7 @@ def trained(**changes) -> tuple[Trainer, Record, str | None]:
 
 @pytest.fixture
 def numbered(tmp_path):
-    """Settings of a data set of 20 samples, each input its own number, so that batches can be read off."""
+    """Settings of a data set of 20 samples whose inputs are their own numbers, so that batches can be identified."""
     x = np.stack([np.arange(20), np.ones(20)], 1)
     np.savez(tmp_path / "numbered.npz", x_train=x, y_train=np.arange(20) % 2, x_test=x[:4], y_test=np.arange(4) % 2)
     return dict(dataset={"name": "npz", "path": str(tmp_path / "numbered.npz"), "sha256": None}, batch_size=6)
@@ -116,7 +116,7 @@ def test_targets_stay_with_their_inputs(numbered):
         assert (f.batch.inputs[:, 0].int() % 2 == f.batch.targets).all()
 
 
-def test_the_order_is_of_the_seed_alone(numbered):
+def test_the_order_depends_on_the_seed_alone(numbered):
     base = order(7, seed=1, **numbered)
     assert base == order(7, seed=1, **numbered) == order(7, seed=1, dtype="float64", l2=0.1, **numbered)
     assert base != order(7, seed=2, **numbered)
@@ -180,10 +180,10 @@ def test_drawing_fresh_batches_and_labels_shifts_nothing(numbered, monkeypatch):
         assert one != other and len(set(one)) == 6
 
 
-# Rows hold what a loop written by hand finds
+# Rows, compared with a loop written out here
 
 
-def test_losses_and_metrics_are_those_of_a_loop_written_by_hand():
+def test_losses_and_metrics_are_those_of_a_plain_loop():
     changes = dict(
         seed=3, l2=0.02, optimizer__lr=0.3, optimizer__momentum=0.9, log__every=4, budget__epochs=None, budget__steps=30
     )
@@ -266,7 +266,7 @@ def test_float64():
     assert record[-1]["train_loss"] != single[-1]["train_loss"]
 
 
-def test_initial_parameters_are_of_the_seed_alone():
+def test_initial_parameters_depend_on_the_seed_alone():
     def theta(**changes):
         return torch.cat([p.detach().flatten() for p in Trainer(run_with(**changes)).problem.model.parameters()])
 
@@ -284,7 +284,7 @@ def test_initial_parameters_are_of_the_seed_alone():
         (dict(name="cosine", epochs=4), lambda epoch: 0.05 * (1 + math.cos(math.pi * epoch / 4))),
     ],
 )
-def test_schedules_move_the_learning_rate_once_an_epoch(schedule, rate, monkeypatch):
+def test_schedules_change_the_learning_rate_once_an_epoch(schedule, rate, monkeypatch):
     rates = []
     true = torch.optim.SGD.step
     monkeypatch.setattr(
@@ -300,7 +300,7 @@ def test_schedules_move_the_learning_rate_once_an_epoch(schedule, rate, monkeypa
 def test_only_training_is_on_the_clock(monkeypatch):
     time = Time(monkeypatch)
     time.after(monkeypatch, torch.optim.SGD, "step", 1.0)
-    time.after(monkeypatch, train.Problem, "evaluate", 100.0)
+    time.after(monkeypatch, Problem, "evaluate", 100.0)
     time.after(monkeypatch, Record, "append", 1000.0)
     trainer, record = Trainer(run_with(log__every=3, budget__epochs=1, evaluate__steps=5)), Record()
 
@@ -317,7 +317,7 @@ def test_only_training_is_on_the_clock(monkeypatch):
 
 
 class Warmed(torch.optim.SGD):
-    """SGD that looks at the training set before its first step."""
+    """SGD that reads the training set once before its first step."""
 
     calls: list = []
 
@@ -334,7 +334,7 @@ def warmed(monkeypatch, numbered):
     return numbered | {"optimizer": {"name": "sgd", "lr": 0.1}}
 
 
-def test_a_warm_start_is_off_the_clock_and_kept_apart(monkeypatch, warmed):
+def test_a_warm_start_is_off_the_clock_and_recorded_apart(monkeypatch, warmed):
     time = Time(monkeypatch)
     time.after(monkeypatch, Warmed, "step", 1.0)
     time.after(monkeypatch, Warmed, "warm_start", 50.0)
@@ -355,7 +355,7 @@ def test_a_warm_start_sees_the_training_set_once_and_shifts_no_batch(warmed):
     assert Warmed.calls[1] == batches != Warmed.calls[2]
 
 
-def test_a_resumed_run_warms_up_no_more_and_remembers_how_long_it_took(warmed):
+def test_a_resumed_run_does_not_warm_up_again_and_keeps_its_warm_start_time(warmed):
     first, record = Trainer(run_with(**warmed, budget__steps=3)), Record()
     first.train(record, lambda _: None, lambda *_: None)
     second = Trainer(run_with(**warmed, budget__steps=6))
@@ -369,7 +369,7 @@ def test_a_resumed_run_warms_up_no_more_and_remembers_how_long_it_took(warmed):
 def test_a_budget_of_seconds_ends_at_the_step_that_spends_it(monkeypatch, log_every):
     time = Time(monkeypatch)
     time.after(monkeypatch, torch.optim.SGD, "step", 2.0)
-    time.after(monkeypatch, train.Problem, "evaluate", 100.0)
+    time.after(monkeypatch, Problem, "evaluate", 100.0)
     trainer, record, _ = trained(budget__seconds=9, log__every=log_every)
     assert trainer.step == 5 and record[-1]["seconds"] == 10
     assert record.steps("eval") == [0, 5] and record.steps("train")[-1] == 5
@@ -415,8 +415,8 @@ def normed(monkeypatch):
     ],
     ids=lambda group: group["name"],
 )
-def test_batchnorm_statistics_move_once_a_step(normed, optimizer, monkeypatch):
-    """They are those of each batch at the parameters before its step, whatever else the optimizer evaluates."""
+def test_batchnorm_statistics_are_updated_once_a_step(normed, optimizer, monkeypatch):
+    """The statistics are those of the batch at the parameters before the step, whatever the optimizer evaluates."""
     trainer = Trainer(run_with(optimizer=optimizer, budget__steps=6))
     norm, first = trainer.problem.model[2], trainer.problem.model[1]
     mean, true = torch.zeros(5), trainer.optimizer.step
@@ -470,13 +470,13 @@ def test_a_model_that_is_not_finite_ends_the_run_at_its_evaluation(monkeypatch):
 
 
 def test_an_initial_loss_that_is_not_finite(monkeypatch):
-    monkeypatch.setattr(train.Problem, "evaluate", lambda self: {"train_loss": float("inf")})
+    monkeypatch.setattr(Problem, "evaluate", lambda self: {"train_loss": float("inf")})
     trainer, _, reason = trained()
     assert (trainer.step, reason) == (0, "training loss is inf after step 0")
 
 
 @pytest.mark.parametrize("loss", [lambda v: v.item(), lambda v: v.double(), lambda v: v.detach().view(())])
-def test_a_step_may_return_its_loss_as_it_likes(monkeypatch, loss):
+def test_a_step_may_return_its_loss_in_any_numeric_form(monkeypatch, loss):
     true = torch.optim.SGD.step
     expected = trained(budget__steps=10)[1]
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, f: loss(true(self, f)))
@@ -496,12 +496,12 @@ def test_a_problem_too_large_for_a_dense_matrix(monkeypatch):
     Trainer(run_with(optimizer={"name": "hf_newton", "lr": 0.5, "damping": 1.0, "cg_iterations": 1, "cg_tol": 0.1}))
 
 
-def test_what_a_constructor_refuses_is_one_line():
+def test_an_error_of_a_constructor_is_one_line():
     with pytest.raises(UsageError, match="^optimizer 'sgd': Nesterov momentum requires"):
         Trainer(run_with(optimizer__nesterov=True))
 
 
-def test_available_memory_counts_what_the_page_cache_gives_back():
+def test_available_memory_includes_the_reclaimable_page_cache():
     free = environment.available_memory(torch.device("cpu"))
     total = environment.os.sysconf("SC_PHYS_PAGES") * environment.os.sysconf("SC_PAGE_SIZE")
     assert 0 < free <= total

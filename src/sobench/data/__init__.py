@@ -1,7 +1,7 @@
-"""Data sets: what is declared (`sources.yaml`), where its files are (`Store`), and one loader per data set.
+"""Data sets: their declaration (`sources.yaml`), the location of their files (`Store`), and one loader per data set.
 
-A loader is a function `name(store, *, option=default, ...) -> Dataset` in the entry-point group `sobench.datasets`;
-its options are the keys of `conf/dataset/<name>.yaml` besides `name`. Importing this package imports no torch.
+A loader is a function `name(store, *, option=default, ...) -> Dataset` in the entry-point group `sobench.datasets`.
+Its options are the keys of `conf/dataset/<name>.yaml` besides `name`. Importing this package imports no torch.
 """
 
 from __future__ import annotations
@@ -19,22 +19,31 @@ __all__ = ["Dataset", "Store", "load", "prepare"]
 
 
 def prepare(dataset: Mapping[str, Any], store: Store) -> None:
-    """Have every declared file of a data set at hand: its name and options, as configured. Raises Failure."""
+    """Make every declared file of a data set available, by download if necessary.
+
+    dataset: the data set's name and options, as configured. Raises Failure for a file that cannot be obtained.
+    """
     for source in sources(dataset, store):
         store.paths(source)
 
 
 def sources(dataset: Mapping[str, Any], store: Store) -> list[str]:
-    """The declared sets of files that a data set is read from: its own, and its word vectors'."""
-    name = "-".join(str(dataset[key]) for key in ("name", "set") if key in dataset)
-    return [source for source in (name, dataset.get("vectors")) if source in store.sources]
+    """The names of the declared sources that a data set is read from: its own, and that of its word vectors.
+
+    dataset: the data set's name and options, as configured.
+    """
+    own = "-".join(str(dataset[key]) for key in ("name", "set") if key in dataset)
+    names = [own]
+    if dataset.get("vectors") is not None:
+        names.append(str(dataset["vectors"]))
+    return [name for name in names if name in store.sources]
 
 
 def load(name: str, options: dict[str, Any], store: Store) -> Dataset:
-    """The data set `name`, loaded with `options`.
+    """The data set `name`, loaded by its loader with `options`.
 
-    Raises UsageError for an unknown name or option or a damaged file of the user's own, Failure for a file that
-    cannot be had.
+    Raises UsageError for an unknown name or option, a missing option, or a damaged file that the user provided. Raises
+    Failure for a file that cannot be obtained or does not hold the data set.
     """
     loader = registry.load("datasets", name)
     allowed = {key: option.default for key, option in list(inspect.signature(loader).parameters.items())[1:]}

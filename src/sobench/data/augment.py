@@ -1,7 +1,8 @@
-"""Random variants of a batch of images, on their own device, all images at once.
+"""Random augmentation of a batch of images, on the images' device and for all images at once.
 
-Pure functions of (images [N, C, H, W], generator): the same generator state gives the same bits, and nothing comes to
-the host. A loader hands one to `Dataset.augment`; the harness applies it to training batches only.
+An augmentation is a pure function of (images [N, C, H, W], generator): the same state of the generator gives the same
+bits, and no number is copied to the host. A loader passes it to `Dataset.augment`, and it is applied to training
+batches only.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from torch import Generator, Tensor
 def flip_and_crop(
     images: Tensor, generator: Generator | None, *, padding: int = 4, fill: Sequence[float] = (0.0,)
 ) -> Tensor:
-    """Each image framed by `padding` pixels of `fill` (a number a channel), a random H x W crop of that, and, with
-    probability 1/2, its mirror image: one of the 2 (2 padding + 1)^2 equally likely views.
+    """Random crops and flips of `images` [N, C, H, W], with the same shape.
 
-    The shifts and the flips of a batch are three draws from `generator`, which is on the images' device (None: torch's
-    global one). Thesis, 3.7.2 and 4.7.2: "random horizontal flip and random crop", as in Krizhevsky et al.; the padding
-    of 4 is that of He et al., section 4.2.
+    Each image is framed by `padding` pixels of `fill` (one number a channel), cropped at a random position to H x W,
+    and mirrored with probability 1/2. The 2 (2 padding + 1)^2 views of an image are equally likely. The shifts and
+    flips of a batch are three draws from `generator`, which is on the images' device (None: torch's global generator).
+
+    Source: thesis, 3.7.2 and 4.7.2, "random horizontal flip and random crop", as in Krizhevsky et al. The padding of 4
+    is that of He et al., section 4.2.
     """
     n, channels, height, width = images.shape
     framed = images.new_empty(n, channels, height + 2 * padding, width + 2 * padding)
-    for channel, value in enumerate(fill):  # numbers of the host go into a kernel as they are: no copy, no wait
+    # A Python number is an argument of the kernel: no copy to the device, no wait.
+    for channel, value in enumerate(fill):
         framed[:, channel].fill_(value)
     framed[:, :, padding : padding + height, padding : padding + width] = images
 

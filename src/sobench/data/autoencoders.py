@@ -1,12 +1,14 @@
-"""FACES and CURVES, the sets without labels that autoencoders are trained on (thesis, table 2.3), from the authors' files.
+"""FACES and CURVES, data sets without labels for autoencoders (thesis, table 2.3), from the authors' files.
 
-MATLAB files of version 5, whose checksums are not published: they are taken as they are, and so are their values.
+The files are MATLAB files of version 5 from https://www.cs.toronto.edu/~jmartens/. Their checksums are not published,
+so the files are not verified, and their values are not changed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sobench.data.dataset import Dataset
 from sobench.data.store import Store
@@ -19,8 +21,9 @@ if TYPE_CHECKING:
 def faces(store: Store) -> Dataset:
     """103,500 training and 41,400 test patches of faces, float32 [N, 625] as stored; the targets are the inputs.
 
-    The first 25/40 of the file and its last 10/40, as the authors take them; table 2.3's 62,100 test patches are all that
-    is not trained on. Raises Failure when the file cannot be had or holds no such array.
+    File: newfaces_rot_single.mat. The training set is the first 25/40 of the file and the test set its last 10/40, as
+    in the authors' code; the 62,100 test patches of table 2.3 are all patches that are not trained on. Raises Failure
+    if the file cannot be obtained or does not hold one array with 625 rows or columns of finite numbers.
     """
     file = store.path("faces", "newfaces_rot_single.mat")
     patches = _rows(file, _only_array(file, 625), 625)
@@ -33,17 +36,17 @@ def faces(store: Store) -> Dataset:
 def curves(store: Store) -> Dataset:
     """20,000 training and 10,000 test images, float32 [N, 784] as stored, in [0, 1]; the targets are the inputs.
 
-    Raises Failure when the file cannot be had or does not hold `bdata` and `bdatatest`.
+    File: digs3pts_1.mat. Raises Failure if the file cannot be obtained or does not hold finite `bdata` and `bdatatest`.
     """
     file = store.path("curves", "digs3pts_1.mat")
-    found = dict(shapes(file))
-    if missing := [key for key in ("bdata", "bdatatest") if key not in found]:
-        raise Failure(f"{file} has no {' and no '.join(missing)}; it has {', '.join(found) or 'nothing'}")
+    variables = dict(shapes(file))
+    if missing := [key for key in ("bdata", "bdatatest") if key not in variables]:
+        raise Failure(f"{file} has no {' and no '.join(missing)}; it has {', '.join(variables) or 'nothing'}")
     return unlabelled("curves", *(_rows(file, key, 784) for key in ("bdata", "bdatatest")))
 
 
 def unlabelled(name: str, train: np.ndarray, test: np.ndarray) -> Dataset:
-    """Float32 [N, D] arrays as a data set whose targets are its inputs."""
+    """A data set without classes whose targets are its inputs, from float32 arrays [N, D]."""
     import torch
 
     parts = [torch.from_numpy(part) for part in (train, test)]
@@ -51,16 +54,21 @@ def unlabelled(name: str, train: np.ndarray, test: np.ndarray) -> Dataset:
 
 
 def _only_array(file: Path, width: int) -> str:
-    """The name of the one array [N, width] or [width, N] of a file. Raises Failure if there is none, or more than one."""
+    """The name of the only array [N, width] or [width, N] in a file. Raises Failure unless there is exactly one."""
     fitting = [key for key, shape in shapes(file) if len(shape) == 2 and width in shape]
     if len(fitting) != 1:
-        found = ", ".join(f"{key} {list(shape)}" for key, shape in shapes(file)) or "nothing"
-        raise Failure(f"{file} has {len(fitting)} arrays with {width} rows or columns, of these: {found}; allowed: one")
+        arrays = ", ".join(f"{key} {list(shape)}" for key, shape in shapes(file)) or "nothing"
+        raise Failure(
+            f"{file} has {len(fitting)} arrays with {width} rows or columns, of these: {arrays}; allowed: one"
+        )
     return fitting[0]
 
 
 def _rows(file: Path, key: str, width: int) -> np.ndarray:
-    """An array of `file` as float32 with one sample a row, [N, width]; MATLAB's [width, N] is turned. Raises Failure."""
+    """An array of `file` as float32 [N, width], a sample a row. An array [width, N] is transposed.
+
+    Raises Failure if the array has another shape or type, or values that are not finite.
+    """
     import numpy as np
 
     array = read(file, key)
@@ -73,7 +81,7 @@ def _rows(file: Path, key: str, width: int) -> np.ndarray:
 
 
 def shapes(file: Path) -> list[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of every variable of a MATLAB file. Raises Failure for one that cannot be read."""
+    """(name, shape) of every variable of a MATLAB file. Raises Failure for a file that cannot be read."""
     from scipy.io import whosmat
 
     return [(name, shape) for name, shape, _ in _matlab(whosmat, file)]
@@ -86,15 +94,14 @@ def read(file: Path, key: str) -> np.ndarray:
     return _matlab(loadmat, file, variable_names=[key])[key]
 
 
-def _matlab(function, file: Path, **options):
+def _matlab(function: Callable[..., Any], file: Path, **options: Any) -> Any:
+    """function(file, **options) of scipy.io. Raises Failure for a damaged file or one of version 7.3."""
     try:
         return function(str(file), **options)
     except NotImplementedError as error:
         raise Failure(
             f"{file} is a MATLAB file of version 7.3 (HDF5), which is not read; save it with -v7 in MATLAB"
         ) from error
-    except (
-        Exception
-    ) as error:  # whatever scipy's parser meets in a damaged file: IndexError, zlib.error, ValueError, ...
+    except Exception as error:  # a damaged file raises IndexError, zlib.error, ValueError, ... in scipy's parser
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise Failure(f"{file} is not a MATLAB file, or it is damaged ({reason})") from error

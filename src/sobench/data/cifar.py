@@ -1,12 +1,14 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) from the binary version of the official archives; no pickle is ever read.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009) from the binary version of the official archives; no pickle is read.
 
-A record of the binary version is its labels, one byte each (CIFAR-10: the class; CIFAR-100: the coarse, then the fine
-class, which is the one used), and 3,072 bytes of pixels: the red, the green, then the blue plane, row by row.
+The archives cifar-10-binary.tar.gz and cifar-100-binary.tar.gz come from https://www.cs.toronto.edu/~kriz/. A record of
+the binary version is its labels, one byte each (CIFAR-10: the class; CIFAR-100: the coarse class, then the fine class,
+which is used), and 3,072 bytes of pixels: the red, the green and the blue plane, row by row.
 """
 
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +20,7 @@ from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Generator, Tensor
 
 PIXELS = 3 * 32 * 32
 MEMBERS = {
@@ -28,22 +30,27 @@ MEMBERS = {
     ),
     "cifar100": (["cifar-100-binary/train.bin"], ["cifar-100-binary/test.bin"]),
 }
-"""The files of an archive: of the training set, of the test set."""
+"""Data set -> the files in its archive with the training set, and those with the test set."""
 
 
 def cifar10(store: Store, *, standardize: bool = False, per_feature: bool = False, augment: bool = False) -> Dataset:
-    """50,000 training and 10,000 test images [N, 3, 32, 32], float32 in [0, 1]; 10 classes.
+    """50,000 training and 10,000 test images, float32 [N, 3, 32, 32] in [0, 1], and labels int64 [N] of 10 classes.
 
-    standardize: less the training mean, over the training deviation, of each channel; per_feature: those of each pixel's
-    place and channel. augment: training batches are flipped and cropped, the frame being black as it is in the scale of
-    the inputs. Where `cifar10.npz` stands in for the archive, as many images as it has. Raises Failure when a file cannot
-    be had or does not hold this, UsageError for options that do not go together.
+    standardize: subtract the training mean of each channel and divide by its training standard deviation. per_feature:
+    standardize by the mean and deviation of each pixel position and channel instead. augment: training batches are
+    randomly flipped and cropped; the padding is black, in the scale of the inputs. If `cifar10.npz` is there in place
+    of the archive, it is read, and may have any number of images. Raises Failure if a file cannot be obtained or does
+    not hold the data set, and UsageError for options that do not go together.
     """
     return _load("cifar10", 10, store, standardize, per_feature, augment)
 
 
 def cifar100(store: Store, *, standardize: bool = False, per_feature: bool = False, augment: bool = False) -> Dataset:
-    """50,000 training and 10,000 test images [N, 3, 32, 32] with their fine labels; 100 classes. Options as of `cifar10`."""
+    """50,000 training and 10,000 test images, float32 [N, 3, 32, 32] in [0, 1], and fine labels int64 [N] of 100
+    classes.
+
+    The options, the stand-in `cifar100.npz` and the errors are as for `cifar10`.
+    """
     return _load("cifar100", 100, store, standardize, per_feature, augment)
 
 
@@ -65,8 +72,8 @@ def _load(name: str, classes: int, store: Store, standardize: bool, per_feature:
     return Dataset(name, (inputs[0], labels), (inputs[1], test_labels), classes, variant)
 
 
-def _augmentation(train: Tensor, standardize: bool):
-    """flip_and_crop with a black frame: pixels of 0, as scaled."""
+def _augmentation(train: Tensor, standardize: bool) -> Callable[[Tensor, Generator | None], Tensor]:
+    """flip_and_crop with black padding: pixels of 0, in the scale of the inputs."""
     from sobench.data.augment import flip_and_crop
 
     shift, unit = affine(train, 255, standardize=standardize, alike=CHANNEL)
@@ -75,13 +82,16 @@ def _augmentation(train: Tensor, standardize: bool):
 
 
 def _archive(name: str, file: Path) -> list[Part]:
-    """Of the training and of the test set: pixels uint8 [N, 3, 32, 32] and labels. Raises UsageError."""
+    """Pixels uint8 [N, 3, 32, 32] and labels uint8 [N] of the training and of the test set.
+
+    Raises UsageError if the archive is damaged or is not the binary version.
+    """
     import numpy as np
 
     try:
         with tarfile.open(file, "r:gz") as archive:
-            contents = [b"".join(archive.extractfile(member).read() for member in members) for members in MEMBERS[name]]
-    except (tarfile.TarError, OSError, EOFError, KeyError, AttributeError) as error:  # AttributeError: not a plain file
+            contents = [b"".join(_contents(archive, member) for member in members) for members in MEMBERS[name]]
+    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
         reason = " ".join(str(error).split())
         raise UsageError(f"it is not the binary version of the archive, or it is damaged ({reason})") from error
     parts = []
@@ -92,3 +102,11 @@ def _archive(name: str, file: Path) -> list[Part]:
         records = np.frombuffer(content, np.uint8).reshape(-1, labels + PIXELS)
         parts.append((records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1]))
     return parts
+
+
+def _contents(archive: tarfile.TarFile, member: str) -> bytes:
+    """The contents of a file in an archive. Raises KeyError if it is not there, TarError if it is not a plain file."""
+    stream = archive.extractfile(member)
+    if stream is None:
+        raise tarfile.TarError(f"{member} is not a plain file")
+    return stream.read()

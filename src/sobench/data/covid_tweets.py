@@ -1,7 +1,8 @@
-"""English tweets on COVID-19, informative or not: WNUT-2020, task 2 (Nguyen et al., 2020), from three tab-separated files.
+"""English tweets on COVID-19, informative or not: WNUT-2020, task 2 (Nguyen et al., 2020), from tab-separated files.
 
-The first line of a file is `Id Text Label`, every other one a tweet; the files are put by hand, for the platform's terms forbid
-passing tweets on. Kernel SGD, section 4.1: 7,000 to train on, the 1,000 of `valid.tsv` to choose by, 2,000 to test on.
+The files train.tsv, valid.tsv and test.tsv need a manual download from github.com/VinAIResearch/COVID19Tweet, because
+the platform's terms forbid passing tweets on. The first line of a file is `Id Text Label`, and every other line is a
+tweet. Kernel SGD, section 4.1, trains on 7,000 tweets, chooses by the 1,000 of `valid.tsv`, and tests on 2,000.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ FILES = {"train": "train.tsv", "validation": "valid.tsv", "test": "test.tsv"}
 def covid_tweets(
     store: Store, *, vocabulary: int = 25000, length: int = 100, vectors: str | None = "glove", dimension: int = 100
 ) -> Dataset:
-    """Word ids int64 [N, length], see `text`; 1 is informative. Options as of `imdb`. Raises Failure as `imdb` does."""
+    """7,000 training, 1,000 validation and 2,000 test tweets: word ids int64 [N, length], see `sobench.data.text`.
+
+    Labels are int64 [N], 0 for uninformative and 1 for informative. The options are those of `imdb`. Raises Failure if
+    a file cannot be obtained or has a line of another form, and UsageError for `vectors` of another dimension.
+    """
     parts = {part: _tweets(store.path("covid_tweets", name)) for part, name in FILES.items()}
     return text_dataset(
         "covid_tweets", parts, store, vocabulary=vocabulary, length=length, vectors=vectors, dimension=dimension
@@ -28,7 +33,7 @@ def covid_tweets(
 
 
 def _tweets(file: Path) -> tuple[list[str], list[int]]:
-    """Texts and labels of a file. Raises Failure for a line that is not `Id Text Label`."""
+    """The texts and labels of a file. Raises Failure for a line that is not `Id Text Label`."""
     try:
         lines = file.read_text("utf-8").removeprefix("\ufeff").split("\n")
     except (OSError, UnicodeDecodeError) as error:

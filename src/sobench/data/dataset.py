@@ -1,4 +1,4 @@
-"""What every loader returns. torch itself is not imported."""
+"""The Dataset that every loader returns. Importing this module imports no torch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A training and a test set in memory, on the CPU. Loaders may share them between calls: do not write to them.
+    """A training and a test set in memory, on the CPU. Loaders may share tensors between calls: do not write to them.
 
-    train, test, validation: (inputs [N, ...] floating point, targets); targets are int64 labels [N] in 0..classes-1, or
-    floating point [N, ...] with `classes` None. validation: a set to choose by, where one is published beside the two.
-    augment(inputs [N, ...], generator): a random variant of a training batch, or None. vectors: with texts, whose inputs
-    are word ids int64 [N, L], the word vectors float32 [V, D] to start from, a row an id; else None. note: more to say of it.
-    Raises UsageError when inputs and targets do not fit together.
+    name: the data set's name in the record.
+    train, test: (inputs, targets). Inputs are floating point [N, ...], or word ids int64 [N, L] of texts. Targets are
+        int64 labels [N] in 0..classes-1, or floating point [N, ...] with `classes` None.
+    classes: the number of classes, or None.
+    augment: augment(inputs [N, ...], generator) returns a random variant of a training batch; or None.
+    validation: a third set, where one is published with the two; or None.
+    vectors: the initial word vectors of texts, float32 [V, D] with a row for each id; or None.
+    note: an addition to the description.
+
+    Raises UsageError if inputs and targets do not fit together or a set is empty.
     """
 
     name: str
@@ -46,15 +51,16 @@ class Dataset:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input, for instance (1, 28, 28)."""
+        """The shape of one input, for instance (1, 28, 28)."""
         return tuple(self.train[0].shape[1:])
 
     @property
     def outputs(self) -> int:
-        """How many outputs a model needs: one per class, or one per number of a floating-point target."""
+        """The number of outputs of a model: one per class, or one per number of a floating-point target."""
         return self.classes if self.classes is not None else self.train[1][0].numel()
 
     def __str__(self) -> str:
+        """The description in the record: name, numbers of samples, shape of the inputs, classes, and the note."""
         kind = f"{self.classes} classes" if self.classes is not None else f"{self.outputs} real targets"
         size = f"of {self.input_shape[0]} words" if self.vectors is not None else "x".join(map(str, self.input_shape))
         chosen = f"{len(self.validation[0])} validation, " if self.validation else ""

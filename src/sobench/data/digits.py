@@ -1,6 +1,7 @@
-"""The 1,797 handwritten 8x8 digits that ship inside scikit-learn (Alpaydin and Kaynak, 1998): no download.
+"""The 1,797 handwritten 8x8 digits that are included in scikit-learn (Alpaydin and Kaynak, 1998); no download.
 
-They are read from its file: to import scikit-learn for `load_digits` takes a second, of each command that trains on them.
+The images are read from scikit-learn's file and not by its `load_digits`, because importing scikit-learn takes a second
+of each command.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
     import numpy as np
 
 FILE = "sklearn/datasets/data/digits.csv.gz"
-"""A line for each image: 64 pixels of 0 to 16, and the label."""
+"""The file has a line for each image: 64 pixels of 0 to 16, and the label."""
 
 
 def digits(store: Store, *, standardize: bool = False) -> Dataset:
-    """1,437 training and 360 test images [N, 1, 8, 8], float32 in [0, 1] (or standardized); 10 classes.
+    """1,437 training and 360 test images, float32 [N, 1, 8, 8] in [0, 1], and labels int64 [N] of 10 classes.
 
-    The split is the same for every seed: the images in order of their class, every fifth one is a test image, so the
-    two parts have the same share of each class to within one image. Raises Failure.
+    standardize: subtract the training mean and divide by the training standard deviation, one number each. The split is
+    the same for every seed: in order of class, every fifth image is a test image, so that both parts have the same
+    share of each class to within one image. Raises Failure if scikit-learn's file cannot be read.
     """
     import numpy as np
     import torch
@@ -42,13 +44,12 @@ def digits(store: Store, *, standardize: bool = False) -> Dataset:
 
 
 def _read() -> tuple[np.ndarray, np.ndarray]:
-    """Images [1797, 64] and labels [1797], uint8. Raises Failure."""
+    """Images [1797, 64] and labels [1797], both uint8. Raises Failure if the file cannot be read."""
     import numpy as np
 
     try:
-        rows = (
-            np.loadtxt(distribution("scikit-learn").locate_file(FILE), delimiter=",").astype(np.uint8).reshape(1797, 65)
-        )
+        file = str(distribution("scikit-learn").locate_file(FILE))
+        rows = np.loadtxt(file, delimiter=",").astype(np.uint8).reshape(1797, 65)
     except (ImportError, OSError, ValueError, EOFError, zlib.error) as error:
         raise Failure(f"digits: {FILE} of scikit-learn cannot be read ({error}); install scikit-learn again") from error
     return rows[:, :-1], rows[:, -1]

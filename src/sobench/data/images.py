@@ -1,4 +1,4 @@
-"""Colour images of 32x32 pixels, as several data sets have them: read from an .npz file in their place, and checked."""
+"""Colour images of 32x32 pixels, shared by several data sets: the .npz stand-in for their files, and checks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Part = tuple["np.ndarray", "np.ndarray"]
-"""The pixels and the labels of a training or a test set."""
+"""The pixels [N, 3, 32, 32] and the labels [N] of a training or a test set."""
 
 
 def stand_in(file: Path) -> list[Part]:
-    """The same from an .npz file of x_train and x_test, uint8 [N, 32, 32, 3], y_train and y_test [N]. Raises UsageError."""
+    """Pixels uint8 [N, 3, 32, 32] and labels [N] of the training and of the test set, from an .npz file.
+
+    The file holds x_train and x_test, uint8 [N, 32, 32, 3], and y_train and y_test [N]. Raises UsageError if it does
+    not.
+    """
     arrays = read_arrays(file)
     for key in ("x_train", "x_test"):
         if arrays[key].dtype != "uint8" or arrays[key].shape[1:] != (32, 32, 3):
@@ -26,7 +30,10 @@ def stand_in(file: Path) -> list[Part]:
 
 
 def checked(pixels: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tensor, Tensor]:
-    """As tensors, uint8 [N, 3, 32, 32] and int64 [N]. Raises UsageError for labels that are not those of the data set."""
+    """Pixels and labels as tensors, uint8 [N, 3, 32, 32] and int64 [N].
+
+    Raises UsageError unless the labels are integers [N] in 0..classes-1.
+    """
     import numpy as np
     import torch
 

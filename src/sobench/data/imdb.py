@@ -1,7 +1,8 @@
-"""IMDb film reviews, positive or negative (Maas et al., 2011), from the official archive; it is read once, front to back.
+"""IMDb film reviews, positive or negative (Maas et al., 2011), from the official archive.
 
-The samples of a part are in the order of class and file name, whatever the order of the archive. Reviews without a label are
-passed over, so that an archive without them may stand in for the official one.
+The archive aclImdb_v1.tar.gz comes from https://ai.stanford.edu/~amaas/data/sentiment/ and is read once, front to back.
+The samples of a set are in the order of class and file name, whatever the order of the archive. Reviews without a label
+are skipped, so that an archive without them may stand in for the official one.
 """
 
 from __future__ import annotations
@@ -24,9 +25,13 @@ CLASSES = {"neg": 0, "pos": 1}
 def imdb(
     store: Store, *, vocabulary: int = 25000, length: int = 200, vectors: str | None = "glove", dimension: int = 100
 ) -> Dataset:
-    """25,000 training and 25,000 test reviews: word ids int64 [N, length], see `text`; 0 is negative, 1 positive.
+    """25,000 training and 25,000 test reviews: word ids int64 [N, length], see `sobench.data.text`.
 
-    vectors: `glove`, a file in GloVe's text form, or None. Raises Failure when a file cannot be had or does not hold this.
+    Labels are int64 [N], 0 for negative and 1 for positive. vocabulary: the number of words with an id of their own,
+    the most frequent of the training set. length: the words kept of a review. vectors: the initial word vectors,
+    `glove`, a file in GloVe's text form, or None for random ones. dimension: of a word vector. Raises Failure if a file
+    cannot be obtained or does not hold the data set, and UsageError for `vectors` that are no file or of another
+    dimension.
     """
     (file,) = store.paths("imdb")
     return text_dataset(
@@ -35,18 +40,20 @@ def imdb(
 
 
 def _reviews(file: Path) -> dict[str, tuple[list[str], list[int]]]:
-    """(texts, labels) of the training and of the test set. Raises Failure."""
-    found: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
+    """(texts, labels) of the training and of the test set. Raises Failure for a damaged or incomplete archive."""
+    reviews: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
     try:
         with tarfile.open(file, "r|gz") as archive:
             for member in archive:
                 if member.isfile() and (place := REVIEW.fullmatch(member.name)):
-                    text = archive.extractfile(member).read().decode("utf-8", "replace")
-                    found[place[1]].append((CLASSES[place[2]], member.name, text))
+                    stream = archive.extractfile(member)
+                    assert stream is not None  # the member is a file
+                    text = stream.read().decode("utf-8", "replace")
+                    reviews[place[1]].append((CLASSES[place[2]], member.name, text))
     except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
         raise Failure(f"imdb: {file} is not the archive, or it is damaged ({' '.join(str(error).split())})") from error
     for part in ("train", "test"):
-        if {label for label, _, _ in found[part]} != set(CLASSES.values()):
+        if {label for label, _, _ in reviews[part]} != set(CLASSES.values()):
             raise Failure(f"imdb: {file} has no reviews in aclImdb/{part}/pos or in aclImdb/{part}/neg")
-    ordered = {part: sorted(found[part]) for part in ("train", "test")}
+    ordered = {part: sorted(reviews[part]) for part in ("train", "test")}
     return {part: ([text for *_, text in rows], [label for label, *_ in rows]) for part, rows in ordered.items()}

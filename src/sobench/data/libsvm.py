@@ -1,15 +1,17 @@
-"""Sets in LIBSVM's sparse text form (Chang and Lin, 2011), one loader for all that `sources.yaml` declares as libsvm-SET.
+"""Data sets in LIBSVM's sparse text form (Chang and Lin, 2011), for every source that is declared as libsvm-SET.
 
-The first file of a set is its training set, the second its test set. A set of one file has no official split: in order of
-class, every seventh sample is a test sample. Of webspam's 350,000 that leaves the thesis's N = 3 x 10^5 (section 5.8) to
-train on, with the same share of each class in both parts, whatever the order of the file.
+The files come from https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/; `sources.yaml` lists them. The first file
+of a set is its training set, the second its test set. A set of one file has no official split: in order of class, every
+seventh sample is a test sample. Of webspam's 350,000 samples this leaves the thesis's N = 3 x 10^5 (section 5.8) for
+training, with the same share of each class in both parts, whatever the order of the file.
 """
 
 from __future__ import annotations
 
 import lzma
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sobench.config.registry import suggestion
 from sobench.data.dataset import Dataset
@@ -25,10 +27,12 @@ PREFIX = "libsvm-"
 
 
 def libsvm(store: Store, *, set: str, standardize: bool = False) -> Dataset:
-    """Inputs float32 [N, D] as stored, dense; targets 0..C-1, the order of the file's labels.
+    """A training and a test set in LIBSVM's form: dense inputs float32 [N, D] as stored, and labels int64 [N].
 
-    standardize: each feature less its training mean, over its training deviation; one that is constant there becomes 0.
-    Raises UsageError for an unknown set, Failure when a file cannot be had, is damaged, or has labels never trained on.
+    set: the SET of a declared source libsvm-SET. Labels are 0..C-1, in the order of the file's labels. standardize:
+    subtract from each feature its training mean and divide by its training standard deviation; a feature that is
+    constant in the training set becomes 0. Raises UsageError for an unknown set, and Failure if a file cannot be
+    obtained, is damaged, or has test labels that the training set does not have.
     """
     import torch
 
@@ -46,7 +50,7 @@ def libsvm(store: Store, *, set: str, standardize: bool = False) -> Dataset:
 
 
 def _parts(files: list[Path]) -> list[Part]:
-    """(inputs float32 [N, D], labels) of the training and of the test set."""
+    """(inputs float32 [N, D], labels [N]) of the training and of the test set. Raises Failure."""
     import numpy as np
 
     read = [_read(file) for file in files]
@@ -55,7 +59,7 @@ def _parts(files: list[Path]) -> list[Part]:
         held_out = np.zeros(len(labels), dtype=bool)
         held_out[np.argsort(labels, kind="stable")[6::7]] = True
         read = [(inputs[~held_out], labels[~held_out]), (inputs[held_out], labels[held_out])]
-    features = max(inputs.shape[1] for inputs, _ in read)  # a file ends at the last feature that it has
+    features = max(inputs.shape[1] for inputs, _ in read)  # a file has no columns after its last nonzero feature
     dense = []
     for inputs, labels in read:
         inputs.resize(inputs.shape[0], features)
@@ -63,22 +67,23 @@ def _parts(files: list[Path]) -> list[Part]:
     return dense
 
 
-def _read(file: Path):
-    """A sparse matrix float32 [N, D] and labels [N]. Raises Failure."""
+def _read(file: Path) -> tuple[Any, np.ndarray]:
+    """A sparse matrix float32 [N, D] and labels [N]. Raises Failure for a damaged file."""
     import numpy as np
     from sklearn.datasets import load_svmlight_file
 
+    load: Callable[..., Any] = load_svmlight_file  # the types inferred from its defaults are too narrow
     try:
         if file.suffix == ".xz":
             with lzma.open(file) as stream:
-                return load_svmlight_file(stream, dtype=np.float32, zero_based=False)
-        return load_svmlight_file(str(file), dtype=np.float32, zero_based=False)
+                return load(stream, dtype=np.float32, zero_based=False)
+        return load(str(file), dtype=np.float32, zero_based=False)
     except (OSError, ValueError, EOFError, lzma.LZMAError) as error:
         raise Failure(f"{file} is not in LIBSVM's form, or it is damaged ({' '.join(str(error).split())})") from error
 
 
 def _classes(name: str, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """The labels that occur, in order, and both label arrays as their places in it, int64."""
+    """The distinct labels in order, and both label arrays as int64 positions in this order. Raises Failure."""
     import numpy as np
 
     values = np.unique(train)
@@ -90,7 +95,7 @@ def _classes(name: str, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray
 
 
 def _standardize(train: np.ndarray, test: np.ndarray) -> None:
-    """In place, a feature at a time, in double precision."""
+    """Standardize both arrays in place, a feature at a time, in double precision."""
     for j in range(train.shape[1]):
         column = train[:, j].astype("f8")
         constant = column.min() == column.max()

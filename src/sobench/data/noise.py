@@ -1,4 +1,4 @@
-"""Noise in the shape of images, with random labels: for what does not depend on the data, as how long a pass takes."""
+"""Random numbers in the shape of images with random labels, for measurements that do not depend on the data."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from sobench.errors import UsageError
 def noise(
     store: Store, *, shape: Sequence[int] = (3, 32, 32), classes: int = 10, train: int = 128, test: int = 128
 ) -> Dataset:
-    """Inputs N(0, 1) of `shape`, float32, and labels that are drawn with equal chances: the same for every seed of a run.
+    """`train` training and `test` test samples: inputs N(0, 1), float32 [N, *shape], and labels int64 [N] of `classes`.
 
-    Raises UsageError for a shape that is not of whole numbers from 1 on.
+    The labels are equally likely. The numbers are the same for every seed of a run. Raises UsageError for a shape that
+    is not a list of whole numbers of at least 1.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""A user's own arrays, from one .npz file. Nothing in it is unpickled, and whatever is wrong with it is one line."""
+"""A data set of the user's own arrays, from one .npz file. Nothing is unpickled, and every error is one line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, Runtime
 
 
 def npz(store: Store, *, path: str, sha256: str | None = None) -> Dataset:
-    """Inputs x [N, ...] of numbers; targets y of integers [N] (labels 0..C-1) or of floats [N] or [N, K] (regression).
+    """The arrays x_train, y_train, x_test and y_test of the file `path`.
 
-    float64 stays float64 and every other kind of number becomes float32; regression targets [N] become [N, 1].
-    Raises UsageError for a file that is not there, is damaged, does not hold this, or has another sha256.
+    Inputs x [N, ...] are numbers. Targets y are integers [N], which are labels 0..C-1, or floating point [N] or [N, K]
+    for regression; targets [N] become [N, 1]. float64 stays float64, and every other type of number becomes float32.
+    sha256: the expected digest in hexadecimal, or None. Raises UsageError for a file that is missing, is damaged, does
+    not hold these arrays, or has another digest.
     """
     import torch
 
@@ -40,22 +42,26 @@ def npz(store: Store, *, path: str, sha256: str | None = None) -> Dataset:
 
 
 def _file(path: object, sha256: object) -> Path:
+    """The path of the file, after a check that it is there and has the digest. Raises UsageError."""
     if not isinstance(path, str | Path) or str(path) in ("", "???"):
         raise UsageError(f"dataset.path: got {path!r}; it names the .npz file: dataset.path=FILE")
     file = Path(path).expanduser()
     try:
         if not file.is_file():
             raise UsageError(f"dataset.path: {file} is {'not a file' if file.exists() else 'not there'}")
-        found = None if sha256 is None else digest(file, "sha256")
+        actual = None if sha256 is None else digest(file, "sha256")
     except OSError as error:
         raise UsageError(f"dataset.path: cannot read {file}: {error.strerror}") from error
-    if found is not None and found != f"sha256:{str(sha256).lower()}":
-        raise UsageError(f"dataset.sha256: got {sha256}, but {file} has {found.removeprefix('sha256:')}")
+    if actual is not None and actual != f"sha256:{str(sha256).lower()}":
+        raise UsageError(f"dataset.sha256: got {sha256}, but {file} has {actual.removeprefix('sha256:')}")
     return file
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:
-    """The arrays KEYS of an .npz file, as they are; nothing is unpickled. Raises UsageError, what is wrong with "it"."""
+    """The arrays KEYS of an .npz file, unchanged; nothing is unpickled.
+
+    Raises UsageError with a message that calls the file "it".
+    """
     try:
         stream = file.open("rb")
     except OSError as error:
@@ -86,13 +92,13 @@ def _member(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         if "allow_pickle" in str(error):
             raise UsageError(f"{key} holds Python objects, which are never loaded: save numbers") from error
         raise UsageError(f"{key} is damaged ({' '.join(str(error).split())})") from error
-    if getattr(array, "dtype", None) is None:  # a member that is not .npy comes back as bytes
+    if getattr(array, "dtype", None) is None:  # numpy returns a member that is not .npy as bytes
         raise UsageError(f"{key} is not an array")
     return array
 
 
 def _numbers(key: str, array: np.ndarray, least: int) -> np.ndarray:
-    """The array as floating point; at least `least` axes, all values finite."""
+    """The array in floating point. Raises UsageError unless it has `least` axes or more and its values are finite."""
     import numpy as np
 
     if array.dtype.kind not in "buif":
@@ -107,7 +113,7 @@ def _numbers(key: str, array: np.ndarray, least: int) -> np.ndarray:
 
 
 def _targets(train: np.ndarray, test: np.ndarray) -> tuple[list[np.ndarray], int | None]:
-    """Both targets and the number of classes: int64 labels and C, or floating point [N, K] and None."""
+    """Both targets and the number of classes: int64 labels and C, or floats [N, K] and None. Raises UsageError."""
     import numpy as np
 
     named = {"y_train": train, "y_test": test}

@@ -1,6 +1,6 @@
-"""Images of whole-number pixels [N, C, H, W] to floating point: scaled or standardized, and made smaller.
+"""Conversion of images [N, C, H, W] with integer pixels: scaled or standardized to floating point, and resized.
 
-Every sum is one of integers, so that the result has the same bits on any number of threads.
+All sums are sums of integers, so that the result has the same bits for any number of threads.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 WHOLE, CHANNEL, FEATURE = (0, 1, 2, 3), (0, 2, 3), (0,)
-"""The dimensions that share a mean and a deviation: of all pixels, of a channel, of a pixel's place (per feature)."""
+"""The dimensions that share a mean and a deviation: all pixels, each channel, or each pixel position (per feature)."""
 
 
 def scale(
     train: Tensor, test: Tensor, largest: int, *, standardize: bool, alike: tuple[int, ...] = WHOLE
 ) -> tuple[Tensor, Tensor]:
-    """Pixels in 0..largest to float32: in [0, 1], or, standardized, less the training mean over the training deviation."""
+    """Pixels in 0..largest as float32 of the same shape: in [0, 1], or standardized by the training set.
+
+    standardize: subtract the training mean and divide by the training standard deviation over the dimensions `alike`.
+    """
     shift, unit = affine(train, largest, standardize=standardize, alike=alike)
     return train.float().sub_(shift).div_(unit), test.float().sub_(shift).div_(unit)
 
 
 def affine(train: Tensor, largest: int, *, standardize: bool, alike: tuple[int, ...] = WHOLE) -> tuple[Tensor, Tensor]:
-    """(shift, unit) of x -> (x - shift) / unit, float32, shaped to broadcast against [N, C, H, W].
+    """(shift, unit) of the map x -> (x - shift) / unit, float32, in a shape that broadcasts against [N, C, H, W].
 
-    Standardized: the mean and the deviation (divided by N) over the dimensions `alike`, rounded once from exact sums; a
-    pixel that is the same in every image has the unit 1, and so becomes 0.
+    standardize: the mean and the deviation (divided by N) over the dimensions `alike`, rounded once from exact sums. A
+    pixel that is the same in every image has the unit 1, and becomes 0.
     """
     import torch
 
@@ -37,8 +40,8 @@ def affine(train: Tensor, largest: int, *, standardize: bool, alike: tuple[int, 
         return torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), float(largest))
     n = train.numel() // train[:1].sum(alike, keepdim=True).numel()
     parts = train.split(4096)
-    first = sum(part.sum(alike, keepdim=True, dtype=torch.int64) for part in parts)
-    second = sum(part.long().square_().sum(alike, keepdim=True) for part in parts)
+    first = torch.stack([part.sum(alike, keepdim=True, dtype=torch.int64) for part in parts]).sum(0)
+    second = torch.stack([part.long().square_().sum(alike, keepdim=True) for part in parts]).sum(0)
     pairs = list(zip(first.flatten().tolist(), second.flatten().tolist(), strict=True))
     shift = [s / n for s, _ in pairs]
     unit = [(n * q - s * s) ** 0.5 / n or 1.0 for s, q in pairs]  # Python's integers do not overflow
@@ -46,19 +49,18 @@ def affine(train: Tensor, largest: int, *, standardize: bool, alike: tuple[int, 
 
 
 def shared(standardize: bool, per_feature: bool, otherwise: tuple[int, ...]) -> tuple[int, ...]:
-    """The dimensions alike of two options of a loader. Raises UsageError if `per_feature` has nothing to act on."""
+    """The dimensions `alike` for two options of a loader. Raises UsageError for `per_feature` without `standardize`."""
     if per_feature and not standardize:
         raise UsageError("dataset.per_feature: got true, allowed: false, or dataset.standardize=true with it")
     return FEATURE if per_feature else otherwise
 
 
 def resize(pixels: Tensor, size: int) -> tuple[Tensor, int]:
-    """Square images [N, C, H, H]: (integers [N, C, size, size], the factor of their largest value). Larger ones have a border of
-    zeros; smaller ones are made by area interpolation.
+    """Square images [N, C, H, H] with another side: (integers [N, C, size, size], the factor of their largest value).
 
-    A pixel of the result is the mean over the square of the image that it covers, its parts of pixels counted as parts,
-    times `factor` = (H / gcd(H, size))^2, which makes it whole. Raises UsageError unless 1 <= size <= H, or size
-    is larger by an even number, at most H.
+    Larger images get a border of zeros, with factor 1. Smaller images are made by area interpolation: a pixel is the
+    mean over the square that it covers, with parts of pixels weighted by their area, times factor = (H / gcd(H,
+    size))^2, which makes it an integer. Raises UsageError unless 1 <= size <= H, or size - H is even and at most H.
     """
     import torch
 
@@ -70,9 +72,9 @@ def resize(pixels: Tensor, size: int) -> tuple[Tensor, int]:
         raise UsageError(
             f"dataset.size: got {size}, allowed: 1 to {height}, or {height + 2}, {height + 4}, ... {2 * height}"
         )
-    of, by = height // gcd(height, size), size // gcd(height, size)  # a new pixel is of/by old ones wide
+    of, by = height // gcd(height, size), size // gcd(height, size)  # a new pixel is as wide as of/by old pixels
     new, old = torch.arange(size)[:, None], torch.arange(height)
     overlap = torch.minimum((new + 1) * of, (old + 1) * by) - torch.maximum(new * of, old * by)
-    weights = overlap.clamp(min=0).float()  # its rows sum to `of`
-    parts = [(weights @ part.float() @ weights.T).int() for part in pixels.split(4096)]  # float32 holds them: < 2^24
+    weights = overlap.clamp(min=0).float()  # each row sums to `of`
+    parts = [(weights @ part.float() @ weights.T).int() for part in pixels.split(4096)]  # exact in float32: below 2^24
     return torch.cat(parts), of * of

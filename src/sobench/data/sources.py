@@ -1,4 +1,4 @@
-"""The declared data sets: `sources.yaml`, typed."""
+"""Typed access to `sources.yaml`, which declares the files of every data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ DECLARED = Path(__file__).with_name("sources.yaml")
 
 @dataclass(frozen=True)
 class File:
-    """One file of a data set: its name, its checksum ("md5:...") and its size in bytes; '' and 0 where none is published."""
+    """One file of a data set.
+
+    checksum: "algorithm:hex digits", or '' if none is published. bytes: the size, or 0 if none is published.
+    """
 
     name: str
     checksum: str = ""
@@ -22,11 +25,11 @@ class File:
 
     @property
     def verifiable(self) -> bool:
-        """Whether there is a checksum to compare with."""
+        """Whether a checksum is declared."""
         return bool(self.checksum)
 
     def matches(self, path: Path) -> bool:
-        """Whether the contents of `path` have this file's checksum; without one, whether there are any. Raises OSError."""
+        """Whether `path` has the declared checksum; without one, whether it is not empty. Raises OSError."""
         size = path.stat().st_size
         if not self.verifiable:
             return size > 0
@@ -35,7 +38,7 @@ class File:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set as declared; the keys are explained in `sources.yaml`."""
+    """A declared data set. The fields are the keys that `sources.yaml` explains."""
 
     name: str
     about: str
@@ -44,24 +47,24 @@ class Source:
     urls: tuple[str, ...] = ()
     files: dict[str, File] = field(default_factory=dict)
     stand_in: str = ""
-    by_hand: str = ""
+    manual: str = ""
     kind: str = ""
 
     @property
     def bytes(self) -> int | None:
-        """Size of all files together; None where it is not known."""
+        """The size of all files together, or None if it is not known."""
         sizes = [file.bytes for file in self.files.values()]
         return sum(sizes) if all(sizes) else None
 
     @property
     def verifiable(self) -> bool:
-        """Whether every file has a checksum."""
+        """Whether every file has a declared checksum."""
         return all(file.verifiable for file in self.files.values())
 
 
 @cache
 def declared(path: Path = DECLARED) -> dict[str, Source]:
-    """Every data set that `path` declares, by name. Raises ValueError for a name that could leave its folder."""
+    """The data sets that `path` declares, by name. Raises ValueError for a name that could leave its folder."""
     import yaml
 
     return {name: _source(name, **entry) for name, entry in yaml.safe_load(path.read_text("utf-8")).items()}

@@ -1,6 +1,8 @@
-"""Where the files of a data set are: a read-only mirror, then the cache, then the network. Every file is verified
-against its declared checksum each time it is asked for, so a path that a store returns can be read without a doubt; what
-has no published checksum is taken as it is."""
+"""The store of data files: a read-only mirror, then a cache, then download.
+
+A file is verified against its declared checksum each time its path is requested, so that the returned path is safe to
+read. A file without a published checksum is not verified.
+"""
 
 from __future__ import annotations
 
@@ -18,18 +20,20 @@ from sobench.config.registry import suggestion, warn
 from sobench.data.checksums import checksum
 from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
+from sobench.system.files import replacing
 
 log = logging.getLogger(__name__)
 
-TIMEOUT = 30  # seconds a server may be silent
-from sobench.system.files import replacing
+TIMEOUT = 30
+"""Seconds without a byte from a server after which a download fails."""
 
 
 @dataclass(frozen=True)
 class Store:
-    """`mirror`: a folder that is read and never written, or None; `cache`: a folder that is made when it is needed.
+    """The places of the files of all data sets.
 
-    Raises UsageError when the mirror is not a folder.
+    mirror: a folder that is read and never written, or None. cache: a folder that is created when it is needed.
+    sources: the declared data sets. Raises UsageError if the mirror is not a folder.
     """
 
     mirror: Path | None
@@ -45,7 +49,7 @@ class Store:
 
     @classmethod
     def default(cls, mirror: Path | str | None = None, cache: Path | str | None = None) -> Store:
-        """The places given, else SOBENCH_DATA (mirror) and SOBENCH_CACHE, else no mirror and ~/.cache/sobench."""
+        """The given folders, else those of SOBENCH_DATA and SOBENCH_CACHE, else no mirror and ~/.cache/sobench."""
         mirror = mirror or os.environ.get("SOBENCH_DATA") or None
         cache = cache or os.environ.get("SOBENCH_CACHE") or "~/.cache/sobench"
         return cls(Path(mirror) if mirror else None, Path(cache))
@@ -57,7 +61,7 @@ class Store:
         return self.sources[dataset]
 
     def places(self, dataset: str, filename: str) -> list[Path]:
-        """The paths where a declared file may be, the mirror's first. Raises UsageError when it is not declared."""
+        """The paths at which a declared file may be, the mirror's first. Raises UsageError if it is not declared."""
         source = self.source(dataset)
         if filename not in source.files:
             raise UsageError(f"file of {dataset}: got {filename!r}, {suggestion(filename, source.files)}")
@@ -67,7 +71,7 @@ class Store:
         return [root / source.folder / filename for root in (self.mirror, self.cache) if root is not None]
 
     def folder(self, dataset: str, *parts: str) -> Path:
-        """The folder of a data set that has all these folders in it, put there by hand. Raises Failure."""
+        """The folder of a data set that contains all folders `parts`. Raises Failure if there is none."""
         source = self.source(dataset)
         places = [root / source.folder for root in (self.mirror, self.cache) if root is not None]
         for place in places:
@@ -75,52 +79,55 @@ class Store:
                 return place
         named = "" if self.mirror else ", or name a folder that has it with SOBENCH_DATA"
         where = " or ".join(map(str, reversed(places)))
-        raise Failure(f"{dataset}: cannot get its folders {' and '.join(parts)}; put them by hand in {where}{named}")
+        raise Failure(
+            f"{dataset}: cannot get its folders {' and '.join(parts)}; manual download: put them in {where}{named}"
+        )
 
     def stand_in(self, dataset: str) -> Path | None:
-        """The declared stand-in for a data set's files: where it is, if it is here and none of the files is."""
+        """The path of a data set's declared stand-in, if it is there and none of the files is; else None."""
         source = self.source(dataset)
         if not source.stand_in or any(place.exists() for name in source.files for place in self.places(dataset, name)):
             return None
         return next((place for place in self._in_each(source, source.stand_in) if place.is_file()), None)
 
     def paths(self, dataset: str) -> list[Path]:
-        """All that a data set is read from: its stand-in, else its verified files in order. Raises Failure."""
+        """The paths that a data set is read from: its stand-in, else its verified files in order. Raises Failure."""
         stand_in = self.stand_in(dataset)
         return [stand_in] if stand_in else [self.path(dataset, name) for name in self.source(dataset).files]
 
     def checksums(self, dataset: str) -> list[str] | None:
-        """The checksum of everything that a data set is read from: the declared one, else that of the contents; None where a
-        file is not here."""
-        stand_in = self.stand_in(dataset)
-        files = (
-            [(File(stand_in.name), [stand_in])]
-            if stand_in
-            else [(file, self.places(dataset, name)) for name, file in self.source(dataset).files.items()]
-        )
-        here = [(file, next((place for place in places if place.is_file()), None)) for file, places in files]
-        if any(place is None for _, place in here):
-            return None
-        return [file.checksum or self.checksum(place) for file, place in here]
+        """The checksum of every file that a data set is read from: the declared one, else that of the contents.
+
+        None if a file is missing. Nothing is downloaded or verified.
+        """
+        if stand_in := self.stand_in(dataset):
+            return [self.checksum(stand_in)]
+        present: list[tuple[File, Path]] = []
+        for name, file in self.source(dataset).files.items():
+            place = next((place for place in self.places(dataset, name) if place.is_file()), None)
+            if place is None:
+                return None
+            present.append((file, place))
+        return [file.checksum or self.checksum(place) for file, place in present]
 
     def checksum(self, path: Path) -> str:
-        """That of any file's contents, computed once. Raises OSError."""
+        """The SHA-256 of the contents of any file, computed once and kept in the cache. Raises OSError."""
         return checksum(path, self.cache / "checksums.json")
 
     def path(self, dataset: str, filename: str) -> Path:
-        """A verified file: the mirror's, else the cache's, else a fresh download in the cache. Raises Failure."""
+        """The path of a verified file in the mirror, else in the cache, else downloaded there. Raises Failure."""
         places = self.places(dataset, filename)
         file = self.sources[dataset].files[filename]
-        found = next((place for place in places if intact(place, file)), None)
-        if found is None:
+        path = next((place for place in places if intact(place, file)), None)
+        if path is None:
             return self.fetch(dataset, filename)
-        for place in places[: places.index(found)]:
+        for place in places[: places.index(path)]:
             if place.exists():
                 warn(f"{place} has the wrong checksum and is not used")
-        return found
+        return path
 
     def fetch(self, dataset: str, filename: str) -> Path:
-        """A verified file in the cache, copied there from the mirror or downloaded if need be. Raises Failure."""
+        """The path of a verified file in the cache, copied from the mirror or downloaded if needed. Raises Failure."""
         from filelock import FileLock
 
         *mirrored, target = self.places(dataset, filename)
@@ -138,6 +145,7 @@ class Store:
         return target
 
     def _obtain(self, source: Source, file: File, target: Path, mirrored: list[Path]) -> None:
+        """Write a file to `target` from the mirror, else from the first url that has it. Raises Failure."""
         damaged = [place for place in (*mirrored, target) if place.exists() and not intact(place, file)]
         for place in damaged:
             warn(f"{place} has the wrong checksum and is not used")
@@ -156,17 +164,18 @@ class Store:
         raise Failure(self._missing(source, file, reasons, damaged))
 
     def _missing(self, source: Source, file: File, reasons: list[str], damaged: Iterable[Path]) -> str:
+        """The message for a file that cannot be obtained: the reasons, and where to put it after a manual download."""
         wrong = "".join(f"; {place} has the wrong checksum and is not used" for place in damaged)
-        by_hand = " or ".join(str(place.parent) for place in reversed(self.places(source.name, file.name)))
+        folders = " or ".join(str(place.parent) for place in reversed(self.places(source.name, file.name)))
         named = "" if self.mirror else ", or name a folder that has it with SOBENCH_DATA"
-        from_where = f" from {', nor '.join(reasons)}" if reasons else f": {source.by_hand}"
+        from_where = f" from {', nor '.join(reasons)}" if reasons else f": {source.manual}"
         text = f"{source.name}: cannot get {file.name}{from_where}{wrong}"
         other = f", or {source.stand_in} in its place" if source.stand_in else ""
-        return " ".join(f"{text}; put it by hand in {by_hand}{other}{named}".split())
+        return " ".join(f"{text}; manual download: put it in {folders}{other}{named}".split())
 
 
 def intact(path: Path, file: File) -> bool:
-    """Whether `path` is there with the declared contents. Raises Failure when it is there and cannot be read."""
+    """Whether `path` is a file with the declared contents. Raises Failure if it cannot be read."""
     try:
         return path.is_file() and file.matches(path)
     except OSError as error:
@@ -174,7 +183,7 @@ def intact(path: Path, file: File) -> bool:
 
 
 def publish(stream: BinaryIO, target: Path, file: File) -> None:
-    """Writes a stream to `target` all at once, and only if it has the declared checksum: else raises Failure."""
+    """Write a stream to `target` atomically. Raises Failure, and writes nothing, if its checksum is wrong."""
     with replacing(target, sync=False, part=target.with_name(f".{target.name}.part")) as part:
         with part.open("wb") as copy:
             shutil.copyfileobj(stream, copy)

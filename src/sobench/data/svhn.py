@@ -1,7 +1,8 @@
-"""SVHN, the Street View House Numbers (Netzer, Wang, Coates, Bissacco, Wu and Ng, 2011): cropped digits of 32x32 pixels.
+"""SVHN, the Street View House Numbers (Netzer, Wang, Coates, Bissacco, Wu and Ng, 2011): digits of 32x32 pixels.
 
-"Format 2": MATLAB files of version 5 with the pixels `X`, uint8 [32, 32, 3, N], and the labels `y`, [N, 1], 10 being the digit 0.
-The additional training images (`extra`) are left out.
+The files train_32x32.mat and test_32x32.mat of "Format 2" (cropped digits) come from
+http://ufldl.stanford.edu/housenumbers/. They are MATLAB files of version 5 with the pixels `X`, uint8 [32, 32, 3, N],
+and the labels `y` [N, 1], where 10 is the digit 0. The additional training images (`extra`) are left out.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from sobench.errors import Failure, UsageError
 
 
 def svhn(store: Store, *, standardize: bool = False, per_feature: bool = False) -> Dataset:
-    """73,257 training and 26,032 test images [N, 3, 32, 32], float32 in [0, 1]; 10 classes, each the digit that is seen.
+    """73,257 training and 26,032 test images, float32 [N, 3, 32, 32] in [0, 1], and labels int64 [N], the digits 0 to
+    9.
 
-    standardize: less the training mean, over the training deviation, of each channel; per_feature: those of each pixel's
-    place and channel. Where `svhn.npz` stands in for the files, as many images as it has. Raises Failure when a file cannot be
-    had or does not hold this.
+    standardize: subtract the training mean of each channel and divide by its training standard deviation. per_feature:
+    standardize by the mean and deviation of each pixel position and channel instead. If `svhn.npz` is there in place of
+    the files, it is read, and may have any number of images. Raises Failure if a file cannot be obtained or does not
+    hold the data set, and UsageError for options that do not go together.
     """
     alike = shared(standardize, per_feature, CHANNEL)
     files = store.paths("svhn")
@@ -35,7 +38,7 @@ def svhn(store: Store, *, standardize: bool = False, per_feature: bool = False) 
 
 
 def _part(file: Path) -> Part:
-    """Pixels uint8 [N, 3, 32, 32] and labels [N]. Raises Failure."""
+    """Pixels uint8 [N, 3, 32, 32] and labels [N] of a file. Raises Failure if it does not hold them."""
     if missing := {"X", "y"} - {name for name, _ in shapes(file)}:
         raise Failure(f"{file} has no {' and no '.join(sorted(missing))}; allowed: the variables X and y")
     X, y = read(file, "X"), read(file, "y").reshape(-1)

@@ -1,9 +1,12 @@
-"""Texts as sequences of word ids [N, length]: 0 is padding, on the left, 1 a word outside the vocabulary, 2 the most frequent.
+"""Texts as sequences of word ids [N, length].
 
-A word is a run of letters, digits and underscores in lower case; "n't" and the endings 's, 're, 've, 'll, 'd, 'm are words
-of their own, as they are in GloVe's vocabulary (do n't, it 's); other punctuation and HTML breaks are dropped. The vocabulary
-is the most frequent words of the training set, ties in alphabetical order. Of a longer text the last words are kept: a
-review ends with its verdict, and the recurrent state that is read out is that of the last word.
+Id 0 is padding, which is on the left; 1 is a word outside the vocabulary; 2 is the most frequent word, and so on.
+
+A word is a run of letters, digits and underscores in lower case. "n't" and the endings 's, 're, 've, 'll, 'd, 'm are
+words of their own, as they are in GloVe's vocabulary (do n't, it 's). Other punctuation and HTML breaks are dropped.
+The vocabulary is the most frequent words of the training set, with ties in alphabetical order. The last words of a
+longer text are kept, because a review ends with its verdict, and the output is computed from the state after the last
+word.
 """
 
 from __future__ import annotations
@@ -37,9 +40,11 @@ def text_dataset(
     vectors: str | None,
     dimension: int,
 ) -> Dataset:
-    """`parts`: (texts, labels of two classes) by `train`, `test` and, where there is one, `validation`.
+    """A data set of texts of two classes: inputs int64 [N, length], labels int64 [N], and word vectors.
 
-    Inputs int64 [N, length]; `vectors` as of `initial_vectors`. Raises what that raises.
+    parts: (texts, labels) for `train`, `test` and, if there is one, `validation`. The training set must come first.
+    vocabulary: the largest number of words with an id of their own. vectors, dimension: the arguments of
+    `initial_vectors`. Raises UsageError and Failure as `initial_vectors` does.
     """
     import torch
 
@@ -55,26 +60,29 @@ def text_dataset(
 
 
 def split(text: str) -> list[str]:
-    """The words of a text."""
+    """The words of a text, in order."""
     text = BREAK.sub(" ", text.lower().replace("\u2019", "'"))
     return WORD.findall(text.replace("n't", " n't"))
 
 
 def encode(parts: Sequence[Sequence[str]], *, vocabulary: int, length: int) -> tuple[list[str], list[np.ndarray]]:
-    """The words with ids of their own, from FIRST on, and the ids int64 [N, length] of each part; the first is trained on."""
+    """The words of the vocabulary, whose ids start at FIRST, and the word ids int64 [N, length] of each part.
+
+    The first part is the training set, from which the vocabulary is taken.
+    """
     import numpy as np
 
     numbers: defaultdict[str, int] = defaultdict()
-    numbers.default_factory = numbers.__len__  # a word's number is its place among the words as they come
-    found = [[np.fromiter(map(numbers.__getitem__, split(text)), np.int32) for text in part] for part in parts]
-    counts = np.bincount(np.concatenate(found[0]), minlength=len(numbers))
+    numbers.default_factory = numbers.__len__  # a word's number is its rank by first occurrence
+    texts = [[np.fromiter(map(numbers.__getitem__, split(text)), np.int32) for text in part] for part in parts]
+    counts = np.bincount(np.concatenate(texts[0]), minlength=len(numbers))
     words = np.array(list(numbers), dtype=object)
-    kept = np.lexsort((words.astype(str), -counts))[: min(vocabulary, np.count_nonzero(counts))]
+    chosen = np.lexsort((words.astype(str), -counts))[: min(vocabulary, np.count_nonzero(counts))]
     table = np.full(len(words), UNKNOWN)
-    table[kept] = np.arange(FIRST, FIRST + len(kept))
+    table[chosen] = np.arange(FIRST, FIRST + len(chosen))
     ids = [np.full((len(part), length), PADDING) for part in parts]
-    for rows, part in zip(ids, found, strict=True):
+    for rows, part in zip(ids, texts, strict=True):
         for row, text in zip(rows, part, strict=True):
             if len(text):
                 row[-min(length, len(text)) :] = table[text[-length:]]
-    return words[kept].tolist(), ids
+    return words[chosen].tolist(), ids

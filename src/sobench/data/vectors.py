@@ -1,7 +1,8 @@
-"""Word vectors that a model starts from: GloVe's (Pennington et al., 2014) or a file in its text form, "word v1 ... vD" a line.
+"""Initial word vectors: those of GloVe (Pennington et al., 2014), or those of a file in GloVe's text form.
 
-GloVe itself is the declared source `glove`: the official archive of vectors from 6 billion words, of which
-`glove.6B.<D>d.txt` is read inside; or, where that is not at hand, its stand-in, a JSON object {word: [v1, ..., vD]}.
+A line of the text form is "word v1 ... vD". GloVe is the declared source `glove`: the official archive glove.6B.zip
+from https://nlp.stanford.edu/data/, with vectors from 6 billion words, in which `glove.6B.<D>d.txt` is read. If the
+archive is not there, its stand-in may be: a JSON object {word: [v1, ..., vD]}.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SOURCE = "glove"
-SEED = 0  # of what is drawn: every run starts from the same vectors
-DEVIATION = 0.1
+SEED = 0  # of the random vectors: every run starts from the same ones
+DEVIATION = 0.1  # standard deviation of the random vectors
 DAMAGE = (
     OSError,
     ValueError,
@@ -36,11 +37,12 @@ DAMAGE = (
 
 
 def initial_vectors(store: Store, name: str | None, words: Sequence[str], dimension: int) -> tuple[Tensor, str]:
-    """float32 [2 + words, dimension], a row an id, and a line on how many words the file has.
+    """Word vectors float32 [2 + words, dimension] with a row for each id, and a line on how many words the file has.
 
-    The row of padding is 0; the row of unknown words, and those of words that the file does not have, are drawn from
-    N(0, DEVIATION^2), once and for all. name: `glove`, a file, or None: all are drawn. Raises UsageError for a file that is
-    not there or vectors of another dimension, Failure for one that is damaged or cannot be had.
+    name: `glove`, the path of a file, or None for random vectors. words: the words with ids 2, 3, ..., in order. The
+    row of padding is 0. The row of unknown words, and the rows of words that the file does not have, are drawn from
+    N(0, DEVIATION^2), the same for every run. Raises UsageError for a file that is not there or has vectors of another
+    dimension, and Failure for a file that is damaged or cannot be obtained.
     """
     import numpy as np
     import torch
@@ -52,10 +54,10 @@ def initial_vectors(store: Store, name: str | None, words: Sequence[str], dimens
     file = _file(store, name)
     rows = {word: row for row, word in enumerate(words, 2)}
     try:
-        found = {
+        vectors = {
             word: values for word, values in _entries(file, dimension) if word in rows and len(values) == dimension
         }
-        for word, values in found.items():
+        for word, values in vectors.items():
             table[rows[word]] = np.asarray(values, dtype=np.float32)
     except DAMAGE as error:
         raise Failure(
@@ -63,10 +65,11 @@ def initial_vectors(store: Store, name: str | None, words: Sequence[str], dimens
         ) from error
     if not np.isfinite(table).all():
         raise Failure(f"{file} holds values that are not finite")
-    return torch.from_numpy(table), f"{len(words)} words, {len(found)} with vectors of {file.name}"
+    return torch.from_numpy(table), f"{len(words)} words, {len(vectors)} with vectors of {file.name}"
 
 
 def _file(store: Store, name: str) -> Path:
+    """The file of `glove`, or the file `name`. Raises UsageError for a file that is not there, Failure for GloVe's."""
     if name == SOURCE:
         return store.paths(SOURCE)[0]
     file = Path(name).expanduser()
@@ -78,8 +81,8 @@ def _file(store: Store, name: str) -> Path:
     return file
 
 
-def _entries(file: Path, dimension: int) -> Iterator[tuple[str, list]]:
-    """(word, values) in the order of the file; the first tells its dimension. Raises UsageError if that is another."""
+def _entries(file: Path, dimension: int) -> Iterator[tuple[str, list[Any]]]:
+    """(word, values) in the order of the file. Raises UsageError if the first entry has another dimension."""
     for i, (word, values) in enumerate(_read(file, dimension)):
         if not i and len(values) != dimension:
             raise UsageError(
@@ -88,7 +91,8 @@ def _entries(file: Path, dimension: int) -> Iterator[tuple[str, list]]:
         yield word, values
 
 
-def _read(file: Path, dimension: int) -> Iterator[tuple[str, list]]:
+def _read(file: Path, dimension: int) -> Iterator[tuple[str, list[Any]]]:
+    """(word, values) of a .json file (numbers), of GloVe's .zip file or of a text file (strings)."""
     if file.suffix == ".json":
         yield from json.loads(file.read_bytes()).items()
     elif file.suffix == ".zip":
@@ -100,6 +104,7 @@ def _read(file: Path, dimension: int) -> Iterator[tuple[str, list]]:
 
 
 def _parsed(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
+    """(word, values) of the lines "word v1 ... vD"."""
     for line in stream:
         word, _, values = line.decode().partition(" ")
         yield word, values.split()

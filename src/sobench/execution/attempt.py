@@ -17,10 +17,12 @@ from sobench.results.rundir import Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
 from sobench.training import checkpoint, snapshot
-from sobench.training.trainer import Report, Trainer
+from sobench.training.trainer import ProgressCallback, Trainer
 
 
-def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[str], None]) -> dict[str, Any]:
+def execute(
+    run: Run, directory: RunDirectory, progress: ProgressCallback, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Train `run`, from its last checkpoint if there is one, and return its summary.
 
     A diverged run is a result. An exception of the optimizer or of the machine is one too: "failed", "out-of-memory" or
@@ -83,7 +85,9 @@ def _same_threads(run: Run, directory: RunDirectory) -> None:
         torch.set_num_threads(begun)
 
 
-def _attempt(trainer: Trainer, record: Metrics, save, progress: Report, directory: RunDirectory) -> dict[str, Any]:
+def _attempt(
+    trainer: Trainer, record: Metrics, save, progress: ProgressCallback, directory: RunDirectory
+) -> dict[str, Any]:
     try:
         reason = trainer.train(record, save, progress)
         return snapshot.summary(trainer, "diverged" if reason else "done", reason)

@@ -1,6 +1,8 @@
-"""Activations by their field names."""
+"""Activation functions by the names that `model.activation` takes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -10,13 +12,13 @@ from sobench.errors import UsageError
 
 
 class Sin(nn.Module):
-    """sin(x)."""
+    """sin(x), element by element."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.sin(x)
 
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
@@ -25,10 +27,11 @@ ACTIVATIONS = {
     "sin": Sin,
     "none": nn.Identity,
 }
+"""Name -> the class of the module, with torch's default arguments."""
 
 
 def activation(name: str) -> nn.Module:
-    """Raises UsageError for an unknown name."""
+    """A new module of the activation `name`. Raises UsageError for an unknown name."""
     if name not in ACTIVATIONS:
         raise UsageError(f"model.activation: got {name!r}, {suggestion(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]()

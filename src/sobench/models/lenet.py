@@ -1,11 +1,12 @@
-"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998) as it is trained today: two convolutions, three linear layers.
+"""LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998) in its present form: two convolutions and three linear layers.
 
     5x5 convolution to 6 channels, pooling, 5x5 convolution to 16, pooling, linear to 120, to 84, to the outputs
 
-with an activation after each layer but the last, before pooling. csfd: sigmoid and average pooling; groupednewton: "2
-convolutional layers of sizes 6, 16, and 3 fully connected layers of sizes 120, 84, 10". Images of 28x28 pixels are padded by 2 in the
-first convolution, as the network was made for 32x32. The original's trained pooling, partial connections and radial basis
-outputs are left out, as in both papers. Initialisation: torch's default (`init` changes it).
+An activation follows each layer but the last, before pooling. csfd uses sigmoid and average pooling. groupednewton
+gives "2 convolutional layers of sizes 6, 16, and 3 fully connected layers of sizes 120, 84, 10". Images of 28x28 pixels
+are padded by 2 in the first convolution, because the network was made for 32x32. The original's trained pooling,
+partial connections and radial basis outputs are left out, as in both papers. Initialisation: torch's default, unless
+`init` changes it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,11 @@ POOLING = {"average": nn.AvgPool2d, "max": nn.MaxPool2d}
 
 
 def lenet(input_shape: Sequence[int], outputs: int, *, activation: str, pooling: str) -> nn.Sequential:
-    """Raises UsageError unless inputs are images of 28x28 or 32x32 pixels, and for an unknown pooling or activation."""
+    """LeNet-5: images [N, C, 28, 28] or [N, C, 32, 32] to outputs [N, outputs].
+
+    activation: a name of ACTIVATIONS. pooling: average or max, over 2x2 pixels. Raises UsageError for inputs of another
+    shape and for an unknown pooling or activation.
+    """
     if len(input_shape) != 3 or tuple(input_shape[1:]) not in ((28, 28), (32, 32)):
         shape = "x".join(map(str, input_shape))
         raise UsageError(

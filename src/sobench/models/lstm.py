@@ -1,36 +1,42 @@
-"""An LSTM over sequences of word ids, from word vectors to logits (Hochreiter and Schmidhuber, 1997, with the forget gate of
-Gers et al., 2000: torch's equations).
+"""An LSTM over sequences of word ids, from word vectors to logits.
+
+Source: Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000): torch's equations.
 
     i, f, o = sigmoid(W x_t + U h + b),  g = tanh(W x_t + U h + b)      each its own rows of W [4H, D], U [4H, H], b
     c <- f c + i g,  h <- o tanh(c)                                     h = c = 0 before the first word
     z = V h_T + v                                                       of the last word
 
-Kernel SGD, section 4.1: "an LSTM network with pre-trained word vectors", last hidden width 100, and no more. The 11.40 MB of its
-ESGD state on both text sets are some 3 million numbers, a vocabulary of 25,000 and more times a width of 100: the word vectors
-are trained with the rest.
+Kernel SGD, section 4.1, says "an LSTM network with pre-trained word vectors", last hidden width 100, and nothing more.
+The 11.40 MB of its ESGD state on both text sets are some 3 million numbers, which is a vocabulary of 25,000 and more
+times a width of 100: the word vectors are trained with the rest.
 
-Why a loop and not nn.LSTM. Hessian products need double backward: cuDNN's LSTM has none, and oneDNN's on a CPU takes 1.7 s a
-product where this takes 0.5 s (batch 64, 200 words, 100 inputs and units; one thread, CPU time). A gradient takes 0.14 s here,
-0.17 s with nn.LSTM's own loop, 0.10 s with oneDNN's. Padding is on the left, so that the last step is the last word's for all;
-its steps keep i shut, c = h = 0, and change neither value nor gradient.
+The recurrence is a loop and not nn.LSTM because Hessian products need double backward. cuDNN's LSTM has none, and
+oneDNN's on a CPU takes 1.7 s a product where this loop takes 0.5 s (batch 64, 200 words, 100 inputs and units; one
+thread, CPU time). A gradient takes 0.14 s here, 0.17 s with nn.LSTM's own loop, and 0.10 s with oneDNN's.
+
+Padding is on the left, so that the last step of every sequence is that of its last word. The steps of padding keep the
+gate i shut and c = h = 0, and change neither value nor gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
 BLOCK = 32
-"""Steps whose input products W x_t are formed at once."""
+"""Steps whose input products W x_t are computed at once."""
 
 
 class Recurrence(nn.Module):
-    """One layer in one direction: x [N, L, D] to h of every step [N, L, H], or of the last one alone [N, H].
+    """One LSTM layer in one direction.
 
-    Gates are in the order i, f, o, g. Both biases of torch are kept, and its initialisation: all U(-1/sqrt(H), 1/sqrt(H)).
+    inputs: D. hidden: H. last: return the state h [N, H] of the last step alone, not those of all steps [N, L, H]. The
+    gates are in the order i, f, o, g. There are two biases, as in torch, and torch's initialisation: all parameters
+    U(-1/sqrt(H), 1/sqrt(H)).
     """
 
     def __init__(self, inputs: int, hidden: int, last: bool):
@@ -42,14 +48,17 @@ class Recurrence(nn.Module):
             nn.init.uniform_(p, -(hidden**-0.5), hidden**-0.5)
 
     def forward(self, x: Tensor, real: Tensor) -> Tensor:
-        """real [N, L, 1]: 1 at a sequence's own steps, 0 before its first, where h = c = 0."""
+        """The states h of x [N, L, D]. real [N, L, 1]: 1 at the words of a sequence, 0 at padding, where h = c = 0."""
         if not self.last:
             return torch.stack(list(self._states(x, real)), 1)
-        for h in self._states(x, real):
-            pass
+        states = self._states(x, real)
+        h = next(states)
+        for state in states:
+            h = state
         return h
 
     def _states(self, x: Tensor, real: Tensor) -> Iterator[Tensor]:
+        """The state h [N, H] of each step, in order."""
         h = c = x.new_zeros(len(x), self.hidden)
         bias, recurrent, sizes = self.bias_ih + self.bias_hh, self.weight_hh.t(), [3 * self.hidden, self.hidden]
         for words, there in zip(x.transpose(0, 1).split(BLOCK), real.transpose(0, 1).split(BLOCK)):
@@ -62,7 +71,7 @@ class Recurrence(nn.Module):
 
 
 class LSTM(nn.Module):
-    """Word ids int64 [N, L], padding (0) on the left, to logits [N, outputs]."""
+    """Word ids int64 [N, L], with padding (0) on the left, to logits [N, outputs]. Arguments: those of `lstm`."""
 
     def __init__(
         self,
@@ -87,10 +96,11 @@ class LSTM(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         padding = ids == 0
-        order = backwards(padding) if len(self.layers[0]) == 2 else None
+        layers = cast(Sequence[Sequence[Recurrence]], self.layers)  # a ModuleList does not know the type of its members
+        order = backwards(padding) if len(layers[0]) == 2 else None
         x = self.embedding(ids)
         real = (~padding)[..., None].to(x.dtype)
-        for layer in self.layers:
+        for layer in layers:
             parts = [layer[0](x, real)]
             if order is not None:
                 h = layer[1](reorder(x, order), real)
@@ -100,13 +110,13 @@ class LSTM(nn.Module):
 
 
 def backwards(padding: Tensor) -> Tensor:
-    """Places [N, L] that put each sequence in reverse and leave its padding where it is; doing so twice changes nothing."""
+    """Positions [N, L] that reverse each sequence and leave its padding in place. Reversing twice changes nothing."""
     steps = torch.arange(padding.shape[1], device=padding.device)
     return torch.where(padding, steps, len(steps) - 1 + padding.sum(1, keepdim=True) - steps)
 
 
 def reorder(x: Tensor, order: Tensor) -> Tensor:
-    """x [N, L, D] at the places [N, L]."""
+    """x [N, L, D] at the positions `order` [N, L] of its second axis."""
     return x.gather(1, order[..., None].expand_as(x))
 
 
@@ -121,6 +131,11 @@ def lstm(
     dropout: float = 0.0,
     trainable: bool = True,
 ) -> LSTM:
-    """vectors [V, D]: the word vectors to start from, fixed unless `trainable`. dropout: of what goes into the layers above the
-    first, and into the linear one. The harness hands `vectors` from the data set."""
+    """An LSTM network: word ids int64 [N, L] to logits [N, outputs].
+
+    input_shape: (L,), not used. vectors [V, D]: the initial word vectors, which come from the data set. hidden: units
+    of a layer in each direction. layers: the number of layers. bidirectional: whether a second LSTM reads each text
+    from its end. dropout: the share of the inputs of the layers above the first, and of the linear layer, that is
+    dropped. trainable: whether the word vectors are trained.
+    """
     return LSTM(vectors, outputs, hidden, layers, bidirectional, dropout, trainable)

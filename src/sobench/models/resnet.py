@@ -1,12 +1,13 @@
-"""Residual networks for CIFAR (He et al., section 4.2 and table 6; thesis, 3.7.2 and 4.7.2), of depth 6n + 2.
+"""Residual networks for CIFAR, of depth 6n + 2 (He et al., section 4.2 and table 6; thesis, 3.7.2 and 4.7.2).
 
-A 3x3 convolution to 16 channels, three stages of n blocks with 16, 32 and 64 channels, the mean over each channel, one
-linear layer. A block is two 3x3 convolutions with BatchNorm, added to its input, then ReLU; the first of stages 2 and 3
-halves the image. Shortcut "option A": every second pixel, and channels of zeros. `width` multiplies all channels, those
-of the first convolution too: so is "widened by a factor of 4" read (ResNet32-4, thesis, 3.7.3).
+Architecture: a 3x3 convolution to 16 channels, three stages of n blocks with 16, 32 and 64 channels, the mean over each
+channel, one linear layer. A block adds two 3x3 convolutions with BatchNorm to its input, and applies ReLU. The first
+block of stages 2 and 3 halves the image. Its shortcut is "option A": every second pixel, and channels of zeros. `width`
+multiplies all channels, those of the first convolution included, which is how "widened by a factor of 4" is read here
+(ResNet32-4, thesis, 3.7.3).
 
-Initialisation: all weights Kaiming-normal (fan-in, gain sqrt 2), the linear layer's too; convolutions have no bias,
-BatchNorm is 1 and 0, the linear bias has torch's default.
+Initialisation: all weights Kaiming-normal (fan-in, gain sqrt 2), those of the linear layer included. Convolutions have
+no bias, BatchNorm is 1 and 0, and the linear bias has torch's default.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Block(nn.Module):
         return self.relu(self.residual(x) + self.shortcut(x))
 
     def shortcut(self, x: Tensor) -> Tensor:
-        """x itself, or every second pixel of it between channels of zeros, half of them on each side."""
+        """x itself, or every second pixel of x between channels of zeros, half of them on each side."""
         if self.stride == 1 and not self.missing:
             return x
         before = self.missing // 2
@@ -46,7 +47,11 @@ class Block(nn.Module):
 
 
 def resnet(input_shape: Sequence[int], outputs: int, *, depth: int, width: int) -> nn.Sequential:
-    """Raises UsageError for a depth that is not 6n + 2, n >= 1, or inputs that are not images."""
+    """A residual network: images [N, C, H, W] to outputs [N, outputs].
+
+    depth: 6n + 2, the number of layers with weights. width: a factor of all channels. Raises UsageError for a depth
+    that is not 6n + 2 with n >= 1, or inputs that are not images.
+    """
     n, rest = divmod(depth - 2, 6)
     if rest or n < 1:
         raise UsageError(f"model.depth: got {depth}, allowed: 6n + 2, as 8, 14, 20, 32, 44, 56, 110")

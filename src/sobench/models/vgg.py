@@ -1,15 +1,16 @@
-"""VGG (Simonyan and Zisserman) as it is trained on images of 32 pixels a side, with few linear layers.
+"""VGG (Simonyan and Zisserman) in its form for images of 32 pixels a side, with few linear layers.
 
-"Model D" is depth 16: 3x3 convolutions of padding 1, each followed by BatchNorm and the activation, 2x2 max-pooling after each of
-five blocks, then linear layers: those of `classifier`, as the convolutions with BatchNorm and activation, and one to the outputs.
-Depths 11, 13 and 19 are models A, B and E with the same changes. The defaults are the thesis's (3.7.2 and 4.7.2): ReLU, one
-linear layer in place of the original's three, BatchNorm added.
+Architecture: 3x3 convolutions of padding 1, each followed by BatchNorm and the activation; 2x2 max-pooling after each
+of five blocks; linear layers of the widths `classifier`, also with BatchNorm and activation; one linear layer to the
+outputs. Depth 16 is the original's "model D"; depths 11, 13 and 19 are models A, B and E with the same changes. The
+defaults are the thesis's (3.7.2 and 4.7.2): ReLU, one linear layer in place of the original's three, BatchNorm added.
 
-csfd's VGG-11: ELU, and hidden linear layers of 512 and 512; "the batch normalization is applied before the activation" is read of
-all of its activations, the linear layers' too. groupednewton's VGG-11': ELU, no BatchNorm, one linear layer.
+csfd's VGG-11 has ELU and hidden linear layers of 512 and 512. Its "the batch normalization is applied before the
+activation" is read as all activations, those of the linear layers included. groupednewton's VGG-11' has ELU, no
+BatchNorm, and one linear layer.
 
-Initialisation: convolution weights N(0, sqrt(2 / (k^2 out))). Where the sources are silent: convolution biases, which
-are kept though BatchNorm makes them ineffective, are 0; BatchNorm is 1 and 0; linear layers have torch's default.
+Initialisation: convolution weights N(0, sqrt(2 / (k^2 out))). Where the sources are silent: convolution biases are 0
+(they are kept, though BatchNorm makes them ineffective), BatchNorm is 1 and 0, and linear layers have torch's default.
 """
 
 from __future__ import annotations
@@ -38,8 +39,12 @@ def vgg(
     batch_norm: bool = True,
     classifier: Sequence[int] = (),
 ) -> nn.Sequential:
-    """`width` channels in the first block: 64 is the original. classifier: widths of linear layers before the last. Raises
-    UsageError unless inputs are images that survive five halvings, 32 pixels or more a side."""
+    """VGG: images [N, C, H, W], H and W of 32 or more, to outputs [N, outputs].
+
+    depth: 11, 13, 16 or 19. width: the channels of the first block, 64 in the original. activation: a name of
+    ACTIVATIONS. batch_norm: BatchNorm before each activation. classifier: the widths of linear layers before the last.
+    Raises UsageError for another depth, an unknown activation, or inputs that are not images or are too small.
+    """
     if depth not in BLOCKS:
         raise UsageError(f"model.depth: got {depth}, allowed: {', '.join(map(str, BLOCKS))}")
     if len(input_shape) != 3 or min(input_shape[1:]) < 32:
@@ -68,5 +73,6 @@ def vgg(
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, 3, padding=1)
     nn.init.normal_(layer.weight, std=(2 / (9 * outputs)) ** 0.5)
+    assert layer.bias is not None
     nn.init.zeros_(layer.bias)
     return layer

@@ -1,4 +1,4 @@
-"""How long a run trains, and after which steps there is something to do besides stepping. No torch."""
+"""The budget of a run: its limits, and the steps after which the loop logs, evaluates or ends. No torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ if TYPE_CHECKING:
 
 
 class Budget:
-    """limit: the most steps, by number or by epochs; None where seconds alone end the run. seconds: the most of those, or None.
-    log_every: the steps from one row of the record to the next."""
+    """The limits of a run and the periods of its rows and evaluations.
+
+    limit: the largest number of steps, from `budget.steps` and `budget.epochs`; None if only seconds limit the run.
+    seconds: the largest training time, or None. log_every: steps between two rows of the record.
+    """
 
     def __init__(self, settings: Mapping[str, Any], steps_per_epoch: int):
         budget, evaluate = settings["budget"], settings["evaluate"]
@@ -23,7 +26,7 @@ class Budget:
         self._evaluations += [] if evaluate["steps"] is None else [evaluate["steps"]]
 
     def next_due(self, step: int) -> int:
-        """The next step after which there is something to do."""
+        """The first step after `step` at which a row or an evaluation is due, or the limit is reached."""
         following = [(step // period + 1) * period for period in (self.log_every, *self._evaluations)]
         return min(following if self.limit is None else [*following, self.limit])
 
@@ -32,14 +35,14 @@ class Budget:
         return any(step % period == 0 for period in self._evaluations)
 
     def evaluations(self, steps: int) -> int:
-        """How many a run of so many steps makes, with those before the first step and after the last."""
+        """The number of evaluations in a run of `steps` steps, with the first before step 1 and the last at the end."""
         due = {step for period in self._evaluations for step in range(period, steps + 1, period)}
         return 1 + len(due | {steps})
 
     def out_of_time(self, clock: Clock) -> bool:
-        """While the clock runs."""
+        """Whether the seconds are spent, while the clock runs."""
         return self.seconds is not None and clock.running() >= self.seconds
 
     def spent(self, step: int, clock: Clock) -> bool:
-        """When the clock has been stopped."""
+        """Whether the run is over after this step, when the clock has been stopped."""
         return step == self.limit or (self.seconds is not None and clock.seconds >= self.seconds)

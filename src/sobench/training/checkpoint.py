@@ -1,7 +1,7 @@
-"""Checkpoints: the state of a run at one step, whole or not at all, never a pickle that runs code.
+"""Checkpoints: the state of a run at one step, written atomically, checked by a digest, and read without running code.
 
-checkpoint.pt            the latest, torch's own format followed by its 32-byte SHA-256
-checkpoint-previous.pt   the one before, for the day the latest is damaged
+checkpoint.pt            the latest checkpoint: torch's own format followed by its 32-byte SHA-256
+checkpoint-previous.pt   the checkpoint before, which is read if the latest is damaged
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ LATEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, and lists and dicts of them) as the latest checkpoint."""
+    """Write `state` as the latest checkpoint in `folder`. The checkpoint that was the latest becomes the previous one.
+
+    state: tensors, numbers, strings, None, and lists and dicts of these.
+    """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
@@ -31,7 +34,11 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 
 
 def load(folder: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:
-    """The latest checkpoint that is whole and whose record is whole, or None; and a line for each that is not."""
+    """The latest intact checkpoint, or None, and a line for each damaged one.
+
+    A checkpoint is intact if its digest is right and metrics.jsonl is intact up to the checkpoint's step. Tensors are
+    placed on `device`.
+    """
     damage = []
     for name in (LATEST, PREVIOUS):
         if not (folder / name).exists():
@@ -49,12 +56,13 @@ def load(folder: Path, device: torch.device) -> tuple[dict[str, Any] | None, lis
 
 
 def clear(folder: Path) -> None:
-    """A finished run needs none."""
+    """Delete the checkpoints of a run that has finished."""
     for name in (LATEST, PREVIOUS):
         (folder / name).unlink(missing_ok=True)
 
 
 def _read(file: Path, device: torch.device) -> dict[str, Any]:
+    """The state in a file. Raises ValueError if its digest is wrong."""
     data = file.read_bytes()
     body, digest = data[:-32], data[-32:]
     if hashlib.sha256(body).digest() != digest:

@@ -1,8 +1,7 @@
-"""A problem is a model, a loss, data and metrics: what one run trains, made from its settings.
+"""The problem of a run: model, loss, data and metrics, made from the run's settings.
 
-What a problem is made of: the data set and the model that a run's settings name.
-
-What is measured on a whole set besides the loss: each a mean over samples, so that chunks can be averaged.
+`Problem` gives the loop its mini-batches as objectives, gives each objective its training set, and evaluates the model.
+Below it: the data set and the model that the settings name, and the metrics besides the loss.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from sobench.config import registry
 from sobench.data import Dataset, Store, load
 from sobench.errors import UsageError
+from sobench.losses import Loss
 from sobench.models.initial import INITIAL
 from sobench.objective import Objective
 from sobench.objective.cost import Cost
@@ -28,15 +28,24 @@ from sobench.system import interpreter
 from sobench.training.streams import Streams
 
 CHUNK = 4096
-"""Samples in one pass over a whole set: evaluation, and `full()`."""
+"""Samples in one pass over a whole set: at evaluation, and for `full()`."""
+
+Part = tuple[Tensor, Tensor]
+"""Inputs [N, ...] and targets of N samples."""
 
 
 class Problem:
-    """Model, loss and data on one device; `objectives()` are the mini-batches in order, `evaluate()` the metrics."""
+    """Model, loss and data on one device.
+
+    settings: the configuration of a run. train, test, validation: (inputs, targets) on the device, in the settings'
+    dtype; validation is None unless the settings ask for one. data: one line that describes the data set, for the
+    record. cost: the meter of all objectives of this problem. Raises UsageError for settings that do not go together,
+    and Failure for data that cannot be obtained.
+    """
 
     def __init__(self, settings: dict[str, Any], device: torch.device):
         dtype = getattr(torch, settings["dtype"])
-        self.loss = registry.load("losses", settings["loss"])()
+        self.loss: Loss = registry.load("losses", settings["loss"])()
         dataset = load_dataset(settings)
         self.data = str(dataset)
         self._reconstructs = settings["model"]["target"] == "input"
@@ -44,18 +53,15 @@ class Problem:
         self._augment = dataset.augment
         self._metric = mean_squared_error if self._reconstructs or dataset.classes is None else accuracy
         self._check_loss(settings["loss"], dataset)
-        self.train, self.test = (
-            self._place(part, dataset.classes, device, dtype) for part in (dataset.train, dataset.test)
-        )
+        self.train: Part = self._place(dataset.train, dataset.classes, device, dtype)
+        self.test: Part = self._place(dataset.test, dataset.classes, device, dtype)
         self._check_targets(settings["loss"], dataset.name)
         self.streams = Streams(settings["seed"], device)
         self.validation = self._hold_out(settings["validation"], dataset, device, dtype)
         self.model = make_model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
-        self.batch_size, self.drop_last, self._fixed = (
-            settings["batch_size"],
-            settings["drop_last"],
-            settings["batches"] == "fixed",
-        )
+        self.batch_size: int = settings["batch_size"]
+        self.drop_last: bool = settings["drop_last"]
+        self._fixed = settings["batches"] == "fixed"
         self.cost = Cost()
         self._objective = Objective(
             self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost
@@ -64,15 +70,22 @@ class Problem:
 
     @property
     def samples(self) -> int:
+        """N, the number of training samples, without those held out for validation."""
         return len(self.train[0])
 
     @property
     def steps_per_epoch(self) -> int:
+        """The number of mini-batches in an epoch."""
         whole, rest = divmod(self.samples, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
+    # Mini-batches, for the loop
+
     def objectives(self, after: int = 0) -> Iterator[tuple[int, Objective]]:
-        """(step, f) for step = after + 1, after + 2, ...: each epoch in its own random order, without end."""
+        """(step, objective of its mini-batch) for step = after + 1, after + 2, ..., without end.
+
+        Every epoch has its own random order. The batch of a step depends on the seed and the step alone.
+        """
         per_epoch = self.steps_per_epoch
         for epoch in count(after // per_epoch):
             parts = self._epoch(epoch)
@@ -83,7 +96,11 @@ class Problem:
                 yield step, self._objective.on(self._batch(part, draws), self.streams.at(step), key)
 
     def _epoch(self, epoch: int) -> list[tuple[int | None, Tensor]]:
-        """(key, indices) of every batch of an epoch: a new random partition; or one that is fixed, its batches in a new order."""
+        """(key, indices) of every batch of an epoch.
+
+        batches=reshuffled: a new random partition each epoch, whose batches have no key. batches=fixed: the same
+        partition in every epoch, numbered by key, with its batches in a new random order.
+        """
         order = torch.randperm(
             self.samples, generator=self.streams.generator("order", 0 if self._fixed else epoch, device="cpu")
         )
@@ -94,29 +111,41 @@ class Problem:
         return [(key, parts[key]) for key in turns.tolist()]
 
     def beforehand(self) -> Objective:
-        """The objective of the first batch with random streams of its own, for what an optimizer estimates before step 1."""
+        """The objective of the first batch with the random streams of step 0, for estimates that precede step 1."""
         _, f = next(self.objectives())
         return f.on(f.batch, self.streams.at(0))
 
-    def draw(self, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """An independent batch of the training set: the objective's `independent_batch()`."""
+    def _batch(self, index: Tensor, generator: torch.Generator | None) -> Part:
+        """The training samples at `index`, augmented with draws from `generator` if the data set is augmented."""
+        inputs, targets = self.train
+        x = self._augment(inputs[index], generator) if self._augment else inputs[index]
+        return x, x.flatten(1) if self._reconstructs else targets[index]
+
+    # The training set, for the objective
+
+    def draw(self, samples: int, generator: torch.Generator | None) -> Part:
+        """An independent batch of `samples` training samples, drawn without replacement."""
         device = self.train[0].device
         return self._batch(torch.randperm(self.samples, generator=generator, device=device)[:samples], generator)
 
-    def batches(self, size: int, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training set once, in a random order, in batches of `size`; the remainder is dropped: the objective's
-        `batches()`."""
+    def batches(self, size: int, generator: torch.Generator | None) -> Iterator[Part]:
+        """The training set once, in a random order, in batches of `size`. The remainder is dropped."""
         order = torch.randperm(self.samples, generator=generator, device=self.train[0].device)
         for i in range(0, self.samples - size + 1, size):
             yield self._batch(order[i : i + size], generator)
 
-    def chunks(self) -> list[tuple[Tensor, Tensor]]:
-        """The training set in order, in large pieces: the objective's `full()`."""
+    def chunks(self) -> list[Part]:
+        """The training set in order and without augmentation, in pieces of at most CHUNK samples."""
         return list(zip(*(part.split(CHUNK) for part in self.train)))
+
+    # Evaluation
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
-        """Mean loss (with the penalty) and accuracy or mean squared error, on all of the training, validation and test set."""
+        """The metrics of the training, test and (if there is one) validation set, in evaluation mode.
+
+        Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`.
+        """
         self.model.eval()
         try:
             sets = [("train", self.train), ("test", self.test)]
@@ -125,7 +154,8 @@ class Problem:
         finally:
             self.model.train()
 
-    def _metrics(self, part: tuple[Tensor, Tensor]) -> dict[str, float]:
+    def _metrics(self, part: Part) -> dict[str, float]:
+        """The metrics of one set: means over its samples, in double precision, chunk by chunk."""
         total: dict[str, Tensor] = {}
         for inputs, targets in zip(*(tensor.split(CHUNK) for tensor in part)):
             outputs = self.model(inputs)
@@ -135,16 +165,29 @@ class Problem:
         total["loss"] = total["loss"] + self._objective.penalty()
         return {key: value.item() for key, value in total.items()}
 
-    def _batch(self, index, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """Those samples of the training set, augmented with draws from `generator` where the data set says so."""
-        inputs, targets = self.train
-        x = self._augment(inputs[index], generator) if self._augment else inputs[index]
-        return x, x.flatten(1) if self._reconstructs else targets[index]
+    # Placing the data
 
-    def _hold_out(
-        self, share: float, dataset: Dataset, device: torch.device, dtype: torch.dtype
-    ) -> tuple[Tensor, Tensor] | None:
-        """The validation set: the data set's own, or a share of the training samples, drawn by the seed; None for share 0."""
+    def _place(self, part: Part, classes: int | None, device: torch.device, dtype: torch.dtype) -> Part:
+        """(inputs, targets) on the device, with the targets that the model and the loss take.
+
+        A loss of labels takes labels int64 [N]. A loss of values takes floating point [N, K]: one-hot labels, one
+        number 0 or 1 for model.target=binary, the inputs for model.target=input, or the data set's real targets.
+        """
+        inputs = part[0].to(device, dtype if part[0].is_floating_point() else part[0].dtype)  # word ids stay integers
+        targets = inputs.flatten(1) if self._reconstructs else part[1].to(device)
+        if self.loss.takes == "labels":
+            return inputs, targets
+        if not targets.is_floating_point() and not self._binary:
+            assert classes is not None  # integer targets are labels
+            targets = F.one_hot(targets, classes)
+        return inputs, targets.to(dtype).view(len(targets), -1)
+
+    def _hold_out(self, share: float, dataset: Dataset, device: torch.device, dtype: torch.dtype) -> Part | None:
+        """The validation set: the data set's own, or a share of the training samples drawn by the seed.
+
+        Training samples that are drawn leave the training set. None for share 0. Raises UsageError if the share leaves
+        either side empty.
+        """
         if not share:
             return None
         if dataset.validation is not None:
@@ -155,33 +198,26 @@ class Problem:
                 f"validation: got {share}, of {self.samples} training samples that leaves none on one side"
             )
         order = torch.randperm(self.samples, generator=self.streams.generator("validation", device="cpu")).to(device)
-        held, kept = order[:count].sort().values, order[count:].sort().values
-        validation, self.train = (tuple(part[index] for part in self.train) for index in (held, kept))
-        return validation
+        for_validation, for_training = order[:count].sort().values, order[count:].sort().values
+        inputs, targets = self.train
+        self.train = inputs[for_training], targets[for_training]
+        return inputs[for_validation], targets[for_validation]
 
-    def _place(self, part, classes: int | None, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """(inputs, targets) on the device, with the targets that the model and the loss are about."""
-        inputs = part[0].to(
-            device, dtype if part[0].is_floating_point() else part[0].dtype
-        )  # word ids stay what they are
-        targets = inputs.flatten(1) if self._reconstructs else part[1].to(device)
-        if self.loss.takes == "labels":
-            return inputs, targets
-        if not targets.is_floating_point() and not self._binary:
-            targets = F.one_hot(targets, classes)
-        return inputs, targets.to(dtype).view(len(targets), -1)
+    # Checks
 
     def _check_loss(self, name: str, dataset: Dataset) -> None:
+        """Raises UsageError unless the data set has the targets that `model.target` and the loss take."""
         if self._reconstructs and dataset.vectors is not None:
             raise UsageError(f"model.target: got 'input', {dataset.name} has words; allowed: label or binary")
         if self._binary and dataset.classes != 2:
-            found = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
-            raise UsageError(f"model.target: got 'binary', {dataset.name} has {found}; allowed: label, or two classes")
+            kind = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
+            raise UsageError(f"model.target: got 'binary', {dataset.name} has {kind}; allowed: label, or two classes")
         if self.loss.takes == "labels" and (self._reconstructs or self._binary or dataset.classes is None):
             able = [other for other in registry.entries("losses") if registry.load("losses", other).takes == "values"]
             raise UsageError(f"loss: got {name!r}, the targets here are real numbers; allowed: {', '.join(able)}")
 
     def _check_targets(self, name: str, dataset: str) -> None:
+        """Raises UsageError if a target is outside the bounds of the loss."""
         low, high = self.loss.bounds
         if self.loss.takes == "values" and any(t.min() < low or t.max() > high for _, t in (self.train, self.test)):
             raise UsageError(
@@ -190,6 +226,7 @@ class Problem:
             )
 
     def _check_batch_size(self, dataset: str) -> None:
+        """Raises UsageError if an epoch would have no batch."""
         if self.drop_last and self.batch_size > self.samples:
             raise UsageError(
                 f"batch_size: got {self.batch_size}, {dataset} has {self.samples} training samples; "
@@ -197,23 +234,30 @@ class Problem:
             )
 
 
+# The data set and the model that the settings name
+
+
 def load_dataset(settings: dict[str, Any]) -> Dataset:
-    """The data set of these settings. Raises UsageError and Failure, as it does."""
+    """The data set of these settings. Raises UsageError and Failure as `sobench.data.load` does."""
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["dataset"].items() if k != "name"}
-    place = settings["data"]
-    return _cached_dataset(settings["dataset"]["name"], tuple(sorted(options.items())), place["mirror"], place["cache"])
+    folders = settings["data"]
+    return _cached_dataset(
+        settings["dataset"]["name"], tuple(sorted(options.items())), folders["mirror"], folders["cache"]
+    )
 
 
 @lru_cache(maxsize=2)
-def _cached_dataset(name: str, options: tuple, mirror, cache) -> Dataset:
-    """A sweep in one process reads a data set once."""
+def _cached_dataset(name: str, options: tuple[tuple[str, Any], ...], mirror: str | None, cache: str | None) -> Dataset:
+    """A data set, kept in memory so that the runs of a sweep in one process read it once."""
     with interpreter.put_off():
         return load(name, dict(options), Store.default(mirror, cache))
 
 
 def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.Module:
-    """The model with the initial parameters of this seed; torch's global random state is left alone.
-    Raises UsageError for a model that does not take what the data set has."""
+    """The model of these settings on the CPU, with the initial parameters of the seed.
+
+    torch's global random state is left alone. Raises UsageError for a model that does not take the data set's inputs.
+    """
     options = {k: v for k, v in settings["model"].items() if k not in ("name", "loss", "target")}
     inputs = dataset.input_shape
     outputs = {"input": torch.Size(inputs).numel(), "binary": 1}.get(settings["model"]["target"], dataset.outputs)
@@ -221,13 +265,16 @@ def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> 
     if _takes_words(build, settings["model"]["name"], dataset):
         options["vectors"] = dataset.vectors
     with seeded(streams.entropy("init"), torch.device("cpu")):
-        made = build(inputs, outputs, **options)
-        INITIAL[settings["init"]](made)
-    return made
+        model = build(inputs, outputs, **options)
+        INITIAL[settings["init"]](model)
+    return model
 
 
-def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
-    """Whether the model is one of texts: it takes `vectors`. Raises UsageError unless the data set is what it takes."""
+def _takes_words(build: Callable[..., nn.Module], model: str, dataset: Dataset) -> bool:
+    """Whether a model is for texts, that is, its function has an argument `vectors`.
+
+    Raises UsageError if the model is for texts and the data set is not, or the other way round.
+    """
     words = "vectors" in inspect.signature(build).parameters
     kinds = ("numbers", "words")
     if words != (dataset.vectors is not None):
@@ -238,10 +285,14 @@ def _takes_words(build: Callable, model: str, dataset: Dataset) -> bool:
     return words
 
 
-def accuracy(loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Share of samples whose largest output is their class; targets are labels [N] or one-hot [N, C].
+# Metrics besides the loss: means over samples, so that chunks can be averaged
 
-    Of one output, targets 0 or 1 [N, 1]: the class is 1 where the mean of p(t | z) is above 1/2.
+
+def accuracy(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """`accuracy`, the share of samples whose largest output [N, C] is that of their class.
+
+    targets: labels [N] or one-hot [N, C]. With one output and targets 0 or 1 [N, 1], the predicted class is 1 if the
+    mean of p(t | z) is above 1/2.
     """
     if outputs.shape[1] == 1:
         return {"accuracy": ((loss.predict(outputs) > 0.5) == (targets.view_as(outputs) > 0.5)).double().mean()}
@@ -249,6 +300,6 @@ def accuracy(loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     return {"accuracy": (outputs.argmax(1) == labels).double().mean()}
 
 
-def mean_squared_error(loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Mean over samples and outputs of (prediction - target)^2, the prediction being the mean of p(t | z)."""
+def mean_squared_error(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """`mse`, the mean over samples and outputs of (prediction - target)^2; the prediction is the mean of p(t | z)."""
     return {"mse": (loss.predict(outputs) - targets).square().mean()}

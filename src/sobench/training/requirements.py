@@ -1,16 +1,15 @@
-"""Whether a problem can answer what an optimizer asks, found before any work starts; and the optimizer, made for it."""
+"""Requirements of an optimizer: the oracles that it declares, checked against loss and problem before any step."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 
 from sobench.config import registry
-from sobench.errors import Unsupported, UsageError
+from sobench.errors import Unsupported
 from sobench.objective import Objective
 from sobench.objective.network import Network
 from sobench.system import environment
+from sobench.training.problem import Problem
 
 ORACLES = frozenset(
     {
@@ -36,16 +35,24 @@ ORACLES = frozenset(
         "curvature",
     }
 )
-"""What an optimizer may name in `requires`: the oracles of Objective; `dense` for those that form P x P matrices,
-`dense_blocks` for those that keep an I D x I D matrix for each layer W [I, D], and `complex` for those that take complex steps
-(`curvature`, or any oracle at complex parameters)."""
+"""The names that an optimizer may list in `requires`: the oracles of Objective, and three further names. `dense`: the
+optimizer forms P x P matrices. `dense_blocks`: it keeps an I D x I D matrix for each layer W [I, D]. `complex`: it
+takes complex steps (`curvature`, or any oracle at complex parameters)."""
 
 DENSE_COPIES = 3
-"""P x P matrices alive at once in a dense step: the matrix, its factor, and one to work in."""
+"""P x P matrices in memory at once during a dense step: the matrix, its factor, and one work matrix."""
 
 
-def check_requirements(requires: frozenset[str], loss: str, problem=None, device: torch.device | None = None) -> None:
-    """Raises Unsupported with the reason. Without a problem only what needs no data is checked."""
+def requirements_of(cls: type) -> frozenset[str]:
+    """The oracles that an optimizer class declares in `requires`; the closure alone if it declares none."""
+    return frozenset(getattr(cls, "requires", {"closure"}))
+
+
+def check_declaration(requires: frozenset[str], loss: str) -> None:
+    """Check what can be checked without data: `requires` names known oracles, and `loss` can sample labels if needed.
+
+    Raises Unsupported with the reason.
+    """
     if unknown := requires - ORACLES:
         raise Unsupported(f"optimizer: requires {', '.join(sorted(unknown))}, allowed: {', '.join(sorted(ORACLES))}")
     if "sampled" in requires and not registry.load("losses", loss).samples:
@@ -54,15 +61,23 @@ def check_requirements(requires: frozenset[str], loss: str, problem=None, device
             f"optimizer: samples labels, and loss={loss} has no predictive distribution; allowed: "
             f"loss={' | '.join(able)}"
         )
-    if "dense" in requires and problem is not None:
+
+
+def check_problem(requires: frozenset[str], problem: Problem, device: torch.device) -> None:
+    """Check that dense matrices fit into the free memory of `device`, and that the model has a complex form if needed.
+
+    Raises Unsupported with the reason.
+    """
+    if "dense" in requires:
         _check_dense(problem, device)
-    if "dense_blocks" in requires and problem is not None:
+    if "dense_blocks" in requires:
         _check_blocks(problem, device)
-    if "complex" in requires and problem is not None:
+    if "complex" in requires:
         _check_complex(problem, requires)
 
 
-def _check_dense(problem, device: torch.device) -> None:
+def _check_dense(problem: Problem, device: torch.device) -> None:
+    """Room for DENSE_COPIES matrices of P x P, P being the number of trainable parameters."""
     p = next(problem.model.parameters())
     size = sum(q.numel() for q in problem.model.parameters() if q.requires_grad)
     needed, available = DENSE_COPIES * size**2 * p.element_size(), environment.available_memory(device)
@@ -74,11 +89,11 @@ def _check_dense(problem, device: torch.device) -> None:
         )
 
 
-def _check_blocks(problem, device: torch.device) -> None:
-    """The blocks of all layers, and of the largest its factor and one to work in."""
+def _check_blocks(problem: Problem, device: torch.device) -> None:
+    """Room for the blocks of all layers, and for a factor and a work matrix of the largest block."""
     theta = torch.cat([p.detach().flatten() for p in problem.model.parameters() if p.requires_grad])
     sizes = {name: W.numel() for name, W in Network(problem.model).matrices.join(theta).items()}
-    largest = max(sizes, key=sizes.get)
+    largest = max(sizes, key=lambda name: sizes[name])
     entries = sum(size**2 for size in sizes.values()) + (DENSE_COPIES - 1) * sizes[largest] ** 2
     needed, available = entries * theta.element_size(), environment.available_memory(device)
     if needed > available:
@@ -89,22 +104,21 @@ def _check_blocks(problem, device: torch.device) -> None:
         )
 
 
-def _check_complex(problem, requires: frozenset[str]) -> None:
-    """A pass over two samples, on a meter of its own; what torch loads for its first dual number it loads here, off the clock."""
+def _check_complex(problem: Problem, requires: frozenset[str]) -> None:
+    """Try one complex pass over two samples.
+
+    The pass has a cost meter of its own, so it does not count as work of the run. It also makes torch load its
+    forward-mode code before the clock starts.
+    """
     f = problem.beforehand()
-    two = Objective(problem.model, problem.loss, [part[:2] for part in f.batch], streams=f.streams)
+    inputs, targets = f.batch
+    two = Objective(problem.model, problem.loss, (inputs[:2], targets[:2]), streams=f.streams)
     theta = two.space.get()
     try:
-        two.curvature(theta) if "curvature" in requires else two.loss(theta + 0j)
+        if "curvature" in requires:
+            two.curvature(theta)
+        else:
+            two.loss(theta + 0j)
     except Unsupported as error:
         reason = f"optimizer: takes complex steps, and there is {error}; allowed: layers that have a complex form"
         raise Unsupported(reason) from error
-
-
-def make_optimizer(cls: type, settings: dict[str, Any], parameters) -> torch.optim.Optimizer:
-    """The optimizer with its hyperparameters. Raises UsageError with the constructor's own complaint."""
-    hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
-    try:
-        return cls(parameters, **hyperparameters)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"optimizer {settings['name']!r}: {error}") from error

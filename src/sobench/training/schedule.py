@@ -1,7 +1,8 @@
-"""Learning-rate schedules: torch's own, stepped once an epoch."""
+"""Learning-rate schedules: torch's schedulers, advanced once an epoch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,31 +10,49 @@ from torch.optim import lr_scheduler
 
 
 class Schedule:
-    """Called after every step; moves torch's scheduler at the end of each epoch. None: a constant learning rate."""
+    """Advances a scheduler of torch at the end of each epoch. scheduler None: the learning rate stays constant."""
 
     def __init__(self, scheduler: lr_scheduler.LRScheduler | None, steps_per_epoch: int):
         self._scheduler, self._steps_per_epoch = scheduler, steps_per_epoch
 
     def __call__(self, step: int) -> None:
+        """To be called after every step, with the number of the step."""
         if self._scheduler is not None and step % self._steps_per_epoch == 0:
             self._scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
+        """The scheduler's state; empty for a constant learning rate."""
         return {} if self._scheduler is None else self._scheduler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore a state that `state_dict` returned."""
         if self._scheduler is not None:
             self._scheduler.load_state_dict(state)
 
 
-SCHEDULES = {
-    "constant": lambda optimizer: None,
-    "step": lambda optimizer, period, gamma: lr_scheduler.StepLR(optimizer, period, gamma),
-    "cosine": lambda optimizer, epochs: lr_scheduler.CosineAnnealingLR(optimizer, epochs),
+def constant(optimizer: torch.optim.Optimizer) -> None:
+    """No scheduler."""
+
+
+def step(optimizer: torch.optim.Optimizer, period: int, gamma: float) -> lr_scheduler.LRScheduler:
+    """The learning rate times `gamma` after every `period` epochs."""
+    return lr_scheduler.StepLR(optimizer, period, gamma)
+
+
+def cosine(optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRScheduler:
+    """The learning rate falls to zero over `epochs` epochs along half a cosine."""
+    return lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+
+
+SCHEDULES: dict[str, Callable[..., lr_scheduler.LRScheduler | None]] = {
+    "constant": constant,
+    "step": step,
+    "cosine": cosine,
 }
+"""Name in conf/schedule/ -> the function that makes torch's scheduler."""
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, settings: dict[str, Any], steps_per_epoch: int) -> Schedule:
-    """The schedule of conf/schedule/<name>.yaml."""
+    """The schedule that the settings choose: `name`, and the keys of conf/schedule/<name>.yaml."""
     options = {k: v for k, v in settings.items() if k != "name"}
     return Schedule(SCHEDULES[settings["name"]](optimizer, **options), steps_per_epoch)

@@ -1,4 +1,4 @@
-"""What is kept of a training: its state, from which it goes on bit for bit, and its summary."""
+"""Snapshots of a Trainer: the state from which a run resumes bit for bit, and the summary of a run that has ended."""
 
 from __future__ import annotations
 
@@ -13,44 +13,47 @@ from sobench.training.trainer import Trainer
 
 
 def state(trainer: Trainer) -> dict[str, Any]:
-    """Everything that the next step depends on, and the clock and the meter."""
+    """Everything that the next step depends on, with clock and meter: tensors, numbers, strings, dicts and lists."""
     return {
         "step": trainer.step,
         "clock": [trainer.clock.seconds, trainer.clock.process_seconds],
         "warm_start_seconds": trainer.warm_start_seconds,
-        "shared": trainer.shared,
+        "shared": trainer.gpu_shared,
         "cost": trainer.problem.cost.counts(),
         "model": trainer.problem.model.state_dict(),
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.schedule.state_dict(),
         "instrument": trainer.instrument.state_dict(),
         "final": trainer.final,
-        "still": trainer.still,
+        "still": trainer.stalled_evaluations,
         "random": torch.get_rng_state(),
         "cuda_random": torch.cuda.get_rng_state(trainer.device) if trainer.device.type == "cuda" else None,
     }
 
 
 def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
-    """Continue where `state` was taken."""
+    """Put a trainer of the same run where it was when `saved` was taken by `state`."""
     trainer.step = saved["step"]
     trainer.clock.seconds, trainer.clock.process_seconds = saved["clock"]
     trainer.warm_start_seconds = saved["warm_start_seconds"]
-    trainer.shared = trainer.shared or saved.get("shared", False)  # as is the clock's time up to here
+    trainer.gpu_shared = trainer.gpu_shared or saved.get("shared", False)  # the restored seconds were on a shared GPU
     vars(trainer.problem.cost).update(saved["cost"])
     trainer.problem.model.load_state_dict(saved["model"])
     trainer.optimizer.load_state_dict(saved["optimizer"])
     trainer.schedule.load_state_dict(saved["schedule"])
     trainer.instrument.load_state_dict(saved.get("instrument", {}))
     trainer.final = saved["final"]
-    trainer.still = saved.get("still", 0)
+    trainer.stalled_evaluations = saved.get("still", 0)
     torch.set_rng_state(saved["random"].cpu())
     if saved["cuda_random"] is not None:
         torch.cuda.set_rng_state(saved["cuda_random"].cpu(), trainer.device)
 
 
 def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
-    """What became of the run, for summary.json."""
+    """The contents of summary.json: status and reason, length and cost of the run, memory, and its final metrics.
+
+    `shared` is true if another process computed on the run's GPU. `state_bytes` is the size of the optimizer's state.
+    """
     parameters = [p.detach() for p in trainer.problem.model.parameters()]
     position = trainer.position()
     return {
@@ -61,7 +64,7 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "converged": trainer.converged,
         **{key: position[key] for key in ("seconds", "process_seconds", "work")},
         "warm_start_seconds": trainer.warm_start_seconds,
-        "shared": trainer.shared,
+        "shared": trainer.gpu_shared,
         **environment.peak_memory(trainer.device),
         "state_bytes": _tensor_bytes(trainer.optimizer.state_dict()["state"]),
         "parameters": sum(p.numel() for p in parameters),
@@ -71,15 +74,18 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
 
 
 def _tensor_bytes(state: Any) -> int:
-    """Bytes of all tensors in nested dicts, lists and tuples."""
+    """The bytes of all tensors in nested dicts, lists and tuples."""
     if isinstance(state, Tensor):
         return state.numel() * state.element_size()
-    parts = state.values() if isinstance(state, dict) else state if isinstance(state, (list, tuple)) else ()
-    return sum(_tensor_bytes(part) for part in parts)
+    if isinstance(state, dict):
+        return sum(_tensor_bytes(part) for part in state.values())
+    if isinstance(state, (list, tuple)):
+        return sum(_tensor_bytes(part) for part in state)
+    return 0
 
 
 def _sha256(tensors: list[Tensor]) -> str:
-    """One digest of the bits of all tensors."""
+    """One SHA-256 digest, in hexadecimal, of the bits of all tensors in order."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

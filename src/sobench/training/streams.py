@@ -1,8 +1,8 @@
-"""Random streams of a run, spawned separately from one seed.
+"""Random streams of a run, all derived from one seed.
 
-A stream is addressed by its name and a position, (epoch,) or (step, draw), and keeps no state: what one consumer
-draws never shifts another's numbers, and a resumed run needs nothing but its step. Names: `init`, `order`,
-`augmentation`, `fresh`, `labels`, `probe`, `dropout`, `validation`.
+A stream is addressed by its name and a position, (epoch,) or (step, draw), and keeps no state. What one consumer draws
+never shifts the numbers of another, and a resumed run needs only its step. The names are `init`, `order`,
+`augmentation`, `fresh`, `labels`, `probe`, `dropout` and `validation`.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ NAMES = ("init", "order", "augmentation", "fresh", "labels", "probe", "dropout",
 
 
 class Streams:
-    """All the streams of one seed, on one device."""
+    """All streams of one seed. device: where the generators live, unless a call names another."""
 
     def __init__(self, seed: int, device: torch.device | str = "cpu"):
         self.seed = seed
         self.device = torch.device(device)
 
     def entropy(self, name: str, *position: int) -> int:
-        """A 63-bit seed that depends on (seed, name, position) alone."""
+        """A 63-bit seed that depends only on (seed, name, position). Raises ValueError for an unknown name."""
         key = (NAMES.index(name), *position)
         words = np.random.SeedSequence(self.seed, spawn_key=key).generate_state(2, np.uint32)
         return int(words[0]) << 31 | int(words[1]) >> 1
 
     def generator(self, name: str, *position: int, device: torch.device | str | None = None) -> torch.Generator:
-        """A fresh generator at the start of stream `name` at `position`."""
+        """A new generator at the start of stream `name` at `position`. Raises ValueError for an unknown name."""
         return torch.Generator(device or self.device).manual_seed(self.entropy(name, *position))
 
     def at(self, step: int) -> StepStreams:
@@ -38,7 +38,7 @@ class Streams:
 
 
 class StepStreams:
-    """The streams of one step: the n-th draw of a name is the same whatever else was drawn."""
+    """The streams of one step. The n-th draw of a stream does not depend on what other streams have drawn."""
 
     def __init__(self, streams: Streams, step: int):
         self._streams, self._step = streams, step
@@ -51,5 +51,5 @@ class StepStreams:
         return self._streams.generator(name, self._step, self._draws[name])
 
     def entropy(self, name: str) -> int:
-        """The step's seed of stream `name`: the same at every call."""
+        """The seed of stream `name` in this step, the same at every call."""
         return self._streams.entropy(name, self._step)

@@ -1,10 +1,13 @@
-"""The one training loop of the project, and everything that it moves; what is kept of that: see sobench.training.snapshot."""
+"""The training loop: the one loop that makes every run's steps, and the Trainer that holds the run's moving parts.
+
+`sobench.training.snapshot` turns a Trainer into a checkpoint and a summary.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -12,24 +15,32 @@ from torch import Tensor
 from sobench.config import registry
 from sobench.config.run import Run
 from sobench.objective.parameter_space import ParameterSpace
-from sobench.results.rundir import Metrics
 from sobench.system import environment
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
 from sobench.training.instruments import make_instrument
+from sobench.training.optimizer import ObjectiveOptimizer, make_optimizer
 from sobench.training.problem import Problem
-from sobench.training.requirements import check_requirements, make_optimizer
+from sobench.training.requirements import check_declaration, check_problem, requirements_of
 from sobench.training.schedule import make_schedule
 
-Report = Callable[[int, int | None, dict[str, float]], None]
-"""progress(step, steps or None, last row)"""
+ProgressCallback = Callable[[int, int | None, dict[str, float]], None]
+"""Called after each row of losses with (step, number of steps or None, the row)."""
+
+
+class RowWriter(Protocol):
+    """The record of a run, to which the loop appends rows: `sobench.results.rundir.Metrics`, or a list."""
+
+    def append(self, row: dict[str, Any], /) -> None:
+        """Add a row to the end of the record."""
+        ...
 
 
 class Trainer:
-    """Everything that a run's loop moves: problem, optimizer, schedule, clock.
+    """The moving parts of one run: problem, optimizer, schedule, instrument, clock and budget.
 
-    Raises UsageError for settings the machine or the data cannot meet, Unsupported for an optimizer that asks what the
-    problem cannot answer. Neither writes anything.
+    Raises UsageError if the machine or the data cannot meet the settings, and Unsupported if the optimizer requires an
+    oracle that the problem does not have. Nothing is written in either case.
     """
 
     def __init__(self, run: Run):
@@ -37,32 +48,41 @@ class Trainer:
         self.settings = settings
         if settings["threads"]:
             torch.set_num_threads(settings["threads"])
-        torch.set_flush_denormal(
-            True
-        )  # what decays in a dead unit ends in denormal numbers: 100 times slower to multiply
+        # Values that decay in a dead unit end as denormal numbers, which take 100 times as long to multiply.
+        torch.set_flush_denormal(True)
         self.device = environment.device(settings["device"])
         cls = registry.load("optimizers", settings["optimizer"]["name"])
-        requires = frozenset(getattr(cls, "requires", {"closure"}))
-        check_requirements(requires, settings["loss"])
+        requires = requirements_of(cls)
+        check_declaration(requires, settings["loss"])
         torch.manual_seed(run.seed)
         self.problem = Problem(settings, self.device)
-        check_requirements(requires, settings["loss"], self.problem, self.device)
-        self.optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
-        if fits := getattr(self.optimizer, "fits", None):
+        check_problem(requires, self.problem, self.device)
+        optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
+        if fits := getattr(optimizer, "fits", None):
             fits(ParameterSpace(self.problem.model.named_parameters()))
-        self.schedule = make_schedule(self.optimizer, settings["schedule"], self.problem.steps_per_epoch)
+        self.optimizer = cast(ObjectiveOptimizer, optimizer)
+        self.schedule = make_schedule(optimizer, settings["schedule"], self.problem.steps_per_epoch)
         self.commits = "closure" not in requires
+        """Whether the loop commits BatchNorm's statistics after each step; the closure commits them by itself."""
         self.clock = Clock(self.device)
         self.instrument = make_instrument(self.problem, self.clock, settings)
         self.step = 0
         self.warm_start_seconds = 0.0
-        self.shared = settings["gpu"].get("shared", False)  # a lease says so, see sobench.system.leases
+        self.gpu_shared: bool = settings["gpu"].get("shared", False)
+        """Whether another process computed on the run's GPU; the lease says so, see sobench.system.leases."""
         self.final: dict[str, float] = {}
-        self.still = 0
+        """The metrics of the latest evaluation."""
+        self.stalled_evaluations = 0
+        """Evaluations in a row in which the training loss changed by less than `convergence.change`."""
         self.budget = Budget(settings, self.problem.steps_per_epoch)
 
-    def train(self, record: Metrics, save: Callable[[Trainer], None], progress: Report) -> str | None:
-        """Train until the budget is spent. Returns the reason if the run diverged, else None."""
+    def train(self, record: RowWriter, save: Callable[[Trainer], None], progress: ProgressCallback) -> str | None:
+        """Train until the budget is spent or the run has converged.
+
+        record: receives every row. progress: called after each row of losses. save: called with this trainer after
+        each row of losses but the last; a checkpoint may be written then. Returns the reason if the run diverged, else
+        None.
+        """
         if self.step == 0:
             if reason := self._evaluate(record):
                 return reason
@@ -70,28 +90,30 @@ class Trainer:
             self.instrument.begin()
         losses, due = [], self.budget.next_due(self.step)
         self.clock.start()
-        for self.step, f in self.problem.objectives(after=self.step):
-            with self.instrument.around(self.step, f):
+        for step, f in self.problem.objectives(after=self.step):
+            self.step = step
+            with self.instrument.around(step, f):
                 losses.append(self.optimizer.step(f))
                 if self.commits:
                     f.commit()
-            self.schedule(self.step)
-            if self.step < due and not self.budget.out_of_time(self.clock):
+            self.schedule(step)
+            if step < due and not self.budget.out_of_time(self.clock):
                 continue
             self.clock.stop()
             row, reason = self._record_losses(record, losses)
-            losses, due = [], self.budget.next_due(self.step)
-            over = self.budget.spent(self.step, self.clock)
-            if reason is None and (over or self.budget.evaluates(self.step)):
+            losses, due = [], self.budget.next_due(step)
+            over = self.budget.spent(step, self.clock)
+            if reason is None and (over or self.budget.evaluates(step)):
                 reason = self._evaluate(record)
-            progress(self.step, self.budget.limit, row)
+            progress(step, self.budget.limit, row)
             if reason or over or self.converged:
                 return reason
             save(self)
             self.clock.start()
+        return None  # not reached: objectives() has no end
 
     def _warm_start(self) -> None:
-        """What an optimizer estimates before its first step: its work is metered, its time is kept apart."""
+        """Let the optimizer estimate its statistics before step 1. The work is metered; the time is recorded apart."""
         if warm_start := getattr(self.optimizer, "warm_start", None):
             clock = Clock(self.device)
             clock.start()
@@ -101,11 +123,11 @@ class Trainer:
 
     @property
     def converged(self) -> bool:
-        """Whether the training loss has stood still for as many evaluations as `convergence` asks."""
-        return self.still >= self.settings["convergence"]["evaluations"]
+        """Whether the training loss has stalled for `convergence.evaluations` evaluations in a row."""
+        return self.stalled_evaluations >= self.settings["convergence"]["evaluations"]
 
-    def _record_losses(self, record: Metrics, losses: list) -> tuple[dict, str | None]:
-        """One row for the steps since the last; and the reason, if one of their losses is not finite."""
+    def _record_losses(self, record: RowWriter, losses: list[Tensor | float]) -> tuple[dict[str, Any], str | None]:
+        """Append a row for the steps since the last row. Returns the row, and the reason if a loss is not finite."""
         if any(loss is None for loss in losses):
             raise TypeError("the optimizer's step(f) returned None: it must return the loss, as torch's do")
         values = torch.stack([torch.as_tensor(loss) for loss in losses]).tolist()
@@ -118,18 +140,19 @@ class Trainer:
             return row, None
         return row, f"mini-batch loss is {values[bad]} at step {self.step - len(values) + 1 + bad}"
 
-    def _evaluate(self, record: Metrics) -> str | None:
-        """One row of metrics; and the reason, if the training loss is not finite."""
+    def _evaluate(self, record: RowWriter) -> str | None:
+        """Append a row of metrics. Returns the reason if the training loss is not finite."""
         metrics = self.problem.evaluate()
         record.append({**self.instrument.at_evaluation(), "kind": "eval", **self.position(), **metrics})
         loss, change = metrics["train_loss"], self.settings["convergence"]["change"]
         if self.final and change is not None:
-            self.still = self.still + 1 if abs(loss - self.final["train_loss"]) < change else 0
+            stalled = abs(loss - self.final["train_loss"]) < change
+            self.stalled_evaluations = self.stalled_evaluations + 1 if stalled else 0
         self.final = metrics
         return None if math.isfinite(loss) else f"training loss is {loss} after step {self.step}"
 
     def position(self) -> dict[str, float]:
-        """Where the run is, on every x axis."""
+        """The position of the run on every x-axis (steps, epochs, seconds, work), and the counters of the meter."""
         cost = self.problem.cost
         return {
             "step": self.step,
@@ -142,4 +165,5 @@ class Trainer:
 
 
 def _number(value: Any) -> Any:
+    """The Python number of a tensor of one element; any other value as it is."""
     return value.item() if isinstance(value, Tensor) else value

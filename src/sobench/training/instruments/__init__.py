@@ -1,4 +1,4 @@
-"""What is measured beside the training: one file an instrument, by the names of conf/instrument/."""
+"""Instruments, the measurements beside the training: one module each, under the names of conf/instrument/."""
 
 from __future__ import annotations
 
@@ -28,5 +28,5 @@ INSTRUMENTS: dict[str, type[Instrument]] = {
 
 
 def make_instrument(problem: Problem, clock: Clock, settings: dict[str, Any]) -> Instrument:
-    """The instrument that the settings of a run choose."""
+    """The instrument that the settings choose. Raises UsageError or Unsupported if the problem does not allow it."""
     return INSTRUMENTS[settings["instrument"]["name"]](problem, clock, settings)

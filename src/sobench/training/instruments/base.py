@@ -1,12 +1,14 @@
-"""Instruments: what is measured beside the training, off its clock and its meter, without moving it.
+"""The interface of an instrument, a measurement beside the training that does not change the run.
 
-    with instrument.around(step, f):          the loop, once a step
+    instrument.begin()                        the loop, once before step 1
+    with instrument.around(step, f):          the loop, at every step
         optimizer.step(f)
-    row |= instrument.readings()              the loop, once a row of the record
-    row |= instrument.at_evaluation()         the loop, at every evaluation, the first of which is before step 1
+    row |= instrument.readings()              the loop, at every row of the record
+    row |= instrument.at_evaluation()         the loop, at every evaluation; the first is before step 1
 
-The trajectory is the same bits with an instrument as without: an instrument asks its own objective of the same batch
-(`_beside`), and whatever it does to the model is undone (`_undone`).
+The trajectory is bit for bit the same with an instrument as without one, and an instrument's time and work do not count
+as the run's. An instrument asks an objective of its own for the same batch (`_beside`), and undoes whatever it does to
+the model (`_undone`).
 """
 
 from __future__ import annotations
@@ -26,53 +28,55 @@ _NOTHING = nullcontext()
 
 
 class Instrument:
-    """The instrument that measures nothing, and what others are made of. settings: those of the run."""
+    """The instrument that measures nothing, and the base class of the others. settings: those of the run."""
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
         self.problem, self.clock = problem, clock
 
     def begin(self) -> None:
-        """Before the first step of a run; the clock does not run yet."""
+        """Called before the first step of a run, while the clock is stopped."""
 
     def around(self, step: int, f: Objective) -> AbstractContextManager[None]:
-        """The context of one step, on the batch of f; the clock runs."""
+        """The context in which the optimizer makes step `step` on the batch of f. The clock runs."""
         return _NOTHING
 
     def at_evaluation(self) -> dict[str, float]:
-        """What is found at an evaluation, for its row; the clock does not run."""
+        """Columns for the row of an evaluation. The clock is stopped."""
         return {}
 
     def readings(self) -> dict[str, float]:
-        """What was found since the last call, for the record."""
+        """Columns for a row of the record, measured since the last call. The clock is stopped."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs."""
+        """The state that a resumed run needs."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        pass
+        """Restore a state that `state_dict` returned."""
 
-    # What others are made of
+    # For subclasses
 
     def _beside(self, step: int, f: Objective) -> Objective:
-        """f with a meter and random streams of its own, which draw what f will draw."""
+        """An objective of the batch of f with its own meter and its own random streams, which draw what f will draw."""
         return self._unmetered(f.on(f.batch, self.problem.streams.at(step)))
 
     @staticmethod
     def _unmetered(f: Objective) -> Objective:
+        """f itself, with a new cost meter, so that its work does not count as work of the run."""
         f.cost = Cost()
         return f
 
     @contextmanager
     def _off_the_clock(self) -> Iterator[None]:
+        """Stop the clock inside the context."""
         self.clock.stop()
         yield
         self.clock.start()
 
     @contextmanager
     def _undone(self) -> Iterator[None]:
-        """At the end parameters, `.grad`, buffers and torch's global random state are put back."""
+        """Restore parameters, `.grad`, buffers and torch's global random state at the end of the context."""
         model = self.problem.model
         tensors = [*model.parameters(), *model.buffers()]
         values, grads = [t.detach().clone() for t in tensors], [p.grad for p in model.parameters()]

@@ -1,4 +1,4 @@
-"""Does a step lower the loss of the batch that it was made for?"""
+"""The instrument `descent`: the change that each step makes in the loss of its own batch."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from sobench.training.problem import Problem
 
 
 class Descent(Instrument):
-    """What each step did to the loss of its own batch. Reading: `batch_change`, the largest rise, or the smallest fall, of the
-    steps since the last row of the record, after minus before."""
+    """The change that each step makes in the loss of its own batch: the loss after the step minus the loss before it.
+
+    Reading: `batch_change`, the largest change of the steps since the last row: the largest rise, or the smallest fall.
+    """
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
         super().__init__(problem, clock, settings)
@@ -33,5 +35,5 @@ class Descent(Instrument):
             self._changes.append(beside.loss() - before)
 
     def readings(self) -> dict[str, float]:
-        found, self._changes = self._changes, []
-        return {"batch_change": torch.stack(found).max().item()} if found else {}
+        changes, self._changes = self._changes, []
+        return {"batch_change": torch.stack(changes).max().item()} if changes else {}

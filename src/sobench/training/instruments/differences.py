@@ -1,4 +1,4 @@
-"""How wrong finite differences are, and complex steps, by the size of the step."""
+"""The instrument `differences`: relative errors of finite differences and complex steps, by the size of the step."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ from sobench.training.problem import Problem
 
 
 class Differences(Instrument):
-    """Relative errors of derivatives, one step size h a row of the record: `points` of them from 10^smallest to 10^largest, spaced
-    equally in logarithms (csfd, figure 1).
+    """Relative errors of derivatives, with one step size h in each row of the record (csfd, figure 1).
 
-    Readings: `h`; `function/<scheme>`, of f'(x), f(x) = e^x / (x^2 + 1) at x = 10, by formula; `function/second`, of f''(x) by two
-    imaginary units, i of a complex number and a dual one's, as `Objective.curvature` has them; `product/<scheme>`, of the Hessian of the
-    first batch's loss times its gradient, against autograd's in the run's precision; `product/second`, of p'Hp. Schemes: forward,
-    central, complex. Needs log.every=1, and as many steps as points.
+    There are `points` step sizes from 10^smallest to 10^largest, spaced equally in logarithms. The schemes are forward,
+    central and complex. Needs log.every=1, and at least as many steps as points.
+
+    Readings:
+        h                   the step size
+        function/<scheme>   the error of f'(x) against its formula, f(x) = e^x / (x^2 + 1) at x = 10
+        function/second     the error of f''(x) by two imaginary units, that of a complex number and that of a dual
+                            number, as in `Objective.curvature`
+        product/<scheme>    the error of Hp against autograd's in the run's precision; H is the Hessian of the first
+                            batch's loss, p its normalised gradient
+        product/second      the error of p'Hp
     """
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
@@ -63,42 +69,44 @@ def example(x: Tensor) -> Tensor:
 
 
 def of_the_example(h: float) -> dict[str, float]:
-    """The relative error of each scheme at x = 10, where q = x^2 + 1, f' = f (q - 2x) / q and f'' = f (q^2 - 4xq + 8x^2 - 2q) / q^2."""
+    """The relative error of each scheme with step size h, for f'(x) and f''(x) of `example` at x = 10.
+
+    With q = x^2 + 1: f' = f (q - 2x) / q and f'' = f (q^2 - 4xq + 8x^2 - 2q) / q^2.
+    """
     x = torch.tensor(10.0, dtype=torch.float64)
     q, f = x * x + 1, example(x)
     slope, bend = f * (q - 2 * x) / q, f * (q * q - 4 * x * q + 8 * x * x - 2 * q) / (q * q)
-    second = (
-        torch.func.jvp(example, (torch.complex(x, torch.tensor(h, dtype=torch.float64)),), (torch.ones_like(x) + 0j,))[
-            1
-        ].imag
-        / h
-    )
-    found = {
+    at = torch.complex(x, torch.tensor(h, dtype=torch.float64))
+    derivative = torch.func.jvp(example, (at,), (torch.ones_like(x) + 0j,))[1]
+    second = derivative.imag / h
+    estimates = {
         "forward": forward_difference(example, x, h),
         "central": central_difference(example, x, h),
         "complex": complex_step(example, x, h),
     }
-    return {name: _error(value, slope) for name, value in found.items()} | {"second": _error(second, bend)}
+    return {name: _error(value, slope) for name, value in estimates.items()} | {"second": _error(second, bend)}
 
 
 def of_a_product(f: Objective, h: float) -> dict[str, float]:
-    """The relative error of each scheme's Hp, p = g / ||g||, and of p'Hp, by norms."""
+    """The relative error, in norm, of each scheme's Hp with step size h, p = g / ||g||, and of p'Hp."""
     theta, g = f.space.get(), f.value_and_grad()[1]
     p = g / g.norm()
     exact = f.hessian() @ p
-    gradient = lambda at: f.value_and_grad(at)[1]  # noqa: E731
-    found = {
+
+    def gradient(at: Tensor) -> Tensor:
+        return f.value_and_grad(at)[1]
+
+    estimates = {
         "forward": forward_product(gradient, theta, p, h),
         "central": central_product(gradient, theta, p, h),
         "complex": complex_hessian(f, h) @ p,
     }
-    return {name: _error(value, exact) for name, value in found.items()} | {
-        "second": _error(f.curvature(p, h), p @ exact)
-    }
+    errors = {name: _error(value, exact) for name, value in estimates.items()}
+    return errors | {"second": _error(f.curvature(p, h), p @ exact)}
 
 
 def _error(value: Tensor, exact: Tensor) -> float:
-    """At least a tenth of the precision, so that it can be drawn by its logarithm."""
+    """The relative error in norm: at least a tenth of the rounding unit, so that it has a logarithm; inf for NaN."""
     error = float((value - exact).norm() / exact.norm())
     return max(error, torch.finfo(exact.dtype).eps / 10) if math.isfinite(error) else math.inf
 

@@ -1,10 +1,10 @@
-"""The steps that other optimizers would take from every point of a run's trajectory, beside its own."""
+"""The instrument `directions`: angles between the run's steps and the steps that other optimizers would take."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -13,29 +13,34 @@ from sobench.config import registry
 from sobench.objective import Objective
 from sobench.training.clock import Clock
 from sobench.training.instruments.base import Instrument
+from sobench.training.optimizer import ObjectiveOptimizer, make_optimizer
 from sobench.training.problem import Problem
-from sobench.training.requirements import check_requirements, make_optimizer
+from sobench.training.requirements import check_declaration, check_problem, requirements_of
 
 
 class Directions(Instrument):
     """The directions in which other optimizers, the companions, would step from every point of the trajectory.
 
-    companions: {label: settings of an optimizer}. Each has a state of its own, which it builds along the run's trajectory:
-    it steps on the batch of the run, from the run's parameters, and they are put back. Readings, of the last step:
-    cosine/<label>/<i>, i = 1, ..., L, between what the companion and the run's own optimizer did to the i-th layer, weights
-    and bias together, in the model's order (Linear and Conv2d layers). NaN where one of them did not move it. Thesis,
-    figure 4.1. Raises Unsupported for a companion that asks what the problem cannot answer.
+    companions: {label: settings of an optimizer}. A companion steps on the run's batch from the run's parameters, which
+    are then restored. It keeps its own state, built along the run's trajectory.
+
+    Readings, of the last step: `cosine/<label>/<i>`, i = 1, ..., L, between the change that the companion makes in the
+    i-th layer and the change that the run's optimizer makes. A layer is a Linear or Conv2d layer, weight and bias
+    together, in the model's order. NaN if one of the changes is zero. Source: thesis, figure 4.1.
+
+    Raises Unsupported for a companion that requires an oracle which the problem does not have.
     """
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
         super().__init__(problem, clock, settings)
-        self.companions: dict[str, torch.optim.Optimizer] = {}
+        self.companions: dict[str, ObjectiveOptimizer] = {}
         for label, companion in settings["instrument"]["companions"].items():
             cls = registry.load("optimizers", companion["name"])
-            check_requirements(
-                frozenset(getattr(cls, "requires", {"closure"})), settings["loss"], problem, clock.device
-            )
-            self.companions[label] = make_optimizer(cls, companion, problem.model.parameters())
+            requires = requirements_of(cls)
+            check_declaration(requires, settings["loss"])
+            check_problem(requires, problem, clock.device)
+            optimizer = make_optimizer(cls, companion, problem.model.parameters())
+            self.companions[label] = cast(ObjectiveOptimizer, optimizer)
         self._cosines: dict[str, Tensor] = {}
 
     def begin(self) -> None:
@@ -58,16 +63,16 @@ class Directions(Instrument):
                 for i, (name, D) in enumerate(f.matrices.join(other).items(), 1):
                     self._cosines[f"cosine/{label}/{i}"] = (D * own[name]).sum() / (D.norm() * own[name].norm())
 
-    def _move(self, companion: torch.optim.Optimizer, f: Objective) -> Tensor:
-        """What a step of a companion adds to theta, [P]."""
+    def _move(self, companion: ObjectiveOptimizer, f: Objective) -> Tensor:
+        """The change of theta [P] in one step of a companion, which is undone."""
         with self._undone():
             before = f.space.get()
             companion.step(f)
             return f.space.get() - before
 
     def readings(self) -> dict[str, float]:
-        found, self._cosines = self._cosines, {}
-        return dict(zip(found, torch.stack(list(found.values())).tolist())) if found else {}
+        cosines, self._cosines = self._cosines, {}
+        return dict(zip(cosines, torch.stack(list(cosines.values())).tolist())) if cosines else {}
 
     def state_dict(self) -> dict[str, Any]:
         return {label: companion.state_dict() for label, companion in self.companions.items()}

@@ -1,4 +1,4 @@
-"""How long a Hessian-vector product takes, by complex step, by automatic differentiation and by a difference of gradients."""
+"""The instrument `product_time`: the time of a Hessian-vector product by complex step, autograd and differences."""
 
 from __future__ import annotations
 
@@ -15,18 +15,23 @@ from sobench.training.clock import Clock
 from sobench.training.instruments.base import Instrument
 from sobench.training.problem import Problem
 
-PRODUCTS: dict[str, Callable[[Objective, torch.Tensor], torch.Tensor]] = {
+Product = Callable[[Objective, torch.Tensor], torch.Tensor]
+
+PRODUCTS: dict[str, Product] = {
     "complex_step": lambda f, p: complex_hessian(f) @ p,
     "autograd": lambda f, p: f.hessian() @ p,
     "forward_difference": lambda f, p: forward_product(lambda at: f.value_and_grad(at)[1], f.space.get(), p),
     "gradient": lambda f, p: f.value_and_grad()[1],
 }
-"""What is timed, from the parameters on: a product with all passes that it needs; and a gradient, to compare with."""
+"""The timed functions of (f, p): a product with all the passes that it needs, and a gradient for comparison."""
 
 
 class ProductTime(Instrument):
-    """Readings, with the first row of the record: `product_seconds/<how>`, the median over `repeats` of the time of Hp, p the
-    gradient, on the batch; the ways take turns, so that a disturbance meets all of them."""
+    """The time of Hp on the first batch, p being its gradient, for each function of PRODUCTS.
+
+    Readings, in the first row of the record: `product_seconds/<function>`, the median over `repeats` rounds, in
+    seconds. The functions take turns, so that a disturbance of the machine affects all of them.
+    """
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
         super().__init__(problem, clock, settings)
@@ -41,13 +46,14 @@ class ProductTime(Instrument):
         times: dict[str, list[float]] = {name: [] for name in PRODUCTS}
         for _ in range(self._repeats + 1):  # the first round warms up
             for name, product in PRODUCTS.items():
-                times[name].append(self._seconds(lambda: product(f.on(f.batch), p)))
-        return {f"product_seconds/{name}": statistics.median(found[1:]) for name, found in times.items()}
+                times[name].append(self._seconds(product, f.on(f.batch), p))
+        return {f"product_seconds/{name}": statistics.median(seconds[1:]) for name, seconds in times.items()}
 
-    def _seconds(self, work: Callable[[], torch.Tensor]) -> float:
+    def _seconds(self, product: Product, f: Objective, p: torch.Tensor) -> float:
+        """The wall seconds of one call of `product`."""
         clock = Clock(self.clock.device)
         clock.start()
-        work()
+        product(f, p)
         clock.stop()
         return clock.seconds
 

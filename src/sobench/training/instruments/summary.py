@@ -1,4 +1,4 @@
-"""The summary of the Hessian along a run, whatever its optimizer: how groups of parameters interact, and the steps they ask for."""
+"""The instrument `summary`: the Hessian summed over groups of parameters, and the step sizes that it gives."""
 
 from __future__ import annotations
 
@@ -16,11 +16,19 @@ from sobench.training.problem import Problem
 
 
 class SummaryInstrument(Instrument):
-    """At every evaluation, for the gradient u of the whole training set and derivatives on the whole training set (Wolinski, section
-    6.1, figures 1 and 2): `hessian/<s>/<t>`, H_bar; `inverse/<s>/<t>`, its inverse; `eta/<s>`, the step sizes of equation 10 with
-    the setting lambda_int; `gradient/<s>`, g_bar. s and t are the names of the groups of `partition`. `coupling/<s>/<t>` is
-    |H_st| / sqrt(|H_ss H_tt|), which no scale of a group changes; `coupling/hessian` and `coupling/inverse` are its mean over
-    s != t, of H_bar and of its inverse.
+    """The block-summed Hessian of the training loss at every evaluation, under any optimizer.
+
+    The direction u is the gradient of the whole training set, and all derivatives are of the whole training set
+    (Wolinski, section 6.1, figures 1 and 2). s and t are names of groups of `partition`.
+
+    Columns of an evaluation:
+        hessian/<s>/<t>     H_bar
+        inverse/<s>/<t>     its inverse
+        gradient/<s>        g_bar
+        eta/<s>             the step sizes of equation 10 with the setting lambda_int
+        coupling/<s>/<t>    |H_st| / sqrt(|H_ss H_tt|), which does not depend on the scale of a group
+        coupling/hessian    the mean coupling over s != t of H_bar
+        coupling/inverse    the mean coupling over s != t of the inverse
     """
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
@@ -50,12 +58,13 @@ class SummaryInstrument(Instrument):
 
 
 def _coupling(matrix: torch.Tensor) -> torch.Tensor:
+    """|M_st| / sqrt(|M_ss M_tt|) of a square matrix M."""
     size = matrix.diagonal().abs().sqrt()
     return matrix.abs() / size / size[:, None]
 
 
 def _mean_of_others(coupled: torch.Tensor) -> float:
-    """The mean off the diagonal; 0 for a single group."""
+    """The mean of the off-diagonal entries; 0 for a single group."""
     others = len(coupled) * (len(coupled) - 1)
     return float((coupled.sum() - coupled.trace()) / max(others, 1))
 

@@ -1,4 +1,4 @@
-"""Two weights on their way over the landscape of the training loss."""
+"""The instrument `trajectory`: the path of two weights over the landscape of the training loss."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from sobench.training.problem import Problem
 
 
 class Trajectory(Instrument):
-    """The way of a model's two free weights (model=free_mlp) over the landscape of the training loss.
+    """The path of a model's two free weights (model=free_mlp) over the landscape of the training loss.
 
-    Readings: `weight/0`, `weight/1` after the last step; and once, with the first of them, `landscape/<u>/<v>`, the training
-    loss where the two are u and v: a grid of `points` x `points` within `radius` of where they start, and `start/0`, `start/1`.
-    Raises UsageError for a model without two free weights.
+    Readings of every row: `weight/0` and `weight/1`, the weights after the last step. Readings of the first row alone:
+    `start/0` and `start/1`, their initial values, and `landscape/<u>/<v>`, the training loss where the two weights are
+    u and v, on a grid of `points` x `points` values within `radius` of the start. Raises UsageError for a model without
+    two free weights.
     """
 
     def __init__(self, problem: Problem, clock: Clock, settings: dict[str, Any]):
         super().__init__(problem, clock, settings)
-        self._layer = next((m for m in problem.model.modules() if isinstance(m, FreeLinear)), None)
-        if self._layer is None or len(self._layer.places) != 2:
+        layer = next((m for m in problem.model.modules() if isinstance(m, FreeLinear)), None)
+        if layer is None or len(layer.places) != 2:
             raise UsageError("instrument: trajectory is of two free weights; allowed: model=free_mlp model.free=2")
+        self._layer = layer
         self._points, self._radius = settings["instrument"]["points"], settings["instrument"]["radius"]
         self._once: dict[str, float] = {}
 
@@ -41,9 +43,9 @@ class Trajectory(Instrument):
                 self._once[f"landscape/{u:.6g}/{v:.6g}"] = float(f.loss())
 
     def readings(self) -> dict[str, float]:
-        found, self._once = self._once, {}
+        once, self._once = self._once, {}
         u, v = self._layer.free().tolist()
-        return {**found, "weight/0": u, "weight/1": v}
+        return {**once, "weight/0": u, "weight/1": v}
 
     def state_dict(self) -> dict[str, Any]:
         return {"once": self._once}
