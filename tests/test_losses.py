@@ -1,4 +1,4 @@
-"""Losses against their definitions, their curvature against torch.func.hessian, their samples against p(t | z)."""
+"""Tests of losses against their definitions, of their curvature against torch.func.hessian, and of their samples."""
 
 import math
 
@@ -30,7 +30,7 @@ def outputs_and_targets(loss, seed=0, scale=3.0, n=N, c=C):
 
 
 def by_definition(loss, z, t):
-    """The loss of one sample in plain floats, straight from the formula."""
+    """The loss of one sample in plain floats, by its formula."""
     z = z.tolist()
     match name(loss):
         case "CrossEntropy":

@@ -4,21 +4,28 @@
     optimizer = sobench.load_optimizer("hf_gauss_newton")(model.parameters(), lr=0.5, damping=4.0)
     loss = optimizer.step(f)
 
-Torch is imported when `Objective` or `losses` is first asked for.
+Torch is imported at the first access to `Objective` or `losses`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sobench import losses
+    from sobench.objective import Objective
 
 __version__ = version("sobench")
 __all__ = ["Objective", "load_optimizer", "losses"]
 
 
 def load_optimizer(name: str) -> type:
-    """The optimizer class of that name, ours, torch's or a plug-in's. Raises UsageError with the nearest match."""
+    """The optimizer class of that name: one of sobench, of torch, or of a plug-in.
+
+    Raises UsageError for an unknown name, with the nearest known one.
+    """
     from sobench.config.registry import load
 
     return load("optimizers", name)
@@ -29,4 +36,8 @@ def __getattr__(name: str) -> Any:
         return import_module("sobench.objective").Objective
     if name == "losses":
         return import_module("sobench.losses")
-    raise AttributeError(f"module 'sobench' has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,9 +1,10 @@
-"""Losses: each a mean over the batch, with its curvature in the outputs and labels from its predictive distribution.
+"""Losses: means over the batch, with their curvature in the outputs and samples of their predictive distribution.
 
     f(z, t) = 1/N sum_n l(z_n, t_n)            outputs z [N, C], targets t of N samples
 
-Every loss is twice differentiable and has an analytic extension to complex outputs (branches are on the real part), so
-that Im f(z + ihv) / h is its directional derivative to rounding. Nothing here copies to the host or waits for a device.
+Every loss is twice differentiable and has an analytic extension to complex outputs (branches depend on the real part),
+so that Im f(z + ihv) / h is its directional derivative up to rounding. Nothing here copies to the host or synchronises
+with a device.
 """
 
 from __future__ import annotations
@@ -19,46 +20,54 @@ from sobench.errors import Unsupported, UsageError
 from sobench.objective.holomorphic.scalars import log_sum_exp, softplus
 
 REVISION = 1
-"""Part of every method's fingerprint. Raise it by hand when a change here, or in complex_scalars, can change a result."""
+"""Part of every method's fingerprint. Raise it when a change here, or in holomorphic.scalars, can change a result."""
 
-_NO_LABEL = torch.iinfo(torch.int64).min  # what F.cross_entropy skips in silence; its default, -100, may be a mistake
+_NO_LABEL = torch.iinfo(torch.int64).min  # F.cross_entropy ignores this label; its default, -100, may be a mistake
 
 
 class Loss(ABC):
-    """What every loss answers. Raises UsageError for targets of a wrong shape or type."""
+    """The interface of a loss. Methods with targets raise UsageError for targets of a wrong shape or type.
 
-    samples = True  # whether there is a predictive distribution, and so sample()
-    takes = "labels"  # its targets: integer "labels" [N], or real "values" [N, C]
-    bounds = (-math.inf, math.inf)  # between which real targets must lie; for whoever has all of them to check, once
+    samples: whether the loss has a predictive distribution, and so sample().
+    takes: the targets, integer "labels" [N] or real "values" [N, C].
+    bounds: the range of real targets. The losses do not check it; the owner of a data set checks it once.
+    """
+
+    samples = True
+    takes = "labels"
+    bounds = (-math.inf, math.inf)
 
     @abstractmethod
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean loss, a scalar, of real or complex outputs [N, C]."""
+        """The mean loss, a scalar, for real or complex outputs [N, C]."""
 
     @abstractmethod
     def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """H_n = d^2 l(z_n, t_n) / dz_n^2 of every sample, [N, C, C], without the mean's 1/N."""
+        """H_n = d^2 l(z_n, t_n) / dz_n^2 of every sample, [N, C, C], without the 1/N of the mean."""
 
     @abstractmethod
     def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor:
-        """H_n v_n of every sample, shaped as v [..., N, C]; no C x C matrix is formed."""
+        """H_n v_n of every sample, shaped as v [..., N, C]. Forms no C x C matrix."""
 
     def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """R_n with R_n R_n^T = H_n of every sample, [N, C, C], for a loss that is convex in its outputs."""
+        """R_n with R_n R_n^T = H_n for every sample, [N, C, C], for a loss that is convex in its outputs."""
         eigenvalues, Q = torch.linalg.eigh(self.hessian(outputs, targets))
         return Q * eigenvalues.clamp(min=0).sqrt()[:, None]
 
     @abstractmethod
     def sample(self, outputs: Tensor, generator: Generator | None = None) -> Tensor:
-        """Targets drawn from p(t | z), shaped as the loss takes them, detached from the graph."""
+        """Targets drawn from p(t | z), in the form that the loss takes, without a graph.
+
+        generator: the source of randomness; None: torch's global one. Raises Unsupported without a distribution.
+        """
 
     def predict(self, outputs: Tensor) -> Tensor:
-        """The mean of p(t | z), [N, C]; the outputs themselves where there is no such distribution."""
+        """The mean of p(t | z), [N, C]; the outputs themselves for a loss without such a distribution."""
         return outputs
 
 
 class CrossEntropy(Loss):
-    """l(z, t) = log sum_c exp(z_c) - z_t, labels t: integers [N] in 0..C-1. p(t | z) = softmax(z)_t."""
+    """l(z, t) = log sum_c exp(z_c) - z_t, for integer labels t [N] in 0..C-1. p(t | z) = softmax(z)_t."""
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         targets = _labels(self, outputs, targets)
@@ -80,17 +89,17 @@ class CrossEntropy(Loss):
 
     def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
         p = outputs.softmax(1)
-        q = p.sqrt()  # a unit vector: diag(q) (I - q q') is a root of diag(p) - p p'
+        q = p.sqrt()  # unit vectors, so diag(q) (I - q q') is a root of diag(p) - p p'
         return torch.diag_embed(q) - torch.einsum("nc,nd->ncd", p, q)
 
     @torch.no_grad()
     def sample(self, outputs: Tensor, generator: Generator | None = None) -> Tensor:
-        clocks = torch.empty_like(outputs).exponential_(generator=generator)  # clock_c / p_c is the first w.p. p_c
-        return (outputs - clocks.log()).argmax(1)
+        clocks = torch.empty_like(outputs).exponential_(generator=generator)
+        return (outputs - clocks.log()).argmax(1)  # clock_c / p_c is the smallest with probability p_c
 
 
 class Separable(Loss):
-    """l(z, t) = sum_c l(z_c, t_c): its Hessian is diagonal."""
+    """A loss l(z, t) = sum_c l(z_c, t_c), whose Hessian in z is diagonal."""
 
     @abstractmethod
     def second_derivative(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -107,7 +116,7 @@ class Separable(Loss):
 
 
 class BinaryCrossEntropy(Separable):
-    """l(z, t) = sum_c log(1 + exp z_c) - t_c z_c, targets t [N, C] in [0, 1]. p(t_c = 1 | z) = sigmoid(z_c)."""
+    """l(z, t) = sum_c log(1 + exp z_c) - t_c z_c, for targets t [N, C] in [0, 1]. p(t_c = 1 | z) = sigmoid(z_c)."""
 
     takes = "values"
     bounds = (0.0, 1.0)
@@ -130,7 +139,7 @@ class BinaryCrossEntropy(Separable):
 
 
 class SquaredError(Separable):
-    """l(z, t) = 1/2 sum_c (z_c - t_c)^2, targets t [N, C]. p(t | z) = N(z, I)."""
+    """l(z, t) = 1/2 sum_c (z_c - t_c)^2, for targets t [N, C]. p(t | z) = N(z, I)."""
 
     takes = "values"
 
@@ -149,9 +158,9 @@ class SquaredError(Separable):
 
 
 class SquaredHinge(Separable):
-    """l(z, t) = sum_c max(0, 1 - s_c z_c)^2, s_c = 1 for c = t and -1 for the rest, labels t: integers [N] in 0..C-1.
+    """l(z, t) = sum_c max(0, 1 - s_c z_c)^2, s_c = 1 for c = t and -1 otherwise, for integer labels t [N] in 0..C-1.
 
-    The second derivative jumps at the margin, where it is taken as 0, as autograd does.
+    The second derivative jumps at the margin. There it is 0, as in autograd. There is no predictive distribution.
     """
 
     samples = False
@@ -167,6 +176,7 @@ class SquaredHinge(Separable):
         raise Unsupported("SquaredHinge has no predictive distribution: there are no labels to sample from it")
 
     def _slack(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """1 - s_c z_c, [N, C]."""
         targets = _labels(self, outputs, targets)
         try:
             sign = torch.full_like(outputs, -1.0).scatter(1, targets[:, None], 1.0)
@@ -176,7 +186,7 @@ class SquaredHinge(Separable):
 
 
 def _labels(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Labels as int64 [N]. Raises UsageError unless they are integers, one for each row of outputs."""
+    """The labels as int64 [N]. Raises UsageError unless they are integers, one per row of the outputs."""
     dtype = targets.dtype
     integers = not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)
     if outputs.dim() != 2 or targets.shape != outputs.shape[:1] or not integers:
@@ -185,19 +195,20 @@ def _labels(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def _values(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """Targets in the outputs' real type. Raises UsageError unless they are real and shaped as outputs."""
+    """The targets in the real dtype of the outputs. Raises UsageError unless they are real, shaped as the outputs."""
     if outputs.dim() != 2 or targets.shape != outputs.shape or targets.is_complex():
         raise UsageError(_expected(loss, "real targets [N, C]", outputs, targets))
     return targets.to(outputs.dtype.to_real())
 
 
-def _expected(loss: Loss, wanted: str, outputs: Tensor, targets: Tensor) -> str:
+def _expected(loss: Loss, expected: str, outputs: Tensor, targets: Tensor) -> str:
+    """The message about targets of a wrong shape or type."""
     got = f"outputs {list(outputs.shape)} and {str(targets.dtype).removeprefix('torch.')} targets {list(targets.shape)}"
-    return f"{type(loss).__name__} takes outputs [N, C] and {wanted}, got {got}"
+    return f"{type(loss).__name__} takes outputs [N, C] and {expected}, got {got}"
 
 
 def _bad_label(loss: Loss, outputs: Tensor, error: Exception) -> Exception:
-    """UsageError for a label out of range, where the device says so at once (a CPU does, a GPU asserts later)."""
+    """A UsageError for a label out of range, else `error`. A CPU reports such a label; a GPU fails later instead."""
     if "out of bounds" not in str(error):
         return error
     return UsageError(

@@ -1,4 +1,4 @@
-"""Layers as matrices the slow way: convolutions unfolded by Python loops, gradients sample by sample. Nothing of sobench."""
+"""Reference implementation of layers as matrices: convolutions unfolded by Python loops. Calls nothing of sobench."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def locations(module: nn.Module, x: Tensor) -> Tensor:
-    """a_t of every sample and location, [N, T, D]: what each output location of the layer reads, and 1 for a bias."""
+    """a_t for every sample and location, [N, T, D]: the inputs of an output location, and 1 for a bias."""
     a = _patches(module, x) if isinstance(module, nn.Conv2d) else x.reshape(len(x), -1, x.shape[-1])
     if module.bias is None:
         return a
@@ -28,16 +28,16 @@ def _patches(conv: nn.Conv2d, x: Tensor) -> Tensor:
     n, channels, height, width = x.shape
     padded = torch.zeros(n, channels, height + 2 * ph, width + 2 * pw, dtype=x.dtype, device=x.device)
     padded[:, :, ph : ph + height, pw : pw + width] = x
-    found = []
+    rows = []
     for i in range(0, padded.shape[2] - dh * (kh - 1), sh):
         for j in range(0, padded.shape[3] - dw * (kw - 1), sw):
             read = [padded[:, c, i + dh * u, j + dw * v] for c in range(channels) for u in range(kh) for v in range(kw)]
-            found.append(torch.stack(read, 1))
-    return torch.stack(found, 1)
+            rows.append(torch.stack(read, 1))
+    return torch.stack(rows, 1)
 
 
 def by_location(module: nn.Module, h: Tensor) -> Tensor:
-    """What a layer gives, [N, ...], with a row a location, [N, T, I]."""
+    """The outputs of a layer, [N, ...], with one row per location, [N, T, I]."""
     if not isinstance(module, nn.Conv2d):
         return h.reshape(len(h), -1, h.shape[-1])
     return torch.stack([h[:, :, i, j] for i in range(h.shape[2]) for j in range(h.shape[3])], 1)
@@ -45,8 +45,13 @@ def by_location(module: nn.Module, h: Tensor) -> Tensor:
 
 @dataclass
 class Layer:
-    """a [N, T, D], h [N, T, I], Dh [N, T, I]: the gradient of N times the mean loss in h, which is that of each sample's own
-    loss where samples are not coupled. G [N, I, D] is each sample's gradient in W."""
+    """One layer in a pass.
+
+    a: inputs, [N, T, D].
+    h: outputs, [N, T, I].
+    Dh: [N, T, I], the gradient of N times the mean loss in h. It is the gradient of the loss of each sample, if samples
+        are not coupled.
+    """
 
     module: nn.Module
     a: Tensor
@@ -65,6 +70,7 @@ class Layer:
 
     @property
     def G(self) -> Tensor:
+        """The gradient of each sample in W, [N, I, D]."""
         return torch.stack([sum(torch.outer(g, a) for g, a in zip(gs, As)) for gs, As in zip(self.Dh, self.a)])
 
     @property
@@ -76,7 +82,7 @@ class Layer:
 def layers(
     model: nn.Module, mean_loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
 ) -> dict[str, Layer]:
-    """Every Linear and Conv2d layer of a copy of the model, by plain torch: its mode and statistics are left alone."""
+    """Every Linear and Conv2d layer of a copy of the model, by plain torch. The model itself is left alone."""
     model, seen = copy.deepcopy(model), {}
     for name, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
@@ -92,7 +98,7 @@ def layers(
 
 
 def matrix(module: nn.Module, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """W [I, D] of a layer's weight and bias, or of their gradients."""
+    """W [I, D] from the weight and bias of a layer, or from their gradients."""
     rows = [
         torch.cat([w.flatten(), b[None]]) if bias is not None else w.flatten()
         for w, b in zip(weight, bias if bias is not None else weight)

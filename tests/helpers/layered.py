@@ -1,4 +1,4 @@
-"""Tiny networks of Linear and Conv2d layers whose sampled labels are fixed, and their layers and gradients by plain torch."""
+"""Tiny networks of Linear and Conv2d layers with fixed sampled labels; their layers and gradients by plain torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sobench import Objective
 from sobench.losses import CrossEntropy
 
 N, C = 5, 3
-SAMPLED = torch.tensor([2, 0, 0, 1, 2])  # the labels that the model "draws"
+SAMPLED = torch.tensor([2, 0, 0, 1, 2])  # the labels that `sampled()` draws
 MODELS = {
     "mlp": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, C, bias=False)), (4,)),
     "sequence": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Flatten(), nn.Linear(10, C)), (2, 4)),
@@ -34,14 +34,14 @@ MODEL = pytest.mark.parametrize("model", MODELS)
 
 
 class Fixed(CrossEntropy):
-    """The cross entropy, with the labels that it samples fixed."""
+    """The cross entropy with fixed sampled labels."""
 
     def sample(self, outputs, generator=None):
         return SAMPLED[: len(outputs)].to(outputs.device)
 
 
 class Sets:
-    """A training set in the batches that it is given."""
+    """A training set that consists of the given batches."""
 
     def __init__(self, *batches):
         self._batches = batches
@@ -63,7 +63,7 @@ def make(model="mlp", device="cpu", samples=N, **options):
 
 
 def layers(f, labels="sampled"):
-    """{layer: by_hand.Layer} of a batch, with the sampled labels or with its own."""
+    """{layer: by_hand.Layer} for a batch, with the sampled labels or with its own."""
     y = SAMPLED[: len(f)].to(f.batch.targets.device) if labels == "sampled" else f.batch.targets
     return by_hand.layers(f.network.model, F.cross_entropy, f.batch.inputs, y)
 
@@ -76,14 +76,14 @@ def gradients(f):
 
 
 def moved(optimizer, f):
-    """{parameter: what one step adds to it}."""
+    """{parameter: the change by one step}."""
     before = f.space.get()
     optimizer.step(f)
     return f.space.named(f.space.get() - before)
 
 
 def matrices(f, parts):
-    """{layer: [I, D]} of named tensors."""
+    """{layer: [I, D]} from named tensors."""
     modules = {name: m for name, m in f.network.model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
     own = {name: {key: parts.get(f"{name}.{key}".strip(".")) for key in ("weight", "bias")} for name in modules}
     return {name: by_hand.matrix(m, **own[name]) for name, m in modules.items()}

@@ -1,4 +1,4 @@
-"""The tiny problems of `problems` as objectives, what a step does to one, and an optimizer's state by way of a file."""
+"""The tiny problems of `problems` as objectives, the effect of a step, and optimizer states saved to a file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sobench.training.streams import Streams
 
 
 def objective(p, step: int | None = 1) -> Objective:
-    """With the random streams of a step; for None without, so that torch's global state is drawn from."""
+    """The objective of a problem, with the random streams of a step; None: with torch's global generator."""
     streams = None if step is None else Streams(0, p.batch[0].device).at(step)
     return Objective(p.model, p.loss, p.batch, l2=p.l2, streams=streams)
 
@@ -24,14 +24,14 @@ def make(model="mlp_tanh", loss="cross_entropy", device="cpu", step: int | None 
 
 
 def moved(optimizer, f):
-    """What one step adds to theta, and the loss that it returns."""
+    """The change of theta by one step, [P], and the loss that the step returns."""
     before = f.space.get()
     loss = optimizer.step(f)
     return f.space.get() - before, loss
 
 
 def through_a_file(state, device="cpu"):
-    """What torch.save makes of it and torch.load, which runs no code, brings back."""
+    """A state after torch.save and torch.load with weights_only."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     buffer.seek(0)

@@ -1,6 +1,6 @@
-"""Tiny problems, and f_B with its derivatives worked out densely by plain autograd: nothing of sobench is called here.
+"""Tiny problems, with f_B and its derivatives computed densely by plain autograd. Calls no oracle of sobench.
 
-Adding a model or a loss is one line of MODELS or LOSSES; every oracle is then tested on it.
+A new model or loss is one line of MODELS or LOSSES. Every oracle is then tested on it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def tied() -> nn.Module:
 
 
 class Scaled(nn.Module):
-    """A network with a parameter of no dimension."""
+    """A network with a 0-dim parameter."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,7 @@ class Scaled(nn.Module):
 
 
 class Partial(nn.Module):
-    """A network with a frozen layer, and one that the outputs do not use."""
+    """A network with a frozen layer and a layer that the outputs do not use."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ def batchnorm_conv() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 2, 3, bias=False), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
 
 
-MODELS = {  # name: (builder, input shape); "eval" in the name: in that mode
+MODELS = {  # name: (builder, input shape); "eval" in the name: in eval mode
     "mlp_tanh": (lambda: nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)), (4,)),
     "mlp_relu": (lambda: nn.Sequential(nn.Linear(4, 5), nn.ReLU(), nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)), (4,)),
     "conv_maxpool": (
@@ -102,7 +102,7 @@ LOSSES = {  # name: (the loss under test, l(z_n, t_n) of every sample [N] by its
 
 @dataclass
 class Problem:
-    """A model in float64, a loss, a batch, and theta at which to look when not at the model's own parameters."""
+    """A model in float64, a loss, a batch, and parameters other than those of the model (`elsewhere`)."""
 
     name: str
     model: nn.Module
@@ -150,7 +150,7 @@ def problem(model: str, loss: str, *, l2: float = 0.0, device="cpu", samples: in
 
 
 class Dense:
-    """f_B at theta and every derivative of it, a row at a time by torch.autograd from one flat leaf theta [P]."""
+    """f_B at theta and its derivatives, row by row by torch.autograd from one flat leaf theta [P]."""
 
     def __init__(self, p: Problem, theta: Tensor | None = None, batch=None):
         self.p, (self.inputs, self.targets) = p, batch or p.batch
@@ -186,7 +186,7 @@ class Dense:
 
     @cached_property
     def ggn(self) -> Tensor:
-        """J^T H_z J + l2 I, with H_z [N C, N C] the Hessian of the mean loss in all outputs at once."""
+        """J^T H_z J + l2 I, with H_z [N C, N C] the Hessian of the mean loss in all outputs."""
         z = self.outputs.detach().requires_grad_()
         (g,) = torch.autograd.grad(self.p.formula(z, self.targets).mean(), z, create_graph=True)
         J, H_z = self.jacobian.flatten(0, 1), rows(g.flatten(), z).flatten(1)
@@ -205,7 +205,7 @@ def error(actual: Tensor, expected: Tensor) -> float:
 
 
 class Source:
-    """A training set of unequal chunks: what an Objective's fresh() and full() draw from."""
+    """A training set with chunks of unequal sizes: the source of an Objective."""
 
     def __init__(self, p: Problem, samples: int = 11, sizes=(5, 4, 2)):
         larger = problem(*p.name.split("-"), samples=samples, device=p.batch[0].device)
@@ -253,7 +253,7 @@ def summarised(f):
     return f.summary(torch.ones_like(f.space.get()), make_partition(f.space, "canonical"))
 
 
-ORACLES = {  # name as in Cost.used: a call that makes it work; all but the closure leave everything as it was
+ORACLES = {  # name as in Cost.used: a call of the oracle; all but the closure leave model and random state unchanged
     "loss": lambda f: f.loss(),
     "value_and_grad": lambda f: f.value_and_grad(),
     "hessian": lambda f: f.hessian().dense(),
@@ -266,7 +266,7 @@ ORACLES = {  # name as in Cost.used: a call that makes it work; all but the clos
     "accumulate": accumulated,
     "summary": summarised,
     "sampled": lambda f: f.sampled().value_and_grad(),
-    "fresh": lambda f: f.fresh().value_and_grad(),
+    "independent_batch": lambda f: f.independent_batch().value_and_grad(),
     "batches": lambda f: [g.value_and_grad() for g in f.batches()],
     "full": lambda f: f.full().value_and_grad(),
     "complex": lambda f: f.value_and_grad(f.space.get() + 1e-12j),

@@ -1,4 +1,4 @@
-"""Tiny networks with parameters of 0 to 4 modes, and the matrices of their tensors by other formulas than sobench's."""
+"""Tiny networks with parameters of 0 to 4 modes, and reference formulas for the matrices of their tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sobench import Objective
 
 
 class Ways(nn.Module):
-    """A parameter of each number of modes; the one of four is no kernel."""
+    """A network with one parameter for each number of modes. The one with four modes is not a convolution kernel."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ def make(model="ways", device="cpu", **options):
 
 
 def gradients(f, labels="own"):
-    """{parameter: gradient} by torch alone, on a copy of the model, for labels `own` or `sampled`."""
+    """{parameter: gradient} by plain torch, on a copy of the model, for labels `own` or `sampled`."""
     model = copy.deepcopy(f.network.model)
     y = SAMPLED.to(f.batch.targets.device) if labels == "sampled" else f.batch.targets
     F.cross_entropy(model(f.batch.inputs), y).backward()
@@ -59,19 +59,19 @@ def gradients(f, labels="own"):
 
 
 def contractions(g, shape):
-    """G^(i) of every mode of g seen as `shape`: sums over all other indices."""
+    """G^(i) for every mode of g in the shape `shape`: sums over all other indices."""
     G, modes = g.reshape(shape), range(len(shape))
     return [torch.tensordot(G, G, dims=([j for j in modes if j != i],) * 2) for i in modes]
 
 
 def covariances(G):
-    """U_i by (4.10), word by word."""
+    """U_i by equation 4.10, as printed."""
     d, k = [len(g) for g in G], len(G)
-    made = []
+    factors = []
     for i, E in enumerate(G):
         c_0 = (E.trace() / math.prod(d)) ** (1 / k)
-        made.append(E / (c_0 ** (k - 1) * math.prod(d[j] for j in range(k) if j != i)))
-    return made
+        factors.append(E / (c_0 ** (k - 1) * math.prod(d[j] for j in range(k) if j != i)))
+    return factors
 
 
 def kron(matrices):
@@ -83,11 +83,11 @@ def damped(matrices, damping):
 
 
 def tnt_direction(G, g, damping):
-    """(4.8) with the Kronecker product formed."""
+    """Equation 4.8 with an explicit Kronecker product."""
     return torch.linalg.solve(kron(damped(covariances(G), damping)), g.flatten()).view_as(g)
 
 
 def shampoo_direction(G, g, damping):
-    """Algorithm 16, line 14: a Kronecker product of powers is the power of the Kronecker product, here formed."""
+    """Algorithm 16, line 14, by the power of the explicit Kronecker product."""
     eigenvalues, Q = torch.linalg.eigh(kron(damped(G, damping)))
     return (Q @ (eigenvalues ** (-0.5 / len(G)) * (Q.T @ g.flatten()))).view_as(g)

@@ -1,4 +1,4 @@
-"""CG as a descent method: its stopping rule against a loop written by hand, the iterates it keeps, the value it reports."""
+"""Tests of CG as a descent method: its stopping rule against a loop, its returned iterates and values."""
 
 import math
 from functools import cache
@@ -33,7 +33,7 @@ def path_from(scale, updates, condition=1e3):
 
 
 def stops_at(path, tol):
-    """Martens (2010), section 4.4, word by word."""
+    """The rule of Martens (2010), section 4.4, as printed."""
     for i in range(len(path)):
         k = max(10, math.ceil(0.1 * i))
         if i > k and path[i] < 0 and (path[i] - path[i - k]) / path[i] < k * tol:
@@ -48,24 +48,24 @@ def test_stops_where_a_loop_by_hand_does(tol, scale):
     x0 = scale * torch.ones_like(b)
     path = path_from(scale, 80)
     expected = stops_at(path, tol)
-    kept, status = cg_descent(A, b, x0 if scale else None, max_iterations=80, tol=tol)
-    assert (status, kept[-1].k) == ("converged", expected) and 11 <= expected < 80
-    assert kept[-1].quadratic == pytest.approx(path[expected], rel=1e-9)
+    iterates, status = cg_descent(A, b, x0 if scale else None, max_iterations=80, tol=tol)
+    assert (status, iterates[-1].k) == ("converged", expected) and 11 <= expected < 80
+    assert iterates[-1].quadratic == pytest.approx(path[expected], rel=1e-9)
 
 
 def test_a_late_stop_looks_back_a_tenth():
-    """Where i > 100, k is more than 10: the rule with k = 10 throughout stops elsewhere, at tolerances that the path, which rounding
-    moves, decides."""
+    """For i > 100 k exceeds 10, and a rule with k = 10 throughout stops elsewhere.
+
+    The tolerances at which the two differ depend on the path, which rounding changes.
+    """
     A, b = system(1e4)
-    path, told_apart = path_from(3, 140, 1e4), []
+    path, differing = path_from(3, 140, 1e4), []
     for tol in (2e-2, 1.5e-2, 1e-2, 7e-3, 5e-3, 3e-3, 2e-3):
         ten = next((i for i in range(11, 140) if path[i] < 0 and (path[i] - path[i - 10]) / path[i] < 10 * tol), None)
         expected = stops_at(path, tol)
         if expected and expected > 100 and ten != expected:
-            told_apart.append(
-                (cg_descent(A, b, 3 * torch.ones_like(b), max_iterations=140, tol=tol)[0][-1].k, expected)
-            )
-    assert told_apart and all(found == expected for found, expected in told_apart)
+            differing.append((cg_descent(A, b, 3 * torch.ones_like(b), max_iterations=140, tol=tol)[0][-1].k, expected))
+    assert differing and all(actual == expected for actual, expected in differing)
 
 
 def test_a_value_above_zero_does_not_stop_it():
@@ -73,25 +73,25 @@ def test_a_value_above_zero_does_not_stop_it():
     A, b = system()
     x0 = 30 * torch.ones_like(b)
     assert all(value > 0 for value in path_from(30, 11))
-    kept, status = cg_descent(A, b, x0, max_iterations=140, tol=5e-4)
-    assert kept[-1].k > 11 and kept[-1].quadratic < 0
+    iterates, status = cg_descent(A, b, x0, max_iterations=140, tol=5e-4)
+    assert iterates[-1].k > 11 and iterates[-1].quadratic < 0
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 6, 40, 41])
 def test_keeps_the_iterates_of_a_geometric_grid_and_the_last(most):
     A, b = system()
-    kept, status = cg_descent(A, b, max_iterations=most, tol=0.0)
+    iterates, status = cg_descent(A, b, max_iterations=most, tol=0.0)
     grid = {math.ceil(1.3**j) for j in range(40)}
-    assert [one.k for one in kept] == sorted({k for k in grid if k <= most} | {most}) and status == "max_iterations"
-    for one in kept:
+    assert [one.k for one in iterates] == sorted({k for k in grid if k <= most} | {most}) and status == "max_iterations"
+    for one in iterates:
         assert error(one.x, cg(A, b, max_iterations=one.k, tol=0.0).x) < 1e-12
         assert one.quadratic == pytest.approx(q(A, b, one.x), rel=1e-9)
 
 
 def test_run_to_the_end_it_solves():
     A, b = system(10.0, size=12)
-    kept, status = cg_descent(A, b, max_iterations=500, tol=0.0)
-    assert status == "converged" and error(kept[-1].x, torch.linalg.solve(A, b)) < 1e-12
+    iterates, status = cg_descent(A, b, max_iterations=500, tol=0.0)
+    assert status == "converged" and error(iterates[-1].x, torch.linalg.solve(A, b)) < 1e-12
 
 
 def test_one_product_an_update_and_one_for_a_start():
@@ -114,8 +114,8 @@ def test_degenerate_systems():
     A, b = system(size=4)
     zero, there = torch.zeros_like(b), torch.linalg.solve(A, b)
     assert cg_descent(A, zero, max_iterations=5, tol=1e-3)[0][0].x.equal(zero)
-    kept, status = cg_descent(A, A @ there, there, max_iterations=5, tol=1e-3)
-    assert error(kept[-1].x, there) < 1e-12
+    iterates, status = cg_descent(A, A @ there, there, max_iterations=5, tol=1e-3)
+    assert error(iterates[-1].x, there) < 1e-12
     (only,), status = cg_descent(-A, b, max_iterations=5, tol=1e-3)
     assert status == "negative_curvature" and only.x.equal(zero) and only.k == 0
     assert cg_descent(A * math.nan, b, max_iterations=5, tol=1e-3)[1] == "not_finite"

@@ -1,4 +1,4 @@
-"""Differences and complex steps, against derivatives known in closed form."""
+"""Tests of differences and complex steps against derivatives in closed form."""
 
 import math
 
@@ -84,8 +84,8 @@ def test_an_operator_of_complex_steps_solves_equations():
     assert A.shape == (5, 5) and A.dtype == torch.float64
     assert error(A.dense(), H) < 1e-15
     b = noise(5, 4)
-    found = cg(A + 0.5, b, max_iterations=50, tol=1e-13)
-    assert error(found.x, torch.linalg.solve(H + 0.5 * torch.eye(5).to(H), b)) < 1e-11
+    result = cg(A + 0.5, b, max_iterations=50, tol=1e-13)
+    assert error(result.x, torch.linalg.solve(H + 0.5 * torch.eye(5).to(H), b)) < 1e-11
 
 
 @pytest.mark.parametrize("h", [0.0, -1e-8, math.inf, math.nan])

@@ -1,4 +1,4 @@
-"""The cubic model's step: its equation, and that no other root is longer, found by a search of our own over the norm."""
+"""Tests of the minimum of the cubic model: its equation, and by a search over the norm that no solution is longer."""
 
 import hypothesis.strategies as st
 import pytest
@@ -54,10 +54,10 @@ def models(draw, kinds=("indefinite", "positive", "singular", "hard", "free")):
 @given(models())
 def test_eta_solves_its_equation(model):
     _, H, g, D, damping = model
-    found = minimise_cubic(H, g, D, damping)
-    assert residual(H, g, D, damping, found.eta) < 1e-8
-    assert_close((D * found.eta).norm(), found.r, rtol=1e-8, atol=0)
-    assert set(found.branches) == BRANCHES and found.free == (D == 0).sum()
+    solution = minimise_cubic(H, g, D, damping)
+    assert residual(H, g, D, damping, solution.eta) < 1e-8
+    assert_close((D * solution.eta).norm(), solution.r, rtol=1e-8, atol=0)
+    assert set(solution.branches) == BRANCHES and solution.free == (D == 0).sum()
 
 
 @settings(deadline=None, max_examples=200)
@@ -65,11 +65,11 @@ def test_eta_solves_its_equation(model):
 def test_no_root_is_longer(model):
     """Beyond it ||D eta(r)|| < r, however far; and the model's matrix is positive semi-definite there."""
     _, H, g, D, damping = model
-    found = minimise_cubic(H, g, D, damping)
-    r = found.r * (1 + torch.logspace(-6, 6, 200, dtype=torch.float64))
+    solution = minimise_cubic(H, g, D, damping)
+    r = solution.r * (1 + torch.logspace(-6, 6, 200, dtype=torch.float64))
     assert (excess(H, g, D, damping, r) < 1).all()
     A = H / D[:, None] / D
-    assert torch.linalg.eigvalsh(A)[0] + damping / 2 * found.r > -1e-9 * A.norm()
+    assert torch.linalg.eigvalsh(A)[0] + damping / 2 * solution.r > -1e-9 * A.norm()
 
 
 @settings(deadline=None, max_examples=100)
@@ -77,10 +77,10 @@ def test_no_root_is_longer(model):
 def test_it_is_the_global_minimum_of_the_model(model, seed):
     _, H, g, D, damping = model
     value = lambda eta: -eta @ g + eta @ H @ eta / 2 + damping / 6 * (D * eta).norm() ** 3  # noqa: E731
-    found = minimise_cubic(H, g, D, damping)
-    best, generator = value(found.eta), torch.Generator().manual_seed(seed)
+    solution = minimise_cubic(H, g, D, damping)
+    best, generator = value(solution.eta), torch.Generator().manual_seed(seed)
     for scale in (1e-3, 0.1, 1, 10):
-        other = found.eta + scale * found.r * torch.randn(len(g), generator=generator, dtype=torch.float64) / D
+        other = solution.eta + scale * solution.r * torch.randn(len(g), generator=generator, dtype=torch.float64) / D
         assert value(other) >= best - 1e-9 * abs(best)
 
 
@@ -88,9 +88,9 @@ def test_one_group_by_the_quadratic_formula():
     """h eta + damping / 2 d^3 eta |eta| = g, of which the largest |eta| is that of the sign of g."""
     for h in (2.0, 0.0, -2.0):
         for g in (3.0, -3.0):
-            found = minimise_cubic(vector([h]), vector(g), vector(0.5), 4.0)
+            solution = minimise_cubic(vector([h]), vector(g), vector(0.5), 4.0)
             k = 4.0 / 2 * 0.5**3
-            assert_close(found.eta, vector(g / 3 * (-h + (h**2 + 4 * k * 3) ** 0.5) / (2 * k)), rtol=1e-12, atol=0)
+            assert_close(solution.eta, vector(g / 3 * (-h + (h**2 + 4 * k * 3) ** 0.5) / (2 * k)), rtol=1e-12, atol=0)
 
 
 def test_branches():
@@ -104,28 +104,28 @@ def test_branches():
 
 def test_the_hard_case_by_hand():
     """A = diag(-1, 2), g = (0, 1), damping 1: r_0 = 2, where y_2 = 1 / (2 + 1) and y_1 makes ||y|| = 2."""
-    found = minimise_cubic(torch.diag(vector(-1, 2)), vector(0, 1), vector(1, 1), 1.0)
-    assert_close(found.r, torch.tensor(2.0, dtype=torch.float64), rtol=1e-8, atol=0)
-    assert_close(found.eta.abs(), vector((4 - 1 / 9) ** 0.5, 1 / 3), rtol=1e-8, atol=0)
+    solution = minimise_cubic(torch.diag(vector(-1, 2)), vector(0, 1), vector(1, 1), 1.0)
+    assert_close(solution.r, torch.tensor(2.0, dtype=torch.float64), rtol=1e-8, atol=0)
+    assert_close(solution.eta.abs(), vector((4 - 1 / 9) ** 0.5, 1 / 3), rtol=1e-8, atol=0)
 
 
 def test_a_saddle_point_is_left():
     """g = 0 with a negative eigenvalue: the model falls to both sides, and one of them is taken."""
-    found = minimise_cubic(torch.diag(vector(-3, 1)), vector(0, 0), vector(1, 1), 2.0)
-    assert_close(found.eta.abs(), vector(3, 0), rtol=1e-8, atol=1e-12)
+    solution = minimise_cubic(torch.diag(vector(-3, 1)), vector(0, 0), vector(1, 1), 2.0)
+    assert_close(solution.eta.abs(), vector(3, 0), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("D, damping", [(vector(1, 2, 3), 0.0), (vector(0, 0, 0), 5.0)])
 def test_without_a_cubic_term_it_is_newtons_step(D, damping):
     H = vector([2, 1, 0], [1, -3, 1], [0, 1, 1])
-    found = minimise_cubic(H, vector(1, 2, 3), D, damping)
-    assert_close(found.eta, torch.linalg.solve(H, vector(1, 2, 3)), rtol=1e-12, atol=0)
-    assert found.free == 3
+    solution = minimise_cubic(H, vector(1, 2, 3), D, damping)
+    assert_close(solution.eta, torch.linalg.solve(H, vector(1, 2, 3)), rtol=1e-12, atol=0)
+    assert solution.free == 3
 
 
 def test_at_a_minimum_it_stays():
-    found = minimise_cubic(torch.diag(vector(1, 2)), vector(0, 0), vector(1, 1), 1.0)
-    assert not found.eta.any() and found.r == 0
+    solution = minimise_cubic(torch.diag(vector(1, 2)), vector(0, 0), vector(1, 1), 1.0)
+    assert not solution.eta.any() and solution.r == 0
 
 
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])

@@ -1,4 +1,4 @@
-"""Every outcome of solve_symmetric on matrices made to have it, and x against torch.linalg.pinv."""
+"""Tests of solve_symmetric on matrices with each outcome, and of x against torch.linalg.pinv."""
 
 import math
 

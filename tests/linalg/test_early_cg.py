@@ -1,4 +1,4 @@
-"""CG that ends at negative curvature: optimal in its Krylov space, one curvature and one product a turn, the local momentum."""
+"""Tests of CG that stops at negative curvature: optimality in the Krylov space, cost and local momentum."""
 
 import math
 
@@ -47,43 +47,43 @@ def minimiser(H, g, start, k):
 def test_minimises_the_quadratic_over_the_krylov_space_from_any_start(k, scale):
     """However small the gradient: no curvature of 1 and more is a flat one."""
     H, g, start = generic(1.0, 2.0, 3.0, 5.0, 8.0, 13.0)
-    found = early_cg(H, scale * g, scale * start, max_iterations=k, tol=0.0)
-    torch.testing.assert_close(found.x, scale * minimiser(H, g, start, k), rtol=0, atol=1e-11 * scale)
-    assert (found.iterations, found.terminated, found.flat) == (k, False, 0)
+    result = early_cg(H, scale * g, scale * start, max_iterations=k, tol=0.0)
+    torch.testing.assert_close(result.x, scale * minimiser(H, g, start, k), rtol=0, atol=1e-11 * scale)
+    assert (result.iterations, result.terminated, result.flat) == (k, False, 0)
     assert H.asked == ["product"] + ["curvature", "product"] * k
 
 
 def test_stops_at_the_first_residual_below_tol_times_g():
     H, g, start = generic(*torch.linspace(1, 30, 20).tolist())
-    found = early_cg(H, g, start, max_iterations=100, tol=1e-3)
-    before = early_cg(H, g, start, max_iterations=found.iterations - 1, tol=0.0)
-    residuals = [(g + H.matrix @ one.x).norm() / g.norm() for one in (before, found)]
-    assert residuals[0] > 1e-3 >= residuals[1] and not found.terminated
+    result = early_cg(H, g, start, max_iterations=100, tol=1e-3)
+    before = early_cg(H, g, start, max_iterations=result.iterations - 1, tol=0.0)
+    residuals = [(g + H.matrix @ one.x).norm() / g.norm() for one in (before, result)]
+    assert residuals[0] > 1e-3 >= residuals[1] and not result.terminated
 
 
 def test_a_start_that_is_good_enough_is_returned():
     H, g, _ = generic(1.0, 2.0, 3.0)
     start = -torch.linalg.solve(H.matrix, g)
-    found = early_cg(H, g, start, max_iterations=9, tol=1e-10)
-    assert (found.iterations, found.terminated) == (0, False) and found.x.equal(start)
+    result = early_cg(H, g, start, max_iterations=9, tol=1e-10)
+    assert (result.iterations, result.terminated) == (0, False) and result.x.equal(start)
 
 
 def test_later_negative_curvature_gives_the_iterate_before_it_and_no_product():
     H = Matrix(3.0, 1.0, -0.5)
-    found = early_cg(H, -ONES, ZERO, max_iterations=9, tol=1e-10)
-    assert found.terminated and found.iterations >= 1 and H.asked[-1] == "curvature"
-    torch.testing.assert_close(found.x, minimiser(H, -ONES, ZERO, found.iterations), rtol=1e-12, atol=0)
+    result = early_cg(H, -ONES, ZERO, max_iterations=9, tol=1e-10)
+    assert result.terminated and result.iterations >= 1 and H.asked[-1] == "curvature"
+    torch.testing.assert_close(result.x, minimiser(H, -ONES, ZERO, result.iterations), rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("eigenvalue", [-1.0, math.nan])
 def test_a_first_direction_of_no_use_leaves_the_start(eigenvalue):
     H, start = Matrix(eigenvalue, eigenvalue, eigenvalue), torch.arange(3.0, dtype=torch.float64)
-    found = early_cg(H, ONES, start, max_iterations=9, tol=0.0)
+    result = early_cg(H, ONES, start, max_iterations=9, tol=0.0)
     if math.isnan(eigenvalue):  # not even a residual: the loop does not begin
-        assert found.iterations == 0
+        assert result.iterations == 0
     else:
-        assert (found.iterations, found.terminated, H.asked) == (0, True, ["product", "curvature"])
-    assert found.x.equal(start)
+        assert (result.iterations, result.terminated, H.asked) == (0, True, ["product", "curvature"])
+    assert result.x.equal(start)
 
 
 class NotANumber(Matrix):
@@ -92,8 +92,8 @@ class NotANumber(Matrix):
 
 
 def test_a_curvature_that_is_not_a_number_ends_the_loop():
-    found = early_cg(NotANumber(1.0, 1.0, 1.0), ONES, ZERO, max_iterations=9, tol=0.0)
-    assert (found.iterations, found.terminated) == (0, True) and found.x.equal(ZERO)
+    result = early_cg(NotANumber(1.0, 1.0, 1.0), ONES, ZERO, max_iterations=9, tol=0.0)
+    assert (result.iterations, result.terminated) == (0, True) and result.x.equal(ZERO)
 
 
 @pytest.mark.parametrize("curvature", [0.0, 5e-9])
@@ -101,20 +101,20 @@ def test_a_curvature_that_is_not_a_number_ends_the_loop():
 def test_a_flat_direction_has_the_local_momentum(curvature, scale):
     """x = -g / 0.01 after one update, whatever the length of g."""
     g = scale * ONES
-    found = early_cg(Matrix(*[curvature] * 3), g, ZERO, max_iterations=1, tol=0.0)
-    torch.testing.assert_close(found.x, -100 * g, rtol=1e-12, atol=0)
-    assert (found.iterations, found.flat) == (1, 1)
+    result = early_cg(Matrix(*[curvature] * 3), g, ZERO, max_iterations=1, tol=0.0)
+    torch.testing.assert_close(result.x, -100 * g, rtol=1e-12, atol=0)
+    assert (result.iterations, result.flat) == (1, 1)
 
 
 def test_above_the_threshold_it_has_none():
-    found = early_cg(Matrix(2e-8, 2e-8, 2e-8), ONES, ZERO, max_iterations=5, tol=1e-9)
-    assert (found.iterations, found.flat) == (1, 0)
-    torch.testing.assert_close(found.x, -ONES / 2e-8, rtol=1e-12, atol=0)
+    result = early_cg(Matrix(2e-8, 2e-8, 2e-8), ONES, ZERO, max_iterations=5, tol=1e-9)
+    assert (result.iterations, result.flat) == (1, 0)
+    torch.testing.assert_close(result.x, -ONES / 2e-8, rtol=1e-12, atol=0)
 
 
 def test_no_gradient_and_no_start_is_no_work():
-    found = early_cg(Matrix(1.0, 1.0, 1.0), ZERO, ZERO, max_iterations=5, tol=0.0)
-    assert (found.iterations, found.terminated) == (0, False) and found.x.equal(ZERO)
+    result = early_cg(Matrix(1.0, 1.0, 1.0), ZERO, ZERO, max_iterations=5, tol=0.0)
+    assert (result.iterations, result.terminated) == (0, False) and result.x.equal(ZERO)
 
 
 def test_wrong_arguments():

@@ -1,4 +1,4 @@
-"""Kernel matrices against their definitions, and the pseudo-inverse against its four axioms."""
+"""Tests of kernel matrices against their definitions, and of the pseudo-inverse against its four axioms."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_pseudo_inverse_of_a_singular_matrix(name, X):
     K = KERNELS[name](torch.cat([X, X[:1]]), 0.3, 1)
     P, rank = pseudo_inverse(K)
     assert rank == (3 if name == "linear" else 5)
-    for found, expected in ((K @ P @ K, K), (P @ K @ P, P), ((K @ P).T, K @ P), ((P @ K).T, P @ K)):
-        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    for actual, expected in ((K @ P @ K, K), (P @ K @ P, P), ((K @ P).T, K @ P), ((P @ K).T, P @ K)):
+        torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_pseudo_inverse_of_zero_is_zero():

@@ -1,4 +1,4 @@
-"""Contractions and mode products against loops, and against Kronecker products formed."""
+"""Tests of contractions and mode products against loops and explicit Kronecker products."""
 
 import itertools
 from functools import reduce
@@ -22,9 +22,9 @@ def symmetric(n, seed):
 def test_gram(m, n, alpha, beta, device):
     X, out = noise((m, n), 1).to(device), symmetric(n, 2).to(device)
     expected = alpha * X.T @ X + beta * out
-    found = gram(X, out, alpha=alpha, beta=beta)
-    assert found is out and error(found, expected) < 1e-13
-    assert error(found, found.T) < 1e-14  # some libraries of matrix products round the two halves differently
+    actual = gram(X, out, alpha=alpha, beta=beta)
+    assert actual is out and error(actual, expected) < 1e-13
+    assert error(actual, actual.T) < 1e-14  # some libraries of matrix products round the two halves differently
     assert error(gram(X, alpha=alpha), alpha * X.T @ X) < 1e-13
 
 

@@ -1,4 +1,4 @@
-"""Conjugate gradients: finite termination, optimality in the Krylov space, the stopping rules, what is reported."""
+"""Tests of conjugate gradients: finite termination, optimality in the Krylov space, stopping rules and results."""
 
 import math
 

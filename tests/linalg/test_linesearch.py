@@ -1,4 +1,4 @@
-"""Armijo's rule, the Taylor ratio, and the walk back over iterates, on functions of one variable."""
+"""Tests of Armijo's rule, the Taylor ratio and backtracking over iterates, on functions of one variable."""
 
 import math
 
@@ -100,40 +100,40 @@ def test_a_quadratic_is_left_at_one():
 
 def test_a_ratio_below_half_is_left_at_one():
     """eta(1) = 0.02 / 0.98, below 0.025."""
-    found, tried = sized(lambda t: -t + 0.02 * t**3, -1.0, 0.0)
-    assert (found.gamma, found.tries, tried) == (1.0, 0, [1.0]) and found.eta == pytest.approx(0.02 / 0.98)
+    result, tried = sized(lambda t: -t + 0.02 * t**3, -1.0, 0.0)
+    assert (result.gamma, result.tries, tried) == (1.0, 0, [1.0]) and result.eta == pytest.approx(0.02 / 0.98)
 
 
 def test_halves_until_the_ratio_is_in_its_interval():
     """eta(t) = t^2 / |2 - t^2|: 1, 0.143, 0.0323."""
-    found, tried = sized(lambda t: -t + 0.5 * t**3, -1.0, 0.0)
-    assert tried == [1.0, 0.5, 0.25] and (found.gamma, found.tries) == (0.25, 2)
-    assert found.eta == pytest.approx(0.03125 / 0.96875)
+    result, tried = sized(lambda t: -t + 0.5 * t**3, -1.0, 0.0)
+    assert tried == [1.0, 0.5, 0.25] and (result.gamma, result.tries) == (0.25, 2)
+    assert result.eta == pytest.approx(0.03125 / 0.96875)
 
 
 def test_stretches_what_was_shrunk_too_far():
     """eta(t) = 0.055 t^2 / (1 - 0.055 t^2): 0.0582, 0.0139, 0.0319."""
-    found, tried = sized(lambda t: 1 - t + 0.055 * t**3, -1.0, 0.0)
-    assert tried == [1.0, 0.5, 0.75] and (found.gamma, found.tries) == (0.75, 2)
-    assert found.eta == pytest.approx(0.0309375 / 0.9690625)
+    result, tried = sized(lambda t: 1 - t + 0.055 * t**3, -1.0, 0.0)
+    assert tried == [1.0, 0.5, 0.75] and (result.gamma, result.tries) == (0.75, 2)
+    assert result.eta == pytest.approx(0.0309375 / 0.9690625)
 
 
 def test_the_energy_counts_the_curvature():
     """f = -t + t^2 + 0.1 t^3, whose curvature is 2: eta(t) = 0.1 t^3 / |f|: 1 at t = 1, 0.048 at 0.5."""
-    found, tried = sized(lambda t: -t + t**2 + 0.1 * t**3, -1.0, 2.0, ratio=0.06)
-    assert tried == [1.0, 0.5] and found.eta == pytest.approx(0.0125 / 0.2375)
+    result, tried = sized(lambda t: -t + t**2 + 0.1 * t**3, -1.0, 2.0, ratio=0.06)
+    assert tried == [1.0, 0.5] and result.eta == pytest.approx(0.0125 / 0.2375)
 
 
 @pytest.mark.parametrize("tries", [1, 4])
 def test_the_step_is_small_where_no_try_does(tries):
-    found, tried = sized(lambda t: -t + 1e6 * t**3, -1.0, 0.0, tries=tries)
-    assert (found.gamma, found.tries) == (1e-6, tries) and tried == [0.5**i for i in range(tries + 1)]
+    result, tried = sized(lambda t: -t + 1e6 * t**3, -1.0, 0.0, tries=tries)
+    assert (result.gamma, result.tries) == (1e-6, tries) and tried == [0.5**i for i in range(tries + 1)]
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_shrinks_out_of_where_the_loss_overflows(value):
-    found, tried = sized(lambda t: -t + 0.5 * t**3 if t < 0.7 else value, -1.0, 0.0)
-    assert tried == [1.0, 0.5, 0.25] and found.gamma == 0.25
+    result, tried = sized(lambda t: -t + 0.5 * t**3 if t < 0.7 else value, -1.0, 0.0)
+    assert tried == [1.0, 0.5, 0.25] and result.gamma == 0.25
 
 
 def test_a_change_of_rounding_is_no_error_of_the_model():
@@ -145,8 +145,8 @@ def test_a_change_of_rounding_is_no_error_of_the_model():
 def test_a_rise_that_is_foreseen_is_no_reduction():
     """f = -t + 1.5 t^2 + 0.01 t^3 has f(1) = 0.51, of which its model misses 2 %; 1 + t, its own model, never falls."""
     assert sized(lambda t: -t + 1.5 * t**2 + 0.01 * t**3, -1.0, 3.0)[0].gamma < 1
-    found, tried = sized(lambda t: 1 + t, 1.0, 0.0, tries=3)
-    assert found == Sized(1e-6, math.inf, 3) and tried == [1.0, 0.5, 0.25, 0.125]
+    result, tried = sized(lambda t: 1 + t, 1.0, 0.0, tries=3)
+    assert result == Sized(1e-6, math.inf, 3) and tried == [1.0, 0.5, 0.25, 0.125]
 
 
 def test_no_step_has_no_error():

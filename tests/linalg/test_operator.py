@@ -1,4 +1,4 @@
-"""A LinearOperator against the matrix it stands for."""
+"""Tests of LinearOperator against its matrix."""
 
 import pytest
 import torch

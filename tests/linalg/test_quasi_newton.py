@@ -1,4 +1,4 @@
-"""BFGS updates, their dampings and the compact L-BFGS, against the thesis's formulas written densely."""
+"""Tests of BFGS updates, their dampings and compact L-BFGS against the dense formulas of the thesis."""
 
 import math
 

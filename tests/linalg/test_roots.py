@@ -1,4 +1,4 @@
-"""Inverse roots against matrices whose roots are known, because their eigenvalues are."""
+"""Tests of inverse roots on matrices with known eigenvalues."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The reduction ratio, and the rule of Levenberg and Marquardt at its boundaries."""
+"""Tests of the reduction ratio, and of the Levenberg-Marquardt rule at its boundaries."""
 
 import math
 

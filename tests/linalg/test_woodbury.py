@@ -1,4 +1,4 @@
-"""The small system of Sherman, Morrison and Woodbury against the large one, and equations 5.6 and 5.7 against each other."""
+"""Tests of the small Woodbury system against the large one, and of equation 5.6 against 5.7."""
 
 import math
 

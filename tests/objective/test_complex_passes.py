@@ -1,4 +1,4 @@
-"""Complex steps through every layer and through whole networks, against products with the Hessian by plain double backward."""
+"""Tests of complex steps through layers and whole networks against Hessian products by double backward."""
 
 from __future__ import annotations
 
@@ -169,15 +169,15 @@ def test_dropout_draws_the_mask_of_the_real_passes(device):
 
 
 def test_single_precision(device):
-    """h = 1e-12 and directions of 1e-8: the products are of 1e-20 and less, and right to float32's rounding all the same."""
+    """With h = 1e-12 and directions of 1e-8 the products are below 1e-20, and accurate to the rounding of float32."""
     p = problem("conv_avgpool", "cross_entropy", device=device)
     v = noise(p.theta.shape, 9).to(p.theta)
     expected = (Dense(p).hessian @ v).float()
     f = Objective(p.model.float(), p.loss, (p.batch[0].float(), p.batch[1]))
     torch.set_flush_denormal(True)
     for scale in (1.0, 1e-8):
-        found = complex_hessian(f) @ (scale * v.float())
-        assert found.dtype == torch.float32 and error(found / scale, expected) < 1e-5
+        product = complex_hessian(f) @ (scale * v.float())
+        assert product.dtype == torch.float32 and error(product / scale, expected) < 1e-5
         assert abs(float(f.curvature(scale * v.float()) / scale**2 / (v.float() @ expected)) - 1) < 1e-4
 
 

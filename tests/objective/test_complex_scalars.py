@@ -1,4 +1,4 @@
-"""Complex activations against the real ones of torch and their derivatives, on both sides of every branch."""
+"""Tests of complex activations against torch's real ones and their derivatives, on both sides of every branch."""
 
 import math
 
@@ -77,12 +77,12 @@ def test_holomorphic_away_from_the_axis(name):
 @given(x=st.floats(0.1, 4))
 @settings(max_examples=15, deadline=None)
 def test_power(exponent, x):
-    for x in (x, -x) if exponent == int(exponent) else (x,):
-        found = by_complex_steps(lambda z: scalars.power(z, exponent), x)
+    for base in (x, -x) if exponent == int(exponent) else (x,):
+        actual = by_complex_steps(lambda z: scalars.power(z, exponent), base)
         expected = torch.tensor(
-            [x**exponent, exponent * x ** (exponent - 1), exponent * (exponent - 1) * x ** (exponent - 2)]
+            [base**exponent, exponent * base ** (exponent - 1), exponent * (exponent - 1) * base ** (exponent - 2)]
         )
-        torch.testing.assert_close(found, expected.double(), rtol=1e-6, atol=1e-12)
+        torch.testing.assert_close(actual, expected.double(), rtol=1e-6, atol=1e-12)
 
 
 def test_what_has_no_extension():

@@ -1,4 +1,4 @@
-"""full() against dense autograd over all samples, chunk sizes unequal; fresh(); what needs a training set says so."""
+"""Tests of full() against dense autograd over unequal chunks, of independent_batch(), and of a missing training set."""
 
 import pytest
 import torch
@@ -101,7 +101,7 @@ def test_sampled_labels_of_the_whole_set(device):
 @pytest.mark.parametrize("model", ["mlp_tanh", "batchnorm"])
 def test_fresh_is_another_batch_with_the_same_oracles_and_meter(model, device):
     p, f, (inputs, _) = make(model, "cross_entropy", 0.3, device, streams=Streams(0, device).at(3))
-    fresh, other = f.fresh(), f.fresh()
+    fresh, other = f.independent_batch(), f.independent_batch()
     assert len(fresh) == len(f) and fresh.cost is f.cost and fresh.space is f.space
     assert not torch.equal(fresh.batch.inputs, other.batch.inputs)
     for x in fresh.batch.inputs:
@@ -110,10 +110,10 @@ def test_fresh_is_another_batch_with_the_same_oracles_and_meter(model, device):
     assert error(fresh.value_and_grad()[1], expected.gradient) < TOLERANCE
     assert error(fresh.hessian() @ p.theta, expected.hessian @ p.theta) < TOLERANCE
     assert error(fresh.full().loss(), f.full().loss()) == 0
-    assert len(f.full().fresh()) == 11 and len(f.full().full()) == 11
+    assert len(f.full().independent_batch()) == 11 and len(f.full().full()) == 11
 
 
-@pytest.mark.parametrize("oracle", ["fresh", "full"])
+@pytest.mark.parametrize("oracle", ["independent_batch", "full"])
 def test_without_a_training_set(oracle):
     p = problem("mlp_tanh", "cross_entropy")
     with pytest.raises(Unsupported, match="need a training set"):

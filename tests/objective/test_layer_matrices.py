@@ -1,4 +1,4 @@
-"""Linear and Conv2d layers as matrices, against convolutions unfolded by Python loops."""
+"""Tests of Linear and Conv2d layers as matrices against convolutions unfolded by Python loops."""
 
 import by_hand
 import pytest
@@ -186,7 +186,7 @@ def test_layers_that_are_no_matrix_of_their_own(case):
     f = Objective(build().double(), CrossEntropy(), (noise((5, *shape), 6), torch.arange(5) % 3))
     f.value_and_grad()
     with pytest.raises(Unsupported, match=message):
-        f.matrices
+        _ = f.matrices
 
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")

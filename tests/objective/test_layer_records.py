@@ -1,4 +1,4 @@
-"""Layer records: from them alone, the gradients of Linear and Conv2d, with the convolution unfolded by hand."""
+"""Tests of layer records: the gradients of Linear and Conv2d layers computed from records alone."""
 
 import copy
 
@@ -49,13 +49,13 @@ MODELS = {
 }
 
 
-def make(model="mlp", device="cpu", loss=CrossEntropy(), **options):
+def make(model="mlp", device="cpu", loss=None, **options):
     build, shape = MODELS[model]
     with torch.random.fork_rng([]):
         torch.manual_seed(1)
         net = build().double().to(device)
     inputs, targets = noise((6, *shape), 6).to(device), (torch.arange(6) % 3).to(device)
-    return Objective(net, loss, (inputs, targets), **options)
+    return Objective(net, CrossEntropy() if loss is None else loss, (inputs, targets), **options)
 
 
 def plain(f, targets=None):
@@ -80,8 +80,8 @@ def gradients(record) -> dict[str, torch.Tensor]:
     if isinstance(layer, nn.Conv2d):
         x = F.unfold(x, layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(1, 2)  # [N, T, C k k]
         dz = dz.flatten(2).transpose(1, 2)  # [N, T, out]
-    found = {"weight": torch.einsum("...o,...i->oi", dz, x).view(layer.weight.shape)}
-    return found | ({"bias": dz.flatten(0, -2).sum(0)} if layer.bias is not None else {})
+    grads = {"weight": torch.einsum("...o,...i->oi", dz, x).view(layer.weight.shape)}
+    return grads | ({"bias": dz.flatten(0, -2).sum(0)} if layer.bias is not None else {})
 
 
 PASSES = {
@@ -110,9 +110,9 @@ def test_records_reproduce_the_gradients(model, oracle, device):
         assert error(record.output_grads, output_grads) < TOLERANCE
         assert not any(t.requires_grad for t in (record.inputs, record.outputs, record.output_grads))
         if not isinstance(record.module, nn.BatchNorm1d):
-            found = gradients(record)
-            assert found.keys() == grads.keys()
-            assert all(error(found[k], grads[k]) < TOLERANCE for k in grads)
+            actual = gradients(record)
+            assert actual.keys() == grads.keys()
+            assert all(error(actual[k], grads[k]) < TOLERANCE for k in grads)
 
 
 def test_a_second_pass_on_the_same_batch_at_new_parameters(device):
@@ -210,14 +210,14 @@ def test_output_gradients_carry_the_mean():
     """Twice the batch, the same samples: half the gradient in each."""
     model = make().network.model
     x, t = noise((6, 4), 6), noise((6, 3), 7)
-    found = []
+    scaled_grads = []
     for repeats in (1, 2):
         f = Objective(model, SquaredError(), (x.repeat(repeats, 1), t.repeat(repeats, 1)))
         with f.record() as io:
             f.value_and_grad()
-        found.append(io["2"].output_grads[:6])
-        assert error(found[-1], (model(x) - t) / (6 * repeats)) < TOLERANCE
-    assert error(2 * found[1], found[0]) < TOLERANCE
+        scaled_grads.append(io["2"].output_grads[:6])
+        assert error(scaled_grads[-1], (model(x) - t) / (6 * repeats)) < TOLERANCE
+    assert error(2 * scaled_grads[1], scaled_grads[0]) < TOLERANCE
 
 
 # propagate: the gradients of the outputs alone
@@ -289,18 +289,18 @@ def test_recorded_records_when_it_is_told_to(device):
     "backward", [lambda f: f.value_and_grad(), lambda f: f.propagate()], ids=["gradient", "propagate"]
 )
 def test_a_layer_in_place_leaves_gradients_as_they_were_before_it(backward, device):
-    found = []
+    passes = []
     for inplace in (False, True):
         f = make("mlp", device)
         f.network.model[1] = nn.ReLU(inplace=inplace)
         with f.record() as io:
             backward(f)
-        found.append(io)
+        passes.append(io)
     for name in ("0", "2"):
-        assert error(found[1][name].output_grads, found[0][name].output_grads) < TOLERANCE
-        assert error(found[1][name].inputs, found[0][name].inputs) < TOLERANCE
-    assert found[1]["0"].output_shape == (6, 5)
+        assert error(passes[1][name].output_grads, passes[0][name].output_grads) < TOLERANCE
+        assert error(passes[1][name].inputs, passes[0][name].inputs) < TOLERANCE
+    assert passes[1]["0"].output_shape == (6, 5)
     with pytest.raises(
         Unsupported, match=r"outputs of 0 \(Linear.*overwritten by an in-place layer: use inplace=False"
     ):
-        found[1]["0"].outputs
+        _ = passes[1]["0"].outputs

@@ -1,4 +1,4 @@
-"""Rows of sample gradients, and a backward pass in two halves, against Jacobians by plain autograd: the order of rows too."""
+"""Tests of rows of sample gradients and of the two halves of a backward pass against Jacobians by autograd."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Every oracle against dense autograd on models x losses, its cost, and what it must leave alone."""
+"""Tests of every oracle against dense autograd on models and losses: its values, its cost and what it leaves alone."""
 
 import gc
 import itertools
@@ -263,7 +263,7 @@ COSTS = {  # oracle: (model, calls, (forwards, backwards, products, samples, pas
     "gradient, sampled propagate": ("mlp_tanh", lambda f: propagated(f, gradient=True), (1, 2, 0, 6, 24)),
     "propagate_roots": ("mlp_tanh", ORACLES["propagate_roots"], (1, 1, 0, 6, 6 + 3 * 6)),
     "propagate, then accumulate": ("mlp_tanh", ORACLES["accumulate"], (1, 1, 0, 6, 18)),
-    "fresh": ("mlp_tanh", lambda f: f.fresh().value_and_grad(), (1, 1, 0, 6, 18)),
+    "independent_batch": ("mlp_tanh", lambda f: f.independent_batch().value_and_grad(), (1, 1, 0, 6, 18)),
     "batches": ("mlp_tanh", lambda f: [g.value_and_grad() for g in f.batches()], (1, 1, 0, 6, 18)),
     "full": ("mlp_tanh", lambda f: f.full().value_and_grad(), (3, 3, 0, 11, 33)),
     "full hessian @ v": ("mlp_tanh", lambda f: f.full().hessian() @ f.space.get(), (3, 3, 3, 11, 33 + 44)),

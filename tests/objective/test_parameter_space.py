@@ -1,4 +1,4 @@
-"""R^P and the parameters of a model: a bijection in the order of model.parameters()."""
+"""Tests of the map between R^P and the parameters of a model: a bijection in the order of model.parameters()."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Partitions of the parameters: their groups against names written out, their sums against dense matrices, and what is refused."""
+"""Tests of partitions of the parameters: their groups, their sums against dense matrices, and refused arguments."""
 
 import pytest
 import torch

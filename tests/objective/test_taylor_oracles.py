@@ -1,9 +1,10 @@
-"""Derivatives along the groups of a partition against torch.func's dense ones, by both ways, through every model and loss."""
+"""Tests of derivatives along groups of parameters against dense ones of torch.func, by both implementations."""
 
 import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from objectives import make
 from problems import LOSSES, MODELS, Dense, Source, error, noise
 from torch import nn
@@ -35,8 +36,8 @@ def dense(p, f, u, partition, theta=None):
     return grad(phi)(eta), hessian(phi)(eta), torch.einsum("iii->i", jacfwd(hessian(phi))(eta))
 
 
-def close(found, expected):
-    for i, (a, b) in enumerate(zip(found, expected)):
+def close(actual, expected):
+    for i, (a, b) in enumerate(zip(actual, expected)):
         scale = b.norm()
         assert (a - b).norm() <= 1e-10 * scale + 1e-13, (i, float((a - b).norm()), float(scale))
 
@@ -53,12 +54,14 @@ def test_against_dense_derivatives(model, loss, device):
 
 @pytest.mark.parametrize("model", COUPLED)
 def test_samples_that_are_coupled(model, device):
-    """BatchNorm has no series here: its batch statistics are differentiated by products, and no buffer is written. torch's own
-    has no third derivative: that is checked by differences of the second."""
+    """BatchNorm has no Taylor rule: it is differentiated by products, and no buffer is written.
+
+    torch's own BatchNorm has no third derivative. The third is tested by differences of the second.
+    """
     p, f = make(model, "cross_entropy", device)
     u, partition = noise(f.space.get().shape, 3).to(device), make_partition(f.space, "canonical")
     before = [b.clone() for b in p.model.buffers()]
-    found = f.summary(u, partition)
+    summary = f.summary(u, partition)
     assert all(torch.equal(b, c) for b, c in zip(p.model.buffers(), before))
 
     def bend(theta):
@@ -67,11 +70,11 @@ def test_samples_that_are_coupled(model, device):
         U[partition.labels, torch.arange(len(u))] = u
         return U @ at.gradient.detach(), U @ at.hessian @ U.T
 
-    close(found[:2], bend(p.theta))
+    close(summary[:2], bend(p.theta))
     for s in range(len(partition)):
         v = u * (partition.labels == s)
         fine, coarse = ((bend(p.theta + h * v)[1] - bend(p.theta - h * v)[1])[s, s] / (2 * h) for h in (2e-4, 4e-4))
-        assert abs((4 * fine - coarse) / 3 - found.third[s]) < 1e-6 * (1 + abs(found.third[s]))
+        assert abs((4 * fine - coarse) / 3 - summary.third[s]) < 1e-6 * (1 + abs(summary.third[s]))
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
@@ -104,14 +107,14 @@ def test_elsewhere_and_on_the_whole_set(device):
 def test_dropout_draws_one_mask():
     _, f = make("dropout", "cross_entropy", step=1)
     u, partition = noise(f.space.get().shape, 3), make_partition(f.space, "canonical")
-    found = f.summary(u, partition)
+    summary = f.summary(u, partition)
     _, g = f.value_and_grad()
-    assert error(found.first, partition.sums(g * u)) < 1e-12
+    assert error(summary.first, partition.sums(g * u)) < 1e-12
     step = 1e-4  # phi_ss by differences of the loss on the same mask
     for s in range(len(partition)):
         v = u * (partition.labels == s)
         plus, minus = (f.loss(f.space.get() + sign * step * v) for sign in (1, -1))
-        assert abs((plus - 2 * f.loss() + minus) / step**2 - found.second[s, s]) < 1e-5
+        assert abs((plus - 2 * f.loss() + minus) / step**2 - summary.second[s, s]) < 1e-5
 
 
 def test_what_has_no_rule_is_done_by_products():
@@ -130,9 +133,53 @@ def test_what_has_no_rule_is_done_by_products():
         close(f.summary(u, partition), f._summary_by_products(f.space.get(), u, partition))
 
 
+class Concatenated(nn.Module):
+    """Two intermediate results in one list."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(3, 2), nn.Linear(3, 2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.c(torch.cat([self.a(x).tanh(), self.b(x).tanh()], 1))
+
+
+class FunctionOfAWeight(nn.Module):
+    """A weight that is an intermediate result."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(2, 3))
+
+    def forward(self, x):
+        return F.linear(x, self.W.tanh())
+
+
+class ParameterAsInput(nn.Module):
+    """A layer whose input is a parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.x, self.layer = nn.Parameter(torch.randn(5, 3)), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(self.x)
+
+
+@pytest.mark.parametrize("model", [Concatenated, FunctionOfAWeight, ParameterAsInput])
+def test_arguments_that_no_rule_takes_are_done_by_products(model):
+    torch.manual_seed(0)
+    f = Objective(model().double(), CrossEntropy(), (noise((5, 3), 1), torch.tensor([0, 1, 1, 0, 1])))
+    partition, u = make_partition(f.space, "trivial"), noise((f.space.size,), 2)
+    summary = f.summary(u, partition)
+    assert not f.network.has_series
+    assert error(summary.first[0], f.value_and_grad()[1] @ u) < 1e-12
+    assert error(summary.second[0, 0], u @ (f.hessian() @ u)) < 1e-12
+
+
 def test_single_precision_is_kept():
     _, f = make("mlp_tanh", "cross_entropy")
     f.network.model.float()
     f = Objective(f.network.model, CrossEntropy(), (f.batch.inputs.float(), f.batch.targets))
-    found = f.summary(torch.ones(f.space.size), make_partition(f.space, "canonical"))
-    assert all(term.dtype is torch.float32 for term in found)
+    summary = f.summary(torch.ones(f.space.size), make_partition(f.space, "canonical"))
+    assert all(term.dtype is torch.float32 for term in summary)

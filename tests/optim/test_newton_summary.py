@@ -87,7 +87,7 @@ def test_the_step_by_dense_derivatives(device):
     optimizer, momentum = NewtonSummary(p.model.parameters(), lr=0.3, lambda_int=2.0, momentum=0.9), 0
     for k in (1, 2, 3):
         step = f.on(f.batch, Streams(0, f.space.get().device).at(k))
-        other = step.fresh().batch
+        other = step.independent_batch().batch
         momentum = 0.9 * momentum + Dense(p, theta).gradient.detach()
         at = Dense(p, theta, other)
         U = torch.zeros(len(partition), len(theta)).to(theta)

@@ -47,14 +47,14 @@ def bits(trainer):
 class Drawing(torch.optim.SGD):
     """A badly behaved companion: it draws from every random state, changes buffers, and uses many oracles."""
 
-    requires = {"closure", "value_and_grad", "sampled", "fresh", "batches"}
+    requires = {"closure", "value_and_grad", "sampled", "independent_batch", "batches"}
 
     def warm_start(self, f):
         for g in f.batches():
             g()
 
     def step(self, f):
-        torch.rand(3), f.generator("labels"), f.fresh()(), f.sampled().value_and_grad()
+        torch.rand(3), f.generator("labels"), f.independent_batch()(), f.sampled().value_and_grad()
         loss = super().step(f)
         with torch.no_grad():
             for p in self.param_groups[0]["params"]:

@@ -76,11 +76,11 @@ def test_fresh_batches_have_draws_of_their_own(mirror):
     quiet, busy = cifar(mirror, "dataset.augment=true"), cifar(mirror, "dataset.augment=true")
     plain = cifar(mirror)
     for (_, f), (_, g), (_, h), _ in zip(quiet.objectives(), busy.objectives(), plain.objectives(), range(3)):
-        fresh, same_images = g.fresh().batch, h.fresh().batch
+        fresh, same_images = g.independent_batch().batch, h.independent_batch().batch
         assert torch.equal(f.batch.inputs, g.batch.inputs)
         assert torch.equal(fresh.targets, same_images.targets) and not torch.equal(fresh.inputs, same_images.inputs)
         assert all(is_view(found, image) for found, image in zip(fresh.inputs, same_images.inputs))
-        assert torch.equal(f.fresh().batch.inputs, fresh.inputs)
+        assert torch.equal(f.independent_batch().batch.inputs, fresh.inputs)
 
 
 def test_evaluation_and_the_full_set_are_not_augmented(mirror):

@@ -191,7 +191,7 @@ def test_the_mask_is_the_steps_own(device):
     assert torch.equal(at(1), at(1)) and not torch.equal(at(1), at(2))
 
 
-@pytest.mark.parametrize("oracle", sorted(ORACLES.keys() - {"sampled", "fresh", "batches"}))
+@pytest.mark.parametrize("oracle", sorted(ORACLES.keys() - {"sampled", "independent_batch", "batches"}))
 def test_the_global_random_state_is_left_alone(oracle, dropout):
     f = dropout
     state = torch.get_rng_state()

@@ -152,14 +152,14 @@ def test_every_optimizer_sees_the_same_batches(numbered, monkeypatch):
 
 def test_drawing_fresh_batches_and_labels_shifts_nothing(numbered, monkeypatch):
     class Drawing(torch.optim.SGD):
-        requires = {"closure", "fresh", "sampled", "full"}
+        requires = {"closure", "independent_batch", "sampled", "full"}
 
         def step(self, f):
             seen.append(
                 (
                     inputs(f),
-                    inputs(f.fresh()),
-                    inputs(f.fresh()),
+                    inputs(f.independent_batch()),
+                    inputs(f.independent_batch()),
                     f.sampled().batch.targets.tolist(),
                     torch.rand(3).tolist(),
                 )

@@ -1,6 +1,7 @@
-"""Dense symmetric systems, with a defined outcome for every matrix.
+"""Dense symmetric linear systems, with a defined outcome for every matrix.
 
-Cholesky first, n^3 / 3 operations and one copy of A. Only a matrix that it cannot factor costs an eigendecomposition.
+Cholesky is tried first: n^3 / 3 operations and one copy of A. Only a matrix without a Cholesky factor costs an
+eigendecomposition.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ Outcome = Literal["definite", "indefinite", "singular", "not_finite"]
 
 @dataclass(frozen=True)
 class Solution:
-    """x [n] solves A x = b, or, where A is singular, is the least-squares solution of minimum norm: x = A^+ b.
+    """The solution of a symmetric system A x = b.
 
-    outcome: "definite" (all eigenvalues positive), "indefinite" (full rank, some negative), "singular" (rank < n), or
-    "not_finite" (A, b or x has a NaN or an infinity), where x is all NaN and rank is None.
+    x: the solution [n]; for a singular A the least-squares solution of minimum norm, x = A^+ b.
+    outcome: "definite" (all eigenvalues are positive), "indefinite" (full rank, some are negative), "singular"
+        (rank < n) or "not_finite" (A, b or x has a NaN or an infinity; all of x is NaN).
+    rank: the rank of A; None if the outcome is "not_finite".
     """
 
     x: Tensor
@@ -31,28 +34,31 @@ class Solution:
 
 @torch.no_grad()
 def solve_symmetric(A: Tensor, b: Tensor) -> Solution:
-    """Solve A x = b for a symmetric A [n, n] (its symmetry is taken on trust) and b [n].
+    """Solve A x = b for a symmetric A [n, n] and b [n]. Symmetry is not checked.
 
-    Rows and columns that are exactly zero are dropped first: exact (x is 0 there), and the rest is often definite.
-    An eigenvalue counts as zero where |lambda| <= n eps max|lambda|, torch.linalg.pinv's cut-off. A Cholesky factor
-    is refused only where it leaves x no correct digit: min lambda <= eps max lambda, by one inverse iteration.
-    Raises UsageError for shapes that do not fit, Failure where the eigendecomposition does not converge.
+    Rows and columns that are exactly zero are removed first. This is exact (x is 0 there), and the rest is often
+    definite. An eigenvalue counts as zero if |lambda| <= n eps max|lambda|, the cut-off of torch.linalg.pinv. A
+    Cholesky factor is rejected only if it leaves x without a correct digit: min lambda <= eps max lambda, estimated by
+    one inverse iteration. Synchronises with the device.
+
+    Raises UsageError for shapes that do not match, Failure if the eigendecomposition does not converge.
     """
     if A.dim() != 2 or A.shape[0] != A.shape[1] or b.shape != A.shape[:1]:
         raise UsageError(f"solve_symmetric takes A [n, n] and b [n], got {list(A.shape)} and {list(b.shape)}")
-    alive = _nonzero_rows(A)
-    if alive is None:
+    rows = _nonzero_rows(A)
+    if rows is None:
         return _solve(A, b)
-    inner = _solve(A[alive[:, None], alive], b[alive])
+    inner = _solve(A[rows[:, None], rows], b[rows])
     if inner.outcome == "not_finite" or not b.isfinite().all():
         return _not_finite(b)
-    return Solution(torch.zeros_like(b).index_copy(0, alive, inner.x), "singular", inner.rank)
+    return Solution(torch.zeros_like(b).index_copy(0, rows, inner.x), "singular", inner.rank)
 
 
 def spd_inverse(A: Tensor, shift: Tensor | float = 0.0) -> Tensor:
-    """(A + shift I)^-1, [n, n], by Cholesky: n^3 operations where a general inverse takes 2 n^3.
+    """(A + shift I)^-1, [n, n], for a symmetric A [n, n], by Cholesky.
 
-    Waits for no device: where the matrix is not positive definite, or not finite, every entry is NaN.
+    Takes n^3 operations, where a general inverse takes 2 n^3. Every entry is NaN if the matrix is not positive definite
+    or not finite. Does not synchronise with the device.
     """
     shifted = A.clone()
     shifted.diagonal().add_(shift)
@@ -62,25 +68,42 @@ def spd_inverse(A: Tensor, shift: Tensor | float = 0.0) -> Tensor:
 
 
 def spd_solve(A: Tensor, b: Tensor, shift: Tensor | float = 0.0) -> Tensor:
-    """(A + shift I)^-1 b, [n], by Cholesky, n^3 / 3 operations; every entry is NaN where `spd_inverse`'s would be."""
+    """(A + shift I)^-1 b, [n], for a symmetric A [n, n] and b [n], by Cholesky: n^3 / 3 operations.
+
+    Every entry is NaN if the matrix is not positive definite or not finite. Does not synchronise with the device.
+    """
     shifted = A.clone()
     shifted.diagonal().add_(shift)
     L, info = torch.linalg.cholesky_ex(shifted)
     return torch.cholesky_solve(b[:, None], L).squeeze(1).masked_fill_(info != 0, torch.nan)
 
 
+def eigh(A: Tensor) -> tuple[Tensor, Tensor]:
+    """The eigenvalues [..., n], ascending, and eigenvectors [..., n, n] of symmetric matrices A [..., n, n].
+
+    Raises Failure if the decomposition does not converge.
+    """
+    try:
+        eigenvalues, Q = torch.linalg.eigh(A)
+    except torch.linalg.LinAlgError as error:  # pyright: ignore[reportPrivateImportUsage]  # public: torch documents it
+        n = A.shape[-1]
+        raise Failure(f"the eigendecomposition of a {n} x {n} matrix did not converge: {error}") from error
+    return eigenvalues, Q
+
+
 def _nonzero_rows(A: Tensor) -> Tensor | None:
-    """The indices of the rows that are not all zero, or None for every row: mostly the diagonal alone tells."""
+    """The indices of the rows that are not all zero, or None for all rows. Reads rows with a zero on the diagonal."""
     candidates = (A.diagonal() == 0).nonzero().squeeze(1)
-    dead = candidates[~A[candidates].any(dim=1)]
-    if len(dead) == 0:
+    zero_rows = candidates[~A[candidates].any(dim=1)]
+    if len(zero_rows) == 0:
         return None
-    alive = torch.ones(len(A), dtype=torch.bool, device=A.device)
-    alive[dead] = False
-    return alive.nonzero().squeeze(1)
+    is_nonzero = torch.ones(len(A), dtype=torch.bool, device=A.device)
+    is_nonzero[zero_rows] = False
+    return is_nonzero.nonzero().squeeze(1)
 
 
 def _solve(A: Tensor, b: Tensor) -> Solution:
+    """The solution of A x = b by Cholesky, else by eigenvalues."""
     if len(b) == 0:
         return Solution(b.clone(), "definite", 0)
     x = _cholesky_solve(A, b)
@@ -92,30 +115,27 @@ def _solve(A: Tensor, b: Tensor) -> Solution:
 
 
 def _cholesky_solve(A: Tensor, b: Tensor) -> Tensor | None:
-    """A^-1 b; None where A is not positive definite in its precision, or something is not finite."""
+    """A^-1 b [n]; None if A is not positive definite in its precision, or if A, b or x is not finite."""
     L, info = torch.linalg.cholesky_ex(A)
     if info != 0:
         return None
     x = torch.cholesky_solve(b[:, None], L)
     y = torch.cholesky_solve(x, L)
-    smallest, largest = x.norm() / y.norm(), A.diagonal().max()  # from above and from below the extreme eigenvalues
+    smallest, largest = x.norm() / y.norm(), A.diagonal().max()  # upper and lower bound of the extreme eigenvalues
     no_digit_left = smallest <= torch.finfo(A.dtype).eps * largest
     finite = x.isfinite().all() & L.diagonal().isfinite().all()
     return x.squeeze(1) if finite & ~no_digit_left else None
 
 
 def _eigen_solve(A: Tensor, b: Tensor) -> Solution:
-    """A^+ b, and the outcome that the eigenvalues say."""
-    try:
-        eigenvalues, Q = torch.linalg.eigh(A)
-    except torch.linalg.LinAlgError as error:
-        raise Failure(f"the eigendecomposition of a {len(b)} x {len(b)} matrix did not converge: {error}") from error
+    """A^+ b, with the outcome according to the eigenvalues."""
+    eigenvalues, Q = eigh(A)
     magnitudes = eigenvalues.abs()
-    kept = magnitudes > len(b) * torch.finfo(A.dtype).eps * magnitudes.max()
-    x = Q @ torch.where(kept, (Q.T @ b) / eigenvalues, 0)
+    nonzero = magnitudes > len(b) * torch.finfo(A.dtype).eps * magnitudes.max()
+    x = Q @ torch.where(nonzero, (Q.T @ b) / eigenvalues, 0)
     if not x.isfinite().all():
         return _not_finite(b)
-    rank = int(kept.sum())
+    rank = int(nonzero.sum())
     if rank < len(b):
         return Solution(x, "singular", rank)
     return Solution(x, "indefinite" if (eigenvalues < 0).any() else "definite", rank)

@@ -1,6 +1,6 @@
-"""Conjugate gradients (Hestenes and Stiefel 1952), for a system and for its least squares.
+"""Conjugate gradients (Hestenes and Stiefel 1952) for linear systems and for least squares.
 
-cg is algorithm 1 of Wang and Huang, Second-order Optimization Made Practical.
+`cg` is algorithm 1 of Wang and Huang, Second-order Optimization Made Practical.
 """
 
 from __future__ import annotations
@@ -14,15 +14,20 @@ import torch
 from torch import Tensor
 
 from sobench.errors import UsageError
+from sobench.linalg.operator import SupportsMatmul
 
 Status = Literal["converged", "max_iterations", "negative_curvature", "not_finite"]
 
 
 @dataclass(frozen=True)
 class CGResult:
-    """x [P]; iterations: the updates of x made; residual_norm: of the residual r_k when the method stopped.
+    """The result of `cg` or `cgls`.
 
-    status: why it stopped. "not_finite": it met a NaN, an infinity or an overflow; x is no solution and may have them.
+    x: the last iterate, [P].
+    iterations: the number of updates of x.
+    residual_norm: the norm of the residual at the stop, as the function defines it.
+    status: the reason for the stop. "not_finite": a NaN, an infinity or an overflow occurred; x is not a solution and
+        may contain such entries.
     """
 
     x: Tensor
@@ -31,13 +36,15 @@ class CGResult:
     status: Status
 
 
-def cg(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float) -> CGResult:
-    """Solve A x = b for a symmetric A, by the conjugate gradient method from x0 (zero unless given).
+def cg(A: SupportsMatmul, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float) -> CGResult:
+    """Solve A x = b for a symmetric A [P, P] by conjugate gradients, from x0 [P] (default: zero), for b [P].
 
-    A: anything with A @ v. b, x0: [P]. Line 10's "sufficiently small" is ||r|| <= tol ||b||, the rule of
-    jax.scipy.sparse.linalg.cg. A direction with p'Ap <= 0 stops the method, A is not positive definite: the x so far is
-    returned, or, where it is the first direction, b, along which 1/2 x'Ax - b'x descends from 0. b = 0 gives 0.
-    The device is read once before the iterations and once in each. Raises UsageError for arguments out of range.
+    Stops at ||r|| <= tol ||b||. This is the rule of jax.scipy.sparse.linalg.cg for the paper's "sufficiently small" in
+    line 10. Stops also at a direction with p'Ap <= 0, where A is not positive definite. The result is then the current
+    x, or b if it is the first direction: 1/2 x'Ax - b'x decreases from 0 along b. For b = 0 the result is 0.
+
+    Makes one product per iteration. Synchronises with the device once before the iterations and once in each.
+    Raises UsageError for arguments out of range.
     """
     check(b, x0, max_iterations, tol)
     b = b.detach()
@@ -46,21 +53,24 @@ def cg(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: floa
     if scale == 0:
         return CGResult(torch.zeros_like(b), 0, 0.0, "converged")
 
-    turns, k = updates(A, x, r), 0
+    steps, k = updates(A, x, r), 0
     while not (status := reason_to_stop(residual, tol**2 * scale, k, max_iterations)):
-        reached, curvature = torch.stack(next(turns)).tolist()
+        next_residual, curvature = torch.stack(next(steps)).tolist()
         if curvature <= 0:
             return CGResult(b.clone() if k == 0 else x, k, math.sqrt(residual), "negative_curvature")
-        residual, k = reached, k + 1
+        residual, k = next_residual, k + 1
     return CGResult(x, k, math.sqrt(residual), status)
 
 
-def cgls(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float) -> CGResult:
-    """Minimise ||A x - b|| for a symmetric A, definite or not: conjugate gradients on A'A x = A'b, which forms A p and A r and
-    never A'A p (Hestenes and Stiefel, section 10). From zero, or another start in A's range, x goes to the pseudo-inverse's.
+def cgls(A: SupportsMatmul, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: float) -> CGResult:
+    """Minimise ||A x - b|| for a symmetric A [P, P], definite or not, from x0 [P] (default: zero), for b [P].
 
-    Two products an iteration. Stops at ||A r|| <= tol ||A b||, r = b - A x; residual_norm is ||A r||. The device is read once
-    before the iterations and once in each. Raises UsageError for arguments out of range.
+    Conjugate gradients on A'A x = A'b, with products A p and A r but none with A'A (Hestenes and Stiefel, section 10).
+    From zero, or from another start in the range of A, x converges to A^+ b.
+
+    Stops at ||A r|| <= tol ||A b||, with r = b - A x; residual_norm is ||A r||. Makes two products per iteration.
+    Synchronises with the device once before the iterations and once in each. Raises UsageError for arguments out of
+    range.
     """
     check(b, x0, max_iterations, tol)
     x, r = start(A, b.detach(), x0)
@@ -79,23 +89,23 @@ def cgls(A, b: Tensor, x0: Tensor | None = None, *, max_iterations: int, tol: fl
     return CGResult(x, k, math.sqrt(residual), status)
 
 
-def start(A, b: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
-    """x_0, zero unless given, and its residual b - A x_0: tensors of their own."""
+def start(A: SupportsMatmul, b: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The start x_0 [P] (default: zero) and its residual b - A x_0 [P], both as new tensors."""
     if x0 is None:
         return torch.zeros_like(b), b.clone()
     return x0.detach().clone(), b - (A @ x0).detach()
 
 
-def updates(A, x: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Update x and its residual r in place, once a turn: ||r||^2 then, and the curvature p'Ap of the direction taken.
+def updates(A: SupportsMatmul, x: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Update x [P] and its residual r [P] in place at each turn; yield the new ||r||^2 and the curvature p'Ap, scalars.
 
-    A direction of p'Ap <= 0 is not taken; whoever asks should ask no more.
+    Leaves x and r as they are at a direction with p'Ap <= 0; the caller must not iterate further.
     """
     p, rr = r.clone(), r.dot(r)
     while True:
         Ap = (A @ p).detach()
         pAp = p.dot(Ap)
-        alpha = torch.where(pAp <= 0, 0, rr / pAp)  # 0: the step that is not to be made leaves x as it is
+        alpha = torch.where(pAp <= 0, 0, rr / pAp)  # 0 leaves x as it is
         x.addcmul_(p, alpha)
         r.addcmul_(Ap, alpha, value=-1)
         rr, previous = r.dot(r), rr
@@ -104,7 +114,7 @@ def updates(A, x: Tensor, r: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def reason_to_stop(residual: float, sufficiently_small: float, k: int, max_iterations: int) -> Status | None:
-    """After k updates, residual being ||r||^2; None to go on."""
+    """The status after k updates, or None to continue. residual: ||r||^2, compared with `sufficiently_small`."""
     if not math.isfinite(residual):
         return "not_finite"
     if residual <= sufficiently_small:
@@ -113,7 +123,7 @@ def reason_to_stop(residual: float, sufficiently_small: float, k: int, max_itera
 
 
 def check(b: Tensor, x0: Tensor | None, max_iterations: int, tol: float) -> None:
-    """Raises UsageError for arguments out of range."""
+    """Check the arguments of a conjugate gradient method. Raises UsageError for arguments out of range."""
     if b.dim() != 1 or (x0 is not None and x0.shape != b.shape):
         shapes = f"{list(b.shape)}" if x0 is None else f"{list(b.shape)} and {list(x0.shape)}"
         raise UsageError(f"cg takes vectors b and x0 of one length, got {shapes}")

@@ -1,4 +1,4 @@
-"""How far to go along a direction, and which of several points to go to. The device is read once a trial."""
+"""Step sizes along a direction, and the choice among several iterates. Synchronises with the device once per trial."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import Tensor
 from sobench.linalg.cg_descent import Iterate
 
 ROUNDING = 10
-"""Differences of f below this many units in the last place of f(0) count as none."""
+"""A difference of f below this many units in the last place of f(0) counts as zero."""
 
 
 @dataclass(frozen=True)
 class Sized:
-    """gamma: the step size; eta: the Taylor ratio of the last one tried; tries: the changes of gamma made."""
+    """gamma: the step size. eta: the Taylor ratio of the last trial. tries: the number of changes of gamma."""
 
     gamma: float
     eta: float
@@ -24,7 +24,7 @@ class Sized:
 
 
 def rounding(value: Tensor) -> Tensor:
-    """The largest difference from `value` that counts as none."""
+    """The largest difference from `value` that counts as zero, a scalar."""
     return ROUNDING * torch.finfo(value.dtype).eps * value.abs()
 
 
@@ -38,18 +38,23 @@ def taylor(
     tries: int,
     smallest: float = 1e-6,
 ) -> Sized:
-    """The step size at which the quadratic model errs by ratio / 2 to ratio of the change of f (Shen et al., Second-order Neural
-    Network Training Using Complex-step Directional Derivative, algorithm 1, lines 33 to 46):
+    """The step size for which the error of the quadratic model is ratio / 2 to ratio of the change of f.
 
-        eta(gamma) = |f(gamma) - f(0) - E_Q(gamma)| / |f(gamma) - f(0)|,  E_Q = gamma slope + gamma^2 curvature / 2      (13)
+    Shen et al., Second-order Neural Network Training Using Complex-step Directional Derivative, algorithm 1, lines 33
+    to 46:
 
-    From gamma = 1, which is kept where eta < ratio / 2 (line 35); else gamma is halved where eta is too large and times 1.5 where
-    it is too small. Where `tries` changes do not do, gamma is `smallest` ("if the adjustment does not work in few attempts"; the
-    listing has no bound). f: gamma -> f(theta + gamma p); value, slope, curvature: f(0), f'(0), f''(0). Line 36's s is not used.
+        eta(gamma) = |f(gamma) - f(0) - E_Q(gamma)| / |f(gamma) - f(0)|                                (13)
+        E_Q(gamma) = gamma slope + gamma^2 curvature / 2
 
-    Beyond the paper. Equation 13 takes the change by its size, and so is content with a rise that the model foresees; the text
-    has "the loss reduction" there, and "every iteration is descent": where f rises, or is not a number, eta is infinite. An
-    error of f's own rounding is no error of the model: eta = 0.
+    f: gamma -> f(theta + gamma p), a scalar; value, slope, curvature: f(0), f'(0), f''(0), scalars.
+
+    Starts at gamma = 1, which is the result if eta < ratio / 2 (line 35). Otherwise gamma is halved while eta is too
+    large and multiplied by 1.5 while it is too small. After `tries` changes without success gamma is `smallest` ("if
+    the adjustment does not work in few attempts"; the listing has no bound). The s of line 36 is not used.
+
+    Deviations. Equation 13 takes the magnitude of the change, so it accepts a rise that the model predicts. The text
+    has "the loss reduction" there, and "every iteration is descent". Here eta is infinite if f rises or is NaN. An
+    error below the rounding of f does not count as an error of the model: eta = 0.
     """
     small = rounding(value)
 
@@ -59,15 +64,15 @@ def taylor(
         ratio = torch.where(error <= small, 0, error / change.abs())
         return torch.where(change <= small, ratio, torch.inf).item()
 
-    gamma, reached, made = 1.0, eta(1.0), 0
-    if reached < ratio / 2:
-        return Sized(gamma, reached, made)
-    while not ratio / 2 <= reached <= ratio:
-        if made == tries:
-            return Sized(smallest, reached, made)
-        gamma *= 0.5 if reached > ratio else 1.5
-        reached, made = eta(gamma), made + 1
-    return Sized(gamma, reached, made)
+    gamma, error_ratio, changes = 1.0, eta(1.0), 0
+    if error_ratio < ratio / 2:
+        return Sized(gamma, error_ratio, changes)
+    while not ratio / 2 <= error_ratio <= ratio:
+        if changes == tries:
+            return Sized(smallest, error_ratio, changes)
+        gamma *= 0.5 if error_ratio > ratio else 1.5
+        error_ratio, changes = eta(gamma), changes + 1
+    return Sized(gamma, error_ratio, changes)
 
 
 def armijo(
@@ -80,9 +85,10 @@ def armijo(
     c: float = 0.01,
     trials: int = 60,
 ) -> float:
-    """The first t of first, shrink first, shrink^2 first, ... with f(t) <= f(0) + c t f'(0); 0.0 where none of `trials` is.
+    """The first t of first, shrink first, shrink^2 first, ... with f(t) <= f(0) + c t f'(0); 0.0 if `trials` fail.
 
-    f: t -> f(theta + t p); value: f(0); slope: f'(0), negative where p descends (otherwise descent itself is asked for).
+    f: t -> f(theta + t p), a scalar. value: f(0), a scalar. slope: f'(0), a scalar, negative for a descent direction; a
+    positive slope counts as 0, so that f(t) <= f(0) is required.
     """
     t = first
     slope = slope.clamp(max=0)
@@ -94,11 +100,15 @@ def armijo(
 
 
 def backtrack(f: Callable[[Tensor], Tensor], iterates: Sequence[Iterate]) -> tuple[Iterate, Tensor]:
-    """The best iterate, going back from the last while f falls (Martens 2010, section 4.6), and f there."""
+    """The best iterate and the value of f there, a scalar.
+
+    Goes back from the last iterate as long as f decreases (Martens 2010, section 4.6). A NaN at the current best counts
+    as larger than any value.
+    """
     best, value = iterates[-1], f(iterates[-1].x)
     for earlier in reversed(iterates[:-1]):
-        there = f(earlier.x)
-        if not (there < value) | value.isnan():
+        earlier_value = f(earlier.x)
+        if not (earlier_value < value) | value.isnan():
             break
-        best, value = earlier, there
+        best, value = earlier, earlier_value
     return best, value

@@ -1,10 +1,11 @@
-"""A symmetric matrix known by its products."""
+"""Symmetric matrices that are known only by their products with vectors."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
 from numbers import Real
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,11 +13,20 @@ from torch import Tensor
 from sobench.errors import UsageError
 
 
-class LinearOperator:
-    """A symmetric matrix A on R^P, given by v -> A v.
+class SupportsMatmul(Protocol):
+    """A matrix A [P, P] by its products `A @ v`: a tensor, a `LinearOperator` or any object with this method."""
 
-    matvec: [P] -> [P].  matmat: [P, K] -> [P, K], where products of many vectors at once are cheaper than one by one.
-    A @ v takes v [P] or [P, K]. A + lam is A + lam I, lam a number or a 0-dim tensor, and costs nothing by itself.
+    def __matmul__(self, v: Tensor, /) -> Tensor: ...
+
+
+class LinearOperator:
+    """A symmetric matrix A [P, P], given by v -> A v.
+
+    matvec: [P] -> [P].
+    matmat: [P, K] -> [P, K], for operators whose product with many vectors costs less than one vector at a time.
+
+    A @ v takes v [P] or [P, K]. It raises UsageError for any other shape. A + lam is the operator A + lam I, where lam
+    is a number or a 0-dim tensor; forming it makes no product.
     """
 
     def __init__(
@@ -52,7 +62,7 @@ class LinearOperator:
     __radd__ = __add__
 
     def dense(self, chunk: int = 128) -> Tensor:
-        """The matrix, [P, P], from its products with `chunk` columns of the identity at a time."""
+        """The matrix as a tensor [P, P], from products with `chunk` columns of the identity at a time."""
         size = self.shape[0]
         matrix = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         for start in range(0, size, chunk):

@@ -1,6 +1,6 @@
-"""The objective f_B(theta) of one batch, and every question that it answers: all autograd on the model.
+"""The objective f_B(theta) of one batch and its oracles: all of the automatic differentiation of the model.
 
-The names below are the public face; torch is imported when one of them is first asked for.
+The names in `__all__` are the public interface. Torch is imported at the first access to one of them.
 """
 
 from __future__ import annotations
@@ -33,3 +33,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

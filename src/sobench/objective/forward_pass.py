@@ -1,16 +1,17 @@
-"""One forward pass with its graph, and the products that its linearisation gives.
+"""A forward pass with its graph, and the products of its linearisation.
 
-    Hessian       H v = d/dtheta (g . v)                        g with its graph, one backward pass a product
-    Gauss-Newton  G v = J^T H_z (J v) / N                       J v is the derivative of u -> J^T u along u (double backward)
+    Hessian       H v = d/dtheta (g . v)                        g with its graph, one backward pass per product
+    Gauss-Newton  G v = J^T H_z (J v) / N                       J v is the derivative of u -> J^T u along u
 
-Both are exact, need no finite difference, and keep their graph: one linearisation serves every product on its batch.
+Both are exact and need no finite difference (the second is a double backward pass). Both keep their graph: one
+linearisation serves every product on its batch. No penalty is included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -23,34 +24,43 @@ from sobench.objective.parameter_space import ParameterSpace
 
 
 class LossFunction(Protocol):
-    """The mean loss of a batch as a function of the outputs z [N, C]; `sobench.losses` has them."""
+    """The mean loss of a batch as a function of the outputs z [N, C]: the interface of `sobench.losses.Loss`."""
 
-    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean loss, a scalar."""
+        ...
 
-    def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor: ...
+    def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor:
+        """H_n v_n of every sample, shaped as v [..., N, C], without the 1/N of the mean."""
+        ...
 
-    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor: ...
+    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """R_n with R_n R_n^T = H_n for every sample, [N, C, C]."""
+        ...
 
-    def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor: ...
+    def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Targets drawn from the predictive distribution."""
+        ...
 
 
 class ForwardPass:
-    """outputs z [N, C] and the mean loss of one batch as functions of `parameters`, with their graph."""
+    """The outputs z [N, C] and the mean loss of one batch as functions of `parameters`, with their graph.
+
+    Every method counts its work in `cost`.
+    """
 
     def __init__(
         self, space: ParameterSpace, loss: LossFunction, outputs: Tensor, parameters: tuple[Tensor, ...], cost: Cost
     ):
-        self.space, self.loss_function, self.outputs, self.parameters, self.cost = (
-            space,
-            loss,
-            outputs,
-            parameters,
-            cost,
-        )
+        self.space, self.loss_function, self.cost = space, loss, cost
+        self.outputs, self.parameters = outputs, parameters
         self.samples = len(outputs)
 
     def gradient(self, targets: Tensor, create_graph: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The mean loss, a scalar, and its gradient, one tensor per parameter."""
+        """The mean loss, a scalar, and its gradient, one tensor per parameter: one backward pass.
+
+        Hooks of `record()` observe this pass. create_graph: whether the gradient has a graph.
+        """
         with torch.enable_grad():
             loss = self.loss_function(self.outputs, targets)
         grads = self._vjp(loss, None, create_graph=create_graph, recorded=True)
@@ -60,16 +70,23 @@ class ForwardPass:
     def propagate(
         self, targets: Tensor, edges: list[GradientEdge], parameters: Sequence[Tensor] = ()
     ) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        """The mean loss, a scalar; its gradient goes as far back as these places in the graph, where hooks see it, and to
-        these parameters, whose gradients are returned."""
+        """The mean loss, a scalar, and its gradients in `parameters`, None for an unused one: half a backward pass.
+
+        The pass ends at these edges of the graph, where the hooks of `record()` observe it, and at `parameters`.
+        """
         with torch.enable_grad():
             loss = self.loss_function(self.outputs, targets)
-        grads = torch.autograd.grad(loss, [*edges, *parameters], retain_graph=True, allow_unused=True)
+        # torch takes edges and tensors together, which its annotation does not say
+        ends: list[Any] = [*edges, *parameters]
+        grads = torch.autograd.grad(loss, ends, retain_graph=True, allow_unused=True)
         self.cost.propagation(self.samples)
         return loss.detach(), grads[len(edges) :]
 
     def propagate_roots(self, targets: Tensor, edges: list[GradientEdge]) -> tuple[Tensor | None, ...]:
-        """The columns of R_n, R_n R_n^T the loss's Hessian of sample n, pulled back to these places: [C, N, ...] each."""
+        """The columns of R_n pulled back to these edges, [C, N, ...] each. R_n R_n^T is the Hessian for sample n.
+
+        Costs half a backward pass for each of the C columns.
+        """
         cotangents = self.loss_function.hessian_root(self.outputs.detach(), targets).permute(2, 0, 1)
         with torch.enable_grad(), unrecorded():
             roots = torch.autograd.grad(
@@ -79,7 +96,7 @@ class ForwardPass:
         return roots
 
     def hessian(self, grads: tuple[Tensor, ...]) -> LinearOperator:
-        """The Hessian of the mean loss, given the gradient with its graph."""
+        """The Hessian [P, P] of the mean loss, from its gradient with a graph, one tensor per parameter."""
 
         def matvec(v: Tensor) -> Tensor:
             self.cost.product(self.samples)
@@ -92,7 +109,7 @@ class ForwardPass:
         return self._operator(matvec, matmat)
 
     def ggn(self, targets: Tensor) -> LinearOperator:
-        """The generalised Gauss-Newton matrix of the mean loss."""
+        """The generalised Gauss-Newton matrix [P, P] of the mean loss. Its linearisation costs one backward pass."""
         z = self.outputs
         u = torch.zeros_like(z, requires_grad=True)
         JTu = self._vjp(z, u, create_graph=True)
@@ -114,13 +131,25 @@ class ForwardPass:
         return self._operator(matvec, matmat)
 
     def pull_back(self, cotangents: Tensor) -> Tensor:
-        """J^T u for a batch of cotangents u [K, N, C]: [K, P], each a whole backward pass."""
+        """J^T u [K, P] for cotangents u [K, N, C]: a backward pass for each."""
         self.cost.backward(self.samples, scale=len(cotangents))
         return self.space.flatten_batch(self._vjp(self.outputs, cotangents, batched=True))
 
     def _vjp(
-        self, outputs, cotangents, *, wrt=None, batched=False, create_graph=False, recorded=False
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        cotangents: Tensor | tuple[Tensor, ...] | None,
+        *,
+        wrt: tuple[Tensor, ...] | None = None,
+        batched: bool = False,
+        create_graph: bool = False,
+        recorded: bool = False,
     ) -> tuple[Tensor, ...]:
+        """The vector-Jacobian product of `outputs` with `cotangents`, one tensor for each of `wrt` (the parameters).
+
+        Keeps the graph. The result is zero for a tensor that the outputs do not use. batched: whether cotangents and
+        result have a leading dimension K. recorded: whether hooks of `record()` observe the pass.
+        """
         wrt = self.parameters if wrt is None else wrt
         with torch.enable_grad(), nullcontext() if recorded else unrecorded():
             grads = torch.autograd.grad(
@@ -132,12 +161,16 @@ class ForwardPass:
                 is_grads_batched=batched,
                 allow_unused=True,
             )
-        if not any(g is None for g in grads):
+        used = cast(
+            "tuple[Tensor | None, ...]", grads
+        )  # allow_unused gives None, which torch's annotation does not say
+        if not any(g is None for g in used):
             return grads
-        lead = (len(cotangents if isinstance(cotangents, Tensor) else cotangents[0]),) if batched else ()
-        zeros = [p.new_zeros(lead + p.shape, requires_grad=create_graph) for p in wrt]  # what the outputs do not use
-        return tuple(zero if g is None else g for g, zero in zip(grads, zeros))
+        first = cotangents[0] if isinstance(cotangents, tuple) else cotangents
+        lead = first.shape[:1] if batched and first is not None else ()
+        zeros = [p.new_zeros((*lead, *p.shape), requires_grad=create_graph) for p in wrt]
+        return tuple(zero if g is None else g for g, zero in zip(used, zeros))
 
-    def _operator(self, matvec, matmat) -> LinearOperator:
+    def _operator(self, matvec: Callable[[Tensor], Tensor], matmat: Callable[[Tensor], Tensor]) -> LinearOperator:
         z = self.outputs
         return LinearOperator(matvec, self.space.size, matmat=matmat, dtype=z.dtype, device=z.device)

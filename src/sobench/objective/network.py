@@ -1,9 +1,9 @@
-"""A model as a pure function of its parameters and inputs: no buffer written, no random state moved."""
+"""A model as a pure function of its parameters and inputs: passes write no buffer and draw no global random number."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 
 import torch
@@ -19,7 +19,11 @@ from sobench.objective.torch_private import BatchNorm, Dropout
 
 
 class Network:
-    """z = network(inputs, parameters): outputs [N, C] of `model` in the mode (train or eval) it is in now."""
+    """z = network(inputs, parameters): the outputs [N, C] of `model` in its current mode (train or eval).
+
+    has_series: whether a Taylor series through the model is possible (`sobench.objective.taylor.series`). True until an
+    operation without a rule is met.
+    """
 
     def __init__(self, model: nn.Module):
         self.model = model
@@ -27,22 +31,22 @@ class Network:
         self._normalisers = [m for m in model.modules() if isinstance(m, BatchNorm)]
         self._droppers = [m for m in model.modules() if _drops(m)]
         self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters()))
-        self.has_series = True  # until an operation without a rule is met: `sobench.objective.taylor.series`
+        self.has_series = True
         self._has_buffers = next(model.buffers(), None) is not None
 
     @cached_property
     def matrices(self) -> LayerMatrices:
-        """theta as one matrix a layer. Raises Unsupported for a layer that has none of its own."""
+        """theta as one matrix per layer. Raises Unsupported for a layer that has no matrix of its own."""
         return LayerMatrices(self.model, self.space)
 
     @cached_property
     def layers(self) -> dict[str, nn.Module]:
-        """The modules that `record()` sees, found once: a step that takes a millisecond would notice the search."""
+        """The modules that `record()` observes. Cached, because the search is slow against a step of a millisecond."""
         return with_parameters(self.model)
 
     @property
     def couples_samples(self) -> bool:
-        """Whether a sample's output depends on the rest of its batch: BatchNorm, unless it uses running statistics."""
+        """Whether the output of a sample depends on the rest of the batch: BatchNorm without running statistics."""
         return any(m.training or m.running_mean is None for m in self._normalisers)
 
     @property
@@ -52,18 +56,23 @@ class Network:
 
     @property
     def writes_buffers(self) -> bool:
-        """Whether a pass of the bare model may write its buffers."""
+        """Whether a pass of the model itself may write its buffers."""
         return self._has_buffers and self.model.training
 
     @property
     def separable(self) -> bool:
-        """Whether the output of a sample depends on that sample and the parameters alone."""
+        """Whether the output of a sample depends only on that sample and the parameters."""
         return not (self.couples_samples or self.draws_noise)
 
-    def __call__(self, inputs: Tensor, parameters: tuple[Tensor, ...] | None = None, buffers=None) -> Tensor:
-        """Outputs at `parameters` (one tensor each, in the order of `space`), or at the model's own.
+    def __call__(
+        self,
+        inputs: Tensor,
+        parameters: tuple[Tensor, ...] | None = None,
+        buffers: dict[str, Tensor] | None = None,
+    ) -> Tensor:
+        """The outputs [N, C] at `parameters`, one tensor each in the order of `space`; None: those of the model.
 
-        Buffers are read; what a training pass would write to them goes into copies, `buffers` if given.
+        The buffers of the model are only read. A pass in training mode writes into copies of them: `buffers`, if given.
         """
         if parameters is None and not self.writes_buffers:
             return self.model(inputs)
@@ -73,18 +82,18 @@ class Network:
         return functional_call(self.model, state, (inputs,), tie_weights=self._tied)
 
     def buffers(self) -> dict[str, Tensor]:
-        """Copies of the model's buffers (BatchNorm's running statistics)."""
+        """Copies of the buffers of the model (the running statistics of BatchNorm), by name."""
         return {name: b.clone() for name, b in self.model.named_buffers()}
 
     @torch.no_grad()
     def write(self, buffers: dict[str, Tensor]) -> None:
-        """Write copies back."""
+        """Write values, by name, into the buffers of the model."""
         for name, b in self.model.named_buffers():
             b.copy_(buffers[name])
 
     def complex(self, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-        """Outputs at complex parameters; inputs stay real. Raises Unsupported, naming the layer that has no complex form."""
-        entered = []
+        """The outputs [N, C] at complex parameters, for real inputs. Raises Unsupported for a layer without one."""
+        entered: list[tuple[str, nn.Module]] = []
         handles = [
             module.register_forward_pre_hook(lambda module, _, name=name: entered.append((name, module)))
             for name, module in self.model.named_modules()
@@ -97,19 +106,20 @@ class Network:
                 return self(inputs, parameters)
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError as error:  # NotImplementedError is one
+        except RuntimeError as error:  # NotImplementedError is a subclass
             where = "{} ({})".format(*entered[-1]) if entered else type(self.model).__name__
             raise Unsupported(f"no complex pass through {where}: {str(error).splitlines()[0]}") from error
         finally:
             for handle in handles:
                 handle.remove()
 
-    def noise(self, seed: int):
-        """A context in which dropout draws the masks of `seed`, and the global random state is left alone."""
+    def noise(self, seed: int) -> AbstractContextManager[None]:
+        """A context in which dropout draws its masks from `seed`. The global random state is unchanged afterwards."""
         return seeded(seed, self.space.parameters[0].device)
 
 
 def _drops(module: nn.Module) -> bool:
+    """Whether a module draws random numbers in training mode."""
     if isinstance(module, nn.RReLU):
         return True
     dropout = module.p if isinstance(module, Dropout) else getattr(module, "dropout", 0.0)
@@ -117,8 +127,8 @@ def _drops(module: nn.Module) -> bool:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Inside, torch's global generator of that device draws from `seed`; afterwards it is where it was."""
+def seeded(seed: int, device: torch.device) -> Generator[None]:
+    """A context in which torch's global generator of `device` starts from `seed`. Its state is restored afterwards."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if cuda else []):
         generator = torch.cuda.default_generators[device.index] if cuda else torch.default_generator

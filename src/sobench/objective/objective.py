@@ -1,8 +1,8 @@
-"""f_B(theta): the regularised mean loss of one batch as a function of the parameters, and every question about it.
+"""f_B(theta): the regularised mean loss of one batch as a function of the parameters, with all its oracles.
 
     f(theta) = 1/N sum_n loss(z_n(theta), y_n) + l2/2 ||theta||^2
 
-`Objective` has each oracle and its docstring; the longer computations are functions beside it:
+`Objective` has one method per oracle. The longer computations are functions in the modules beside it:
 
     forward_pass      a pass with its graph: gradient, Hessian and Gauss-Newton products
     per_sample        gradients and Jacobians of single samples
@@ -10,17 +10,25 @@
     complex_oracles   passes at complex parameters
     taylor_oracles    derivatives along the groups of a partition
 
-Called with no arguments an objective is torch's closure, so `torch.optim.SGD(...).step(f)` runs unmodified. Every other oracle
-leaves the parameters, `.grad`, BatchNorm's running statistics and the random state as it found them. The meter `cost` counts
-the work. Where `at`, a flat theta [P], is given, an oracle is evaluated there; otherwise at the model's own parameters.
+An objective without arguments is torch's closure, so `torch.optim.SGD(...).step(f)` works unmodified.
+
+The following holds for every oracle, unless its docstring says otherwise.
+
+- `at`: a flat theta [P] at which the oracle is evaluated. None: the parameters of the model.
+- It leaves the parameters, `.grad`, BatchNorm's running statistics and the global random state unchanged.
+- The l2 penalty is included.
+- Its work is counted in `cost`. Docstrings state it in forward and backward passes over the batch. A backward pass
+  costs two forward passes. A curvature product costs four. A complex pass costs four times a real one.
+- A pass at the model's own parameters is kept with its graph until a parameter is written: the next oracle at the same
+  parameters does not repeat it. Docstrings state the cost without a kept pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +48,7 @@ from sobench.objective.taylor_oracles import Summary
 from sobench.objective.torch_private import multi_add, multi_add_, version
 
 REVISION = 1
-"""Part of every method's fingerprint. Raise it by hand when a change in this package can change the result of a run."""
+"""Part of every method's fingerprint. Raise it when a change in this package can change the result of a run."""
 
 _SILENCE: AbstractContextManager[None] = nullcontext()
 
@@ -53,41 +61,45 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """A training set, for the objectives that are about more than one batch: the harness's `Problem` is one."""
+    """A training set, for objectives over more than one batch. The `Problem` of the harness is one."""
 
     def draw(self, samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-        """An independent batch of so many samples."""
+        """An independent batch (inputs, targets) of so many samples."""
         ...
 
     def batches(self, size: int, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
-        """The training set once, in a random order, in batches of `size`."""
+        """The training set once, in random order, in batches of `size`."""
         ...
 
     def chunks(self) -> list[tuple[Tensor, Tensor]]:
-        """The training set in order, in pieces that fit into memory."""
+        """The training set in order, in chunks that fit into memory."""
         ...
 
 
 class StepStreams(Protocol):
-    """The random streams of one step, by name: the harness's are in `sobench.training.streams`."""
+    """The named random streams of one step. Those of the harness are in `sobench.training.streams`."""
 
     def generator(self, name: str) -> torch.Generator:
         """The next generator of a stream."""
         ...
 
     def entropy(self, name: str) -> int:
-        """The step's seed of a stream."""
+        """The seed of a stream at this step."""
         ...
 
 
 class Objective:
-    """The loss of one batch, answering the questions that optimizers ask.
+    """The regularised loss of one batch, with the oracles that optimizers request.
 
-    model: any module whose output is [N, C], or the `network` of another objective. loss: one of `sobench.losses`. batch:
-    (inputs, targets). l2: the coefficient of the penalty. source: the training set that `fresh()`, `batches()` and `full()`
-    draw from (the harness gives its own). streams: the random streams of the step; None: torch's global one. cost: the meter;
-    None: a new one. key: the number of this batch in a fixed partition of the training set, or None. noise_seed: of the dropout
-    masks; None: a new one.
+    model: any module whose output is [N, C], or the `network` of another objective.
+    loss: one of `sobench.losses`.
+    batch: (inputs, targets).
+    l2: the coefficient of the penalty.
+    source: the training set for `independent_batch()`, `batches()` and `full()`. The harness provides it.
+    streams: the random streams of the step; None: torch's global generator.
+    cost: the work counters; None: new ones.
+    key: the number of this batch in a fixed partition of the training set, or None.
+    noise_seed: the seed of the dropout masks; None: a new one.
     """
 
     def __init__(
@@ -108,24 +120,33 @@ class Objective:
         self.loss_function, self.batch, self.l2 = loss, Batch(*batch), l2
         self.source, self.streams, self.key = source, streams, key
         self.cost = Cost() if cost is None else cost
-        self._noise_seed = self._new_noise_seed() if noise_seed is None else noise_seed
+        if noise_seed is None and self.network.draws_noise:
+            noise_seed = self._new_noise_seed()
+        self._noise_seed = noise_seed
         self._kept_pass: _KeptPass | None = None
         self._records: dict[str, LayerRecord] | None = None
         self._statistics: dict[str, Tensor] | None = None
 
     def __len__(self) -> int:
-        """N, the samples of the batch."""
+        """N, the number of samples of the batch."""
         return self.batch.inputs.shape[0]
 
     @property
     def matrices(self) -> LayerMatrices:
-        """theta as one matrix a Linear or Conv2d layer, weight and bias joined. Raises Unsupported where that cannot be."""
+        """theta as one matrix per Linear or Conv2d layer, weight and bias joined.
+
+        Makes no pass. Raises Unsupported for grouped convolutions and for tied weights.
+        """
         return self.network.matrices
 
     # The closure
 
     def __call__(self) -> Tensor:
-        """Zero and assign every `.grad`, and return the loss: torch's closure. It alone commits BatchNorm's statistics."""
+        """torch's closure: assign every `.grad` and return the loss, a scalar. Both include the penalty.
+
+        Costs a forward and a backward pass, which are not kept. The only oracle that writes `.grad` and updates
+        BatchNorm's running statistics.
+        """
         self.cost.used.add("closure")
         parameters = self.space.parameters
         for p in parameters:
@@ -134,7 +155,7 @@ class Objective:
             loss = self.loss_function(self.network.model(self.batch.inputs), self.batch.targets)
             loss.backward()
         for p in parameters:
-            if p.grad is None:  # the outputs do not use it
+            if p.grad is None:  # the outputs do not depend on p
                 p.grad = torch.zeros_like(p)
         self.cost.forward(len(self))
         self.cost.backward(len(self))
@@ -146,10 +167,10 @@ class Objective:
         return loss
 
     def commit(self) -> None:
-        """Move BatchNorm's running statistics on by this batch, as the closure does.
+        """Update BatchNorm's running statistics by this batch, as the closure does. Makes no pass.
 
-        For the loop, after an optimizer that never called the closure. The statistics are those of the first pass at the
-        model's own parameters.
+        The training loop calls it after a step without a call of the closure. The statistics are those of the first
+        pass at the model's own parameters. Without such a pass nothing changes.
         """
         if self._statistics is not None:
             self.network.write(self._statistics)
@@ -159,7 +180,11 @@ class Objective:
 
     @torch.no_grad()
     def loss(self, at: Tensor | None = None) -> Tensor:
-        """f(theta), a scalar. With a complex `at` [P] it is a complex-step pass, and complex itself."""
+        """f(theta), a scalar without a graph, for the cost of a forward pass, which is not kept.
+
+        For a complex `at` [P] the value is that of the analytic extension, a complex scalar, for the cost of a complex
+        forward pass. Raises Unsupported then for a layer without a complex form.
+        """
         self.cost.used.add("loss")
         parameters = None if at is None else self.space.unflatten(at)
         if parameters is not None and parameters[0].is_complex():
@@ -172,10 +197,11 @@ class Objective:
         return value + self._penalty(parameters or self.space.parameters) if self.l2 else value
 
     def value_and_grad(self, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """f(theta), a scalar, and its gradient [P]; `.grad` is left alone.
+        """f(theta), a scalar, and its gradient [P], both without a graph. Costs a forward and a backward pass.
 
-        With a complex `at` [P] both are complex, and the gradient is the holomorphic one: Im g(theta + ihp) / h is a Hessian
-        product.
+        For a complex `at` [P] both are complex, for the cost of complex passes. The gradient g is the holomorphic one,
+        so that Im g(theta + ihp) / h is the Hessian product H p. Raises Unsupported then for a layer without a complex
+        form.
         """
         self.cost.used.add("value_and_grad")
         if at is not None and at.is_complex():
@@ -189,19 +215,24 @@ class Objective:
         return loss + self._penalty(forward.parameters), g + self.l2 * theta
 
     def _complex_value_and_grad(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """`value_and_grad` at a complex `at` [P]."""
         self.cost.forward(len(self), scale=COMPLEX)
         self.cost.backward(len(self), scale=COMPLEX)
         loss, g = complex_oracles.value_and_grad(self._complex_loss, self.space, at)
         return (loss + self._penalty(self.space.unflatten(at)), g + self.l2 * at) if self.l2 else (loss, g)
 
     def penalty(self) -> Tensor | float:
-        """l2/2 ||theta||^2 at the model's parameters."""
+        """l2/2 ||theta||^2 at the parameters of the model, a scalar; 0.0 for l2 = 0. Makes no pass."""
         return self._penalty(self.space.parameters) if self.l2 else 0.0
 
     # Curvature
 
     def hessian(self, at: Tensor | None = None) -> LinearOperator:
-        """The Hessian of f, [P, P], linearised once; `value_and_grad()` after it costs nothing more."""
+        """The Hessian of f, [P, P], as an operator.
+
+        Costs a forward and a backward pass at once and a curvature product per vector. `value_and_grad()` at the same
+        parameters afterwards makes no further pass. The operator keeps the graph alive.
+        """
         self.cost.used.add("hessian")
         forward = self._forward(at)
         gradient = self._known_gradient(at) or forward.gradient(self.batch.targets, create_graph=True)
@@ -210,48 +241,61 @@ class Objective:
         return self._regularised(forward.hessian(gradient[1]))
 
     def ggn(self, at: Tensor | None = None) -> LinearOperator:
-        """The generalised Gauss-Newton matrix J^T H_z J / N + l2 I, [P, P], linearised once."""
+        """The generalised Gauss-Newton matrix J^T H_z J / N + l2 I, [P, P], as an operator.
+
+        Costs a forward and a backward pass at once and a curvature product per vector. The operator keeps the graph
+        alive.
+        """
         self.cost.used.add("ggn")
         return self._regularised(self._forward(at).ggn(self.batch.targets))
 
     @torch.no_grad()
     def curvature(self, p: Tensor, h: float = STEP, at: Tensor | None = None) -> Tensor:
-        """p'Hp, a scalar, for p [P]; H of the whole f, penalty included. By a complex step of size h."""
+        """p'Hp, a scalar, for p [P] and the Hessian H of f, by a complex step of size h.
+
+        Costs a forward pass of complex dual numbers: twelve forward passes. Raises Unsupported for a layer without a
+        complex form.
+        """
         self.cost.used.add("curvature")
         self.cost.forward(len(self), scale=COMPLEX * DUAL)
         theta = self.space.get() if at is None else at
         return complex_oracles.curvature(self._complex_loss, self.space, theta, p, h) + self.l2 * p.dot(p)
 
     def summary(self, u: Tensor, partition: Partition, at: Tensor | None = None) -> Summary:
-        """The derivatives of phi(eta) = f(theta + u * I_{P:S} eta) at eta = 0, for a direction u [P].
+        """The derivatives [S], [S, S], [S] of phi(eta) = f(theta + u * I_{P:S} eta) at eta = 0, for a direction u [P].
 
-        By Taylor series through the network (`taylor.series`): one gradient, and at most two forward passes for each of the S
-        groups. Where groups divide a tensor, or the model has an operation without a rule: by S products with the Hessian
-        along the groups, and a third derivative of each. No P x P matrix is formed, and no backward pass is made for each of
-        S^2 pairs.
+        By Taylor mode through the network (`taylor.series`): a forward and a backward pass, and at most two forward
+        passes for each of the S groups. If a group divides a tensor, or the model has an operation without a rule: by S
+        Hessian products along the groups, and a third derivative of each, which costs two products. Forms no P x P
+        matrix, and makes no backward pass for each of the S^2 pairs.
         """
         self.cost.used.add("summary")
         theta = self.space.get() if at is None else at.detach()
-        found = self._summary_by_series(theta, u, partition) or self._summary_by_products(theta, u, partition)
+        summary = self._summary_by_series(theta, u, partition) or self._summary_by_products(theta, u, partition)
         if not self.l2:
-            return found
-        slope, bend = partition.sums(theta * u), partition.sums(u * u)
-        return Summary(found.first + self.l2 * slope, found.second + self.l2 * torch.diag(bend), found.third)
+            return summary
+        first, second = partition.sums(theta * u), partition.sums(u * u)  # derivatives of ||theta||^2 / 2
+        return Summary(summary.first + self.l2 * first, summary.second + self.l2 * torch.diag(second), summary.third)
 
     def _summary_by_series(self, theta: Tensor, u: Tensor, partition: Partition) -> Summary | None:
-        """None where groups divide a tensor, and for a network with an operation that has no rule: from then on at once."""
+        """The summary without the penalty, by Taylor mode.
+
+        None if a group divides a tensor, or if the network has an operation without a rule. The latter is remembered,
+        so that it costs a pass only once.
+        """
         if partition.tensors is None or not self.network.has_series:
             return None
         loss, targets = self.loss_function, self.batch.targets
         self.cost.forward(len(self))
-        found = taylor_oracles.by_series(self._outputs_at, loss, targets, self.space, theta, u, partition)
-        self.network.has_series = found is not None
-        if found is not None:
+        summary = taylor_oracles.by_series(self._outputs_at, loss, targets, self.space, theta, u, partition)
+        self.network.has_series = summary is not None
+        if summary is not None:
             self.cost.backward(len(self))
             self.cost.jets(len(self), columns=len(partition))
-        return found
+        return summary
 
     def _summary_by_products(self, theta: Tensor, u: Tensor, partition: Partition) -> Summary:
+        """The summary without the penalty, by Hessian products."""
         self.cost.forward(len(self))
         self.cost.backward(len(self))
         self.cost.product(len(self), columns=len(partition))
@@ -262,19 +306,27 @@ class Objective:
     # Single samples
 
     def per_sample_grads(self, at: Tensor | None = None) -> Tensor:
-        """The gradient of each sample's own loss plus the penalty, [N, P]: their mean is the gradient."""
+        """The gradient of the loss of each sample plus the penalty, [N, P]. The mean of the rows is the gradient of f.
+
+        Costs a forward and a backward pass, neither of them kept. If the output of a sample depends on the other
+        samples (BatchNorm in training mode), or dropout is active, it costs a forward and N backward passes.
+        """
         self.cost.used.add("per_sample_grads")
         parameters = self._parameters(at)
         if self.network.separable:
             self.cost.forward(len(self))
             self.cost.backward(len(self))
-            G = per_sample.separable_grads(self.network, self.loss_function, self.batch, parameters)
+            G = per_sample.separable_grads(self.network, self.loss_function, *self.batch, parameters)
         else:
             G = per_sample.coupled_grads(self._forward(at), self.batch.targets)
         return G + self.l2 * self.space.flatten(parameters) if self.l2 else G
 
     def output_jacobian(self, at: Tensor | None = None) -> Tensor:
-        """dz_nc / dtheta, [N, C, P]."""
+        """The Jacobian of the outputs dz_nc / dtheta, [N, C, P]; the penalty does not enter.
+
+        Costs a forward and C backward passes, none of them kept. If the output of a sample depends on the other samples
+        (BatchNorm in training mode), or dropout is active, it costs a forward and N C backward passes.
+        """
         self.cost.used.add("output_jacobian")
         if not self.network.separable:
             return per_sample.coupled_jacobian(self._forward(at))
@@ -286,8 +338,12 @@ class Objective:
     # Layers
 
     @contextmanager
-    def record(self) -> Iterator[dict[str, LayerRecord]]:
-        """Per layer inputs, outputs and output gradients of the passes made inside the block, by module name."""
+    def record(self) -> Generator[dict[str, LayerRecord]]:
+        """A context that yields a record for each layer, by module name: inputs, outputs and output gradients.
+
+        The records are those of the latest passes inside the block, without the penalty. Makes no pass itself, and
+        drops the kept pass. A pass raises Unsupported for a layer whose output is not one tensor.
+        """
         self.cost.used.add("record")
         self._kept_pass = None
         with recording(self.network.layers) as records:
@@ -298,15 +354,17 @@ class Objective:
                 self._records = None
 
     def recorded(self, when: bool = True) -> AbstractContextManager[dict[str, LayerRecord] | None]:
-        """`record()` at the steps that need it; elsewhere a context that records nothing and yields None."""
+        """`record()` if `when`, else a context that records nothing and yields None."""
         return self.record() if when else nullcontext()
 
     def propagate(self, rest: Tensor | None = None) -> Tensor:
-        """Inside `record()`: a backward pass to the layers' outputs alone, at half its cost; f(theta) is returned.
+        """Inside `record()`: a backward pass to the outputs of the layers. Returns f(theta), a scalar.
 
-        Fills every `output_grads`, and forms no gradient of a layer's parameters; those of the others (BatchNorm's), without
-        the penalty, are written into `rest` [P] where it is given. Shares the forward pass of `value_and_grad()`, and of the
-        objective that this one was `sampled()` from. Raises UsageError outside `record()`.
+        Fills the `output_grads` of the records, without the penalty. Forms no gradient in the parameters of a layer.
+        The gradient in the other parameters (BatchNorm), without the penalty, is written into `rest` [P], if given; the
+        layers' entries of `rest` are left alone. Costs a forward and half a backward pass. It shares the kept forward
+        pass with `value_and_grad()`, and with the objective that this one was `sampled()` from. Raises UsageError
+        outside `record()`.
         """
         self.cost.used.add("propagate")
         records = layer_oracles.active(self._records, "propagate")
@@ -318,20 +376,22 @@ class Objective:
         return loss + self._penalty(forward.parameters) if self.l2 else loss
 
     def propagate_roots(self) -> dict[str, Tensor]:
-        """Inside `record()`: the rows of a square root of the Gauss-Newton matrix, as far back as the layers' outputs h.
+        """Inside `record()`: the rows of a square root of the Gauss-Newton matrix, as gradients at the layers' outputs.
 
-        {layer: [C, N, ...]}: d (R_n^T z_n)_c / dh, with R_n R_n^T the loss's Hessian in the outputs of sample n. One backward
-        pass of C cotangents, sharing the forward pass as `propagate()` does. Raises UsageError outside `record()`.
+        {layer: [C, N, ...]}: d (R_n^T z_n)_c / dh for outputs h, with R_n R_n^T the loss's Hessian in the outputs of
+        sample n; the penalty does not enter. Costs a forward and C half backward passes, and shares the forward pass as
+        `propagate()` does. The records are left alone. Raises UsageError outside `record()`.
         """
         self.cost.used.add("propagate_roots")
         records = layer_oracles.active(self._records, "propagate_roots")
         return layer_oracles.propagate_roots(self._forward(), self.batch.targets, records)
 
     def accumulate(self, layers: Mapping[str, LayerRecord], grads: Mapping[str, Tensor], out: Tensor) -> Tensor:
-        """The other half of a backward pass: sum_nt h_nt a_nt^T of every layer, for gradients h [N, ...] at its outputs.
+        """The second half of a backward pass: sum_nt h_nt a_nt^T of every layer, for h [N, ...] at its outputs.
 
-        Written into the layers' parts of `out` [P], zero for a layer that is not in `grads`; what no layer owns stays as it
-        is. Returns `out`.
+        Written into the layers' parts of `out` [P], which is returned; zero for a layer that is not in `grads`. The
+        entries of parameters that belong to no layer are left alone. The penalty is not included. Costs half a backward
+        pass. Raises Unsupported as `matrices` does.
         """
         self.cost.used.add("accumulate")
         layer_oracles.accumulate(self.matrices, layers, grads, out)
@@ -341,23 +401,26 @@ class Objective:
     # Other batches and labels
 
     def on(self, batch: tuple[Tensor, Tensor], streams: StepStreams | None = None, key: int | None = None) -> Objective:
-        """The same function on the batch of another step, with random streams and dropout masks of its own.
+        """This objective on the batch of another step, with its own random streams and dropout masks. Makes no pass.
 
-        key: the number of that batch in a fixed partition of the training set.
+        key: the number of that batch in a fixed partition of the training set, or None.
         """
         return self._like(batch, streams, key, noise_seed=None)
 
     def with_batch(self, batch: tuple[Tensor, Tensor]) -> Objective:
-        """The same function on another batch of this step, with the same random streams and dropout masks."""
+        """This objective on another batch of the same step: the same random streams, dropout masks and open records.
+
+        Makes no pass.
+        """
         other = self._like(batch, self.streams, key=None, noise_seed=self._noise_seed)
         other._records = self._records
         return other
 
     def sampled(self) -> Objective:
-        """The same inputs with labels y ~ p(y | x) drawn from the model's own predictive distribution.
+        """This objective with labels y ~ p(y | x) from the model's predictive distribution, from the stream "labels".
 
-        Shares this objective's forward pass: `f.value_and_grad()`, then `f.sampled().value_and_grad()`, is one forward
-        and two backwards. Raises Unsupported for a loss without a predictive distribution.
+        Costs a forward pass, which both objectives share: `f.value_and_grad()` and then `f.sampled().value_and_grad()`
+        make one forward and two backward passes. Raises Unsupported for a loss without a predictive distribution.
         """
         self.cost.used.add("sampled")
         forward = self._forward()
@@ -367,15 +430,19 @@ class Objective:
             other._kept_pass = _KeptPass(forward, self._kept_pass.versions)
         return other
 
-    def fresh(self, samples: int | None = None) -> Objective:
-        """An independent batch, of the same size unless `samples` says otherwise. Raises Unsupported without a training set."""
-        self.cost.used.add("fresh")
+    def independent_batch(self, samples: int | None = None) -> Objective:
+        """This objective on an independent batch of `samples` samples (None: as many as here), from the stream "fresh".
+
+        Makes no pass. Raises Unsupported without a training set.
+        """
+        self.cost.used.add("independent_batch")
         return self.with_batch(self._training_set().draw(samples or len(self), self.generator("fresh")))
 
     def batches(self) -> Iterator[Objective]:
-        """The training set once, in a random order, in batches of this one's size; a remainder is dropped.
+        """This objective on the training set once, in random order, in batches of the same size.
 
-        For what is estimated before the first step. Without a training set it is this batch alone.
+        A remainder is dropped. For estimates before the first step. Without a training set it yields this objective
+        alone. Makes no pass.
         """
         self.cost.used.add("batches")
         if self.source is None:
@@ -385,12 +452,15 @@ class Objective:
             yield self.with_batch(batch)
 
     def full(self) -> Objective:
-        """The whole training set, evaluated in chunks. Raises Unsupported where there is none."""
+        """The objective of the whole training set, evaluated in chunks.
+
+        Makes no pass. Raises Unsupported without a training set.
+        """
         self.cost.used.add("full")
         return FullObjective(self, self._training_set().chunks())
 
     def generator(self, stream: str) -> torch.Generator | None:
-        """The next generator of a random stream at this step; None, torch's global one, outside the harness."""
+        """The next generator of a random stream of the step; None, torch's global one, without streams."""
         return None if self.streams is None else self.streams.generator(stream)
 
     # Inside
@@ -398,7 +468,7 @@ class Objective:
     def _like(
         self, batch: tuple[Tensor, Tensor], streams: StepStreams | None, key: int | None, noise_seed: int | None
     ) -> Objective:
-        """The same model, loss, penalty, training set and meter."""
+        """An objective with this one's model, loss, penalty, training set and counters."""
         return Objective(
             self.network,
             self.loss_function,
@@ -412,17 +482,18 @@ class Objective:
         )
 
     def _training_set(self) -> Source:
+        """The training set. Raises Unsupported without one."""
         if self.source is None:
-            raise Unsupported("fresh() and full() need a training set: give Objective(..., source=...)")
+            raise Unsupported("independent_batch() and full() need a training set: give Objective(..., source=...)")
         return self.source
 
     def _forward(self, at: Tensor | None = None) -> ForwardPass:
-        """A forward pass with its graph; at the model's own parameters it is kept until one of them is written."""
+        """A forward pass with its graph. At the model's own parameters it is kept until one of them is written."""
         versions = (self.network.model.training, *((version(p), p.data_ptr()) for p in self.space.parameters))
         if at is None:
             if self._kept_pass is not None and self._kept_pass.versions == versions:
                 return self._kept_pass.forward
-            self._kept_pass = None  # its graph is freed before the next is made
+            self._kept_pass = None  # frees its graph before the next one is built
         leaves = None if at is None else tuple(p.detach().requires_grad_() for p in self.space.unflatten(at))
         buffers = self.network.buffers() if self.network.writes_buffers else None
         with torch.enable_grad(), self._noise():
@@ -435,50 +506,49 @@ class Objective:
         return forward
 
     def _known_gradient(self, at: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]] | None:
-        """The gradient that `hessian()` has already formed on the kept pass."""
+        """The gradient, with its graph, that `hessian()` has formed on the kept pass; None without one."""
         return self._kept_pass.gradient if at is None and self._kept_pass is not None else None
 
     def _outputs_at(self, parameters: tuple[Tensor, ...]) -> Tensor:
-        """The outputs [N, C] of a pass that keeps nothing and writes no buffer of the model."""
+        """The outputs [N, C] of a pass that is not kept and writes no buffer of the model."""
         buffers = self.network.buffers() if self.network.writes_buffers else None
         with self._noise():
             return self.network(self.batch.inputs, parameters, buffers)
 
     def _complex_loss(self, parameters: tuple[Tensor, ...]) -> Tensor:
-        """The loss at complex parameters, without the penalty."""
+        """The loss at complex parameters, a complex scalar, without the penalty."""
         self.cost.used.add("complex")
         with self._noise(), unrecorded():
             return self.loss_function(self.network.complex(self.batch.inputs, parameters), self.batch.targets)
 
     def _noise(self) -> AbstractContextManager[None]:
-        """Dropout draws the same mask in every pass on this batch."""
+        """A context in which dropout draws the masks of this batch, the same in every pass."""
         if not self.network.draws_noise:
             return _SILENCE
-        if self._noise_seed is None:  # the model was put in training mode after this objective was made
+        if self._noise_seed is None:  # the model changed to training mode after this objective was constructed
             self._noise_seed = self._new_noise_seed()
-        assert self._noise_seed is not None
         return self.network.noise(self._noise_seed)
 
-    def _new_noise_seed(self) -> int | None:
-        """The step's; outside the harness torch's global random state moves on, as it does for torch's own dropout."""
-        if not self.network.draws_noise:
-            return None
+    def _new_noise_seed(self) -> int:
+        """A seed from the stream "dropout"; without streams from torch's global generator, as torch's own dropout."""
         return int(torch.randint(2**62, ())) if self.streams is None else self.streams.entropy("dropout")
 
     def _parameters(self, at: Tensor | None) -> tuple[Tensor, ...]:
+        """The parameters at `at`, or of the model, one tensor each without a graph."""
         return self.space.unflatten(at) if at is not None else tuple(p.detach() for p in self.space.parameters)
 
     def _penalty(self, parameters: tuple[Tensor, ...]) -> Tensor:
-        """l2/2 theta . theta, without conjugation, so that it stays holomorphic."""
+        """l2/2 theta . theta, a scalar, without conjugation, so that it is holomorphic."""
         return 0.5 * self.l2 * _total((p.detach() * p.detach()).sum() for p in parameters)
 
     def _regularised(self, A: LinearOperator) -> LinearOperator:
+        """A + l2 I."""
         return A + self.l2 if self.l2 else A
 
 
 @dataclass
 class _KeptPass:
-    """A pass at the model's own parameters and their versions then; the differentiable gradient where it was formed."""
+    """A pass at the model's own parameters, their versions at that time, and its gradient with a graph, if formed."""
 
     forward: ForwardPass
     versions: tuple[object, ...]
@@ -486,9 +556,11 @@ class _KeptPass:
 
 
 class FullObjective(Objective):
-    """The mean over the chunks of a training set, each weighted by its size.
+    """The objective of a whole training set: the mean over its chunks, weighted by their sizes.
 
-    Nothing is linearised once: a product makes its own pass over every chunk, so memory is that of one chunk.
+    Every oracle makes its passes on each chunk, so its cost is that of `Objective`'s oracle on all samples, and its
+    memory is that of one chunk. The penalty is included as there. Nothing is kept between oracles. An operator is
+    linearised anew on every chunk for every product. `record()` is not available.
     """
 
     def __init__(self, part: Objective, chunks: list[tuple[Tensor, Tensor]]):
@@ -506,10 +578,11 @@ class FullObjective(Objective):
         self._samples = sum(len(inputs) for inputs, _ in chunks)
 
     def __len__(self) -> int:
+        """N, the number of samples of the training set."""
         return self._samples
 
     def __call__(self) -> Tensor:
-        """The closure over the whole set; commits BatchNorm's statistics once a chunk."""
+        """The closure over the whole set. Updates BatchNorm's running statistics once per chunk."""
         losses: list[Tensor] = []
         total: list[Tensor] = []
         for weight, f in self._parts():
@@ -521,9 +594,11 @@ class FullObjective(Objective):
         return _total(losses)
 
     def loss(self, at: Tensor | None = None) -> Tensor:
+        """f(theta), a scalar."""
         return _total(weight * f.loss(at) for weight, f in self._parts())
 
     def value_and_grad(self, at: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """f(theta), a scalar, and its gradient [P]."""
         losses: list[Tensor] = []
 
         def gradients() -> Iterator[Tensor]:
@@ -536,36 +611,46 @@ class FullObjective(Objective):
         return _total(losses), g
 
     def curvature(self, p: Tensor, h: float = STEP, at: Tensor | None = None) -> Tensor:
+        """p'Hp, a scalar, for p [P]."""
         return _total(weight * f.curvature(p, h, at) for weight, f in self._parts())
 
     def hessian(self, at: Tensor | None = None) -> LinearOperator:
+        """The Hessian [P, P]. Every product costs a forward, a backward pass and a curvature product."""
         return self._mean_operator(lambda f: f.hessian(at))
 
     def ggn(self, at: Tensor | None = None) -> LinearOperator:
+        """The Gauss-Newton matrix [P, P]. Every product costs a forward, a backward pass and a curvature product."""
         return self._mean_operator(lambda f: f.ggn(at))
 
     def per_sample_grads(self, at: Tensor | None = None) -> Tensor:
+        """The gradients of all samples, [N, P]."""
         return torch.cat([f.per_sample_grads(at) for _, f in self._parts()])
 
     def output_jacobian(self, at: Tensor | None = None) -> Tensor:
+        """The Jacobian of the outputs of all samples, [N, C, P]."""
         return torch.cat([f.output_jacobian(at) for _, f in self._parts()])
 
     def summary(self, u: Tensor, partition: Partition, at: Tensor | None = None) -> Summary:
+        """The derivatives [S], [S, S], [S] along u [P]."""
         parts = [(weight, f.summary(u, partition, at)) for weight, f in self._parts()]
-        return Summary(*(_total(weight * found[i] for weight, found in parts) for i in range(3)))
+        return Summary(*(_total(weight * summary[i] for weight, summary in parts) for i in range(3)))
 
-    def record(self) -> AbstractContextManager[dict[str, LayerRecord]]:
+    def record(self) -> NoReturn:
+        """Not available: raises Unsupported."""
         raise Unsupported("record() is for one batch; the full training set is many: record each batch")
 
     def sampled(self) -> Objective:
-        """The whole set with labels drawn from the model's predictive distribution."""
+        """The whole set with labels from the model's predictive distribution. Costs a forward pass."""
         return FullObjective(self._part, [f.sampled().batch for _, f in self._parts()])
 
     def _parts(self) -> Iterator[tuple[float, Objective]]:
+        """The weight and the objective of each chunk."""
         for chunk in self._chunks:
             yield len(chunk[0]) / self._samples, self._part.with_batch(chunk)
 
     def _mean_operator(self, linearise: Callable[[Objective], LinearOperator]) -> LinearOperator:
+        """The weighted mean of the operators of the chunks."""
+
         def product(V: Tensor) -> Tensor:
             return _total(weight * (linearise(f) @ V) for weight, f in self._parts())
 
@@ -574,7 +659,7 @@ class FullObjective(Objective):
 
 
 def _total(tensors: Iterable[Tensor]) -> Tensor:
-    """The sum of at least one tensor; each is added before the next is made."""
+    """The sum of at least one tensor. Each is added before the next one is computed, so only two exist at a time."""
     remaining = iter(tensors)
     total = next(remaining)
     for tensor in remaining:

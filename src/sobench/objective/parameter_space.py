@@ -1,4 +1,4 @@
-"""R^P and the parameters of a model: one flat vector, many named tensors."""
+"""The map between a flat parameter vector in R^P and the named parameters of a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sobench.objective.torch_private import multi_add_, multi_copy_, unflatten
 class ParameterSpace:
     """The trainable tensors of a model as coordinates of R^P, in the order of `model.parameters()`.
 
-    A *flat* vector has shape [P]; `unflatten` also takes leading dimensions [..., P].
+    A *flat* vector has shape [P]. Methods that return views of it do not copy.
     """
 
     def __init__(self, named: Iterable[tuple[str, Tensor]]):
@@ -26,38 +26,38 @@ class ParameterSpace:
         self.size = sum(self.sizes)
 
     def get(self) -> Tensor:
-        """A copy of the current parameters, [P]."""
+        """A copy of the current parameters, [P], without a graph."""
         return self.flatten([p.detach() for p in self.parameters])
 
     @torch.no_grad()
     def add_(self, v: Tensor, alpha: float = 1.0) -> None:
-        """theta <- theta + alpha v, v [P], in the model's parameters."""
+        """theta <- theta + alpha v, for v [P], in the parameters of the model."""
         multi_add_(self.parameters, self.unflatten(v), alpha=alpha)
 
     @torch.no_grad()
     def assign_(self, theta: Tensor) -> None:
-        """Write a flat vector [P] into the model's parameters, in place."""
+        """Write a flat vector [P] into the parameters of the model, in place."""
         multi_copy_(self.parameters, self.unflatten(theta))
 
     @staticmethod
     def flatten(tensors: Sequence[Tensor]) -> Tensor:
-        """One tensor per parameter -> [P]."""
+        """[P] from one tensor per parameter; always a copy."""
         return torch.cat([t.reshape(-1) for t in tensors])
 
     @staticmethod
     def flatten_batch(tensors: Sequence[Tensor]) -> Tensor:
-        """One tensor [K, *shape] per parameter -> [K, P]."""
+        """[K, P] from one tensor [K, *shape] per parameter; always a copy."""
         return torch.cat([t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors], dim=1)
 
     def unflatten(self, vector: Tensor) -> tuple[Tensor, ...]:
-        """[..., P] -> one view [..., *shape] per parameter. Raises ValueError for any other length."""
+        """One view [..., *shape] per parameter, of a vector [..., P]. Raises ValueError for any other length."""
         if vector.shape[-1] != self.size:
             raise ValueError(f"expected a vector of {self.size} parameters, got {vector.shape[-1]}")
         if vector.dim() == 1:
-            return tuple(unflatten(vector, self.parameters))  # one call, as a step makes several
+            return tuple(unflatten(vector, self.parameters))  # a single call of torch, as every step needs several
         lead, parts = vector.shape[:-1], torch.split_with_sizes(vector, self.sizes, dim=-1)
         return tuple(v.view(lead + s) for v, s in zip(parts, self.shapes))
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
-        """[..., P] -> {parameter name: view}."""
+        """{parameter name: view [..., *shape]} of a vector [..., P]. Raises ValueError for any other length."""
         return dict(zip(self.names, self.unflatten(vector)))

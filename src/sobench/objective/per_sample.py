@@ -1,8 +1,8 @@
-"""Derivatives of each sample on its own: gradients [N, P] and the Jacobian of the outputs [N, C, P].
+"""Derivatives of single samples: gradients [N, P] and the Jacobian of the outputs [N, C, P].
 
-Where samples do not meet in the network, one vectorised map over samples costs about one gradient. Where they do
-(BatchNorm in training mode), sample n's derivative is that of its own term with all the others present: a backward
-pass of the whole batch for each.
+If samples do not interact in the network, one vectorised map over samples costs about one gradient. If they do
+(BatchNorm in training mode), the derivative for sample n is that of its own term with all the other samples present: a
+backward pass of the whole batch for each sample.
 """
 
 from __future__ import annotations
@@ -11,27 +11,30 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, vmap
 
-from sobench.objective.forward_pass import ForwardPass
+from sobench.objective.forward_pass import ForwardPass, LossFunction
 from sobench.objective.layers.records import unrecorded
+from sobench.objective.network import Network
 
 
 @unrecorded()
-def separable_grads(network, loss, batch, parameters: tuple[Tensor, ...]) -> Tensor:
-    """dl_n / dtheta, [N, P]."""
+def separable_grads(
+    network: Network, loss: LossFunction, inputs: Tensor, targets: Tensor, parameters: tuple[Tensor, ...]
+) -> Tensor:
+    """dl_n / dtheta, [N, P], without the penalty, for samples that do not interact."""
 
-    def one(state, x, y):
+    def one(state: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         return loss(functional_call(network.model, state, (x[None],)), y[None])
 
     state = dict(zip(network.space.names, parameters))
-    grads = vmap(grad(one), in_dims=(None, 0, 0))(state, batch.inputs, batch.targets)
+    grads = vmap(grad(one), in_dims=(None, 0, 0))(state, inputs, targets)
     return network.space.flatten_batch([grads[name] for name in network.space.names])
 
 
 @unrecorded()
-def separable_jacobian(network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-    """dz_n / dtheta, [N, C, P]."""
+def separable_jacobian(network: Network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
+    """dz_n / dtheta, [N, C, P], for samples that do not interact."""
 
-    def one(state, x):
+    def one(state: dict[str, Tensor], x: Tensor) -> Tensor:
         return functional_call(network.model, state, (x[None],))[0]
 
     state = dict(zip(network.space.names, parameters))
@@ -40,7 +43,7 @@ def separable_jacobian(network, inputs: Tensor, parameters: tuple[Tensor, ...]) 
 
 
 def coupled_grads(forward: ForwardPass, targets: Tensor) -> Tensor:
-    """dl_n / dtheta with the other samples present, [N, P]: J^T (e_n x dl_n/dz_n) for every n."""
+    """dl_n / dtheta with the other samples present, [N, P], without the penalty: J^T (e_n x dl_n/dz_n) for every n."""
     z = forward.outputs.detach().requires_grad_()
     with torch.enable_grad():
         (D,) = torch.autograd.grad(forward.loss_function(z, targets) * len(z), z)

@@ -1,9 +1,9 @@
-"""Derivatives of the loss along the groups of a partition: by Taylor series through the network, or by products."""
+"""Derivatives of the loss along the groups of a partition: by Taylor mode through the network, or by products."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,11 +18,11 @@ from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor.rules import RULES
 
 Outputs = Callable[[tuple[Tensor, ...]], Tensor]
-"""The outputs [N, C] of the batch at given parameters, one tensor each."""
+"""Parameters, one tensor each -> the outputs [N, C] of the batch."""
 
 
 class Summary(NamedTuple):
-    """D^(1) [S], D^(2) [S, S] and the diagonal of D^(3) [S] along u, of a partition into S groups (Wolinski, equations 5, 6)."""
+    """D^(1) [S], D^(2) [S, S] and the diagonal of D^(3) [S] along u, for S groups (Wolinski, equations 5 and 6)."""
 
     first: Tensor
     second: Tensor
@@ -38,38 +38,38 @@ def by_series(
     u: Tensor,
     partition: Partition,
 ) -> Summary | None:
-    """The derivatives along u [P] at theta [P], without a penalty; None for a network with an operation that has no rule.
+    """The derivatives along u [P] at theta [P], without the penalty; None if an operation of the network has no rule.
 
-    One forward and one backward pass give the derivatives of the loss in what each operation puts out; first and second
-    derivatives of each operation along the groups follow, forward, one group after the other.
+    One forward and one backward pass give the gradient of the loss at the output of each operation. The first and
+    second derivatives of each operation along the groups follow in forward order.
     """
     leaves = tuple(p.requires_grad_() for p in space.unflatten(theta.detach()))
     with torch.enable_grad():
         with series.Tape() as tape:
             z = outputs_at(leaves)
         value = loss(z, targets)
-    if not series.known(RULES, tape.operations, leaves):
+    if not series.has_rules(RULES, tape.operations, leaves):
         return None
-    made = [operation.output for operation in tape.operations]
-    grads = torch.autograd.grad(value, [*leaves, *made], materialize_grads=True)
+    outputs = [operation.output for operation in tape.operations]
+    grads = torch.autograd.grad(value, [*leaves, *outputs], materialize_grads=True)
     moves = {id(p): move for p, move in zip(leaves, zip(partition.tensors or (), space.unflatten(u)))}
     with torch.no_grad():
         total = series.series(RULES, tape.operations, list(grads[len(leaves) :]), moves, len(partition))
-        _add_loss(total, loss, targets, z.detach(), total.jets[id(z)])
+        _add_loss(total, loss, targets, z.detach(), total.jet(z))
     g = space.flatten(grads[: len(leaves)])
     return Summary(partition.sums(g * u), total.hessian, total.third)
 
 
 def _add_loss(total: series.Series, loss: LossFunction, targets: Tensor, z: Tensor, jet: series.Jet) -> None:
-    """The last operation is the loss: its Hessian H_z in the outputs, and the derivative of H_z along z'."""
+    """Add the terms of the last operation, the loss: its Hessian H_z in the outputs, and that Hessian's derivative."""
     samples, K = len(z), len(jet.groups)
     v = jet.first.flatten(0, 1)
     repeated = targets.repeat(K, *[1] * (targets.dim() - 1))
     with torch.enable_grad():
         outputs = z.repeat(K, 1).requires_grad_()
         Hv = loss.hessian_product(outputs, repeated, v)
-        bent = (Hv * v).sum()
-        slope = torch.autograd.grad(bent, outputs)[0] if bent.requires_grad else torch.zeros_like(v)
+        vHv = (Hv * v).sum()
+        slope = torch.autograd.grad(vHv, outputs)[0] if vHv.requires_grad else torch.zeros_like(v)
     Hv = Hv.detach().view_as(jet.first)
     hessian = Hv.flatten(1) @ jet.first.flatten(1).T
     third = (slope.view_as(jet.first) * jet.first + 3 * Hv * jet.second).flatten(1).sum(1)
@@ -85,7 +85,7 @@ def by_products(
     u: Tensor,
     partition: Partition,
 ) -> Summary:
-    """The same by S products with the Hessian along the groups, and a third derivative of each."""
+    """The derivatives of `by_series`, by S Hessian products along the groups and a third derivative of each."""
     with torch.enable_grad(), _Elementary():
         eta = u.new_zeros(len(partition), requires_grad=True)
         value = loss(outputs_at(space.unflatten(theta + u * partition.spread(eta))), targets)
@@ -96,13 +96,20 @@ def by_products(
 
 
 class _Elementary(TorchFunctionMode):
-    """Inside, batch normalisation is made of sums and products: torch's own can be differentiated twice, not three times."""
+    """A context in which batch normalization consists of sums and products. torch's own has no third derivative."""
 
-    def __torch_function__(self, func, types, args=(), kwargs=None):
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
         return (batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:
-    """dy/dx; 0 where y does not depend on x."""
-    (found,) = torch.autograd.grad(y, x, retain_graph=True, allow_unused=True) if y.requires_grad else (None,)
-    return torch.zeros_like(x) if found is None else found
+    """dy/dx, shaped as x, for a scalar y; 0 if y does not depend on x."""
+    if not y.requires_grad:
+        return torch.zeros_like(x)
+    return torch.autograd.grad(y, x, retain_graph=True, materialize_grads=True)[0]

@@ -1,7 +1,11 @@
-"""Every name of torch that sobench uses and torch does not promise to keep: an upgrade of torch has this one module to check.
+"""All names of torch that sobench uses although torch does not promise to keep them.
 
-`multi_*` are torch's multi-tensor operations, one call for a list of tensors, as torch's own optimizers use them.
+An upgrade of torch has this one module to check. `multi_*` are the multi-tensor operations of torch's own optimizers:
+one call for a list of tensors.
 """
+
+# pyright: reportPrivateImportUsage=false
+# torch exports none of the names that this module collects
 
 from __future__ import annotations
 
@@ -29,50 +33,55 @@ __all__ = [
     "version",
 ]
 
+Tensors = list[Tensor] | tuple[Tensor, ...]
 
-def multi_add(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+
+def multi_add(tensors: Tensors, others: Tensors) -> list[Tensor]:
     """x + y for each pair."""
-    return list(torch._foreach_add(list(tensors), list(others)))
+    return list(torch._foreach_add(tensors, others))
 
 
-def multi_add_(tensors: Sequence[Tensor], others: Sequence[Tensor], alpha: float = 1.0) -> None:
+def multi_add_(tensors: Tensors, others: Tensors, alpha: float = 1.0) -> None:
     """x <- x + alpha y for each pair, in place."""
     torch._foreach_add_(tensors, others, alpha=alpha)
 
 
-def multi_mul_(tensors: Sequence[Tensor], factor: float) -> None:
+def multi_mul_(tensors: Tensors, factor: float) -> None:
     """x <- factor x for each tensor, in place."""
     torch._foreach_mul_(tensors, factor)
 
 
-def multi_div_(tensors: Sequence[Tensor], divisor: float | Tensor) -> None:
+def multi_div_(tensors: Tensors, divisor: float | Tensor) -> None:
     """x <- x / divisor for each tensor, in place."""
     torch._foreach_div_(tensors, divisor)
 
 
-def multi_copy_(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+def multi_copy_(tensors: Tensors, others: Tensors) -> None:
     """x <- y for each pair, in place."""
     torch._foreach_copy_(tensors, others)
 
 
-def multi_zero_(tensors: Sequence[Tensor]) -> None:
+def multi_zero_(tensors: Tensors) -> None:
     """x <- 0 for each tensor, in place."""
     torch._foreach_zero_(tensors)
 
 
 def unflatten(vector: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Views of a flat vector [P] shaped as the tensors `like`, in one call."""
+    """Views of a flat vector [P], shaped as the tensors `like`, in one call."""
     return _unflatten_dense_tensors(vector, like)
 
 
 def version(tensor: Tensor) -> int:
-    """How often the tensor was written in place."""
+    """The number of times that the tensor was written in place."""
     return tensor._version
 
 
 @cache
 def load_forward_rules() -> None:
-    """Import what torch imports at its first dual number; torch's own use of torch.jit warns that torch.jit is deprecated."""
+    """Import in advance the module that torch imports at its first dual number.
+
+    That module uses torch.jit, which warns that it is deprecated. The warning is suppressed here.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import torch._decomp.decompositions_for_jvp  # noqa: F401

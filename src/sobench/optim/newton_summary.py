@@ -42,7 +42,7 @@ class NewtonSummary(SecondOrderOptimizer):
     each branch of the cubic model was taken: `diagnostics` has the counts. Raises UsageError for a partition with gaps or overlaps.
     """
 
-    requires = frozenset({"value_and_grad", "summary", "fresh"})
+    requires = frozenset({"value_and_grad", "summary", "independent_batch"})
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class NewtonSummary(SecondOrderOptimizer):
         loss, g = f.value_and_grad()
         u = self.averaged(g, hp["momentum"])
         if (k - 1) % hp["curvature_period"] == 0:
-            self._refresh(f.fresh(hp["curvature_batch"]), u, partition)
+            self._refresh(f.independent_batch(hp["curvature_batch"]), u, partition)
         eta = self.shared["eta"].clamp(min=0) if hp["clip"] else self.shared["eta"]
         self.descend(f, u * partition.spread(eta.to(u.dtype)))
         return loss

@@ -27,7 +27,7 @@ ORACLES = frozenset(
         "propagate_roots",
         "accumulate",
         "sampled",
-        "fresh",
+        "independent_batch",
         "batches",
         "full",
         "summary",

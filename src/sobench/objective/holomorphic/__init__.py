@@ -1,1 +1,1 @@
-"""Passes at complex parameters: the analytic extension of layers, activations and losses."""
+"""Passes at complex parameters: the analytic extensions of layers, activations and losses."""

@@ -1,26 +1,27 @@
-"""torch's functions on complex tensors, as a function mode: inside it any module computes its analytic extension.
+"""torch's functions on complex tensors, as a function mode in which any module computes its analytic extension.
 
     with ComplexFunctions():
         outputs = model(inputs)         # parameters, inputs or both complex
 
-S. Shen et al., Second-order Neural Network Training Using Complex-step Directional Derivative: a function is promoted to complex
-numbers "while retaining its original computation procedure". Each of torch's functions that meets a complex tensor is looked up
-by its name in EXTENDED, or left to torch where ANALYTIC says that torch's own is right. All others are refused: one that
-conjugates, takes a modulus or stops a derivative (abs, norm, detach) would give numbers, and wrong ones.
+S. Shen et al., Second-order Neural Network Training Using Complex-step Directional Derivative: a function is promoted
+to complex numbers "while retaining its original computation procedure". A function that is called with a complex tensor
+is looked up by its name in EXTENDED. It is left to torch if ANALYTIC lists it as correct in torch. All others are
+refused: a function that conjugates, takes a modulus or stops a derivative (abs, norm, detach) would give wrong numbers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from sobench.objective.holomorphic import layers as layers
-from sobench.objective.holomorphic import scalars as scalars
+from sobench.objective.holomorphic import layers, scalars
 
-EXTENDED = {
+Function = Callable[..., Any]
+
+EXTENDED: dict[str, Callable[..., Tensor]] = {
     "relu": scalars.relu,
     "leaky_relu": scalars.leaky_relu,
     "elu": scalars.elu,
@@ -31,42 +32,49 @@ EXTENDED = {
     "pow": scalars.power,
     **layers.FORMS,
 }
-"""Name of a function of torch, without the _ of its in-place form: its complex extension."""
+"""Name of a function of torch, without the _ of its in-place form -> its complex extension."""
 
-ANALYTIC = frozenset(
-    "add sub rsub mul multiply div true_divide neg reciprocal square addcmul addcdiv sum mean cumsum "
-    "__add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __rdiv__ __neg__ "
-    "exp expm1 log sqrt rsqrt sin cos sinh cosh tanh "
-    "view view_as reshape reshape_as flatten unflatten transpose swapaxes t T mT permute movedim squeeze unsqueeze expand "
-    "expand_as contiguous clone to type_as cat concat concatenate stack split split_with_sizes chunk unbind __getitem__ narrow "
-    "select index_select gather flip roll repeat repeat_interleave tile pad where masked_fill tril triu diagonal diag diag_embed "
-    "pixel_shuffle pixel_unshuffle zeros_like ones_like new_zeros new_ones new_tensor requires_grad".split()
-)
-"""Names of functions that torch extends as it should."""
+_NAMES = """
+    add sub rsub mul multiply div true_divide neg reciprocal square addcmul addcdiv sum mean cumsum
+    __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __rdiv__ __neg__
+    exp expm1 log sqrt rsqrt sin cos sinh cosh tanh
+    view view_as reshape reshape_as flatten unflatten transpose swapaxes t T mT permute movedim squeeze unsqueeze expand
+    expand_as contiguous clone to type_as cat concat concatenate stack split split_with_sizes chunk unbind __getitem__
+    narrow select index_select gather flip roll repeat repeat_interleave tile pad where masked_fill tril triu diagonal
+    diag diag_embed pixel_shuffle pixel_unshuffle zeros_like ones_like new_zeros new_ones new_tensor requires_grad
+"""
+ANALYTIC = frozenset(_NAMES.split())
+"""Names of functions whose complex form in torch is the analytic extension."""
 
 
 class ComplexFunctions(TorchFunctionMode):
-    """Inside, functions of complex tensors are the analytic extensions of torch's. One that has none raises
-    NotImplementedError with its name."""
+    """A context in which torch's functions of complex tensors are analytic extensions.
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    A function without one raises NotImplementedError with its name.
+    """
+
+    def __torch_function__(
+        self, func: Function, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kwargs = kwargs or {}
         if not any(t.is_complex() for t in _tensors([*args, *kwargs.values()])):
-            return function(*args, **kwargs)
-        name = _name(function)
+            return func(*args, **kwargs)
+        name = _name(func)
         if form := EXTENDED.get(name.removesuffix("_")):
             if kwargs.pop("inplace", False) or name.endswith("_"):
-                return args[0].copy_(
-                    form(args[0].clone(), *args[1:], **kwargs)
-                )  # its gradient may need what is overwritten
+                # on a copy, because the gradient of the form may need its argument
+                return args[0].copy_(form(args[0].clone(), *args[1:], **kwargs))
             return form(*args, **kwargs)
         if name in ANALYTIC or name.removesuffix("_") in ANALYTIC:
-            return _holomorphic(name, function(*args, **kwargs))
-        return _unlisted(name, function, args, kwargs)
+            return _holomorphic(name, func(*args, **kwargs))
+        return _unlisted(name, func, args, kwargs)
 
 
-def _unlisted(name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
-    """A shape, a type, a flag; anything with a number of a tensor in it is refused."""
+def _unlisted(name: str, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The result of another function, if it is a shape, a type or a flag.
+
+    Raises NotImplementedError for a result with the numbers of a tensor.
+    """
     try:
         result = function(*args, **kwargs)
     except RuntimeError as error:
@@ -77,20 +85,24 @@ def _unlisted(name: str, function: Callable, args: tuple, kwargs: dict) -> Any:
 
 
 def _holomorphic(name: str, result: Any) -> Any:
+    """`result`, of a function of complex tensors. Raises NotImplementedError if it has real numbers."""
     if any(t.is_floating_point() for t in _tensors([result])):
         raise NotImplementedError(f"{name} makes real numbers of complex ones")
     return result
 
 
 def _name(function: Any) -> str:
-    """relu, add_, __getitem__; of an attribute's getter the attribute: T, real."""
+    """The name of a function: relu, add_, __getitem__; for the getter of an attribute its name: T, real."""
     name = getattr(function, "__name__", str(function))
     return function.__self__.__name__ if name == "__get__" else name
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among them, and in lists of them."""
-    found = []
+    """The tensors among `values`, and in lists and tuples among them."""
+    tensors: list[Tensor] = []
     for value in values:
-        found += [value] if isinstance(value, Tensor) else _tensors(value) if isinstance(value, (list, tuple)) else []
-    return found
+        if isinstance(value, Tensor):
+            tensors.append(value)
+        elif isinstance(value, (list, tuple)):
+            tensors += _tensors(value)
+    return tensors

@@ -1,4 +1,7 @@
-"""What a layer saw in a pass, as matrices and as rows of per-sample gradients: the mathematics that preconditioners of one layer share."""
+"""The mathematics of single layers: their inputs and gradients as matrices, and as rows of per-sample gradients.
+
+Methods that precondition one layer at a time share it.
+"""
 
 from sobench.objective.layers.matrices import (
     LayerMatrices,
@@ -15,7 +18,15 @@ from sobench.objective.layers.matrices import (
     to_outputs,
     weight_gradient_,
 )
-from sobench.objective.layers.records import LayerRecord, recording, unrecorded, with_parameters
+from sobench.objective.layers.records import (
+    LayerRecord,
+    recorded_inputs,
+    recorded_output_grads,
+    recorded_outputs,
+    recording,
+    unrecorded,
+    with_parameters,
+)
 from sobench.objective.layers.rows import LayerRows
 
 __all__ = [
@@ -31,6 +42,9 @@ __all__ = [
     "output_grads",
     "outputs",
     "patches",
+    "recorded_inputs",
+    "recorded_output_grads",
+    "recorded_outputs",
     "recording",
     "sample_grads",
     "to_outputs",

@@ -1,29 +1,34 @@
-"""What a layer saw in a forward and a backward pass: the raw material of Kronecker-factored methods."""
+"""The inputs, outputs and output gradients of layers during a pass, recorded for Kronecker-factored methods."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.utils.hooks import RemovableHandle
 
-from sobench.errors import Unsupported
+from sobench.errors import Unsupported, UsageError
 from sobench.objective.torch_private import version
 
 _paused = False
+"""Whether hooks ignore the passes at the moment."""
 
 
 @dataclass
 class LayerRecord:
     """One layer with parameters of its own, in the latest pass inside `record()`.
 
-    inputs [N, ...] and outputs [N, ...] come from the forward pass, detached; output_grads [N, ...] is the gradient of
-    the *mean* loss with respect to the outputs (so it carries the 1/N), from the latest backward pass. edge is where the
-    outputs lie in the graph, while the block lasts. Reading `outputs` raises Unsupported where an in-place layer after
-    this one has overwritten them.
+    inputs: [N, ...], from the forward pass, without a graph. None before a pass.
+    outputs: [N, ...], likewise.
+    output_grads: [N, ...], the gradient of the *mean* loss in the outputs (with its 1/N), from the latest backward
+    pass.
+        None before one.
+    edge: the position of the outputs in the graph. None after the block, and for outputs that need no gradient.
     """
 
     name: str
@@ -36,6 +41,7 @@ class LayerRecord:
 
     @property
     def outputs(self) -> Tensor | None:
+        """The outputs [N, ...]. Raises Unsupported if a later in-place layer has overwritten them."""
         if self._outputs is not None and version(self._outputs) != self._version:
             raise Unsupported(
                 f"the outputs of {self.name} ({self.module}) were overwritten by an in-place layer: use inplace=False"
@@ -44,16 +50,46 @@ class LayerRecord:
 
     @property
     def output_shape(self) -> torch.Size:
-        """[N, ...], whatever became of the outputs."""
+        """The shape [N, ...] of the outputs, also if they were overwritten. Raises UsageError before a pass."""
+        if self._outputs is None:
+            raise _unrecorded(self, "outputs")
         return self._outputs.shape
 
-    def saw(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Keep what a forward pass showed; the gradient of an earlier pass no longer belongs to it."""
+    def set_forward(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Store the tensors of a forward pass, and drop the gradient of an earlier pass."""
         self.inputs, self._outputs, self._version, self.output_grads = inputs, outputs, version(outputs), None
 
 
+def recorded_inputs(record: LayerRecord) -> Tensor:
+    """The inputs [N, ...] of a recorded layer. Raises UsageError before a forward pass."""
+    if record.inputs is None:
+        raise _unrecorded(record, "inputs")
+    return record.inputs
+
+
+def recorded_outputs(record: LayerRecord) -> Tensor:
+    """The outputs [N, ...] of a recorded layer. Raises UsageError before a pass, Unsupported if overwritten."""
+    outputs = record.outputs
+    if outputs is None:
+        raise _unrecorded(record, "outputs")
+    return outputs
+
+
+def recorded_output_grads(record: LayerRecord) -> Tensor:
+    """The gradients [N, ...] at the outputs of a recorded layer. Raises UsageError before a backward pass."""
+    if record.output_grads is None:
+        raise _unrecorded(record, "output gradients")
+    return record.output_grads
+
+
+def _unrecorded(record: LayerRecord, part: str) -> UsageError:
+    return UsageError(
+        f"layer {record.name} ({record.module}) has no {part}: it was in no pass inside `with f.record()`"
+    )
+
+
 def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules that own trainable parameters, by name."""
+    """The modules with trainable parameters of their own, by name."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -62,20 +98,24 @@ def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def recording(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerRecord]]:
-    """Record these modules, by name; the hooks are gone when the block ends."""
-    records, handles = {}, []
+def recording(modules: Mapping[str, nn.Module]) -> Generator[dict[str, LayerRecord]]:
+    """A context that yields a record for each of these modules, by name. Its hooks are removed at the end.
 
-    def forward_hook(record: LayerRecord, args: tuple, outputs: Tensor) -> None:
+    A pass raises Unsupported for a module whose output is not one tensor.
+    """
+    records: dict[str, LayerRecord] = {}
+    handles: list[RemovableHandle] = []
+
+    def forward_hook(record: LayerRecord, args: tuple[Any, ...], outputs: Any) -> None:
         if _paused:
             return
         if not isinstance(outputs, Tensor):
             raise Unsupported(f"no record of {record.name} ({record.module}): its output is not one tensor")
-        seen = outputs.detach()
-        record.saw(args[0].detach(), seen)
+        detached = outputs.detach()
+        record.set_forward(args[0].detach(), detached)
 
         def backward_hook(grad: Tensor) -> None:
-            if not _paused and record._outputs is seen:
+            if not _paused and record._outputs is detached:
                 record.output_grads = grad.detach()
 
         record.edge = None
@@ -85,7 +125,9 @@ def recording(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerRecor
 
     for name, module in modules.items():
         record = records[name] = LayerRecord(name, module)
-        handles.append(module.register_forward_hook(lambda _, *seen, record=record: forward_hook(record, *seen)))
+        handles.append(
+            module.register_forward_hook(lambda _, args, outputs, record=record: forward_hook(record, args, outputs))
+        )
     try:
         yield records
     finally:
@@ -96,11 +138,11 @@ def recording(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, LayerRecor
 
 
 @contextmanager
-def unrecorded() -> Iterator[None]:
-    """Inside `record()`: for products and passes sample by sample, whose backward passes are not the gradient's."""
+def unrecorded() -> Generator[None]:
+    """A context that pauses every `record()`, for passes that are not the forward and backward pass of the gradient."""
     global _paused
-    before, _paused = _paused, True
+    previous, _paused = _paused, True
     try:
         yield
     finally:
-        _paused = before
+        _paused = previous

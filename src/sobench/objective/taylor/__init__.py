@@ -1,1 +1,1 @@
-"""Taylor series through a network, along the groups of a partition of its parameters."""
+"""Taylor-mode differentiation through a network, along the groups of a partition of its parameters."""

@@ -1,8 +1,8 @@
-"""Partitions of the parameters into S groups: the matrix I_{S:P} of the grouped Newton method, and the names of its rows.
+"""Partitions of the parameters into S named groups: the matrix I_{S:P} of the grouped Newton method.
 
-P. Wolinski, Gathering and Exploiting Higher-Order Information when Training Large Structured Models, sections 3 to 5: the
-canonical partition has a group for each tensor, the trivial one a single group, the discrete one a group for each number.
-The others are coarser than the canonical one, for networks of many tensors (its appendices H and J).
+P. Wolinski, Gathering and Exploiting Higher-Order Information when Training Large Structured Models, sections 3 to 5:
+the canonical partition has a group for each tensor, the trivial one a single group, the discrete one a group for each
+entry of theta. The others are coarser than the canonical one, for networks of many tensors (appendices H and J).
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ from sobench.errors import UsageError
 from sobench.objective.parameter_space import ParameterSpace
 
 DISCRETE = 1000
-"""The largest S = P that is taken: a product, and a third derivative, for each."""
+"""The largest P for the discrete partition, which needs a product and a third derivative for each of S = P groups."""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """names: of the S groups. tensors: for each tensor of theta the group that it belongs to; None where every number is a
-    group of its own."""
+    """A partition of theta into S groups.
+
+    names: the names of the groups.
+    tensors: the group of each tensor of theta; None for the discrete partition.
+    """
 
     space: ParameterSpace
     names: tuple[str, ...]
@@ -36,7 +39,7 @@ class Partition:
 
     @cached_property
     def labels(self) -> Tensor:
-        """The group of each number of theta, [P]."""
+        """The group of each entry of theta, [P], integers."""
         device = self.space.parameters[0].device
         if self.tensors is None:
             return torch.arange(self.space.size, device=device)
@@ -44,39 +47,43 @@ class Partition:
         return torch.tensor(self.tensors, device=device).repeat_interleave(sizes, output_size=self.space.size)
 
     def sums(self, v: Tensor) -> Tensor:
-        """I_{S:P} v, [S]: the sum of v [P] over each group."""
+        """I_{S:P} v, [S]: the sums of v [P] over the groups."""
         return v.new_zeros(len(self)).index_add_(0, self.labels, v)
 
     def spread(self, eta: Tensor) -> Tensor:
-        """I_{P:S} eta, [P]: to each number of theta what eta [S] has for its group."""
+        """I_{P:S} eta, [P]: for each entry of theta the entry of eta [S] for its group."""
         return eta[self.labels]
 
 
 def canonical(name: str) -> str:
+    """A group for each tensor."""
     return name
 
 
 def trivial(name: str) -> str:
+    """A single group."""
     return "all"
 
 
 def kinds(name: str) -> str:
+    """Two groups, weights and biases."""
     return "biases" if name.rpartition(".")[2].startswith("bias") else "weights"
 
 
 def depth(name: str) -> str:
+    """A group for each layer, weights and bias together."""
     return name.rpartition(".")[0]
 
 
 NAMED: dict[str, Callable[[str], str]] = {"canonical": canonical, "trivial": trivial, "kinds": kinds, "depth": depth}
-"""A partition's name: the group of a tensor, by the tensor's name. depth: a group for each layer, weights and bias together."""
+"""Name of a partition -> the group of a tensor, by the name of the tensor."""
 
 
 def make_partition(space: ParameterSpace, partition: str | Mapping[str, Sequence[str]]) -> Partition:
-    """A partition by its name, or groups {name: [names of tensors, * and ? standing for any]} of one's own.
+    """The partition of that name, or of the given groups {name: [names of tensors]}, with the wildcards * and ?.
 
-    Raises UsageError for an unknown name, for a tensor that is in two groups or in none, for a group without tensors, and for
-    `discrete` of more than DISCRETE parameters.
+    Raises UsageError for an unknown name, for a tensor in two groups or in none, for a group without tensors, and for
+    `discrete` with more than DISCRETE parameters.
     """
     if partition == "discrete":
         if space.size > DISCRETE:
@@ -91,25 +98,26 @@ def make_partition(space: ParameterSpace, partition: str | Mapping[str, Sequence
                 f"partition: got {partition!r}, allowed: {' | '.join([*NAMED, 'discrete'])}, "
                 "or {group: [names of tensors]}"
             )
-        of_tensors = [NAMED[partition](name) for name in space.names]
+        tensor_groups = [NAMED[partition](name) for name in space.names]
     else:
-        of_tensors = [_owner(name, partition) for name in space.names]
-        if empty := set(partition) - set(of_tensors):
+        tensor_groups = [_owner(name, partition) for name in space.names]
+        if empty := set(partition) - set(tensor_groups):
             raise UsageError(
                 f"partition: no tensor is in {', '.join(sorted(empty))}; allowed: names of {_listed(space)}"
             )
-    names = tuple(dict.fromkeys(of_tensors))
-    return Partition(space, names, tuple(names.index(group) for group in of_tensors))
+    names = tuple(dict.fromkeys(tensor_groups))
+    return Partition(space, names, tuple(names.index(group) for group in tensor_groups))
 
 
 def _owner(name: str, groups: Mapping[str, Sequence[str]]) -> str:
-    """The one group whose patterns a tensor's name fits."""
+    """The group whose patterns match the name of a tensor. Raises UsageError unless exactly one does."""
     owners = [group for group, patterns in groups.items() if any(fnmatchcase(name, pattern) for pattern in patterns)]
     if len(owners) != 1:
-        found = f"is in {' and '.join(owners)}" if owners else "is in no group"
-        raise UsageError(f"partition: {name} {found}; allowed: groups that have every tensor once")
+        groups_of_name = f"is in {' and '.join(owners)}" if owners else "is in no group"
+        raise UsageError(f"partition: {name} {groups_of_name}; allowed: groups that have every tensor once")
     return owners[0]
 
 
 def _listed(space: ParameterSpace) -> str:
+    """The names of all tensors, for a message."""
     return ", ".join(space.names)
