@@ -80,24 +80,15 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def _entries(kind: str) -> list[tuple[str, str, str]]:
-    """Name, what it is, where it comes from; one warning line for each that cannot work."""
+    """Name, description and origin of each entry; a plug-in is not imported, so that whether it can be is not known."""
     from sobench.config import registry
     from sobench.config.files import about
 
-    group = next(one for one, many in registry.KINDS.items() if many == kind)
+    group = registry.key_of(kind)
     rows = []
     for name, entry in registry.entries(kind).items():
-        wrong = None if registry.is_ours(entry) else registry.defect(entry)
-        if wrong:
-            registry.warn(f"{group} {name!r} from {registry.origin(entry)} is broken: {wrong}")
-        else:
-            rows.append(
-                (
-                    name,
-                    about(f"{group}/{name}") or registry.summary(entry),
-                    "" if registry.is_ours(entry) else registry.origin(entry),
-                )
-            )
+        origin = "" if registry.is_ours(entry) else f"{registry.origin(entry)}, not imported"
+        rows.append((name, about(f"{group}/{name}") or registry.summary(entry), origin))
     return rows
 
 

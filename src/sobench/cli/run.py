@@ -13,7 +13,7 @@ def run(words: Sequence[str]) -> int:
 
     from sobench.config import grid
     from sobench.config.files import conf_dir
-    from sobench.config.hydra_errors import readable_errors
+    from sobench.config.hydra_private import readable_errors
     from sobench.execution import task
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # raise to us: its own handler prints several lines

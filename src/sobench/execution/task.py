@@ -135,6 +135,6 @@ def _label() -> str:
     """'3/15' in a sweep, else ''."""
     if not stopping.in_sweep():
         return ""
-    from hydra.core.hydra_config import HydraConfig
+    from sobench.config.hydra_private import job_number
 
-    return f"{HydraConfig.get().job.num + 1}/{stopping.sweep_size()}"
+    return f"{job_number() + 1}/{stopping.sweep_size()}"
