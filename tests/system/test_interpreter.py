@@ -46,7 +46,9 @@ def ended(main: str, **more) -> subprocess.CompletedProcess:
     ],
 )
 def test_the_end_of_a_command(main, code):
-    """The code is the command's, threads end, what is registered is called, what is printed arrives, and a traceback too."""
+    """The code is the command's, threads end, what is registered is called, what is printed arrives, and a traceback
+    too.
+    """
     done = ended(main)
     assert done.returncode == code
     assert done.stdout.splitlines() == [

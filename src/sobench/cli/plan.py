@@ -17,7 +17,7 @@ from typing import Any
 from sobench.cli.arguments import runs_of, settings_of
 from sobench.config.run import Run
 from sobench.errors import described
-from sobench.system.processes import clean_processes
+from sobench.system.processes import forkserver_context
 from sobench.system.text import format_duration, format_ranges, parse_duration
 
 
@@ -196,7 +196,7 @@ class Measured:
 
 def measure(run: Run) -> Measured | str:
     """The measurement, or why there is none. Whatever the run does to its process, it does to no other."""
-    context = clean_processes(PRELOAD)
+    context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
     child.start()

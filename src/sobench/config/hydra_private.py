@@ -190,7 +190,7 @@ def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
     except MissingConfigException as error:
         raise UsageError(_unknown_choice(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(_unknown_key(str(error), overrides) or _malformed(error) or _first_line(error)) from error
+        raise UsageError(_unknown_key(str(error), overrides) or _malformed(error) or first_line(error)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}: no YAML: line {mark.line + 1}: " if mark else "no YAML: "
@@ -198,7 +198,7 @@ def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
     except ValueError as error:
         if str(error).startswith("Only one of --run"):
             flags = " ".join(word for word in overrides if word.startswith("-"))
-            raise UsageError(f"{flags}: {_first_line(error).lower()}") from error
+            raise UsageError(f"{flags}: {first_line(error).lower()}") from error
         if "Config group override must be" not in str(error):
             raise
         raise UsageError(_not_a_choice(overrides)) from error
@@ -209,7 +209,7 @@ def _unknown_choice(error: MissingConfigException) -> str:
     path = error.missing_cfg_file or CONFIG
     group, _, got = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
     known = error.options if group.startswith("hydra") else files.members(group)
-    return f"{group}: got {got!r}, {registry.suggestion(got, known)}" if known else _first_line(error)
+    return f"{group}: got {got!r}, {registry.suggestion(got, known)}" if known else first_line(error)
 
 
 def _not_a_choice(overrides: Sequence[str]) -> str:
@@ -249,6 +249,7 @@ def _quoted(message: str) -> str:
     return message.split("'")[1]
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an exception's text, without what Hydra and OmegaConf append; its kind if there is no text."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

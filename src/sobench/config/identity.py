@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sobench.config import secrets
-from sobench.config.hydra_private import experiment_of
+from sobench.config.hydra_private import experiment_of, first_line
 from sobench.config.validation import validate
 from sobench.errors import UsageError
 
@@ -63,7 +63,7 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     except MissingMandatoryValue as error:
         raise UsageError(f"{error.full_key}: must be given, there is no default") from error
     except OmegaConfBaseException as error:
-        raise UsageError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{error.full_key or 'configuration'}: {first_line(error)}") from error
     assert isinstance(container, dict)
     settings = {str(key): value for key, value in container.items()}
     secrets.refuse(settings)

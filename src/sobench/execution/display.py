@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sobench.config.run import Run
 from sobench.results.state import State, last_row, state
-from sobench.system.processes import repeated
+from sobench.system.processes import run_periodically
 from sobench.system.text import format_duration
 
 REFRESH = 0.1
@@ -116,7 +116,7 @@ def shown(runs: Sequence[Run]) -> Iterator[None]:
     os.environ[SHOWN] = "1"
     with Live(console=console, auto_refresh=False, transient=True) as live:
         try:
-            with repeated(watch, LOOK, "display"):
+            with run_periodically(watch, LOOK, "display"):
                 yield
         finally:
             table.look()

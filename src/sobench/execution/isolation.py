@@ -21,7 +21,7 @@ from typing import Any
 from sobench.config.run import Run
 from sobench.results.rundir import RunDirectory
 from sobench.system import stopping
-from sobench.system.processes import clean_processes
+from sobench.system.processes import forkserver_context
 
 POLL = 0.2  # seconds between two looks for a request to stop
 PATIENCE = 10.0  # seconds that a process may take to end after its last word
@@ -63,7 +63,7 @@ def execute_apart(
 def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
     import torch
 
-    context = clean_processes(PRELOAD)
+    context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_main, args=(theirs, run, directory, dict(os.environ), torch.get_num_threads()))
     child.start()

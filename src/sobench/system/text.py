@@ -1,5 +1,4 @@
-"""Text for people: durations (1h30m), ranges of whole numbers (0, 1, 5 to 1999), aligned tables, and a progress line.
-"""
+"""Text for people: durations (1h30m), ranges of whole numbers (0, 1, 5 to 1999), text tables, a progress line."""
 
 from __future__ import annotations
 
