@@ -1,5 +1,4 @@
-"""The plug-ins of sobench for Hydra, which finds and instantiates them: sweepers, a configuration source, a search
-path.
+"""The plug-ins of sobench for Hydra, which instantiates them: sweepers, a configuration source, a search path.
 
 Hydra imports this package for every command that composes, so that it imports neither torch nor much of sobench.
 """

@@ -19,10 +19,10 @@ class OptunaSweeper(GridSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         from sobench.execution import launchers
-        from sobench.execution.search import Search
+        from sobench.execution.search import OptunaSearch
         from sobench.execution.task import say
 
-        search = Search(self._hydra.sweeper, arguments)
+        search = OptunaSearch(self._hydra.sweeper, arguments)
         for overrides in search.corners():
             self._expand(overrides)
         with launchers.closing(self._hydra):

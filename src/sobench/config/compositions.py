@@ -134,9 +134,7 @@ def _shapes_a_cell(override: str) -> bool:
 
 
 def _variables(texts: Sequence[str]) -> set[str] | None:
-    """The environment variables that interpolations in these texts name; None for an interpolation that is not
-    understood.
-    """
+    """The environment variables that interpolations in these texts name; None where one is not understood."""
     calls = [call for text in texts for call in re.findall(r"\$\{\s*([\w.]+)\s*:\s*([^},]*)", text)]
     variables = {argument.strip() for resolver, argument in calls if resolver == "oc.env"}
     known = all(resolver in RESOLVERS for resolver, _ in calls) and all(map(str.isidentifier, variables))

@@ -48,9 +48,7 @@ def group_defaults(group: str, name: str) -> dict[str, Any]:
 
 
 def members(group: str) -> list[str]:
-    """The names that may be chosen in a config group: its files, at any depth, and for optimizers the installed plug-
-    ins.
-    """
+    """The names that may be chosen in a config group: its files, at any depth, and the installed optimizers."""
     folder = conf_dir() / group
     names = {file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")}
     return sorted(names.union(registry.entries("optimizers") if group == "optimizer" else ()))

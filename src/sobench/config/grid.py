@@ -230,9 +230,7 @@ def selected(cells: Cells, values: dict[str, list[str]]) -> Cells:
 
 
 def _synthetic(cells: Cells, value: str) -> Cells:
-    """For value "dataset=NAME_synthetic", the cells of NAME with NAME replaced, unless there are cells of
-    NAME_synthetic.
-    """
+    """For dataset=NAME_synthetic: the cells of NAME with this value, unless it has cells of its own."""
     original = value.removesuffix("_synthetic")
     if original == value or not original.startswith("dataset=") or any(value in cell for cell in cells):
         return []

@@ -63,8 +63,7 @@ def search_path(loader: ConfigLoader) -> list[str]:
 
 
 def remove_stored(group: str, names: Collection[str]) -> None:
-    """Remove the nodes `group`/`names` (as "hydra/launcher", "joblib.yaml") that other packages have put into the
-    ConfigStore.
+    """Remove nodes of other packages from the ConfigStore, as "joblib.yaml" of the group "hydra/launcher".
 
     Hydra would merge a file of conf/ with the node of its name: with a warning, or with an error (Optuna's).
     """
@@ -178,9 +177,7 @@ def parse_overrides(overrides: Sequence[str], loader: ConfigLoader | None = None
 
 @contextmanager
 def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
-    """Turn Hydra's and OmegaConf's exceptions on these overrides into a UsageError of one line: key, value, what is
-    allowed.
-    """
+    """Turn exceptions of Hydra and OmegaConf into a UsageError of one line: key, value, what is allowed."""
     import yaml
     from hydra.errors import HydraException, MissingConfigException
     from omegaconf.errors import OmegaConfBaseException

@@ -49,8 +49,10 @@ NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The composed configuration as a nested dict, interpolations resolved, every key checked, the checksum of a user's
-    own data file filled in. Raises UsageError, one line with the key, its value and what is allowed.
+    """The composed configuration as a nested dict: interpolations resolved, every key checked.
+
+    The checksum of a user's own data file is filled in. Raises UsageError, one line with the key, its value and what is
+    allowed.
     """
     return with_contents(resolved(config))
 
@@ -115,8 +117,7 @@ def _canonical(value: Any) -> Any:
 
 
 def with_contents(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the checksum of the user's own data file, where none was given: its contents identify it, not
-    its path.
+    """The settings with the checksum of the user's own data file, which identifies it, filled in if none was given.
 
     A file that cannot be read is left to the data set's loader to report.
     """

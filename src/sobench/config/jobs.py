@@ -33,8 +33,7 @@ def write(root: Path, name: str, jobs: Sequence[Sequence[str]]) -> Path:
 
 
 def read(file: Any) -> list[list[str]]:
-    """The jobs of a file, one list of overrides a run. Raises UsageError for a file that is missing or holds anything
-    else.
+    """The jobs of a file, one list of overrides a run. Raises UsageError for a missing or wrong file.
 
     file: the value of hydra.sweeper.jobs, of whatever type it was given as.
     """

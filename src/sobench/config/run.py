@@ -35,8 +35,7 @@ class Run:
         return cls(settings, hashlib.sha256(text.encode()).hexdigest()[:12], settings["seed"], tuple(overrides))
 
     def seeded(self, seed: int | None, overrides: Sequence[str]) -> Run:
-        """The run of the same cell with this seed, by default its own seed. The two share parts of their
-        configurations.
+        """The run of the same cell with this seed, by default its own. The two share parts of their settings.
 
         Raises UsageError for a seed out of range.
         """

@@ -29,8 +29,7 @@ def hide(text: str) -> str:
 
 
 def refuse(settings: Any, key: str = "") -> None:
-    """Raises UsageError for a setting that contains a secret, as `${oc.env:WANDB_API_KEY}` does: settings are written
-    to disk.
+    """Raises UsageError for a setting that contains a secret, as `${oc.env:WANDB_API_KEY}`: settings are written.
 
     settings: nested dicts and lists. key: the dotted path to them, for the message.
     """

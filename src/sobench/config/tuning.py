@@ -1,5 +1,4 @@
-"""Hyperparameter tuning: the grids that an experiment declares, and the file of the settings chosen from them. No
-torch.
+"""Hyperparameter tuning: the grids of an experiment, and the file of the settings chosen from them. No torch.
 
     hydra.sweeper.tune:
       seeds: [1000, 1001]                            other seeds than those that are reported

@@ -98,8 +98,7 @@ RULES: dict[str, Rule] = {
 
 
 def checked(hydra: DictConfig) -> None:
-    """Raises UsageError for a launcher or sweeper that is not installed, or for a setting of theirs that is not
-    allowed.
+    """Raises UsageError for a launcher or sweeper that is not installed, or for a wrong setting of theirs.
 
     hydra: the node `hydra` of the configuration.
     """

@@ -1,5 +1,4 @@
-"""Runs in processes that a launcher starts, maybe on another machine: their working directory, environment and
-configuration.
+"""Runs in the processes of a launcher, maybe on another machine: working directory, environment, configuration.
 
 `RemoteTask` and `CellLoader` are pickled with each job. No torch.
 """
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that a worker gets where they are set; otherwise a launcher may choose, as joblib does: cores / processes.
-"""
+"""Variables that a worker gets if they are set; otherwise a launcher may choose: joblib takes cores / processes."""
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""Hyperparameter search with Optuna: each swept setting is a dimension, each trial a sweep over the seeds and cells. No
-torch.
+"""Hyperparameter search with Optuna: a swept setting is a dimension, a trial is a sweep over seeds and cells.
+
+No torch.
 
     optimizer=sgd,adam optimizer.lr=tag(log,interval(1e-4,1)) seed=0,1      two dimensions, a trial is two runs
 
@@ -49,7 +50,7 @@ class Trial:
         return self.optuna.number
 
 
-class Search:
+class OptunaSearch:
     """A study over what `overrides` sweep, with `settings`, the node hydra.sweeper.
 
     Raises UsageError for what cannot be searched.

@@ -31,8 +31,7 @@ def units(kind: str) -> list[str]:
 
 
 def other_processes_on(gpu: str) -> set[int]:
-    """Ids of the other processes that compute on a GPU now, according to the driver; none in a container that hides
-    them.
+    """Ids of the other processes that compute on a GPU now; none where a container or the driver hides them.
 
     gpu: its name, as `units` gives it.
     """

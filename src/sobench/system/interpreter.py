@@ -23,8 +23,7 @@ _worker_jobs = 0
 
 @contextmanager
 def paused_gc() -> Iterator[None]:
-    """No garbage collection inside, for work that creates many objects and little garbage: imports, reading records,
-    reports.
+    """Pause garbage collection for work that creates many objects and little garbage: imports, records, reports.
 
     At the end the objects count as old, since otherwise the next allocation would start a search through all of them.
     In the first job of a worker they are exempt from every later collection (`gc.freeze`). Contexts nest; one inside a

@@ -79,8 +79,7 @@ class ResourceRequest:
 
 @dataclass
 class Lease:
-    """The device and the number of threads that a run may use (None: torch's own choice), as long as it holds the
-    slots.
+    """The device and the number of threads (None: torch's own choice) of a run, while it holds the slots.
 
     shared: other processes compute on its GPU, or did during the run.
     """
