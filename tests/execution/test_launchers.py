@@ -90,8 +90,7 @@ def test_a_search_of_the_grid_is_the_same_sweep(workplace, in_process):
 @SUBMITIT
 @pytest.mark.slow
 def test_a_job_that_is_pre_empted_goes_on(tmp_path):
-    """submitit's signal before pre-emption reaches the job in mid-run: it is queued again and ends as if undisturbed.
-    """
+    """submitit's signal before pre-emption reaches the job in mid-run: it is queued again, to the same bits."""
     import signal
     import time
 
