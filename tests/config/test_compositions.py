@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from sobench.config import compositions, grid, identity
+from sobench.config import compositions, extras, grid, hydra_private, identity
 from sobench.config.run import Run
 from sobench.errors import UsageError
 from sobench.system.text import Wait
@@ -33,7 +33,7 @@ def composed(tmp_path, monkeypatch) -> list[list[str]]:
 
 def slowly(words: list[str]) -> list[Run]:
     """Every run composed and checked by itself."""
-    with grid._loader(None) as loader:
+    with hydra_private.config_loader() as loader:
         return [Run.of(identity.plain(grid.compose(job, loader)), job) for job in grid.job_overrides(words, loader)]
 
 
@@ -121,6 +121,27 @@ def test_a_change_of_conf_is_seen(composed, tmp_path, monkeypatch):
         assert grid.expand(["optimizer=sgd"])[0].config["optimizer"]["lr"] == lr
     assert len(composed) == 2
     files.read.cache_clear()
+
+
+def test_what_is_installed_is_part_of_what_is_kept(composed, monkeypatch):
+    for installed in (True, False):
+        monkeypatch.setattr(extras, "is_installed", lambda extra, now=installed: now)
+        grid.expand(["optimizer=sgd"])
+    assert len(composed) == 2
+
+
+@pytest.mark.parametrize("folder", range(2))
+def test_the_code_is_part_of_what_is_kept(composed, tmp_path, monkeypatch, folder):
+    """A change of any module of the package config, or of sobench's plug-ins for Hydra."""
+    assert {"identity.py", "hydra_private.py", "extras.py"} <= {path.name for path in compositions.CODE[0].iterdir()}
+    assert "search_path.py" in {path.name for path in compositions.CODE[1].iterdir()}
+    changed = tmp_path / "code"
+    changed.mkdir()
+    monkeypatch.setattr(compositions, "CODE", [changed, *compositions.CODE[:folder], *compositions.CODE[folder + 1 :]])
+    for text in ("a = 1", "a = 2"):
+        (changed / "module.py").write_text(text)
+        grid.expand(["optimizer=sgd"])
+    assert len(composed) == 2
 
 
 def test_an_optimizer_without_a_file_is_not_kept(composed, plugins):

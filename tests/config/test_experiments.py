@@ -1,6 +1,7 @@
-"""Every experiment that ships: all of its cells are composed and checked, and of those that two steps cannot tell apart one is
-run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would take minutes.
-A worker's experiments share one folder of runs, as they do for a user."""
+"""Every experiment that ships: all of its cells are composed and checked, and of those that two steps cannot tell apart
+one is run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would
+take minutes. A worker's experiments share one folder of runs, as they do for a user.
+"""
 
 import gzip
 import hashlib
@@ -94,8 +95,9 @@ SHRINK: dict[str, list[list[str]]] = {
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
     r"practical/(fig|table)-.*": [["dataset=digits"]],
 }
-"""What makes an experiment small, by its name: the words of each command that runs it, together all of its cells (of five sets
-that differ in their files alone, two)."""
+"""What makes an experiment small, by its name: the words of each command that runs it, together all of its cells (of
+five sets that differ in their files alone, two).
+"""
 
 
 def commands(name: str) -> list[list[str]]:
@@ -161,7 +163,10 @@ def tried() -> set[str]:
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])
 def test_every_cell_runs(place, tried, name):
-    """By the parts of `sobench run`, which composes each run once more before it starts; test_a_look_alike_... has all of it."""
+    """By the parts of `sobench run`, which composes each run once more before it starts.
+
+    test_a_look_alike_... tests the whole command.
+    """
     for words in commands(name):
         runs = grid.expand([f"experiment={name}", "budget=smoke", "seed=0", "threads=1", *words])
         new = {json.dumps(kind(identity.identity(run.config)), sort_keys=True): run for run in reversed(runs)}

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from harness import SMALL, command, directories, result, summary
 
+from sobench.config import extras
 from sobench.execution import launchers
-from sobench.execution.remote import Task
+from sobench.execution.remote import RemoteTask, WorkerContext
 
 SWEEP = ["-m", *SMALL, "log.every=1", "optimizer=sgd,adam", "optimizer.lr=0.1,0.01,0.003", "seed=0,1"]
 SOBENCH = [sys.executable, "-c", "from sobench.cli import entry; entry()", "run"]
@@ -89,7 +90,7 @@ def test_a_search_of_the_grid_is_the_same_sweep(workplace, in_process):
 @SUBMITIT
 @pytest.mark.slow
 def test_a_job_that_is_pre_empted_goes_on(tmp_path):
-    """submitit's signal before pre-emption reaches the job in mid-run: it is queued again, and ends as if undisturbed."""
+    """submitit's signal before pre-emption reaches the job in mid-run: it is queued again, to the same bits."""
     import signal
     import time
 
@@ -173,14 +174,14 @@ def test_a_job_array_of_slurm(tmp_path, in_process):
 # A worker's place
 
 
-def place(config) -> tuple[str, str | None, str | None]:
+def place(config: None) -> tuple[str, str | None, str | None]:
     return os.getcwd(), os.environ.get("SOBENCH_DATA"), os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def test_a_run_elsewhere_is_in_its_sweeps_folder_and_environment(workplace, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("SOBENCH_DATA", "here")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    at_home, sent, restored = (Task(place, names) for names in ((), (), ("CUDA_VISIBLE_DEVICES",)))
+    at_home, sent, restored = (RemoteTask(place, names) for names in ((), (), ("CUDA_VISIBLE_DEVICES",)))
     sent, restored = pickle.loads(pickle.dumps(sent)), pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(restored))))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SOBENCH_DATA", "there")
@@ -189,7 +190,7 @@ def test_a_run_elsewhere_is_in_its_sweeps_folder_and_environment(workplace, tmp_
     assert at_home(None) == (str(tmp_path), "there", "3")
     assert sent(None) == (str(workplace), "here", "3")
     assert restored(None) == (str(workplace), "here", None)
-    gone = Task(place, (), type(sent.place)(str(tmp_path / "gone"), {}))
+    gone = RemoteTask(place, (), WorkerContext(str(tmp_path / "gone"), {}))
     assert gone(None) is None and "gone: cannot be entered on" in capsys.readouterr().err
 
 
@@ -215,7 +216,7 @@ def test_the_outcome_of_a_sweep_is_in_the_directories(workplace, launched):
 
 
 def test_a_launcher_that_gives_up(workplace, monkeypatch, launched):
-    monkeypatch.setitem(launchers.EXTRAS, ("hydra/launcher", "basic"), launchers.Extra("os", "", "", at_once=lambda: 0))
+    monkeypatch.setitem(launchers.TRAITS, "basic", launchers.Traits(at_once=lambda: 0))
     done = command("run", "-m", *SMALL, "seed=0,1")
     line = (
         "basic made no progress 3 times in a row (ValueError: range() arg 3 must not be zero); "
@@ -227,12 +228,12 @@ def test_a_launcher_that_gives_up(workplace, monkeypatch, launched):
 # What is wrong is one line
 
 
-@pytest.mark.parametrize("group, name", sorted(launchers.EXTRAS))
+@pytest.mark.parametrize("group, name", sorted(key for key in extras.EXTRAS if key[0] != "logger"))
 def test_a_plug_in_that_is_not_installed(workplace, monkeypatch, group, name):
-    monkeypatch.setattr(launchers, "find_spec", lambda module: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
     done = command("run", "-m", *SMALL, "seed=0,1", f"{group}={name}")
-    needs = launchers.EXTRAS[group, name]
-    line = f"{group}: {name} needs {needs.package}; pip install 'sobench[{needs.extra}]'"
+    needs = extras.EXTRAS[group, name]
+    line = f"{group}: {name} needs {needs.package}; pip install 'sobench[{needs.name}]'"
     assert done.code == 2 and done.errors == [f"sobench: {line}"] and not directories()
 
 
@@ -290,7 +291,7 @@ def test_a_plug_in_that_is_not_installed(workplace, monkeypatch, group, name):
 def test_bad_settings_of_a_sweep(workplace, monkeypatch, words, line):
     if GRID[0] in words:
         pytest.importorskip("optuna")
-    monkeypatch.setattr(launchers, "_installed", lambda module: True)
+    monkeypatch.setattr(extras, "is_installed", lambda extra: True)
     done = command("run", "-m", *SMALL, "seed=0,1", *words)
     assert done.code == 2 and not directories()
     (error,) = done.errors

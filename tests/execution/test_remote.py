@@ -4,7 +4,7 @@ import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from sobench.config import grid
+from sobench.config import hydra_private
 from sobench.execution import remote
 
 
@@ -13,7 +13,7 @@ from sobench.execution import remote
 )
 def test_seeds_of_a_cell_are_composed_as_hydra_composes_them(words):
     """Each as Hydra has it, whatever was composed before; only the words of the cell are kept."""
-    with grid._loader(None) as loader:
+    with hydra_private.config_loader() as loader:
         master = loader.load_configuration("config", [], run_mode=RunMode.MULTIRUN)
         ours = remote.CellLoader(loader)
         before = len(remote._composed)

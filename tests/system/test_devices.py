@@ -26,16 +26,16 @@ def test_a_gpu_has_the_name_that_any_process_gives_it(monkeypatch):
     assert devices.units("gpu") == []
 
 
-def test_strangers_are_the_other_processes_on_this_gpu(tmp_path, monkeypatch):
+def test_other_processes_on_this_gpu(tmp_path, monkeypatch):
     """nvidia-smi as it prints on a machine with two GPUs; and a machine without it."""
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert devices.strangers("1f0c22ab") == set()
+    assert devices.other_processes_on("1f0c22ab") == set()
     lines = "\n".join([f"GPU-{UUIDS[0]}, 71", f"GPU-{UUIDS[1]}, 72", f"GPU-{UUIDS[0]}, {os.getpid()}"])
     (tmp_path / "nvidia-smi").write_text(f'#!/bin/sh\necho "{lines}"\n')
     (tmp_path / "nvidia-smi").chmod(0o755)
-    assert devices.strangers("1f0c22ab") == {71} and devices.strangers("9a8b7c6d") == {72}
+    assert devices.other_processes_on("1f0c22ab") == {71} and devices.other_processes_on("9a8b7c6d") == {72}
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
-    assert devices.strangers("1f0c22ab") == set()
+    assert devices.other_processes_on("1f0c22ab") == set()
 
 
 def test_kills_of_the_kernel_are_counted(monkeypatch):

@@ -4,9 +4,12 @@ import gc
 import os
 import subprocess
 import sys
+from argparse import Namespace
+from types import SimpleNamespace
 
 import pytest
 
+from sobench import cli
 from sobench.system import interpreter
 
 END = """
@@ -46,7 +49,9 @@ def ended(main: str, **more) -> subprocess.CompletedProcess:
     ],
 )
 def test_the_end_of_a_command(main, code):
-    """The code is the command's, threads end, what is registered is called, what is printed arrives, and a traceback too."""
+    """The code is the command's, threads end, what is registered is called, what is printed arrives, and a traceback
+    too.
+    """
     done = ended(main)
     assert done.returncode == code
     assert done.stdout.splitlines() == [
@@ -77,6 +82,16 @@ def test_an_output_that_takes_nothing_is_an_error():
     with open("/dev/full", "w") as full:
         buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
         assert ended("print('out') or 0", stdout=full, env=buffered).returncode == 120
+
+
+@pytest.mark.parametrize("command, collects", [("status", False), ("report", False), ("list", False), ("check", True)])
+def test_commands_that_read_do_not_collect(monkeypatch, command, collects):
+    """Those that train, or run for days, do."""
+    seen = []
+    args = Namespace(func=lambda args: seen.append(gc.isenabled()) or 0)
+    parser = SimpleNamespace(parse_known_args=lambda words: (args, []))
+    monkeypatch.setattr(sys.modules["sobench.cli.main"], "parser", lambda: parser)
+    assert cli.main([command]) == 0 and seen == [collects] and gc.isenabled()
 
 
 def test_nothing_is_collected_while_collection_is_paused():

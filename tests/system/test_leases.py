@@ -27,7 +27,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(devices, "units", (TWO_CORES_TWO_GPUS | units).get)
 
     has()
-    monkeypatch.setattr(devices, "strangers", lambda gpu: set())
+    monkeypatch.setattr(devices, "other_processes_on", lambda gpu: set())
     return has
 
 
@@ -152,7 +152,7 @@ def test_no_such_gpu(lease, machine):
 def test_another_process_on_the_gpu_at_the_end_is_noticed(lease, monkeypatch):
     one = lease("cuda")
     assert not one.shared
-    monkeypatch.setattr(devices, "strangers", lambda gpu: {1} if gpu == "a0" else set())
+    monkeypatch.setattr(devices, "other_processes_on", lambda gpu: {1} if gpu == "a0" else set())
     lease.stack.close()
     assert one.shared and lease("cuda:0").shared and not lease("cuda:1").shared
 
@@ -250,7 +250,7 @@ def test_a_run_that_asks_for_too_much_is_refused_in_one_line(workplace):
 def test_a_run_that_shared_its_gpu_says_so(workplace, monkeypatch):
     """Here on a CPU: `shared` is what the lease says, at the begin or at the end."""
     crowded = iter([False, True, True, False, False])  # of the second, only its begin is asked
-    monkeypatch.setattr(leases, "_crowded", lambda lease: next(crowded))
+    monkeypatch.setattr(leases, "is_shared", lambda lease: next(crowded))
     for seed, shared in enumerate((True, True, False)):
         assert command("run", *SMALL, f"seed={seed}", f"runs=r{seed}").code == 0
         assert summary(directory(workplace / f"r{seed}"))["shared"] is shared

@@ -1,4 +1,4 @@
-"""The files of conf/hydra/ stand alone, whatever the launchers' and sweepers' own packages say under the same name."""
+"""A search path plug-in that lets the files of conf/hydra/ replace those of other packages. Hydra instantiates it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class OwnConfigurations(SearchPathPlugin):
-    """Hydra would merge a file with the node that a package has stored under its name: with a warning, or (Optuna's) an error."""
+    """Removes what the packages of launchers and sweepers have stored under the names of our files.
+
+    The search path stays as it is: this is the hook that Hydra calls after those packages and before the first
+    composition.
+    """
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        from hydra.core.config_store import ConfigStore
-
         from sobench.config.files import conf_dir
+        from sobench.config.hydra_private import remove_stored
 
-        for group in ("launcher", "sweeper"):
-            stored = ConfigStore.instance().repo.get("hydra", {}).get(group, {})
-            for file in (conf_dir() / "hydra" / group).glob("*.yaml"):
-                stored.pop(file.name, None)
+        for group in ("hydra/launcher", "hydra/sweeper"):
+            remove_stored(group, [file.name for file in (conf_dir() / group).glob("*.yaml")])

@@ -1,4 +1,7 @@
-"""Configurations made from entry points: `optimizer=theirs` works as soon as their package is installed."""
+"""A configuration source for optimizers of other packages: `optimizer=theirs` works without YAML.
+
+Hydra instantiates it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ GROUP = "optimizer"
 
 
 class PluginSource(ConfigSource):
-    """sobench-plugins://optimizers, searched after conf/: an optimizer's configuration from its constructor's signature."""
+    """sobench-plugins://optimizers, searched after conf/: a configuration is a constructor's signature."""
 
     @staticmethod
     def scheme() -> str:
@@ -19,7 +22,9 @@ class PluginSource(ConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         from sobench.config.signature import optimizer_defaults
 
-        config = OmegaConf.create(optimizer_defaults(self._name(config_path)))
+        name = self._name(config_path)
+        assert name is not None  # as is_config says
+        config = OmegaConf.create(optimizer_defaults(name))
         return ConfigResult(
             provider=self.provider, path=self.full_path(), config=config, header={"package": None}, defaults_list=None
         )

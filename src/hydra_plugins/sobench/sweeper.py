@@ -1,47 +1,58 @@
-"""A sweeper that composes and checks every run before the first one starts, leaves out what is done, and launches the rest."""
+"""A sweeper that composes and checks every run before the first one starts. Hydra instantiates it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from hydra.plugins.sweeper import Sweeper
 
+if TYPE_CHECKING:
+    from hydra.types import HydraContext
+    from omegaconf import DictConfig
+
+    from sobench.config.run import Run
+
 
 class GridSweeper(Sweeper):
-    """The grid of `params` x the zipped `cells` (see sobench.config.grid), on any of Hydra's launchers."""
+    """The grid of `params` x the zipped `cells` (see sobench.config.grid), on any of Hydra's launchers.
+
+    Runs that have a result are left out.
+    """
 
     def __init__(self, **settings: Any):
-        """settings: read by sobench.config.grid from the configuration itself."""
+        """settings: those of the node hydra.sweeper, which sobench.config.grid reads from the configuration itself."""
 
-    def setup(self, *, hydra_context, task_function, config) -> None:
-        from hydra.core.plugins import Plugins
-        from hydra.types import HydraContext
-
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: Callable[[DictConfig], Any], config: DictConfig
+    ) -> None:
+        from sobench.config.hydra_private import make_launcher
         from sobench.execution import launchers
-        from sobench.execution.remote import CellLoader, Task
+        from sobench.execution.remote import CellLoader, RemoteTask
 
         launchers.checked(config.hydra)
-        needs = launchers.extra_of(config.hydra, "hydra/launcher")
-        self.config, self._loader = config, hydra_context.config_loader
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=CellLoader(self._loader), callbacks=hydra_context.callbacks),
-            config=launchers.without_sweep(config),
-            task_function=Task(task_function, needs.restores if needs else ()),
+        self.config = config  # an attribute of Hydra's Sweeper
+        self._hydra, self._loader = config.hydra, hydra_context.config_loader
+        self._launcher = make_launcher(
+            hydra_context,
+            CellLoader(self._loader),
+            launchers.without_sweep(config),
+            RemoteTask(task_function, launchers.traits(config.hydra).restores),
         )
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         from sobench.config import grid
         from sobench.execution import launchers
 
-        with launchers.ended(self.config.hydra):
-            self.make(grid.expand([*self.config.hydra.overrides.hydra, *arguments], self._loader))
+        with launchers.closing(self._hydra):
+            self.run_all(grid.expand([*self._hydra.overrides.hydra, *arguments], self._loader))
 
-    def make(self, runs) -> None:
-        """Have the launcher make those of the runs that have no result yet."""
+    def run_all(self, runs: Sequence[Run]) -> None:
+        """Launch the runs that have no result yet."""
         from sobench.execution import launchers
         from sobench.execution.sweep import Sweep
 
-        with Sweep(runs, self.config.hydra.runtime.choices["hydra/launcher"]) as sweep:
+        with Sweep(runs, self._hydra.runtime.choices["hydra/launcher"]) as sweep:
             while jobs := sweep.todo():
                 with sweep.launching(jobs):
-                    launchers.launch(self.launcher, self.config.hydra, [list(run.overrides) for run in jobs])
+                    launchers.launch(self._launcher, self._hydra, [list(run.overrides) for run in jobs])

@@ -151,19 +151,15 @@ def list_(args: argparse.Namespace) -> int:
 
 
 def _entries(kind: str) -> list[tuple[str, ...]]:
-    """(name, description, package if it is not sobench) of each working entry point; warns of each broken one."""
+    """Name, description and origin of each entry; a plug-in is not imported, so that whether it can be is not known."""
     from sobench.config import registry
     from sobench.config.files import about
 
-    group = next(one for one, many in registry.KINDS.items() if many == kind)
+    group = registry.key_of(kind)
     rows = []
     for name, entry in registry.entries(kind).items():
-        if registry.is_ours(entry):
-            rows.append((name, about(f"{group}/{name}") or registry.summary(entry), ""))
-        elif defect := registry.defect(entry):
-            registry.warn(f"{group} {name!r} from {registry.origin(entry)} is broken: {defect}")
-        else:
-            rows.append((name, about(f"{group}/{name}") or registry.summary(entry), registry.origin(entry)))
+        origin = "" if registry.is_ours(entry) else f"{registry.origin(entry)}, not imported"
+        rows.append((name, about(f"{group}/{name}") or registry.summary(entry), origin))
     return rows
 
 

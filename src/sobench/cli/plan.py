@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sobench.cli.arguments import check_overrides, runs_of
 from sobench.config.run import Run
 from sobench.errors import described
-from sobench.system.processes import clean_processes
+from sobench.system.processes import forkserver_context
 from sobench.system.text import format_duration, format_ranges, parse_duration, plural, table
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _command(chosen: Sequence[Run], part: bool, experiment: str, overrides: Sequ
 
 def measure(run: Run) -> Measured | str:
     """The measurement of a run, or the reason why there is none. A crash of the run's process is such a reason."""
-    context = clean_processes(PRELOAD)
+    context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
     child.start()

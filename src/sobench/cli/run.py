@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from sobench.config import grid
     from sobench.config.files import conf_dir
-    from sobench.config.hydra_errors import readable_errors
+    from sobench.config.hydra_private import readable_errors
     from sobench.execution import task
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised

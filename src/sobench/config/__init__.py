@@ -1,1 +1,1 @@
-"""From words and YAML files to runs. No torch."""
+"""Configuration: from the overrides of a command line and the YAML files of conf/ to runs. No torch."""

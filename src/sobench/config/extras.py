@@ -1,17 +1,54 @@
-"""What a choice in the configuration needs to have installed: the package, and the extra of sobench that brings it. No torch."""
+"""The packages that a choice in the configuration needs, and the extra of sobench that installs each. No torch."""
 
 from __future__ import annotations
 
 import importlib.util
+from dataclasses import dataclass
 
 from sobench.errors import UsageError
 
-NEEDS = {"tensorboard": "tensorboard", "wandb": "wandb"}
-"""Name -> the package it needs, which is the extra of sobench that brings it."""
+
+@dataclass(frozen=True)
+class Extra:
+    """An optional dependency.
+
+    module: what is imported; package: its name on PyPI; name: `pip install 'sobench[name]'`.
+    """
+
+    module: str
+    package: str
+    name: str
 
 
-def check_installed(name: str) -> None:
-    """Raises UsageError if the package that a logger needs is not there."""
-    needs = NEEDS.get(name)
-    if needs and importlib.util.find_spec(needs) is None:
-        raise UsageError(f"logger: {name} needs {needs}; pip install 'sobench[{name}]'")
+SUBMITIT = Extra("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")
+
+EXTRAS: dict[tuple[str, str], Extra] = {
+    ("logger", "tensorboard"): Extra("tensorboard", "tensorboard", "tensorboard"),
+    ("logger", "wandb"): Extra("wandb", "wandb", "wandb"),
+    ("hydra/launcher", "joblib"): Extra("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib"),
+    ("hydra/launcher", "submitit_local"): SUBMITIT,
+    ("hydra/launcher", "submitit_slurm"): SUBMITIT,
+    ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray"),
+    ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
+}
+"""The choices that need more than sobench itself, by config group and name."""
+
+
+def check_installed(group: str, name: str) -> None:
+    """Raises UsageError if the member `name` of a config group needs a package that is not installed."""
+    extra = EXTRAS.get((group, name))
+    if extra and not is_installed(extra):
+        raise UsageError(f"{group}: {name} needs {extra.package}; pip install 'sobench[{extra.name}]'")
+
+
+def installed(group: str) -> list[str]:
+    """The members of a config group that need a package, and have it."""
+    return [name for (owner, name), extra in EXTRAS.items() if owner == group and is_installed(extra)]
+
+
+def is_installed(extra: Extra) -> bool:
+    """Whether the module of an extra can be imported; it is not imported here."""
+    try:
+        return importlib.util.find_spec(extra.module) is not None
+    except ModuleNotFoundError:  # the package that contains the module is missing
+        return False

@@ -1,4 +1,4 @@
-"""The YAML files of conf/: where they are, what groups and keys they define, what they say of themselves. No torch."""
+"""The YAML files of conf/: their folder, the config groups and keys that they define, their descriptions. No torch."""
 
 from __future__ import annotations
 
@@ -26,12 +26,17 @@ def conf_dir() -> Path:
 
 @cache
 def read(file: Path) -> dict[str, Any]:
-    """A file as it is written, interpolations unresolved."""
-    return OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    """The contents of a file as they are written, interpolations unresolved."""
+    contents = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(contents, dict)
+    return {str(key): value for key, value in contents.items()}
 
 
 def group_defaults(group: str, name: str) -> dict[str, Any]:
-    """The keys and defaults of `group=name`: its YAML file, or a plug-in's constructor."""
+    """The keys and defaults of `group=name`: from its YAML file, or from the signature of a plug-in's constructor.
+
+    Raises UsageError for a name that the group does not have.
+    """
     file = conf_dir() / group / f"{name}.yaml"
     if file.is_file():
         return read(file)
@@ -43,28 +48,37 @@ def group_defaults(group: str, name: str) -> dict[str, Any]:
 
 
 def members(group: str) -> list[str]:
-    """The names that may be chosen in a config group: of its files, at any depth, and of the optimizers installed."""
+    """The names that may be chosen in a config group: its files, at any depth, and the installed optimizers."""
     folder = conf_dir() / group
     names = {file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")}
     return sorted(names.union(registry.entries("optimizers") if group == "optimizer" else ()))
 
 
 def about(name: str) -> str:
-    """What a configuration file says of itself in its first comment, '' without one: `about("optimizer/sgd")`."""
+    """The first comment line of a configuration file, "" if it has none: `about("optimizer/sgd")`."""
     file = conf_dir() / f"{name}.yaml"
     lines = file.read_text().splitlines() if file.is_file() else []
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "@package" not in line), "")
 
 
-def chosen(words: Sequence[str]) -> dict[str, str]:
-    """The member of each group that the words of a command line choose, or that is the default where no experiment is named."""
-    named = dict(found.groups() for word in words if (found := re.fullmatch(r"(\w+)=([\w./-]+)", word)))
-    defaults = {} if "experiment" in named else read(conf_dir() / "config.yaml")["defaults"]
-    return {k: v for entry in defaults if isinstance(entry, dict) for k, v in entry.items()} | named
+def chosen(overrides: Sequence[str]) -> dict[str, str]:
+    """The member of each config group: chosen by the overrides, else the default.
+
+    An experiment replaces the defaults.
+    """
+    matches = (re.fullmatch(r"(\w+)=([\w./-]+)", override) for override in overrides)
+    named = {match[1]: match[2] for match in matches if match}
+    if "experiment" in named:
+        return named
+    defaults = read(conf_dir() / "config.yaml")["defaults"]
+    return {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()} | named
 
 
 def known_keys(parent: str, chosen: Mapping[str, str]) -> list[str]:
-    """The keys under a dotted path, of the whole configuration ('') or of the member of a group that is chosen, else of any."""
+    """The keys below a dotted path; for "", those of the whole configuration.
+
+    For a config group, they are the keys of the member in `chosen`, or of all members where it is not known.
+    """
     if parent == "":
         return sorted({*read(conf_dir() / "config.yaml"), *GROUPS} - {"defaults", "hydra"})
     if parent in GROUPS:

@@ -1,4 +1,4 @@
-"""The configuration of a run as plain data, and what of it identifies the run. No torch."""
+"""The configuration of a run as plain data, and the part of it that identifies the run. No torch."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sobench.config import secrets
+from sobench.config.hydra_private import experiment_of, first_line
 from sobench.config.validation import validate
 from sobench.errors import UsageError
 
@@ -39,7 +40,7 @@ NOTHING: dict[str, Any] = {
     "convergence": None,
     "init": "default",
 }
-"""Settings that a run is not told apart by, where they have these values: those that came after the first runs were made."""
+"""Settings that do not identify a run while they have these values: they were added after the first runs were made."""
 
 NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
     ("model", "vgg"): {"activation": "relu", "batch_norm": True, "classifier": []},
@@ -48,37 +49,33 @@ NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The composed configuration as a nested dict, interpolations resolved and every key checked; a data file of the user's
-    own with its checksum. Raises UsageError, one line with the key, what it got and what is allowed.
+    """The composed configuration as a nested dict: interpolations resolved, every key checked.
+
+    The checksum of a user's own data file is filled in. Raises UsageError, one line with the key, its value and what is
+    allowed.
     """
     return with_contents(resolved(config))
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
-    """`plain`, from the configuration alone: no file of the user's is looked at."""
+    """As `plain`, but from the configuration alone, without the checksum of a data file."""
     try:
-        ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        settings = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+        ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+        container = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UsageError(f"{error.full_key}: must be given, there is no default") from error
     except OmegaConfBaseException as error:
-        raise UsageError(f"{error.full_key or 'configuration'}: {str(error).splitlines()[0]}") from error
+        raise UsageError(f"{error.full_key or 'configuration'}: {first_line(error)}") from error
+    assert isinstance(container, dict)
+    settings = {str(key): value for key, value in container.items()}
     secrets.refuse(settings)
     validate(settings)
-    return settings | _asked_by(config)
-
-
-def _asked_by(config: DictConfig) -> dict[str, str]:
-    """The experiment that Hydra composed the configuration for; Hydra takes its own part away before a run's task."""
-    from hydra.core.hydra_config import HydraConfig
-
-    hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
-    experiment = hydra and hydra.runtime.choices.get("experiment")
-    return {"experiment": experiment} if experiment else {}
+    experiment = experiment_of(config)
+    return settings | {"experiment": experiment} if experiment else settings
 
 
 def refers_to(config: DictConfig, name: str) -> bool:
-    """Whether an interpolation anywhere in the composed configuration has this name in it."""
+    """Whether any interpolation of the composed configuration contains this name."""
 
     def strings(node: Any) -> Iterator[str]:
         if isinstance(node, str):
@@ -87,29 +84,31 @@ def refers_to(config: DictConfig, name: str) -> bool:
             for part in node.values() if isinstance(node, dict) else node:
                 yield from strings(part)
 
-    ours = {key: node for key, node in OmegaConf.to_container(config, resolve=False).items() if key != "hydra"}
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    ours = {key: node for key, node in container.items() if key != "hydra"}
     return any("${" in text and name in text for text in strings(ours))
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Exactly what can change a run's result, its seed apart."""
-    kept = {k: v for k, v in settings.items() if k not in NOT_IDENTITY and k != "seed"}
-    kept["budget"] = {k: settings["budget"][k] for k in ("epochs", "steps", "seconds")}
-    if kept["dataset"].get("sha256"):
-        kept["dataset"] = {k: v for k, v in kept["dataset"].items() if k != "path"}
-    if kept["convergence"]["change"] is None:
-        kept["convergence"] = None
+    """The settings that can change a run's result, without its seed: runs of one cell have this in common."""
+    counted = {k: v for k, v in settings.items() if k not in NOT_IDENTITY and k != "seed"}
+    counted["budget"] = {k: settings["budget"][k] for k in ("epochs", "steps", "seconds")}
+    if counted["dataset"].get("sha256"):
+        counted["dataset"] = {k: v for k, v in counted["dataset"].items() if k != "path"}
+    if counted["convergence"]["change"] is None:
+        counted["convergence"] = None
     for key, nothing in NOTHING.items():
-        if kept[key] == nothing:
-            del kept[key]
+        if counted[key] == nothing:
+            del counted[key]
     for (group, name), nothing in NOTHING_OF.items():
-        if kept[group]["name"] == name:
-            kept[group] = {k: v for k, v in kept[group].items() if k not in nothing or v != nothing[k]}
-    return _canonical(kept)
+        if counted[group]["name"] == name:
+            counted[group] = {k: v for k, v in counted[group].items() if k not in nothing or v != nothing[k]}
+    return _canonical(counted)
 
 
 def _canonical(value: Any) -> Any:
-    """A value with its whole numbers as integers: lr=1 and lr=1.0 are the same run."""
+    """A value with its whole numbers as integers, so that lr=1 and lr=1.0 are the same run."""
     if isinstance(value, dict):
         return {key: _canonical(part) for key, part in value.items()}
     if isinstance(value, list):
@@ -118,7 +117,10 @@ def _canonical(value: Any) -> Any:
 
 
 def with_contents(settings: dict[str, Any]) -> dict[str, Any]:
-    """A data file of the user's own is what it holds, wherever it lies: its checksum is filled in where none was given."""
+    """The settings with the checksum of the user's own data file, which identifies it, filled in if none was given.
+
+    A file that cannot be read is left to the data set's loader to report.
+    """
     dataset = settings["dataset"]
     if dataset.get("path") and dataset.get("sha256", "") is None:
         path = Path(dataset["path"])
@@ -126,7 +128,7 @@ def with_contents(settings: dict[str, Any]) -> dict[str, Any]:
             stat = path.stat()
             dataset["sha256"] = _sha256(path.absolute(), stat.st_size, stat.st_mtime_ns)
         except OSError:
-            pass  # the loader says what is wrong with it
+            pass
     return settings
 
 

@@ -1,4 +1,7 @@
-"""Sweeps of any runs: a file holds the overrides of each, and `hydra.sweeper.jobs=FILE` makes them. No torch."""
+"""Sweeps over an explicit list of runs: a file holds the overrides of each, and `hydra.sweeper.jobs=FILE` runs them.
+
+No torch.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,11 @@ def write(root: Path, name: str, jobs: Sequence[Sequence[str]]) -> Path:
     return path
 
 
-def read(file: object) -> list[list[str]]:
-    """The jobs of a file. Raises UsageError for one that is not there or holds something else."""
+def read(file: Any) -> list[list[str]]:
+    """The jobs of a file, one list of overrides a run. Raises UsageError for a missing or wrong file.
+
+    file: the value of hydra.sweeper.jobs, of whatever type it was given as.
+    """
     try:
         jobs = json.loads(Path(file).read_bytes())
     except (OSError, ValueError, TypeError) as error:
@@ -38,42 +44,39 @@ def read(file: object) -> list[list[str]]:
         raise UsageError(
             f"{KEY}: cannot read {file}: {reason}; allowed: a file that `sobench plan` has written"
         ) from error
-    words = (
-        [word for job in jobs for word in job]
-        if isinstance(jobs, list) and all(isinstance(job, list) for job in jobs)
-        else []
-    )
-    if not words or not all(isinstance(word, str) for word in words):
+    lists = isinstance(jobs, list) and all(isinstance(job, list) for job in jobs)
+    entries = [override for job in jobs for override in job] if lists else []
+    if not entries or not all(isinstance(override, str) for override in entries):
         raise UsageError(f"{KEY}: {file} holds no jobs; allowed: [[KEY=VALUE, ...], ...], one list a run")
     return jobs
 
 
 def option(file: Path) -> str:
-    """The word of a command line that makes the jobs of a file."""
+    """The override of a command line that runs the jobs of a file."""
     plain = re.fullmatch(r"[\w./-]+", str(file))
     return f"{KEY}={file if plain else quoted(str(file))}"
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
-    """The words that compose a run's configuration again, from config.yaml of its directory."""
+    """The overrides that compose a run's configuration again, from its settings (config.yaml of its directory)."""
     from sobench.config.files import GROUPS
 
     groups = [group for group in GROUPS if group in settings]
-    words = [f"{group}={settings[group]['name']}" for group in groups]
+    made = [f"{group}={settings[group]['name']}" for group in groups]
     for key, value in settings.items():
-        if key == "experiment":  # what it set is all here
+        if key == "experiment":  # its settings are among the others
             continue
         if key == "seed":
-            words.append(f"seed={value}")
+            made.append(f"seed={value}")
         elif not isinstance(value, dict):
-            words.append(f"++{key}={quoted(value)}")
+            made.append(f"++{key}={quoted(value)}")
         else:
-            words += [
+            made += [
                 f"++{key}.{name}={quoted(part)}"
                 for name, part in value.items()
                 if not (key in groups and name == "name")
             ]
-    return words
+    return made
 
 
 def quoted(value: Any) -> str:
@@ -84,6 +87,6 @@ def quoted(value: Any) -> str:
         return "[" + ",".join(map(quoted, value)) + "]"
     if isinstance(value, str):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else repr(value)
-    )
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)

@@ -1,4 +1,4 @@
-"""A run: a resolved configuration and a seed, and the names that it goes by. No torch."""
+"""A run: a resolved configuration and a seed, and the names of both. No torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from sobench.config.validation import RULES
 
 @dataclass(frozen=True)
 class Run:
-    """A cell (a resolved configuration without its seed, `cell` its hash) and a seed; `overrides` make it again."""
+    """One run to train.
+
+    config: the resolved configuration. cell: the hash of what identifies it without the seed; the runs of a cell differ
+    by `seed` alone. overrides: the command line that composes the run again.
+    """
 
     config: dict[str, Any]
     cell: str
@@ -26,22 +30,27 @@ class Run:
 
     @classmethod
     def of(cls, settings: dict[str, Any], overrides: Sequence[str] = ()) -> Run:
+        """The run of these settings, which hold its seed."""
         text = json.dumps(identity.identity(settings), sort_keys=True)
         return cls(settings, hashlib.sha256(text.encode()).hexdigest()[:12], settings["seed"], tuple(overrides))
 
     def seeded(self, seed: int | None, overrides: Sequence[str]) -> Run:
-        """The run of the same cell with this seed (None: its own). The two share what their configurations have in common."""
+        """The run of the same cell with this seed, by default its own. The two share parts of their settings.
+
+        Raises UsageError for a seed out of range.
+        """
         seed = self.seed if seed is None else seed
         rules.check("seed", seed, RULES["seed"])
         return Run({**self.config, "seed": seed}, self.cell, seed, tuple(overrides))
 
     @cached_property
     def id(self) -> str:
+        """The identity of the run, "<cell>-<seed>"."""
         return f"{self.cell}-{self.seed}"
 
     @property
     def name(self) -> str:
-        """What a person calls it: its groups, the settings of the sweep that no optimizer owns, and its seed."""
+        """A name for people: data set, model, optimizer, the overrides that are no settings of these, and the seed."""
         own = [
             o
             for o in self.overrides
@@ -54,13 +63,16 @@ class Run:
 
     @property
     def slug(self) -> str:
+        """The run's directory below `runs`: "<data set>_<model>_<optimizer>_<cell>/seed-<seed>"."""
         parts = [_in_a_path(self.label(key)) for key in ("dataset", "model", "optimizer")]
         return f"{'_'.join(parts)}_{self.cell}/seed-{self.seed}"
 
     def label(self, group: str) -> str:
+        """The name of the member that a config group has here."""
         return self.config[group]["name"]
 
     def directory(self, root: Path | str) -> Path:
+        """The run's directory below the folder `root`."""
         return Path(root) / self.slug
 
 

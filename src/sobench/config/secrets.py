@@ -1,4 +1,4 @@
-"""Values of the environment that nothing may write down: keys, tokens, passwords."""
+"""Secrets in environment variables (keys, tokens, passwords), which are never written to files. No torch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from sobench.errors import UsageError
 
 _NAME = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
-_SHORTEST = 12  # characters: a shorter value may be any word
+_SHORTEST = 12  # characters: a shorter value may be an ordinary word
 
 
 def secrets() -> dict[str, str]:
-    """{name: value} of the environment variables that are secrets by their name; a path is none."""
+    """{name: value} of the environment variables that are secrets by their names; a path is not a secret."""
     return {
         name: value
         for name, value in os.environ.items()
@@ -22,14 +22,17 @@ def secrets() -> dict[str, str]:
 
 
 def hide(text: str) -> str:
-    """The text with every secret as ***."""
+    """The text with every secret replaced by ***."""
     for value in secrets().values():
         text = text.replace(value, "***")
     return text
 
 
 def refuse(settings: Any, key: str = "") -> None:
-    """Raises UsageError for a setting that has a secret in it, as `${oc.env:WANDB_API_KEY}` has: it would be on the disk."""
+    """Raises UsageError for a setting that contains a secret, as `${oc.env:WANDB_API_KEY}`: settings are written.
+
+    settings: nested dicts and lists. key: the dotted path to them, for the message.
+    """
     if isinstance(settings, (dict, list)):
         for name, part in settings.items() if isinstance(settings, dict) else enumerate(settings):
             refuse(part, f"{key}.{name}" if key else str(name))
@@ -37,6 +40,6 @@ def refuse(settings: Any, key: str = "") -> None:
         for name, value in secrets().items():
             if value in settings:
                 raise UsageError(
-                    f"{key}: has the value of the environment variable {name}, a secret; allowed: none, "
-                    "as every setting is written to the run's directory"
+                    f"{key}: has the value of the environment variable {name}, a secret; allowed: no secret, "
+                    "since every setting is written to the run's directory"
                 )

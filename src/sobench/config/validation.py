@@ -103,7 +103,7 @@ def validate(settings: dict[str, Any]) -> None:
             _check(key, settings[key], default)
     for group in GROUPS:
         _check(group, settings[group], group_defaults(group, settings[group]["name"]))
-    extras.check_installed(settings["logger"]["name"])
+    extras.check_installed("logger", settings["logger"]["name"])
     limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
     _check(
         "budgets",

@@ -23,7 +23,7 @@ from rich.text import Text
 
 from sobench.config.run import Run
 from sobench.results.state import State, last_row, state
-from sobench.system.processes import repeated
+from sobench.system.processes import run_periodically
 from sobench.system.text import format_duration, plural
 
 REFRESH = 0.1
@@ -109,7 +109,7 @@ def live_table(runs: Sequence[Run]) -> Iterator[None]:
     os.environ[SHOWN] = "1"
     with Live(console=console, auto_refresh=False, transient=True) as live:
         try:
-            with repeated(redraw, LOOK, "display"):
+            with run_periodically(redraw, LOOK, "display"):
                 yield
         finally:
             table.look()

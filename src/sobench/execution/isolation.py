@@ -22,7 +22,7 @@ from typing import Any
 from sobench.config.run import Run
 from sobench.results.rundir import RunDirectory
 from sobench.system import stopping
-from sobench.system.processes import clean_processes
+from sobench.system.processes import forkserver_context
 
 POLL = 0.2
 """Seconds between two checks for a request to stop."""
@@ -69,7 +69,7 @@ def execute_isolated(
 def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
     import torch
 
-    context = clean_processes(PRELOAD)
+    context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_main, args=(theirs, run, directory, dict(os.environ), torch.get_num_threads()))
     child.start()

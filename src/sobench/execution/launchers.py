@@ -1,7 +1,7 @@
-"""From a sweep to the processes that make its runs: what each launcher and sweeper needs. No torch.
+"""The launchers and sweepers of Hydra: their settings, their differences, and starting the jobs of a sweep. No torch.
 
-The launchers are Hydra's own, with the settings of conf/hydra/launcher/. What became of a run is read from its directory: all
-that comes back from another process is the news that it is over.
+The launchers are Hydra's own, with the settings of conf/hydra/launcher/. The outcome of a run is read from its
+directory: a launcher reports only that its jobs are over.
 """
 
 from __future__ import annotations
@@ -14,58 +14,52 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
+from sobench.config.extras import check_installed
 from sobench.config.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
-from sobench.errors import UsageError
 from sobench.system import stopping
 from sobench.system.devices import cores
 
+if TYPE_CHECKING:
+    from hydra.plugins.launcher import Launcher
+    from omegaconf import DictConfig
+
 SLURM_ARRAY = 1000
-"""Jobs of one array: as many as Slurm takes by default."""
+"""Jobs of one array: as many as Slurm accepts by default."""
+
+
+def _nothing() -> None:
+    """The `close` of a launcher that leaves nothing behind."""
 
 
 @dataclass(frozen=True)
-class Extra:
-    """What a launcher or sweeper is imported from, what to install for it, and how it differs from the others."""
+class Traits:
+    """The differences between a launcher and the basic one, which runs its jobs in this process."""
 
-    module: str
-    package: str
-    extra: str
     at_once: Callable[[], int] | None = None
-    """How many runs it can be handed at once, if not all."""
+    """The number of jobs that one launch may have; None for any number."""
     restores: tuple[str, ...] = ()
-    """Environment variables that it changes, and should not: its processes are on this machine."""
+    """Environment variables that the launcher changes, and that its processes, on this machine, need unchanged."""
     environment: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables that it wants, unless the user has set them."""
-    end: Callable[[], None] = lambda: None
-    """What is to be done when its last job is over."""
+    """Environment variables that the launcher needs, unless the user has set them."""
+    close: Callable[[], None] = _nothing
+    """Ends what the launcher leaves running after its last job."""
 
 
-def _end_workers() -> None:
-    """joblib keeps its processes for a next sweep, and would wait at the end until each has taken itself apart: 1.5 s."""
-    if loky := sys.modules.get("joblib.externals.loky"):  # else nothing was launched
+def _end_joblib_workers() -> None:
+    """joblib keeps its processes for a next sweep, and would wait at exit until each has taken itself apart: 1.5 s."""
+    if loky := sys.modules.get("joblib.externals.loky"):  # it is imported by the first launch
         loky.get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
-_SUBMITIT = ("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")
-EXTRAS: dict[tuple[str, str], Extra] = {
-    ("hydra/launcher", "joblib"): Extra(
-        "hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib", end=_end_workers
-    ),
-    ("hydra/launcher", "submitit_local"): Extra(
-        *_SUBMITIT, at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)
-    ),
-    ("hydra/launcher", "submitit_slurm"): Extra(*_SUBMITIT, at_once=lambda: SLURM_ARRAY),
-    ("hydra/launcher", "ray"): Extra(
-        "hydra_plugins.hydra_ray_launcher",
-        "hydra-ray-launcher",
-        "ray",
-        environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
-    ),
-    ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
+TRAITS: dict[str, Traits] = {
+    "joblib": Traits(close=_end_joblib_workers),
+    "submitit_local": Traits(at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)),
+    "submitit_slurm": Traits(at_once=lambda: SLURM_ARRAY),
+    "ray": Traits(environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
 }
-"""What needs more than sobench itself, by config group and name."""
+"""By the name of the launcher; those that are not named have the default traits."""
 
 WHOLE = Rule((int,), "a whole number of at least 0", lambda v: v >= 0)
 WORD = Rule((str, int), "a name")
@@ -100,72 +94,71 @@ RULES: dict[str, Rule] = {
     "sweeper.n_jobs": COUNT,
     "sweeper.sampler_seed": WHOLE,
 }
-"""Of hydra.launcher and hydra.sweeper."""
+"""The rules of the settings of hydra.launcher and hydra.sweeper."""
 
 
-def extra_of(settings, group: str) -> Extra | None:
-    """What the member of a group that `settings` (the node `hydra`) chose needs; None for what is always there."""
-    return EXTRAS.get((group, settings.runtime.choices[group]))
+def checked(hydra: DictConfig) -> None:
+    """Raises UsageError for a launcher or sweeper that is not installed, or for a wrong setting of theirs.
 
-
-def checked(settings) -> None:
-    """Raises UsageError for a launcher or sweeper that is not installed, or a setting of theirs that is not allowed."""
+    hydra: the node `hydra` of the configuration.
+    """
     from omegaconf import OmegaConf
 
     for group in ("hydra/launcher", "hydra/sweeper"):
-        name, needs = settings.runtime.choices[group], extra_of(settings, group)
-        if needs and not _installed(needs.module):
-            raise UsageError(f"{group}: {name} needs {needs.package}; pip install 'sobench[{needs.extra}]'")
+        check_installed(group, hydra.runtime.choices[group])
     for key, rule in RULES.items():
-        value = OmegaConf.select(settings, key, default=rule)
+        value = OmegaConf.select(hydra, key, default=rule)
         if value is not rule:
             check(f"hydra.{key}", OmegaConf.to_container(value) if OmegaConf.is_config(value) else value, rule)
 
 
-def _installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # its parent
-        return False
+def traits(hydra: DictConfig) -> Traits:
+    """The traits of the launcher that the node `hydra` chooses."""
+    return TRAITS.get(hydra.runtime.choices["hydra/launcher"], Traits())
 
 
-def without_sweep(config):
-    """The configuration that a launcher composes its runs from: no run asks how it is launched, nor by what sweep."""
+def without_sweep(config: DictConfig) -> DictConfig:
+    """The configuration that a launcher composes its jobs from: without overrides of the launcher and the sweeper."""
     from omegaconf import read_write
 
     config = copy.deepcopy(config)
     with read_write(config):
-        words = config.hydra.overrides.hydra
+        overrides = config.hydra.overrides.hydra
         config.hydra.overrides.hydra = [
-            word for word in words if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", word)
+            override for override in overrides if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", override)
         ]
     return config
 
 
-def launch(launcher, settings, jobs: Sequence[list[str]]) -> None:
-    """Have a launcher make the jobs, each a list of overrides, as many at once as it takes. Raises what it raises."""
-    needs = extra_of(settings, "hydra/launcher")
-    size = settings.sweeper.batch or (needs.at_once() if needs and needs.at_once else len(jobs))
-    for name, value in (needs.environment if needs else {}).items():
+def launch(launcher: Launcher, hydra: DictConfig, jobs: Sequence[list[str]]) -> None:
+    """Run the jobs, each a list of overrides, with a launcher, as many in one launch as it may have.
+
+    Ends early when the sweep is stopped. Raises the launcher's exceptions.
+    """
+    its = traits(hydra)
+    size = hydra.sweeper.batch or (its.at_once() if its.at_once else len(jobs))
+    for name, value in its.environment.items():
         os.environ.setdefault(name, value)
     for begin in range(0, len(jobs), size):
         if not stopping.asked():
             launcher.launch(_Jobs(jobs[begin : begin + size]), initial_job_idx=begin)
 
 
-class _Jobs(list):
-    """The jobs of a launch. For a launcher that takes one after another they end when the sweep is stopped: to compose each of
-    thousands, so that it can see that it is not to be made, would take minutes."""
+class _Jobs(list[list[str]]):
+    """The jobs of a launch, which end when the sweep is stopped.
+
+    A launcher that runs one job after another composes each before it starts it: for thousands of jobs that are only to
+    be skipped this would take minutes.
+    """
 
     def __iter__(self) -> Iterator[list[str]]:
         return itertools.takewhile(lambda _: not stopping.asked(), super().__iter__())
 
 
 @contextmanager
-def ended(settings) -> Iterator[None]:
-    """Around all the launches of a sweep: at the end, whatever it is, nothing of the launcher's is left."""
+def closing(hydra: DictConfig) -> Iterator[None]:
+    """Around all launches of a sweep: at the end, by an exception too, ends what the launcher leaves running."""
     try:
         yield
     finally:
-        if needs := extra_of(settings, "hydra/launcher"):
-            needs.end()
+        traits(hydra).close()

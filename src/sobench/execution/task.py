@@ -159,6 +159,6 @@ def _sweep_label() -> str:
     """ "3/15" for the third of the 15 runs that a sweep makes, "" for a single run"""
     if not stopping.in_sweep():
         return ""
-    from hydra.core.hydra_config import HydraConfig
+    from sobench.config.hydra_private import job_number
 
-    return f"{HydraConfig.get().job.num + 1}/{stopping.sweep_size()}"
+    return f"{job_number() + 1}/{stopping.sweep_size()}"

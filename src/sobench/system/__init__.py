@@ -1,1 +1,1 @@
-"""The machine: its devices, processes, files, leases and signals."""
+"""The machine: devices, processes, files, leases and signals."""

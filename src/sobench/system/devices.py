@@ -1,6 +1,6 @@
-"""What this machine has to compute on, by names that every process of it agrees on, and who else computes there.
+"""The cores and GPUs of this machine, by names that every process agrees on, and the other processes on them.
 
-The cores of this machine. No torch.
+torch is imported by the functions about GPUs alone.
 """
 
 from __future__ import annotations
@@ -10,9 +10,19 @@ import subprocess
 from pathlib import Path
 
 
+def cores() -> list[int]:
+    """The cores that this process may use, by the system's numbers."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))  # not Linux
+
+
 def units(kind: str) -> list[str]:
-    """The machine's units of a kind. `cpu`: the cores that this process may use. `gpu`: its CUDA devices, by CUDA's index; the
-    name is the start of the card's UUID, as CUDA_VISIBLE_DEVICES and clusters give the same card another index."""
+    """The names of the machine's units of a kind, "cpu" or "gpu".
+
+    cpu: the cores that this process may use. gpu: its CUDA devices in the order of CUDA's indices, each named by the
+    start of its UUID, since CUDA_VISIBLE_DEVICES and clusters give one card different indices.
+    """
     if kind == "gpu":
         import torch
 
@@ -20,28 +30,28 @@ def units(kind: str) -> list[str]:
     return [str(core) for core in cores()]
 
 
-def strangers(gpu: str) -> set[int]:
-    """Ids of other processes that compute on this GPU now, as far as the driver tells; none in a container that hides them."""
+def other_processes_on(gpu: str) -> set[int]:
+    """Ids of the other processes that compute on a GPU now; none where a container or the driver hides them.
+
+    gpu: its name, as `units` gives it.
+    """
     query = ["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader"]
     try:
         lines = subprocess.run(query, capture_output=True, text=True, check=True, timeout=10).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
         return set()
-    found = [line.removeprefix("GPU-").split(", ") for line in lines]
-    return {int(pid) for uuid, pid in found if uuid.startswith(gpu)} - {os.getpid()}
+    processes = set()
+    for line in lines:
+        uuid, pid = line.removeprefix("GPU-").split(", ")
+        if uuid.startswith(gpu):
+            processes.add(int(pid))
+    return processes - {os.getpid()}
 
 
 def out_of_memory_kills() -> int:
-    """How many processes the kernel has killed since it started because memory ran out; 0 where it does not say."""
+    """The number of processes that the kernel has killed for lack of memory since it started; 0 if unknown."""
     try:
         lines = Path("/proc/vmstat").read_text().splitlines()
-        return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
     except OSError:
         return 0
-
-
-def cores() -> list[int]:
-    """Those that this process may use, by the system's numbers."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))  # not Linux
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

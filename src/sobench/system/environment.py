@@ -1,4 +1,4 @@
-"""Where a run runs: versions, device, threads, commit; and how much memory it took."""
+"""The environment of a run (versions, device, threads, commit), and its memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -21,17 +22,18 @@ from sobench.system.heartbeat import now
 
 
 def device(name: str) -> torch.device:
-    """The device of a run. Raises UsageError if it is not there."""
+    """The device of a run, by its name: cpu, cuda or cuda:N. Raises UsageError if the machine does not have it."""
     if name.startswith("cuda"):
         count = torch.cuda.device_count()
         if int(name.partition(":")[2] or 0) >= count:
             raise no_such_device(name, count)
         if ":" in name:
-            torch.cuda.set_device(name)  # so that what a plug-in puts on "cuda" is there too
+            torch.cuda.set_device(name)  # so that "cuda" in the code of a plug-in is the same device
     return torch.device(name)
 
 
 def no_such_device(name: str, count: int) -> UsageError:
+    """The error about the device `name` on a machine with `count` CUDA devices."""
     return UsageError(
         f"device: got {name!r}, this machine has {count} CUDA device(s); allowed: cpu"
         + (f", cuda:0 to cuda:{count - 1}" if count else "")
@@ -39,7 +41,7 @@ def no_such_device(name: str, count: int) -> UsageError:
 
 
 def environment(where: torch.device) -> dict[str, Any]:
-    """For the record: nothing here identifies a run."""
+    """The environment of a run on the device `where`, for the record; nothing of it identifies the run."""
     cuda = where.type == "cuda"
     return {
         "sobench": version("sobench"),
@@ -57,36 +59,38 @@ def environment(where: torch.device) -> dict[str, Any]:
 
 @cache
 def commit() -> str | None:
-    """The commit of the checkout that this package is run from, with '+' if it was changed; None if installed."""
+    """The commit of the checkout that contains this package, with "+" if src or conf has changes; None if installed."""
     if not (CHECKOUT / ".git").exists():
         return None
     try:
-        git = lambda *words: (
-            subprocess.run(["git", "-C", CHECKOUT, *words], capture_output=True, text=True, check=True).stdout
-        )
-        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "--", "src", "conf") else "")
+        changed = _git("status", "--porcelain", "--", "src", "conf") != ""
+        return _git("rev-parse", "HEAD").strip() + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None
 
 
+def _git(*arguments: str) -> str:
+    """The output of a git command in the checkout."""
+    command = ["git", "-C", str(CHECKOUT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def reset_peak_memory(where: torch.device) -> None:
-    """Start measuring the peak anew, so that a run in a sweep is not charged for the one before."""
-    try:
+    """Restart the measurement of peak memory, so that a run of a sweep is not charged for the run before it."""
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass
     if where.type == "cuda":
         torch.cuda.reset_peak_memory_stats(where)
 
 
 def peak_memory(where: torch.device) -> dict[str, int | None]:
-    """Bytes of this process since the last reset, on the host (resident) and on the device (allocated)."""
+    """The peak memory of this process since the last reset, in bytes: resident on the host, allocated on the device."""
     device_bytes = torch.cuda.max_memory_allocated(where) if where.type == "cuda" else None
     return {"peak_host_bytes": _peak_resident(), "peak_device_bytes": device_bytes}
 
 
 def available_memory(where: torch.device) -> int:
-    """Bytes that could be allocated now; on the host, with what the page cache would give back."""
+    """The bytes that could be allocated now; on the host they include the page cache that would be released."""
     if where.type == "cuda":
         return torch.cuda.mem_get_info(where)[0]
     try:

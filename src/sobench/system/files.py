@@ -1,4 +1,4 @@
-"""Files: where the checkout is, writing a file whole or not at all, and the checksum of one."""
+"""Files: the folders of the package and the checkout, replacing a file as a whole, and checksums."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CHECKOUT = PACKAGE.parents[1]
 
 @contextmanager
 def replacing(path: Path, sync: bool = True, part: Path | None = None) -> Iterator[Path]:
-    """A file to write, which takes the place of `path` as a whole when the block ends; an exception leaves `path` as it was.
+    """A file to write, which replaces `path` as a whole when the block ends; after an exception `path` is unchanged.
 
-    sync: wait until the contents are on the disk, so that a power failure cannot leave half of them. Without it, whoever reads
-    the file needs a checksum. part: the file that is written, by default one of this process alone; where one process at a time
-    writes, a fixed name is overwritten by the next after a kill.
+    sync: wait until the contents are on the disk, so that a power failure cannot leave half of them. Without it,
+    whoever reads the file needs a checksum. part: the file that is written, by default one of this process alone; where
+    one process at a time writes, a fixed name is overwritten by the next after a kill.
     """
     part = part or path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -44,5 +44,5 @@ def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
 def digest(path: Path, algorithm: str) -> str:
     """The checksum of a file's contents, "algorithm:hex digits". Raises OSError."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
-    return f"{algorithm}:{found.hexdigest()}"
+        checksum = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    return f"{algorithm}:{checksum.hexdigest()}"

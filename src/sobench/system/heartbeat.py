@@ -1,7 +1,8 @@
-"""Who holds a thing that lies on disk, a run or a sweep, and whether they still live. No pandas, no torch.
+"""Holders of things on disk, a run or a sweep: which process holds one, and whether that process is alive. No torch.
 
-A holder keeps a lock, which the system frees when it dies, and a file beside it that says who it is and whose time stamp is its
-heartbeat. On the holder's own machine the lock is the truth; from any other, where a lock may not be seen, the heartbeat is.
+A holder keeps a lock, which the system frees when the process dies. A file beside the lock describes the holder; its
+time stamp is the heartbeat. On the holder's own machine the lock decides. Another machine may not see the lock, and
+uses the heartbeat.
 """
 
 from __future__ import annotations
@@ -16,17 +17,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench.system.processes import repeated
+from sobench.system.processes import run_periodically
 
 HEARTBEAT = 10.0
 """Seconds between two heartbeats."""
 STALE = 60.0
-"""Seconds without a heartbeat after which a holder on another machine is given up."""
+"""Seconds without a heartbeat after which a holder on another machine counts as dead."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Process `pid` on `host`, since when, and the seconds since its last heartbeat."""
+    """Process `pid` on `host`, the time since when it holds, the seconds since its last heartbeat; None: unknown."""
 
     pid: int | None = None
     host: str | None = None
@@ -40,47 +41,52 @@ class Holder:
 
 
 def now() -> str:
+    """The local time with its offset: "2026-01-31T10:00:00+0000"."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
 
 
 def who() -> dict[str, object]:
-    """What this process says of itself as a holder."""
+    """The description of this process as a holder."""
     return {"pid": os.getpid(), "host": socket.gethostname(), "since": now()}
 
 
-def holder(said: Path, lock: Path) -> Holder | None:
-    """The living holder of `lock`, who wrote `said`; None if there is none. Raises nothing, whatever the files hold."""
+def holder(description: Path, lock: Path) -> Holder | None:
+    """The living holder of `lock`, as the file `description` has it; None if there is none. Raises nothing."""
     if locked(lock):
-        return _said(said) or Holder()
-    return elsewhere(said)
+        return _read(description) or Holder()
+    return elsewhere(description)
 
 
-def elsewhere(said: Path) -> Holder | None:
-    """The holder who wrote `said`, if that is another machine, whose lock may not be seen here, and it lives."""
-    found = _said(said)
-    return found if found and found.host != socket.gethostname() and found.age < STALE else None
+def elsewhere(description: Path) -> Holder | None:
+    """The holder in the file `description` if it is alive on another machine, whose lock may not be visible here."""
+    other = _read(description)
+    if other is None or other.host == socket.gethostname() or other.age is None or other.age >= STALE:
+        return None
+    return other
 
 
-def _said(path: Path) -> Holder | None:
+def _read(description: Path) -> Holder | None:
+    """The holder in a file; None where it cannot be read."""
     try:
-        beat, says = path.stat().st_mtime, json.loads(path.read_bytes())
-        return Holder(int(says["pid"]), str(says["host"]), str(says["since"]), file_system_time(path.parent) - beat)
+        beat, fields = description.stat().st_mtime, json.loads(description.read_bytes())
+        age = file_system_time(description.parent) - beat
+        return Holder(int(fields["pid"]), str(fields["host"]), str(fields["since"]), age)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def file_system_time(folder: Path) -> float:
-    """Now, by the clock that stamps the files of `folder`: a server's may be another than this machine's."""
+    """The present time of the clock that stamps the files of `folder`: a file server may have a clock of its own."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             return os.fstat(file.fileno()).st_mtime
-    except OSError:  # not ours to write to
+    except OSError:  # the folder cannot be written
         return time.time()
 
 
 @contextmanager
 def beating(*paths: Path) -> Iterator[None]:
-    """Touch the files every HEARTBEAT seconds. A heartbeat that fails, for a disk that is full or away, is no reason to stop."""
+    """Touch the files every HEARTBEAT seconds inside the context. Errors of a disk that is full or away are ignored."""
 
     def beat() -> float:
         for path in paths:
@@ -88,13 +94,16 @@ def beating(*paths: Path) -> Iterator[None]:
                 os.utime(path)
         return HEARTBEAT
 
-    with repeated(beat, HEARTBEAT, "heartbeat"):
+    with run_periodically(beat, HEARTBEAT, "heartbeat"):
         yield
 
 
 def locked(path: Path) -> bool:
-    """Whether a process holds the lock. Asks for a shared lock without waiting, so that it creates no file, needs no
-    right to write, and two that ask do not see each other."""
+    """Whether a process holds the lock.
+
+    It tries to take a shared lock without waiting: this creates no file, needs no permission to write, and two
+    processes that ask at once do not see each other.
+    """
     try:
         import fcntl
     except ImportError:  # not POSIX

@@ -1,8 +1,9 @@
 """Garbage collection and the end of a process, where Python's own way is slow for no benefit. No torch.
 
-torch and the modules that its optimizers import create a million objects that live as long as the process; the records of
-many runs do too. Collections during their creation take a fifth of the time of the imports. Each later full collection takes
-0.2 s or more, and joblib's workers make one after every run. Taking the interpreter apart at the end takes more than a second.
+torch and the modules that its optimizers import create a million objects that live as long as the process; the records
+of many runs do too. Collections during their creation take a fifth of the time of the imports. Each later full
+collection takes 0.2 s or more, and joblib's workers make one after every run. Taking the interpreter apart at the end
+takes more than a second.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ _worker_jobs = 0
 
 @contextmanager
 def paused_gc() -> Iterator[None]:
-    """No garbage collection inside, for work that creates many objects and little garbage: imports, reading records, reports.
+    """Pause garbage collection for work that creates many objects and little garbage: imports, records, reports.
 
-    At the end the objects count as old, since otherwise the next allocation would start a search through all of them. In the
-    first job of a worker they are exempt from every later collection (`gc.freeze`). Contexts nest; one inside a process whose
-    collector is off has no effect.
+    At the end the objects count as old, since otherwise the next allocation would start a search through all of them.
+    In the first job of a worker they are exempt from every later collection (`gc.freeze`). Contexts nest; one inside a
+    process whose collector is off has no effect.
     """
     if not gc.isenabled():
         yield
@@ -57,9 +58,9 @@ def begin_worker_job() -> None:
 def fast_exit(code: int) -> NoReturn:
     """End this process with an exit code, without taking the interpreter apart.
 
-    First comes what Python does at its end: threads other than daemons are joined, the functions registered with atexit are
-    called, standard output and error are flushed; if that fails, the exit code is 120, as Python's own. Modules and objects
-    are not destroyed, and files that are still open are not flushed.
+    First comes what Python does at its end: threads other than daemons are joined, the functions registered with atexit
+    are called, standard output and error are flushed; if that fails, the exit code is 120, as Python's own. Modules and
+    objects are not destroyed, and files that are still open are not flushed.
     """
     try:
         join_threads = threading._shutdown  # pyright: ignore[reportAttributeAccessIssue] - private, as in multiprocessing

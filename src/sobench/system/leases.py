@@ -1,20 +1,17 @@
-"""Leases on what one machine computes with, its cores and its GPUs, shared by every sweep and every process on it.
+"""Leases on the CPU cores and GPUs of one machine, shared by all sweeps and processes on it.
 
-    <slots>/allocation      held for an instant by whoever looks for free slots and takes them: all that it wants, or none
-    <slots>/cpu-3           a core
-    <slots>/gpu-1f0c22ab.0  the first run on a GPU; .1 the second
-    <slots>/cpu-3.json      who has it: pid, host, run, since, and its share of the unit; the time stamp is a heartbeat
+The slots are lock files in a folder:
 
-Nothing is pinned: runs keep out of each other's way because the leases add up to no more than there is.
+    <slots>/allocation      held for an instant by the process that looks for free slots and takes all that it needs, or
+    none <slots>/cpu-3           a core <slots>/gpu-1f0c22ab.0  the first run on a GPU; .1 the second <slots>/cpu-3.json
+    the holder: pid, host, run, since, and its share of the unit; the time stamp is a heartbeat
 
-The files behind `sobench.system.leases`: one a slot, locked by its holder, and beside it a line that says who that is.
-
-A lock is the kernel's: it is free at once when its holder is killed, whatever the line beside it still says. No torch.
+The kernel frees a lock at once when its holder is killed, whatever the JSON file beside it says. Nothing is pinned:
+runs do not disturb each other because the leases add up to no more than the machine has.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import tempfile
@@ -32,32 +29,16 @@ from sobench.errors import Failure, UsageError
 from sobench.system import devices, environment, stopping
 from sobench.system.heartbeat import beating, locked, who
 
-POLL = 0.2  # seconds between two looks for free slots
-
-
-@dataclass
-class Lease:
-    """Where a run trains, and with how many threads (None: torch's own choice). shared: others compute on its GPU, or did."""
-
-    device: str
-    threads: int | None
-    shared: bool = False
-    slots: list[Slot] = field(default_factory=list)
-
-    def placed(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """A run's configuration with the device and threads of this lease; what identifies the run stays as it was."""
-        return {
-            **config,
-            "device": self.device,
-            "threads": self.threads,
-            "gpu": {**config["gpu"], "shared": self.shared},
-        }
+POLL = 0.2
+"""Seconds between two looks for free slots."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a run asks for: cores, and a share of one of the GPUs of these indices. Without a GPU it needs all of its cores;
-    with one it takes a core if one is free, and does not wait for it."""
+class ResourceRequest:
+    """The cores that a run needs, and its share of one of the GPUs with these indices.
+
+    Without a GPU the run needs all of its cores. With one it takes a core if one is free, and does not wait for it.
+    """
 
     device: str
     threads: int | None
@@ -66,8 +47,8 @@ class Wish:
     share: float = 1.0
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> Wish:
-        """Raises UsageError for more than the machine has."""
+    def of(cls, config: Mapping[str, Any]) -> ResourceRequest:
+        """The request of a run's configuration. Raises UsageError for more than the machine has."""
         device, threads, cores = config["device"], config["threads"], len(devices.units("cpu"))
         if threads and threads > cores:
             raise UsageError(
@@ -84,85 +65,128 @@ class Wish:
         return cls(device, threads, 1, gpus, 1 / round(1 / config["gpu"]["per_run"]))
 
     def __str__(self) -> str:
+        """ "2 cores", "a GPU (0.33 of it)", "cuda:1" """
+        if not self.gpus:
+            return _plural(self.cores)
         part = f" ({self.share:.2g} of it)" if self.share < 1 else ""
-        return (self.device if ":" in self.device else "a GPU") + part if self.gpus else _plural(self.cores)
+        return (self.device if ":" in self.device else "a GPU") + part
 
     @property
     def files(self) -> list[str]:
-        """Patterns of the slots that would do."""
+        """The patterns of the slots that satisfy the request, one a GPU."""
         return [f"{_prefix(index)}*[0-9]" for index in self.gpus] or ["cpu-*[0-9]"]
+
+
+@dataclass
+class Lease:
+    """The device and the number of threads (None: torch's own choice) of a run, while it holds the slots.
+
+    shared: other processes compute on its GPU, or did during the run.
+    """
+
+    device: str
+    threads: int | None
+    shared: bool = False
+    slots: list[Slot] = field(default_factory=list)
+
+    def placed(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """A run's configuration with the device and threads of this lease; the identity of the run does not change."""
+        return {
+            **config,
+            "device": self.device,
+            "threads": self.threads,
+            "gpu": {**config["gpu"], "shared": self.shared},
+        }
 
 
 @contextmanager
 def leased(config: Mapping[str, Any], name: str, say: Callable[[str], None]) -> Iterator[Lease]:
-    """What a run of this configuration asks for, as long as the context lasts; waits until it is free, and says once for whom.
+    """A lease on what a run of this configuration needs, for the time of the context.
 
-    Raises UsageError for what the machine does not have, Failure if the folder `slots` cannot be written.
+    Waits until it is free; `say` gets one line that names the holders. name: the run, for that line in other processes.
+    Raises UsageError for more than the machine has, Failure if the folder `slots` cannot be written, Stopped where the
+    run was asked to stop while it waited.
     """
-    wish, folder = Wish.of(config), folder_at(config["slots"])
+    request, folder = ResourceRequest.of(config), folder_at(config["slots"])
     about = {**who(), "run": name}
     try:
-        lease = _wait(folder, wish, about, say)
+        lease = _wait(folder, request, about, say)
     except OSError as error:
         raise Failure(f"slots: cannot write {error.filename or folder}: {error.strerror or error}") from error
     try:
-        lease.shared = wish.share < 1 or _crowded(lease)
+        lease.shared = request.share < 1 or is_shared(lease)
         with beating(*(slot.note for slot in lease.slots)):
             yield lease
-        lease.shared = lease.shared or _crowded(lease)
+        lease.shared = lease.shared or is_shared(lease)
     finally:
         for slot in lease.slots:
-            slot.give_back()
+            slot.release()
 
 
-def _wait(folder: Path, wish: Wish, about: Mapping[str, Any], say: Callable[[str], None]) -> Lease:
-    said = False
+def _wait(folder: Path, request: ResourceRequest, about: Mapping[str, Any], say: Callable[[str], None]) -> Lease:
+    announced = False
     while True:
         with FileLock(folder / "allocation"):
-            if lease := _take(folder, wish, about):
+            if lease := _take(folder, request, about):
                 return lease
-            held = holders(folder, wish.files)
-        if not said:
-            say(f"waiting for {wish}: {described(held)}")
-            said = True
+            held = holders(folder, request.files)
+        if not announced:
+            say(f"waiting for {request}: {described(held)}")
+            announced = True
         if by := stopping.asked():
             raise stopping.Stopped(by)
         time.sleep(POLL)
 
 
-def _take(folder: Path, wish: Wish, about: Mapping[str, Any]) -> Lease | None:
-    """All that is wished for, or nothing. Who calls it holds the allocation, and so no two wait for each other."""
-    if not wish.gpus:
-        slots = _take_cores(folder, wish.cores, about)
-        if len(slots) == wish.cores:
-            return Lease(wish.device, wish.threads, slots=slots)
+def _take(folder: Path, request: ResourceRequest, about: Mapping[str, Any]) -> Lease | None:
+    """All that is requested, or nothing.
+
+    The caller holds the lock `allocation`, so that no two processes wait for each other.
+    """
+    if not request.gpus:
+        slots = _take_cores(folder, request.cores, about)
+        if len(slots) == request.cores:
+            return Lease(request.device, request.threads, slots=slots)
         for slot in slots:
-            slot.give_back()
+            slot.release()
         return None
-    taken = {index: _taken(folder, pattern) for index, pattern in zip(wish.gpus, wish.files, strict=True)}
-    index = min(taken, key=taken.get)
-    if taken[index] + wish.share > 1 + 1e-9:
+    used = {index: _used(folder, pattern) for index, pattern in zip(request.gpus, request.files, strict=True)}
+    index = min(used, key=lambda gpu: used[gpu])
+    if used[index] + request.share > 1 + 1e-9:
         return None
-    slots = (Slot(folder / f"{_prefix(index)}{place}") for place in itertools.count())
-    slot = next(slot for slot in slots if slot.take({**about, "device": f"cuda:{index}", "share": wish.share}))
-    return Lease(f"cuda:{index}", wish.threads, slots=[slot, *_take_cores(folder, wish.cores, about)])
+    gpu = _take_part(folder, index, {**about, "device": f"cuda:{index}", "share": request.share})
+    return Lease(f"cuda:{index}", request.threads, slots=[gpu, *_take_cores(folder, request.cores, about)])
 
 
 def _take_cores(folder: Path, count: int, about: Mapping[str, Any]) -> list[Slot]:
-    """As many cores as are free, and no more than `count`."""
-    slots = (Slot(folder / f"cpu-{name}") for name in devices.units("cpu"))
-    return list(itertools.islice((slot for slot in slots if slot.take({**about, "share": 1.0})), count))
+    """The free cores, at most `count`."""
+    taken = []
+    for name in devices.units("cpu"):
+        if len(taken) == count:
+            break
+        slot = Slot(folder / f"cpu-{name}")
+        if slot.take({**about, "share": 1.0}):
+            taken.append(slot)
+    return taken
 
 
-def _taken(folder: Path, pattern: str) -> float:
-    """How much of a GPU is leased; who does not say how much has all of it."""
+def _take_part(folder: Path, gpu: int, about: Mapping[str, Any]) -> Slot:
+    """The first free slot of a GPU."""
+    place = 0
+    while not (slot := Slot(folder / f"{_prefix(gpu)}{place}")).take(about):
+        place += 1
+    return slot
+
+
+def _used(folder: Path, pattern: str) -> float:
+    """The part of a GPU that is leased. A holder whose share is unknown counts as one with all of it."""
     return sum(about.get("share", 1.0) for about in holders(folder, [pattern]).values())
 
 
-def _crowded(lease: Lease) -> bool:
-    """Whether another process computes on the lease's GPU now, one of ours or not."""
+def is_shared(lease: Lease) -> bool:
+    """Whether another process computes on the lease's GPU now, whether a run of sobench or not."""
     index = lease.device.partition(":")[2]
-    return bool(index and devices.strangers(devices.units("gpu")[int(index)]))
+    return bool(index and devices.other_processes_on(devices.units("gpu")[int(index)]))
 
 
 def _prefix(gpu: int) -> str:
@@ -174,13 +198,14 @@ def _plural(cores: int) -> str:
 
 
 class Slot:
-    """One slot, <folder>/<name>: `take` it, `give_back`."""
+    """One slot: the lock file `path`, and beside it `note`, a JSON file about the holder."""
 
     def __init__(self, path: Path):
         self.note = path.with_name(f"{path.name}.json")
         self._path, self._lock = path, FileLock(path)
 
     def take(self, about: Mapping[str, Any]) -> bool:
+        """Lock the slot and write `about` into its note; False if another process holds it."""
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -188,40 +213,43 @@ class Slot:
         self.note.write_text(json.dumps(about) + "\n")
         return True
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         self.note.unlink(missing_ok=True)
         self._lock.release()
 
     def holder(self) -> dict[str, Any] | None:
-        """What its holder says of itself ({}: nothing that can be read); None if it is free."""
+        """The note of the holder, {} where it cannot be read; None if the slot is free."""
         if not locked(self._path):
             return None
         try:
-            found = json.loads(self.note.read_text())
+            about = json.loads(self.note.read_text())
         except (OSError, ValueError):
             return {}
-        return found if isinstance(found, dict) else {}
+        return about if isinstance(about, dict) else {}
 
 
 def holders(folder: Path, patterns: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Those slots that are held, of the files that fit any of the patterns, by name: what their holders say."""
+    """The notes of the slots that are held and match any of the patterns, by the name of the slot."""
     slots = {path.name: Slot(path).holder() for pattern in patterns for path in sorted(folder.glob(pattern))}
     return {name: about for name, about in slots.items() if about is not None}
 
 
 def described(held: Mapping[str, Mapping[str, Any]]) -> str:
     """ "process 71 on here has cpu-0, cpu-1 (digits_mlp_sgd_0a1b/seed-0, since 2026-01-31T10:00:00+0000)" """
-    names: dict[str, list[str]] = {}
+    slots_of: dict[tuple[str, str], list[str]] = {}
     for name, about in held.items():
-        says = f"process {about['pid']} on {about['host']}" if {"pid", "host"} <= about.keys() else "another process"
+        known = {"pid", "host"} <= about.keys()
+        process = f"process {about['pid']} on {about['host']}" if known else "another process"
         run = f" ({about['run']}, since {about['since']})" if {"run", "since"} <= about.keys() else ""
-        names.setdefault(f"{says} has {{}}{run}", []).append(name)
-    return "; ".join(text.format(", ".join(of)) for text, of in names.items())
+        slots_of.setdefault((process, run), []).append(name)
+    return "; ".join(f"{process} has {', '.join(names)}{run}" for (process, run), names in slots_of.items())
 
 
 def folder_at(setting: str | None) -> Path:
-    """The folder of the slots, made if it is not there: the setting's, or this user's own among the temporary files. Raises
-    Failure if it cannot be used."""
+    """The folder of the slots, created if it is missing: the setting's, else one of this user in the temporary folder.
+
+    Raises Failure if it cannot be used.
+    """
     folder = Path(setting or Path(tempfile.gettempdir()) / f"sobench-slots-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

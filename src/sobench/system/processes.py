@@ -1,4 +1,4 @@
-"""Work beside the work: a thread that looks after something again and again, and processes that start in milliseconds. No torch."""
+"""A thread that repeats a function, and processes that start in milliseconds. No torch."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkServerContext, SpawnContext
 
 
 @contextmanager
-def repeated(work: Callable[[], float], pause: float, name: str) -> Iterator[None]:
-    """Inside, a thread does `work` after `pause` seconds, and again after as many as it returns."""
+def run_periodically(work: Callable[[], float], pause: float, name: str) -> Iterator[None]:
+    """Call `work` in a thread inside the context: after `pause` seconds, then after as many seconds as it returns.
+
+    name: the thread's.
+    """
     over = threading.Event()
 
     def repeat() -> None:
@@ -31,9 +31,12 @@ def repeated(work: Callable[[], float], pause: float, name: str) -> Iterator[Non
         thread.join()
 
 
-def clean_processes(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
-    """What starts processes with nothing of this one in them: forked from a server that has imported `preload`; anew where a
-    system has no such server."""
+def forkserver_context(preload: Sequence[str]) -> ForkServerContext | SpawnContext:
+    """A multiprocessing context whose processes inherit nothing of this one.
+
+    They are forked from a server that has imported the modules `preload`. On a system without fork servers they are
+    spawned.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

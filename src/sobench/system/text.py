@@ -1,4 +1,4 @@
-"""Text for people: durations (1h30m), ranges of whole numbers (0, 1, 5 to 1999), aligned tables, and a progress line."""
+"""Text for people: durations (1h30m), ranges of whole numbers (0, 1, 5 to 1999), text tables, a progress line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_duration(name: str, text: str) -> float:
-    """The seconds of a duration such as "1h30m". Raises UsageError, which names the option `name`, for anything else."""
+    """The seconds of a duration such as "1h30m".
+
+    Raises UsageError, which names the option `name`, for anything else.
+    """
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     total = sum(float(number) * UNITS[unit] for number, unit in parts)
     if "".join(map("".join, parts)) != text or not total:
@@ -49,8 +52,8 @@ def format_ranges(numbers: Iterable[int]) -> str:
 def table(rows: Sequence[Sequence[str]], align: str = "", gap: str = "  ") -> list[str]:
     """The rows as lines of text whose columns are aligned; trailing blanks are stripped.
 
-    rows: of equal length, the header among them. align: a letter a column, "l" (left) or "r" (right); the last letter holds
-    for the further columns, and "" aligns every column left. gap: the text between two columns.
+    rows: of equal length, the header among them. align: a letter a column, "l" (left) or "r" (right); the last letter
+    holds for the further columns, and "" aligns every column left. gap: the text between two columns.
     """
     if not rows:
         return []
