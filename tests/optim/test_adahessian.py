@@ -71,7 +71,7 @@ def test_steps_are_the_algorithm_by_hand(model, period, device):
         direction = (m / (1 - 0.8**k)) / ((v / (1 - 0.95**k)).sqrt() ** 0.7 + 0.01)
         assert error(optimizer.step(f), dense.value) < 1e-12
         assert error(p.theta, theta - 0.05 * (direction + 0.3 * theta)) < 1e-12
-    assert ("D2" in optimizer.shared) == (period > 1)
+    assert ("D2" in optimizer.global_state) == (period > 1)
 
 
 def test_infinite_eps_is_scaled_momentum_descent(device):

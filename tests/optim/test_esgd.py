@@ -34,8 +34,8 @@ def test_over_many_steps_the_scale_is_the_norm_of_each_row_within_the_sampling_e
     for k in range(n):
         f.streams = Streams(0, device).at(k + 1)
         optimizer.step(f)
-    ratio = optimizer.shared["D"] / optimizer.shared["count"] / (H**2).sum(1)
-    assert torch.equal(p.theta, theta) and optimizer.shared["count"] == n
+    ratio = optimizer.global_state["D"] / optimizer.global_state["count"] / (H**2).sum(1)
+    assert torch.equal(p.theta, theta) and optimizer.global_state["count"] == n
     assert ((ratio - 1).abs() < 5 * math.sqrt(2 / n)).all()
 
 

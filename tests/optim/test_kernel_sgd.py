@@ -93,7 +93,7 @@ def random_matrix(seed: int, step: int, state: dict | None = None, **options) ->
         optimizer.load_state_dict(state)
     optimizer.step(Objective(model, CrossEntropy(), batch(4), streams=Streams(seed).at(step)))
     random_matrix.state = optimizer.state_dict()
-    return optimizer.shared["random"]
+    return optimizer.global_state["random"]
 
 
 def test_the_random_control_differs_by_seed_and_not_by_step_unless_asked():
@@ -113,10 +113,10 @@ def test_matrices_of_a_fixed_partition_are_made_once(monkeypatch):
     for key in (0, 1, 1, 0):
         optimizer.step(f.on((x[4 * key : 4 * key + 4], y[4 * key : 4 * key + 4]), key=key))
     assert made == [0, 1]
-    assert sum(inverse.numel() for inverse, _, _ in optimizer.shared["kept"].values()) == 8 * 4, "n x m numbers"
+    assert sum(inverse.numel() for inverse, _, _ in optimizer.global_state["kept"].values()) == 8 * 4, "n x m numbers"
     optimizer.step(f.on((x[:4], y[:4])))
     optimizer.step(f.on((x[:4], y[:4])))
-    assert made == [0, 1, None, None] and len(optimizer.shared["kept"]) == 2
+    assert made == [0, 1, None, None] and len(optimizer.global_state["kept"]) == 2
 
 
 def test_what_is_kept_is_what_would_be_made():

@@ -93,7 +93,7 @@ class Problem:
         turns = torch.randperm(len(parts), generator=self.streams.generator("order", epoch, 1, device="cpu"))
         return [(key, parts[key]) for key in turns.tolist()]
 
-    def beforehand(self) -> Objective:
+    def first_objective(self) -> Objective:
         """The objective of the first batch with random streams of its own, for what an optimizer estimates before step 1."""
         _, f = next(self.objectives())
         return f.on(f.batch, self.streams.at(0))

@@ -91,7 +91,7 @@ def _check_blocks(problem, device: torch.device) -> None:
 
 def _check_complex(problem, requires: frozenset[str]) -> None:
     """A pass over two samples, on a meter of its own; what torch loads for its first dual number it loads here, off the clock."""
-    f = problem.beforehand()
+    f = problem.first_objective()
     two = Objective(problem.model, problem.loss, [part[:2] for part in f.batch], streams=f.streams)
     theta = two.space.get()
     try:

@@ -48,8 +48,8 @@ class Trainer:
         self.problem = Problem(settings, self.device)
         check_requirements(requires, settings["loss"], self.problem, self.device)
         self.optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
-        if fits := getattr(self.optimizer, "fits", None):
-            fits(ParameterSpace(self.problem.model.named_parameters()))
+        if validate := getattr(self.optimizer, "validate_parameters", None):
+            validate(ParameterSpace(self.problem.model.named_parameters()))
         self.schedule = make_schedule(self.optimizer, settings["schedule"], self.problem.steps_per_epoch)
         self.commits = "closure" not in requires
         self.clock = Clock(self.device)
@@ -95,7 +95,7 @@ class Trainer:
         if warm_start := getattr(self.optimizer, "warm_start", None):
             clock = Clock(self.device)
             clock.start()
-            warm_start(self.problem.beforehand())
+            warm_start(self.problem.first_objective())
             clock.stop()
             self.warm_start_seconds = clock.seconds
 
