@@ -1,4 +1,4 @@
-"""Whatever is wrong with a command: one line that names it, exit code 2 (1 where the world is at fault), nothing written."""
+"""A command with an error prints one line that names it and writes nothing; exit code 2, or 1 for an outside cause."""
 
 from pathlib import Path
 
@@ -56,6 +56,9 @@ SETTINGS = [  # the words after `sobench run`; what the line must say
     ("optimizer=adam optimizer.betas=[0.9]", "optimizer.betas: got [0.9]", "a list of 2"),
     ("optimizer=adam optimizer.betas=[0.9,2]", "'adam'", "beta parameter"),
     ("optimizer=hf_newton optimizer.cg_iterations=0", "optimizer.cg_iterations: got 0", "at least 1"),
+    ("optimizer=kfac optimizer.split=x", "optimizer.split: got 'x'", "allowed: balanced or equal"),
+    ("optimizer=kbfgs optimizer.damping=0", "optimizer.damping: got 0", "allowed: a number above 0"),
+    ("optimizer=adahessian optimizer.betas=[0.9,2]", "optimizer.betas: got [0.9, 2]", "two numbers in [0, 1)"),
     ("optimizer=hf_newton optimizer.damping=-1", "optimizer.damping: got -1", "at least 0"),
     (
         "optimizer=lbfgs optimizer.line_search_fn=wolfe",

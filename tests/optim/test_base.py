@@ -1,4 +1,4 @@
-"""What every optimizer of ours shares: hyperparameters checked, and read at each step; a state that survives."""
+"""The base class: hyperparameters are checked, and read at each step; the state survives a resume."""
 
 import math
 
@@ -9,6 +9,7 @@ from problems import Source, error, problem
 from torch import nn
 
 from sobench import Objective, load_optimizer
+from sobench.config import rules
 from sobench.errors import UsageError
 from sobench.optim.base import SecondOrderOptimizer
 
@@ -121,6 +122,25 @@ def test_bad_hyperparameters(name, key):
     for value in BAD[key][0]:
         with pytest.raises(UsageError, match=rf"^{key}: got .*, allowed: "):
             load_optimizer(name)(nn.Linear(2, 2).parameters(), **{key: value})
+
+
+@pytest.mark.parametrize("name", sorted(rules.OPTIMIZER_RULES))
+def test_the_class_has_the_rules_that_configurations_are_checked_by(name):
+    cls = load_optimizer(name)
+    assert not issubclass(cls, SecondOrderOptimizer) or cls.rules is rules.OPTIMIZER_RULES[name]
+
+
+class Ranged(Remembering):
+    rules = {"momentum": rules.NUMBER, "layers": rules.COUNT}
+
+    def __init__(self, params, momentum: float = 1.5, layers: int = 3, start: float = 0.5):
+        SecondOrderOptimizer.__init__(self, params, momentum=momentum, layers=layers, start=start)
+
+
+def test_a_rule_of_the_class_goes_before_the_common_one_and_other_words_are_free():
+    assert Ranged(nn.Linear(2, 2).parameters(), start="anything").hyperparameters["momentum"] == 1.5
+    with pytest.raises(UsageError, match="^layers: got 0, allowed: a whole number of at least 1$"):
+        Ranged(nn.Linear(2, 2).parameters(), layers=0)
 
 
 @pytest.mark.parametrize("name", OURS)
