@@ -1,4 +1,4 @@
-"""Martens' Hessian-free method against the dense damped step, and each of its rules against a step put together by hand."""
+"""Martens' Hessian-free method against the dense damped step, and each of its rules against a step made by hand."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
 
 
 REACHED = {"cpu": 1e-8, "cuda": 1e-5}
-"""CG ends where phi makes no more progress: phi is known to rounding, the step to the root of that, by how the device sums."""
+"""CG ends where phi makes no more progress. phi is known to the rounding of the device's sums, the step to its root."""
 
 
 def system(p, damping, index=None):
@@ -159,7 +159,7 @@ def test_the_search_starts_at_lr(device):
 
 
 class Cusp(nn.Module):
-    """z = -|w| x: the gradient at w > 0 asks for more, and what looks like descent from a minimum of the loss is none."""
+    """z = -|w| x: the gradient at w > 0 points past the kink, and an apparent descent from a minimum is none."""
 
     def __init__(self):
         super().__init__()

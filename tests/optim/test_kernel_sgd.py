@@ -132,8 +132,8 @@ def test_what_is_kept_is_what_would_be_made():
 
 
 def test_theorem_3_1_for_one_sample_and_why_it_stops_there():
-    """The logits of a sample move by -lr G'H^-1 G (a - y): its loss never rises, whatever lr is. In a batch of several, one
-    that is shared by all of them can be moved too far: a large lr is the counterexample."""
+    """The logits of a sample move by -lr G'H^-1 G (a - y): its loss never rises, whatever lr is. In a batch of
+    several, one that is shared by all of them can be moved too far: a large lr is the counterexample."""
 
     def change(m: int, seed: int, lr: float) -> float:
         torch.manual_seed(seed)
@@ -148,8 +148,8 @@ def test_theorem_3_1_for_one_sample_and_why_it_stops_there():
 
 
 def test_proposition_3_2_under_its_assumption_and_without():
-    """||(H^1/2 x I) v|| <= ||v|| holds where the eigenvalues of H sum to at most 1 / n_c. The rbf kernel's sum to m, for
-    which the distance to the optimum grows: the constant vector of m equal samples is stretched by sqrt(m)."""
+    """||(H^1/2 x I) v|| <= ||v|| holds where the eigenvalues of H sum to at most 1 / n_c. The rbf kernel's sum to m,
+    for which the distance to the optimum grows: the constant vector of m equal samples is stretched by sqrt(m)."""
     n_c, d = 3, 4
     x = noise((d, 3), 1)
     H, v = kernel_matrix(x, 0.7), noise((n_c, d), 2)

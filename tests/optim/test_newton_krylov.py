@@ -50,7 +50,7 @@ def direction(optimizer):
 
 
 def regression(device, opposed=False):
-    """Least squares: an objective whose training set is its batch, or one whose gradient is the opposite; the optimum."""
+    """Least squares: an objective, its training set the batch or one of the opposite gradient; and the optimum."""
     x, t = noise((8, 4), 1).to(device), noise((8, 3), 2).to(device)
     model = nn.Linear(4, 3).double().to(device)
     others = 2 * model(x).detach() - t if opposed else t
@@ -147,7 +147,7 @@ def test_trains_a_network_on_mini_batches(activation):
         ]
     )[0]
     trainer, tries = Trainer(run), []
-    for trainer.step, f in itertools.islice(trainer.problem.objectives(), 30):
+    for _, f in itertools.islice(trainer.problem.objectives(), 30):
         trainer.optimizer.step(f)
         tries.append(trainer.optimizer.diagnostics.get("tries", 0))
     assert trainer.problem.evaluate()["train_loss"] < 0.2 and sum(tries) / len(tries) < 8
@@ -192,7 +192,7 @@ def test_the_global_gradient_is_computed_anew_after_its_period(period, device):
 
 
 def test_an_old_global_gradient_does_not_skip_for_ever(device):
-    """One step goes beyond the minimum of its batch, where the old gradient is against the new; after its period g is new too."""
+    """A step goes beyond the minimum of its batch, where the old g is against the new g_j; after its period g is new."""
     model, f, _ = regression(device)
     optimizer = NewtonKrylov(model.parameters(), global_period=4)
     optimizer.step(f)
@@ -370,7 +370,7 @@ def test_full_batch_refuses_running_statistics(device):
 
 
 def test_the_work_of_a_step(device):
-    """In passes of a sample: gradients of 6 and of 11; H dw, and then kappa and H p an iteration; dw'H dw; a loss a size."""
+    """Passes of a sample: gradients of 6 and 11; H dw, then kappa and H p an iteration; dw'H dw; a loss for a size."""
     p, f, optimizer = make(device=device, cg_iterations=1)
     optimizer.step(f)
     seen = optimizer.diagnostics

@@ -105,7 +105,7 @@ def test_the_secant_equation_holds_on_the_overlap(device):
 
 
 def test_in_single_precision_h_is_as_good_as_the_two_loops(device):
-    """On the pairs of a run of small steps, against the two loops in double precision: within 20 times what the loops lose."""
+    """On the pairs of a run of small steps, against the two loops in float64: within 20 times what the loops lose."""
     p, f = make(device=device)
     p.model.float()
     f = Objective(p.model, p.loss, (p.batch[0].float(), p.batch[1]))

@@ -64,7 +64,7 @@ def matrix(p, method, index):
         z = d.outputs.detach()[index]
         H = torch.stack(
             [
-                torch.autograd.functional.hessian(lambda z: p.formula(z[None], t[None])[0], one)
+                torch.autograd.functional.hessian(lambda z, t=t: p.formula(z[None], t[None])[0], one)
                 for one, t in zip(z, p.batch[1][index])
             ]
         )
@@ -224,7 +224,7 @@ def test_a_step_that_raises_the_loss_is_taken_and_fails(device):
 
 
 def test_the_model_is_exact_where_the_loss_is_its_own_quadratic(device):
-    """A linear model with squared error and the whole batch: f(theta + p) - f falls short of m by the damping's part alone."""
+    """A linear model, squared error, the whole batch: f(theta + p) - f differs from m by the damping's part alone."""
     p = small(device=device, loss="squared_error", outputs=2)
     p.model = nn.Sequential(nn.Linear(4, 2)).double().to(device)
     optimizer = make("gn", p, damping=1e-9, tau=0.0)
