@@ -192,7 +192,7 @@ def test_the_global_gradient_is_computed_anew_after_its_period(period, device):
 
 
 def test_an_old_global_gradient_does_not_skip_for_ever(device):
-    """A step goes beyond the minimum of its batch, where the old g is against the new g_j; after its period g is new."""
+    """A step goes beyond the minimum of its batch, where the old g is against g_j; after its period g is new."""
     model, f, _ = regression(device)
     optimizer = NewtonKrylov(model.parameters(), global_period=4)
     optimizer.step(f)

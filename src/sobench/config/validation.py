@@ -132,7 +132,7 @@ def _check_keys(prefix: str, settings: Mapping, allowed) -> None:
 def _check_complete(prefix: str, settings: Mapping, required) -> None:
     for key in required:
         if key not in settings:
-            raise UsageError(f"{prefix}{key}: must be given; ~{prefix}{key} takes it away")
+            raise UsageError(f"{prefix}{key}: must be given; ~{prefix}{key} removes it")
 
 
 def _check(key: str, value: Any, default: Any) -> None:
@@ -152,6 +152,7 @@ def _check(key: str, value: Any, default: Any) -> None:
 
 
 def _check_companions(companions: Any) -> None:
+    """The optimizers beside the run's own, each with the rules of its own hyperparameters."""
     if not isinstance(companions, dict):
         raise UsageError(f"{COMPANIONS}: got {companions!r}, allowed: an optimizer's settings for each label")
     for label, settings in companions.items():

@@ -15,12 +15,12 @@ training set.
 
 Settings:
 
-    powell         `lm`: damping by algorithm 8 with mu2 = lambda_G, and H_G starts as I / lambda_G.
+    powell           `lm`: damping by algorithm 8 with mu2 = lambda_G, and H_G starts as I / lambda_G.
                      `double`: damping by chapter 2's algorithm 3, and H_G starts as I (algorithm 4, line 3).
-    action         `minibatch`: A s_A with A of the batch, which is never formed (3.15).
+    action           `minibatch`: A s_A with A of the batch, which is never formed (3.15).
                      `average`: with chapter 2's A <- beta A + (1 - beta) A of the batch.
-    start          `inverse`: H_A as above and in algorithm 4. `identity`: H_A = I, as the text of chapter 2 says.
-    bias_input     the last entry of E[a] in s_A. `one`: by the thesis. `mean`: the mean of the other entries, as in the
+    start            `inverse`: H_A as above and in algorithm 4. `identity`: H_A = I, as the text of chapter 2 says.
+    bias_input       the last entry of E[a] in s_A. `one`: by the thesis. `mean`: the mean of the other entries, as in the
                      authors' public code of chapter 2.
     double_gradient  the gradient after a second pass is averaged with the gradient of that pass (section 2.8.3).
 
@@ -128,7 +128,7 @@ class KBFGS(SecondOrderOptimizer):
         p = {l: mode_products(M[l], (self.inverse(H["H_G"]), H["H_A"])) for l, H in self.factors.items()}
         self.descend(f, f.matrices.write_(torch.div(m, hp["damping"], out=g), p))
         self.diagnostics = {}
-        if before is not None:
+        if before is not None:  # due
             with f.record() as after:
                 self._second_pass(f)
             for l, factor in self.factors.items():
