@@ -59,6 +59,9 @@ SETTINGS = [  # the arguments of `sobench run`; part of the line that they must 
     ("optimizer=adam optimizer.betas=[0.9]", "optimizer.betas: got [0.9]", "a list of 2"),
     ("optimizer=adam optimizer.betas=[0.9,2]", "'adam'", "beta parameter"),
     ("optimizer=hf_newton optimizer.cg_iterations=0", "optimizer.cg_iterations: got 0", "at least 1"),
+    ("optimizer=kfac optimizer.split=x", "optimizer.split: got 'x'", "allowed: balanced or equal"),
+    ("optimizer=kbfgs optimizer.damping=0", "optimizer.damping: got 0", "allowed: a number above 0"),
+    ("optimizer=adahessian optimizer.betas=[0.9,2]", "optimizer.betas: got [0.9, 2]", "two numbers in [0, 1)"),
     ("optimizer=hf_newton optimizer.damping=-1", "optimizer.damping: got -1", "at least 0"),
     (
         "optimizer=lbfgs optimizer.line_search_fn=wolfe",

@@ -132,11 +132,19 @@ def test_rules_are_about_keys_that_exist(key):
         assert not name or name in node
 
 
-def test_every_default_of_a_shared_word_keeps_its_rule():
+def test_every_default_keeps_its_rule():
     for file in (conf_files.conf_dir() / "optimizer").glob("*.yaml"):
+        table = {**rules.COMMON, **rules.OPTIMIZER_RULES[file.stem]}
         for name, value in yaml.safe_load(file.read_text()).items():
-            if name in rules.HYPERPARAMETERS:
-                assert rules.HYPERPARAMETERS[name].accepts(value), (file.name, name)
+            assert name not in table or table[name].accepts(value), (file.name, name)
+
+
+def test_every_built_in_optimizer_has_a_table_of_rules_about_words_that_it_has():
+    files = {
+        file.stem: yaml.safe_load(file.read_text()) for file in (conf_files.conf_dir() / "optimizer").glob("*.yaml")
+    }
+    assert rules.OPTIMIZER_RULES.keys() == files.keys()
+    assert [(name, word) for name in files for word in rules.OPTIMIZER_RULES[name] if word not in files[name]] == []
 
 
 @pytest.mark.parametrize(

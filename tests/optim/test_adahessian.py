@@ -34,7 +34,7 @@ def over_kernels(p, D):
 
 @pytest.mark.parametrize("model", MODELS)
 def test_over_many_probes_the_diagonal_is_exact_within_the_sampling_error(model, device):
-    """A probe's z_i (H z)_i has the variance sum_{j != i} H_ij^2: each entry within 5 standard errors of the mean of 200."""
+    """A probe's z_i (H z)_i has the variance sum_{j != i} H_ij^2: entries within 5 standard errors of a mean of 200."""
     p, f = make(model, device=device, l2=0.1)
     H, probes = Dense(p).hessian, 200
     D = AdaHessian(p.model.parameters(), probes=probes).squared_diagonal(f).sqrt()
@@ -71,7 +71,7 @@ def test_steps_are_the_algorithm_by_hand(model, period, device):
         direction = (m / (1 - 0.8**k)) / ((v / (1 - 0.95**k)).sqrt() ** 0.7 + 0.01)
         assert error(optimizer.step(f), dense.value) < 1e-12
         assert error(p.theta, theta - 0.05 * (direction + 0.3 * theta)) < 1e-12
-    assert ("D2" in optimizer.shared) == (period > 1)
+    assert ("D2" in optimizer.global_state) == (period > 1)
 
 
 def test_infinite_eps_is_scaled_momentum_descent(device):
@@ -93,7 +93,7 @@ def test_the_power_zero_takes_the_curvature_away(device):
 
 
 def test_signs_are_fair_and_independent():
-    """Of 31 x 400 numbers: a mean, and a mean product with the neighbour at every distance up to 70, within 5 / sqrt(n)."""
+    """31 x 400 numbers: the mean, and mean products with neighbours at distances up to 70, are within 5 / sqrt(n)."""
     n = 31 * 400
     space = ParameterSpace([("w", torch.nn.Parameter(torch.zeros(n, dtype=torch.float64)))])
     z, again, other = (signs(space, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))

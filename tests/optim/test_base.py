@@ -1,4 +1,4 @@
-"""What every optimizer of ours shares: hyperparameters checked, and read at each step; a state that survives."""
+"""The base class: hyperparameters are checked, and read at each step; the state survives a resume."""
 
 import math
 
@@ -9,6 +9,7 @@ from problems import Source, error, problem
 from torch import nn
 
 from sobench import Objective, load_optimizer
+from sobench.config import rules
 from sobench.errors import UsageError
 from sobench.optim.base import SecondOrderOptimizer
 
@@ -24,14 +25,14 @@ class Remembering(SecondOrderOptimizer):
 
     def step(self, f):
         loss, g = f.value_and_grad()
-        shared, hp = self.shared, self.hyperparameters
-        shared["v"] = hp["momentum"] * shared.get("v", 0.0) + g.double()
-        shared["steps"] = shared.get("steps", 0) + 1
-        shared["nested"] = {"pairs": [(shared["v"] * 0.1, shared["steps"])], "note": "text", "none": None}
-        for p, v in zip(f.space.parameters, f.space.unflatten(shared["v"])):
+        state, hp = self.global_state, self.hyperparameters
+        state["v"] = hp["momentum"] * state.get("v", 0.0) + g.double()
+        state["steps"] = state.get("steps", 0) + 1
+        state["nested"] = {"pairs": [(state["v"] * 0.1, state["steps"])], "note": "text", "none": None}
+        for p, v in zip(f.space.parameters, f.space.unflatten(state["v"])):
             self.state[p]["factor"] = v / 3.0
             self.state[p]["history"] = [v, v.to(torch.bfloat16)]
-        f.space.assign_((f.space.get().double() - hp["lr"] * shared["v"]).float())
+        f.space.assign_((f.space.get().double() - hp["lr"] * state["v"]).float())
         return loss
 
 
@@ -50,12 +51,12 @@ def test_the_state_survives_bit_for_bit_with_its_dtypes(through, device):
     g, resumed = single(device)
     g.network.model.load_state_dict(f.network.model.state_dict())
     resumed.load_state_dict(through(optimizer.state_dict(), device))
-    assert resumed.shared["v"].dtype == torch.float64 and resumed.shared["steps"] == 3
+    assert resumed.global_state["v"].dtype == torch.float64 and resumed.global_state["steps"] == 3
     for p, q in zip(f.space.parameters, g.space.parameters):
         assert resumed.state[q]["factor"].dtype == torch.float64 and q.dtype == torch.float32
         assert resumed.state[q]["history"][1].dtype == torch.bfloat16
         same(resumed.state[q], optimizer.state[p])
-    same(resumed.shared, optimizer.shared)
+    same(resumed.global_state, optimizer.global_state)
     assert set(resumed.state) == {"shared", *g.space.parameters}
     for _ in range(3):
         optimizer.step(f), resumed.step(g)
@@ -81,8 +82,8 @@ def test_a_loaded_state_is_a_copy():
     optimizer.step(f)
     _, resumed = single()
     resumed.load_state_dict(optimizer.state_dict())
-    resumed.shared["v"].zero_()
-    assert optimizer.shared["v"].any()
+    resumed.global_state["v"].zero_()
+    assert optimizer.global_state["v"].any()
 
 
 def test_hyperparameters_are_saved_and_restored():
@@ -123,6 +124,25 @@ def test_bad_hyperparameters(name, key):
             load_optimizer(name)(nn.Linear(2, 2).parameters(), **{key: value})
 
 
+@pytest.mark.parametrize("name", sorted(rules.OPTIMIZER_RULES))
+def test_the_class_has_the_rules_that_configurations_are_checked_by(name):
+    cls = load_optimizer(name)
+    assert not issubclass(cls, SecondOrderOptimizer) or cls.rules is rules.OPTIMIZER_RULES[name]
+
+
+class Ranged(Remembering):
+    rules = {"momentum": rules.NUMBER, "layers": rules.COUNT}
+
+    def __init__(self, params, momentum: float = 1.5, layers: int = 3, start: float = 0.5):
+        SecondOrderOptimizer.__init__(self, params, momentum=momentum, layers=layers, start=start)
+
+
+def test_a_rule_of_the_class_goes_before_the_common_one_and_other_words_are_free():
+    assert Ranged(nn.Linear(2, 2).parameters(), start="anything").hyperparameters["momentum"] == 1.5
+    with pytest.raises(UsageError, match="^layers: got 0, allowed: a whole number of at least 1$"):
+        Ranged(nn.Linear(2, 2).parameters(), layers=0)
+
+
 @pytest.mark.parametrize("name", OURS)
 def test_one_parameter_group(name):
     a, b = nn.Linear(2, 2), nn.Linear(2, 2)
@@ -143,12 +163,12 @@ class Averaging(SecondOrderOptimizer):
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, weight_decay=weight_decay)
 
     def initialize(self, f):
-        self.shared["batches"] = self.shared.get("batches", 0) + sum(1 for _ in f.batches())
+        self.global_state["batches"] = self.global_state.get("batches", 0) + sum(1 for _ in f.batches())
 
     def step(self, f):
         self.diagnostics = {"k": self.begin(f)}
         loss, g = f.value_and_grad()
-        self.descend(f, self.averaged(g, self.hyperparameters["momentum"], self.hyperparameters["dampening"]))
+        self.descend(f, self.update_momentum(g, self.hyperparameters["momentum"], self.hyperparameters["dampening"]))
         return loss
 
 
@@ -163,19 +183,19 @@ def test_begin_counts_the_steps_and_warms_up_once(device):
     for k in (1, 2, 3):
         optimizer.step(f)
         assert optimizer.diagnostics["k"] == k
-    assert optimizer.shared["batches"] == 1  # 11 samples in batches of 6
+    assert optimizer.global_state["batches"] == 1  # 11 samples in batches of 6
     g, resumed = averaging(device)
     resumed.load_state_dict(optimizer.state_dict())
     resumed.step(g)
-    assert resumed.diagnostics["k"] == 4 and resumed.shared["batches"] == 1
+    assert resumed.diagnostics["k"] == 4 and resumed.global_state["batches"] == 1
 
 
 def test_a_warm_start_before_the_first_step_is_not_made_again(device):
     f, optimizer = averaging(device)
     optimizer.warm_start(f)
-    assert optimizer.shared["step"] == 0 and optimizer.shared["batches"] == 1
+    assert optimizer.global_state["step"] == 0 and optimizer.global_state["batches"] == 1
     optimizer.step(f)
-    assert optimizer.diagnostics["k"] == 1 and optimizer.shared["batches"] == 1
+    assert optimizer.diagnostics["k"] == 1 and optimizer.global_state["batches"] == 1
 
 
 @pytest.mark.parametrize("momentum, dampening", [(0.0, 0.0), (0.9, 0.0), (0.9, 0.9), (0.5, 0.2)])

@@ -27,15 +27,15 @@ def probe(f, step, device):
 
 
 def test_over_many_steps_the_scale_is_the_norm_of_each_row_within_the_sampling_error(device):
-    """(H v)_i^2 has the mean ||H_i||^2 and the variance 2 ||H_i||^4: each entry of D / n within 5 sqrt(2 / n) of the mean."""
+    """(H v)_i^2 has mean ||H_i||^2 and variance 2 ||H_i||^4: entries of D / n within 5 sqrt(2 / n) of the mean."""
     p, f = make(device=device, l2=0.1)
     H, n, theta = Dense(p).hessian, 800, p.theta
     optimizer = ESGD(p.model.parameters(), lr=STANDS)
     for k in range(n):
         f.streams = Streams(0, device).at(k + 1)
         optimizer.step(f)
-    ratio = optimizer.shared["D"] / optimizer.shared["count"] / (H**2).sum(1)
-    assert torch.equal(p.theta, theta) and optimizer.shared["count"] == n
+    ratio = optimizer.global_state["D"] / optimizer.global_state["count"] / (H**2).sum(1)
+    assert torch.equal(p.theta, theta) and optimizer.global_state["count"] == n
     assert ((ratio - 1).abs() < 5 * math.sqrt(2 / n)).all()
 
 
@@ -63,7 +63,7 @@ def test_infinite_damping_is_scaled_gradient_descent(device):
 
 
 def test_a_badly_scaled_quadratic_is_equilibrated(device):
-    """Uncoupled inputs of scales 1 to 1000: H is diagonal, so with its exact diagonal every weight moves at one speed."""
+    """Uncoupled inputs of scales 1 to 1000: H is diagonal, so with the exact D every weight moves at one speed."""
     scales = torch.tensor([1.0, 10.0, 100.0, 1000.0], dtype=torch.float64, device=device)
     model = nn.Linear(4, 1, bias=False).double().to(device)
     start = noise((1, 4), 3).to(device)

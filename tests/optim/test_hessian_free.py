@@ -1,4 +1,4 @@
-"""Martens' Hessian-free method against the dense damped step, and each of its rules against a step put together by hand."""
+"""Martens' Hessian-free method against the dense damped step, and each of its rules against a step made by hand."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
 
 
 REACHED = {"cpu": 1e-8, "cuda": 1e-5}
-"""CG ends where phi makes no more progress: phi is known to rounding, the step to the root of that, by how the device sums."""
+"""CG ends where phi makes no more progress. phi is known to the rounding of the device's sums, the step to its root."""
 
 
 def system(p, damping, index=None):
@@ -61,7 +61,7 @@ def test_with_little_damping_the_solution_is_still_the_dense_one(loss, device):
     A, g = system(p, 0.05)
     optimizer = HessianFree(p.model.parameters(), damping=0.05, **EXACT)
     optimizer.step(objective(p))
-    assert error(optimizer.shared["solution"], -torch.linalg.solve(A, g)) < 1e-10
+    assert error(optimizer.global_state["solution"], -torch.linalg.solve(A, g)) < 1e-10
 
 
 @pytest.mark.parametrize("count", [2, 5, 6, 7, None])
@@ -104,10 +104,10 @@ def test_the_next_solve_starts_from_the_decayed_solution(device):
         A, g = system(p, 1.0)
         optimizer.step(objective(p))
         first = cg(A, -g, max_iterations=2, tol=0.0).x
-        assert error(optimizer.shared["solution"], first) < 1e-9
+        assert error(optimizer.global_state["solution"], first) < 1e-9
         A, g = system(p, 1.0)
         optimizer.step(objective(p, 2))
-        assert error(optimizer.shared["solution"], cg(A, -g, decay * first, max_iterations=2, tol=0.0).x) < 1e-9
+        assert error(optimizer.global_state["solution"], cg(A, -g, decay * first, max_iterations=2, tol=0.0).x) < 1e-9
 
 
 def test_the_last_iterate_is_carried_on_whichever_was_chosen(device):
@@ -116,7 +116,7 @@ def test_the_last_iterate_is_carried_on_whichever_was_chosen(device):
     optimizer.step(f)
     assert optimizer.diagnostics["cg_chosen"] < optimizer.diagnostics["cg_iterations"]
     kept, _ = cg_descent(A, -g, max_iterations=7, tol=5e-4)
-    assert error(optimizer.shared["solution"], kept[-1].x) < 1e-5
+    assert error(optimizer.global_state["solution"], kept[-1].x) < 1e-5
 
 
 # Going back, and along
@@ -159,7 +159,7 @@ def test_the_search_starts_at_lr(device):
 
 
 class Cusp(nn.Module):
-    """z = -|w| x: the gradient at w > 0 asks for more, and what looks like descent from a minimum of the loss is none."""
+    """z = -|w| x: the gradient at w > 0 points past the kink, and an apparent descent from a minimum is none."""
 
     def __init__(self):
         super().__init__()
@@ -175,7 +175,7 @@ def test_where_no_rate_lowers_the_loss_theta_stays_and_the_damping_grows(device)
     optimizer = HessianFree(model.parameters(), damping=2.0)
     step, _ = moved(optimizer, f)
     assert step.item() == 0.0 and optimizer.diagnostics["rate"] == 0.0
-    assert optimizer.shared["damping"].item() == 3.0
+    assert optimizer.global_state["damping"].item() == 3.0
     assert f.cost.forwards == 1 + 1 + 59  # the gradient's, the iterate's, and 59 more rates
 
 
@@ -188,7 +188,7 @@ def test_the_damping_moves_by_martens_factors(damping, factor, device):
     optimizer = HessianFree(p.model.parameters(), damping=damping)
     optimizer.step(f)
     assert (optimizer.diagnostics["rho"] > 0.75).item() == (factor < 1)
-    assert optimizer.shared["damping"].item() == pytest.approx(factor * damping, rel=1e-12)
+    assert optimizer.global_state["damping"].item() == pytest.approx(factor * damping, rel=1e-12)
 
 
 def test_a_model_that_predicts_a_rise_is_not_trusted(device):
@@ -196,9 +196,9 @@ def test_a_model_that_predicts_a_rise_is_not_trusted(device):
     p = problem("mlp_tanh", "cross_entropy", device=device)
     optimizer, f = HessianFree(p.model.parameters(), damping=1.0, cg_iterations=1), objective(p)
     optimizer.warm_start(f)
-    optimizer.shared["solution"] = 100 * torch.ones_like(p.theta)
+    optimizer.global_state["solution"] = 100 * torch.ones_like(p.theta)
     optimizer.step(f)
-    assert optimizer.diagnostics["rho"].isnan() and optimizer.shared["damping"].item() == 1.5
+    assert optimizer.diagnostics["rho"].isnan() and optimizer.global_state["damping"].item() == 1.5
 
 
 # Around it
@@ -216,7 +216,7 @@ def test_a_resumed_run_has_the_same_bits(device):
     second.load_state_dict(through_a_file(first.state_dict()))
     for step in (3, 4):
         second.step(objective(q, step))
-    assert q.theta.equal(p.theta) and second.shared["damping"].equal(straight.shared["damping"])
+    assert q.theta.equal(p.theta) and second.global_state["damping"].equal(straight.global_state["damping"])
 
 
 def test_the_work_of_a_step(device):

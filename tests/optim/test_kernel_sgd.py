@@ -93,7 +93,7 @@ def random_matrix(seed: int, step: int, state: dict | None = None, **options) ->
         optimizer.load_state_dict(state)
     optimizer.step(Objective(model, CrossEntropy(), batch(4), streams=Streams(seed).at(step)))
     random_matrix.state = optimizer.state_dict()
-    return optimizer.shared["random"]
+    return optimizer.global_state["random"]
 
 
 def test_the_random_control_differs_by_seed_and_not_by_step_unless_asked():
@@ -113,10 +113,10 @@ def test_matrices_of_a_fixed_partition_are_made_once(monkeypatch):
     for key in (0, 1, 1, 0):
         optimizer.step(f.on((x[4 * key : 4 * key + 4], y[4 * key : 4 * key + 4]), key=key))
     assert made == [0, 1]
-    assert sum(inverse.numel() for inverse, _, _ in optimizer.shared["kept"].values()) == 8 * 4, "n x m numbers"
+    assert sum(inverse.numel() for inverse, _, _ in optimizer.global_state["kept"].values()) == 8 * 4, "n x m numbers"
     optimizer.step(f.on((x[:4], y[:4])))
     optimizer.step(f.on((x[:4], y[:4])))
-    assert made == [0, 1, None, None] and len(optimizer.shared["kept"]) == 2
+    assert made == [0, 1, None, None] and len(optimizer.global_state["kept"]) == 2
 
 
 def test_what_is_kept_is_what_would_be_made():
@@ -132,8 +132,8 @@ def test_what_is_kept_is_what_would_be_made():
 
 
 def test_theorem_3_1_for_one_sample_and_why_it_stops_there():
-    """The logits of a sample move by -lr G'H^-1 G (a - y): its loss never rises, whatever lr is. In a batch of several, one
-    that is shared by all of them can be moved too far: a large lr is the counterexample."""
+    """The logits of a sample move by -lr G'H^-1 G (a - y): its loss never rises, whatever lr is. In a batch of
+    several, one that is shared by all of them can be moved too far: a large lr is the counterexample."""
 
     def change(m: int, seed: int, lr: float) -> float:
         torch.manual_seed(seed)
@@ -148,8 +148,8 @@ def test_theorem_3_1_for_one_sample_and_why_it_stops_there():
 
 
 def test_proposition_3_2_under_its_assumption_and_without():
-    """||(H^1/2 x I) v|| <= ||v|| holds where the eigenvalues of H sum to at most 1 / n_c. The rbf kernel's sum to m, for
-    which the distance to the optimum grows: the constant vector of m equal samples is stretched by sqrt(m)."""
+    """||(H^1/2 x I) v|| <= ||v|| holds where the eigenvalues of H sum to at most 1 / n_c. The rbf kernel's sum to m,
+    for which the distance to the optimum grows: the constant vector of m equal samples is stretched by sqrt(m)."""
     n_c, d = 3, 4
     x = noise((d, 3), 1)
     H, v = kernel_matrix(x, 0.7), noise((n_c, d), 2)

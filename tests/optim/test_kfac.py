@@ -86,11 +86,11 @@ def test_factors_are_moving_averages_every_stats_period(period, device):
 def test_inverses_are_made_every_inverse_period(early, stats_period, fresh):
     f = make()
     optimizer = KFAC(f.space.parameters, lr=0.1, inverse_period=3, early_inverses=early, stats_period=stats_period)
-    made = []
+    made, before = [], None
     for k in range(1, 10):
         optimizer.step(f)
         seen = optimizer.factors["0"]["H_Omega"]
-        made += [k] if k == 1 or seen is not before else []
+        made += [k] if seen is not before else []
         before = seen
     assert made == fresh
 
@@ -146,8 +146,9 @@ def test_momentum_is_preconditioned_and_weight_decay_is_not(device):
 @pytest.mark.parametrize("split", ["balanced", "equal"])
 @pytest.mark.parametrize("fisher", ["true", "empirical"])
 def test_of_one_linear_layer_and_one_sample_it_is_the_exact_fisher(fisher, split, device):
-    """Then F = vec(Dh a') vec(Dh a')' is Gamma x Omega itself. Damped, (Gamma + r/pi I) x (Omega + pi r I) with r^2 the damping
-    is F + r^2 I and two cross terms, so the two directions agree as the damping goes to 0, in proportion to its root."""
+    """Then F = vec(Dh a') vec(Dh a')' is Gamma x Omega itself. Damped, (Gamma + r/pi I) x (Omega + pi r I) with r^2
+    the damping is F + r^2 I and two cross terms, so the two directions agree as the damping goes to 0, in proportion
+    to its root."""
     model = nn.Linear(4, C).double().to(device)
     f = Objective(model, Fixed(), batch((4,), 6, device, samples=1))
     layer = layers(f, "sampled" if fisher == "true" else "own")[""]

@@ -14,8 +14,7 @@ from sobench import Objective
 from sobench.config.grid import expand
 from sobench.errors import Unsupported
 from sobench.losses import SquaredError
-from sobench.optim.newton_krylov import NewtonKrylov
-from sobench.optim.newton_krylov_parts import CURVATURES, without
+from sobench.optim.newton_krylov import CURVATURES, NewtonKrylov, without
 from sobench.training.trainer import Trainer
 
 INDEFINITE = ("mlp_tanh", "squared_error", 0.01)
@@ -42,16 +41,16 @@ def make(model="mlp_tanh", loss="cross_entropy", l2=0.0, device="cpu", **hyperpa
 def started(optimizer, f, direction):
     """As after a step that ended with this direction."""
     optimizer.begin(f)
-    optimizer.shared["direction"] = direction
+    optimizer.global_state["direction"] = direction
 
 
 def direction(optimizer):
     """dw of the last step, [P]."""
-    return optimizer.shared["direction"] / optimizer.diagnostics["gamma"]
+    return optimizer.global_state["direction"] / optimizer.diagnostics["gamma"]
 
 
 def regression(device, opposed=False):
-    """Least squares: an objective whose training set is its batch, or one whose gradient is the opposite; the optimum."""
+    """Least squares: an objective, its training set the batch or one of the opposite gradient; and the optimum."""
     x, t = noise((8, 4), 1).to(device), noise((8, 3), 2).to(device)
     model = nn.Linear(4, 3).double().to(device)
     others = 2 * model(x).detach() - t if opposed else t
@@ -148,7 +147,7 @@ def test_trains_a_network_on_mini_batches(activation):
         ]
     )[0]
     trainer, tries = Trainer(run), []
-    for trainer.step, f in itertools.islice(trainer.problem.objectives(), 30):
+    for _, f in itertools.islice(trainer.problem.objectives(), 30):
         trainer.optimizer.step(f)
         tries.append(trainer.optimizer.diagnostics.get("tries", 0))
     assert trainer.problem.evaluate()["train_loss"] < 0.2 and sum(tries) / len(tries) < 8
@@ -162,7 +161,7 @@ def test_a_batch_against_the_global_gradient_leaves_everything_as_it_was(device)
     optimizer = NewtonKrylov(model.parameters())
     started(optimizer, f, last := torch.ones_like(f.space.get()))
     step, loss = moved(optimizer, f)
-    assert not step.any() and optimizer.shared["direction"] is last and error(loss, f.loss()) < 1e-14
+    assert not step.any() and optimizer.global_state["direction"] is last and error(loss, f.loss()) < 1e-14
     assert optimizer.diagnostics == {"skipped": 1, "global_share": 0.5}  # a gradient of 8 samples beside one of 8
     optimizer.step(f)
     assert optimizer.diagnostics == {"skipped": 1, "global_share": 0.0}  # theta is where it was: so is g
@@ -186,14 +185,14 @@ def test_the_global_gradient_is_computed_anew_after_its_period(period, device):
         theta = p.theta
         optimizer.step(f)
         shares.append(optimizer.diagnostics["global_share"])
-        gradients.append(error(optimizer.shared["global_gradient"], Dense(p, theta).gradient))
+        gradients.append(error(optimizer.global_state["global_gradient"], Dense(p, theta).gradient))
         assert not optimizer.diagnostics["skipped"]
     assert [share > 0 for share in shares] == [k % period == 0 for k in range(7)]
     assert [e < 1e-12 for e in gradients] == [k % period == 0 for k in range(7)]
 
 
 def test_an_old_global_gradient_does_not_skip_for_ever(device):
-    """One step goes beyond the minimum of its batch, where the old gradient is against the new; after its period g is new too."""
+    """A step goes beyond the minimum of its batch, where the old g is against g_j; after its period g is new."""
     model, f, _ = regression(device)
     optimizer = NewtonKrylov(model.parameters(), global_period=4)
     optimizer.step(f)
@@ -253,7 +252,7 @@ def test_negative_curvature_at_once_leaves_the_last_direction(last, curvature, d
     step, _ = moved(optimizer, f)
     seen = optimizer.diagnostics
     assert (seen["terminated"], seen["cg_iterations"], seen["gamma"], seen["tries"]) == (1, 0, 1.0, 0)
-    assert step.item() == pytest.approx(last, abs=1e-15) and optimizer.shared["direction"].item() == last
+    assert step.item() == pytest.approx(last, abs=1e-15) and optimizer.global_state["direction"].item() == last
 
 
 def test_later_negative_curvature_ends_the_loop_with_the_direction_so_far(device):
@@ -371,7 +370,7 @@ def test_full_batch_refuses_running_statistics(device):
 
 
 def test_the_work_of_a_step(device):
-    """In passes of a sample: gradients of 6 and of 11; H dw, and then kappa and H p an iteration; dw'H dw; a loss a size."""
+    """Passes of a sample: gradients of 6 and 11; H dw, then kappa and H p an iteration; dw'H dw; a loss for a size."""
     p, f, optimizer = make(device=device, cg_iterations=1)
     optimizer.step(f)
     seen = optimizer.diagnostics

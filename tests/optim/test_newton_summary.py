@@ -162,9 +162,9 @@ def test_refresh_average_and_clip():
     seen = []
     for _ in range(7):
         optimizer.step(f)
-        seen.append(optimizer.shared["eta"].clone())
+        seen.append(optimizer.global_state["eta"].clone())
     assert torch.equal(seen[0], seen[2]) and torch.equal(seen[3], seen[5]) and not torch.equal(seen[2], seen[3])
-    assert optimizer.shared["taken"].sum() >= 3  # three refreshes, each with a branch
+    assert optimizer.global_state["taken"].sum() >= 3  # three refreshes, each with a branch
 
     p, f = same("mlp_relu")
     clipped = NewtonSummary(p.model.parameters(), lr=0.1, lambda_int=0.0, momentum=0.0, clip=True)
@@ -188,7 +188,7 @@ def test_averaged_terms_are_solved_after_averaging():
         kept = terms if kept is None else [0.5 * a + 0.5 * b for a, b in zip(kept, terms)]
         optimizer.step(f)
         expected = minimise_cubic(kept[1], kept[0], kept[2].abs() ** (1 / 3), 1.0).eta
-        assert error(optimizer.shared["eta"], expected) < 1e-10
+        assert error(optimizer.global_state["eta"], expected) < 1e-10
 
 
 def test_curvature_batch():
@@ -211,7 +211,7 @@ def test_own_groups_and_their_errors():
     groups = {"first": ["0.*"], "rest": ["2.*", "4.*"]}
     optimizer = NewtonSummary(p.model.parameters(), partition=groups)
     optimizer.step(f)
-    assert optimizer.shared["eta"].shape == (2,)
+    assert optimizer.global_state["eta"].shape == (2,)
     with pytest.raises(UsageError, match="4.weight is in no group"):
         NewtonSummary(p.model.parameters(), partition={"a": ["0.*", "2.*"]}).step(f)
     with pytest.raises(UsageError, match="partition: got 3"):

@@ -101,18 +101,18 @@ def test_the_secant_equation_holds_on_the_overlap(device):
     optimizer, thetas, taken = run(p, f, each, 0.5, **SETTINGS)
     overlap, (before, after) = tuple(part[-4:] for part in each[3]), thetas[2:4]
     y = Dense(p, after, overlap).gradient.detach() - Dense(p, before, overlap).gradient.detach()
-    assert taken[-1] and error(Scaled(optimizer.shared["H"]) @ y, after - before) < 1e-9
+    assert taken[-1] and error(Scaled(optimizer.global_state["H"]) @ y, after - before) < 1e-9
 
 
 def test_in_single_precision_h_is_as_good_as_the_two_loops(device):
-    """On the pairs of a run of small steps, against the two loops in double precision: within 20 times what the loops lose."""
+    """On the pairs of a run of small steps, against the two loops in float64: within 20 times what the loops lose."""
     p, f = make(device=device)
     p.model.float()
     f = Objective(p.model, p.loss, (p.batch[0].float(), p.batch[1]))
     optimizer, worst = RobustLBFGS(p.model.parameters(), lr=0.01), 0.0
     for k, (inputs, targets) in enumerate(batches(p, 60)):
         optimizer.step(f.on((inputs.float(), targets)))
-        H, g = Scaled(optimizer.shared["H"]), noise((f.space.size,), k).to(device, torch.float32)
+        H, g = Scaled(optimizer.global_state["H"]), noise((f.space.size,), k).to(device, torch.float32)
         kept = [(s, y) for s, y in H.state["pairs"][H.state["order"]] if s.any()]
         exact = two_loops([(s.double(), y.double()) for s, y in kept], g.double())
         found, loops = ((r.double() - exact).norm() for r in (H @ g, two_loops(kept, g)))
@@ -144,7 +144,7 @@ def test_the_meter_counts_the_batch_and_the_overlap(m, share, overlap, device):
     """An overlap has two samples at least, and all where one would be left."""
     p, f = make(device=device)
     optimizer, _, _ = run(p, f, [tuple(part[:1].repeat(m, *[1] * (part.dim() - 1)) for part in p.batch)] * 3, share)
-    assert len(optimizer.shared["inputs"]) == overlap
+    assert len(optimizer.global_state["inputs"]) == overlap
     assert f.cost.samples == 3 * m + 2 * overlap and f.cost.passes == 3 * f.cost.samples
 
 
@@ -171,7 +171,7 @@ def test_token_ids_are_inputs_too(device):
     f.space.assign_(noise((f.space.size,), 5).to(device))
     optimizer = RobustLBFGS(model.parameters(), lr=0.5, overlap=1.0)
     losses = [float(optimizer.step(f.on(f.batch))) for _ in range(20)]
-    assert optimizer.shared["inputs"].dtype == torch.int64 and losses[-1] < 0.1 * losses[0]
+    assert optimizer.global_state["inputs"].dtype == torch.int64 and losses[-1] < 0.1 * losses[0]
 
 
 def test_what_it_keeps_of_a_batch_is_its_own(device):
@@ -179,6 +179,6 @@ def test_what_it_keeps_of_a_batch_is_its_own(device):
     p, f = make(device=device)
     for share in (0.5, 1.0):
         optimizer, _, _ = run(p, f, [p.batch], share)
-        kept = optimizer.shared["inputs"]
+        kept = optimizer.global_state["inputs"]
         assert kept.untyped_storage().nbytes() == kept.numel() * 8
         assert kept.untyped_storage().data_ptr() != p.batch[0].untyped_storage().data_ptr()

@@ -64,7 +64,7 @@ def matrix(p, method, index):
         z = d.outputs.detach()[index]
         H = torch.stack(
             [
-                torch.autograd.functional.hessian(lambda z: p.formula(z[None], t[None])[0], one)
+                torch.autograd.functional.hessian(lambda z, t=t: p.formula(z[None], t[None])[0], one)
                 for one, t in zip(z, p.batch[1][index])
             ]
         )
@@ -200,7 +200,7 @@ def test_rho_is_of_the_whole_direction_and_moves_the_damping(method, device):
         optimizer.step(objective(p))
         assert error(optimizer.diagnostics["rho"], rho) < 1e-8 and optimizer.diagnostics["damping"].item() == damping
         factor = 1.7 if rho < 0.25 else 0.6 if rho > 0.75 else 1.0
-        assert optimizer.shared["damping"].item() == pytest.approx(factor * damping, rel=1e-12)
+        assert optimizer.global_state["damping"].item() == pytest.approx(factor * damping, rel=1e-12)
         seen.add(factor)
     assert len(seen) > 1
 
@@ -209,8 +209,8 @@ def test_the_next_step_uses_the_new_damping(device):
     p = small(device=device)
     optimizer = make("ng", p, boost=2.0, drop=0.5)
     optimizer.step(objective(p))
-    assert optimizer.shared["damping"].item() in (0.25, 1.0)
-    expected, _ = direction(p, "ng", optimizer.shared["damping"].item())
+    assert optimizer.global_state["damping"].item() in (0.25, 1.0)
+    expected, _ = direction(p, "ng", optimizer.global_state["damping"].item())
     assert error(moved(optimizer, objective(p, 2))[0], expected) < 1e-10
 
 
@@ -224,7 +224,7 @@ def test_a_step_that_raises_the_loss_is_taken_and_fails(device):
 
 
 def test_the_model_is_exact_where_the_loss_is_its_own_quadratic(device):
-    """A linear model with squared error and the whole batch: f(theta + p) - f falls short of m by the damping's part alone."""
+    """A linear model, squared error, the whole batch: f(theta + p) - f differs from m by the damping's part alone."""
     p = small(device=device, loss="squared_error", outputs=2)
     p.model = nn.Sequential(nn.Linear(4, 2)).double().to(device)
     optimizer = make("gn", p, damping=1e-9, tau=0.0)
@@ -249,7 +249,7 @@ def test_a_resumed_run_has_the_same_bits(method, device):
     second.load_state_dict(through_a_file(first.state_dict()))
     for step in (3, 4):
         second.step(objective(q, step))
-    assert q.theta.equal(p.theta) and second.shared["damping"].equal(straight.shared["damping"])
+    assert q.theta.equal(p.theta) and second.global_state["damping"].equal(straight.global_state["damping"])
 
 
 @METHOD
@@ -277,7 +277,7 @@ def test_what_is_not_finite_is_not_hidden(method, device):
         p.model[0].weight[0, 0] = math.nan
     optimizer = make(method, p, boost=2.0)
     step, loss = moved(optimizer, objective(p))
-    assert loss.isnan() and step.isnan().all() and optimizer.shared["damping"].item() == 1.0
+    assert loss.isnan() and step.isnan().all() and optimizer.global_state["damping"].item() == 1.0
 
 
 def test_no_damping_at_all_is_refused():

@@ -30,7 +30,7 @@ def by_hand(model, optimizer, shape, dtype, device):
     found = []
     for inputs, targets in batches(shape, dtype, device):
 
-        def closure():
+        def closure(inputs=inputs, targets=targets):
             optimizer.zero_grad()
             loss = F.cross_entropy(model(inputs), targets)
             loss.backward()

@@ -290,9 +290,9 @@ def test_of_the_rest_of_sobench_the_name_counts_but_not_the_place(theirs):
         ("from sobench.config.rules import check", "from sobench.config import rules"),
         ("check(", "rules.check("),
     )
-    re_export = ("from sobench.config.rules import check", "from sobench.optim.adahessian import check")
+    re_export = ("from sobench.config.rules import check", "from sobench.optim.base import check")
     elsewhere = swap(with_rule, re_export)
-    other = swap(by_module, ("rules.check(", "rules.check_hyperparameter("))
+    other = swap(by_module, ("rules.check(", "rules.optional("))
     assert theirs(opt=with_rule) == theirs(opt=by_module) == theirs(opt=elsewhere) != theirs(opt=other)
 
 

@@ -1,10 +1,10 @@
-"""The contract suite over every optimizer that is installed, ours, torch's and plug-ins alike; and proof that it bites."""
+"""The contract suite over every installed optimizer, and broken ones that it catches."""
 
 import pytest
 import torch
 
 from sobench.config import registry
-from sobench.training.contract import Broken, Subject, checks, run_suite
+from sobench.training.contract import CHECKS, Broken, Subject, check_hyperparameters, run_suite
 
 
 @pytest.fixture(scope="module", params=list(registry.entries("optimizers")))
@@ -12,7 +12,7 @@ def subject(request):
     return Subject(request.param)
 
 
-@pytest.mark.parametrize("check", checks().values(), ids=list(checks()))
+@pytest.mark.parametrize("check", CHECKS.values(), ids=list(CHECKS))
 def test_contract(check, subject):
     check(subject)
 
@@ -103,14 +103,43 @@ def test_a_broken_optimizer_is_caught(cls, caught_by, monkeypatch):
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: cls if kind == "optimizers" else load(kind, name))
     with pytest.raises(Broken):
-        checks()[caught_by](Subject("sgd", ("optimizer.momentum=0.9",)))
+        CHECKS[caught_by](Subject("sgd", ("optimizer.momentum=0.9",)))
 
 
 def test_the_suite_prints_a_line_a_check_and_counts_what_is_broken(monkeypatch, capsys):
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: Stands if kind == "optimizers" else load(kind, name))
-    monkeypatch.setattr("sobench.training.contract.check_memory", lambda subject: None)
+    monkeypatch.setitem(CHECKS, "memory", lambda subject: None)
     assert run_suite("sgd") == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("BROKEN") for line in lines)
     assert lines[-1].startswith("sgd: ")
+
+
+WORDS = """
+import torch
+
+from sobench.config.rules import choice
+
+
+class Mute(torch.optim.SGD):
+    def __init__(self, params, lr=0.1, variant="plain"):
+        super().__init__(params, lr=lr)
+        self.variant = variant
+
+    def step(self, f):
+        self.param_groups[0]["nesterov"] = False
+        self.param_groups[0]["maximize"] = self.variant == "upwards"
+        return super().step(f)
+
+
+class Told(Mute):
+    rules = {"variant": choice("plain", "upwards")}
+"""
+
+
+def test_a_word_needs_its_values_in_rules_to_be_tried(plugins, workplace):
+    plugins("words", {"words_.py": WORDS}, {"mute": "words_:Mute", "told": "words_:Told"})
+    with pytest.raises(Broken, match="no second value to try for variant: declare the values in `rules`"):
+        check_hyperparameters(Subject("mute"))
+    check_hyperparameters(Subject("told"))

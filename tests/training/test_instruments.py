@@ -121,7 +121,7 @@ def test_the_cosines_are_those_of_steps_made_apart():
     moves = {}
     for one in (own, *apart.values()):
         if hasattr(one.optimizer, "warm_start"):
-            one.optimizer.warm_start(one.problem.beforehand())
+            one.optimizer.warm_start(one.problem.first_objective())
     for row, (_, f), *theirs in zip(
         [r for r in record if r["kind"] == "train"],
         own.problem.objectives(),

@@ -129,7 +129,7 @@ def test_each_way_is_timed_once_a_run_and_all_are_the_same_product():
     first, *rest = rows(record, "train")
     assert all(first[f"product_seconds/{name}"] > 0 for name in PRODUCTS)
     assert not any(key.startswith("product_seconds") for row in rest for key in row)
-    f = trainer.problem.beforehand()
+    f = trainer.problem.first_objective()
     p = f.value_and_grad()[1]
     exact = PRODUCTS["autograd"](f, p)
     for name, error in (("complex_step", 1e-12), ("forward_difference", 1e-5)):

@@ -1,11 +1,17 @@
-"""The configuration of a plug-in that brings no YAML: its constructor's signature, as torch's optimizers have it."""
+"""The hyperparameters of a plug-in, read from its class: names and defaults from the constructor, rules from `rules`.
+
+Only a plug-in's class is loaded, and torch with it. The built-in optimizers have their defaults in conf/optimizer and
+their rules in `sobench.config.rules`.
+"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from sobench.config import registry
+from sobench.config.rules import OPTIMIZER_RULES, Rule
 from sobench.errors import UsageError
 
 IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable", "maximize")
@@ -17,15 +23,36 @@ def optimizer_defaults(name: str) -> dict[str, Any]:
 
     Raises UsageError if the object is not a torch optimizer class with the signature (params, **hyperparameters).
     """
+    parameters = list(inspect.signature(_optimizer_class(name).__init__).parameters.values())[2:]
+    return {"name": name} | {p.name: _default(p.default) for p in parameters if _is_setting(p)}
+
+
+def optimizer_rules(name: str) -> Mapping[str, Rule]:
+    """{hyperparameter: rule} that the optimizer declares itself; a name of rules.COMMON needs none.
+
+    Raises UsageError for a plug-in whose class attribute `rules` is not a mapping of hyperparameters to Rule objects.
+    """
+    if name in OPTIMIZER_RULES:
+        return OPTIMIZER_RULES[name]
+    declared = getattr(_optimizer_class(name), "rules", {})
+    if isinstance(declared, Mapping) and all(isinstance(rule, Rule) for rule in declared.values()):
+        return declared
+    raise UsageError(
+        f"optimizer {name!r} ({registry.entries('optimizers')[name].value}): `rules` of the class: got {declared!r}, "
+        "allowed: {hyperparameter: sobench.config.rules.Rule}"
+    )
+
+
+def _optimizer_class(name: str) -> type[Any]:
+    """Raises UsageError if the entry point is not a class of torch optimizers."""
     import torch
 
     cls = registry.load("optimizers", name)
-    if not (inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)):
-        raise UsageError(
-            f"optimizer {name!r} ({registry.entries('optimizers')[name].value}) is not a torch.optim.Optimizer class"
-        )
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[2:]
-    return {"name": name} | {p.name: _default(p.default) for p in parameters if _is_setting(p)}
+    if inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer):
+        return cls
+    raise UsageError(
+        f"optimizer {name!r} ({registry.entries('optimizers')[name].value}) is not a torch.optim.Optimizer class"
+    )
 
 
 def _is_setting(p: inspect.Parameter) -> bool:

@@ -1,4 +1,7 @@
-"""What a configuration may say: every key known, every value of its type and in its range. No torch."""
+"""Validation of a configuration: every key is known, every value has its type and is in its range. No torch.
+
+The rules of settings are in RULES, those of hyperparameters in `sobench.config.rules` and, for a plug-in, on its class.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 from sobench.config import extras, files, registry, rules
 from sobench.config.files import GROUPS, group_defaults, members, read
 from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
+from sobench.config.signature import optimizer_rules
 from sobench.errors import UsageError
 
 WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
@@ -48,7 +52,7 @@ RULES: dict[str, Rule] = {
     "model.classifier": WIDTHS,
     "model.code": COUNT,
     "model.free": COUNT,
-    "instrument.partition": rules.HYPERPARAMETERS["partition"],
+    "instrument.partition": rules.PARTITION,
     "instrument.lambda_int": NON_NEGATIVE,
     "instrument.points": Rule((int,), "a whole number of at least 2", lambda v: v >= 2),
     "instrument.radius": POSITIVE,
@@ -84,8 +88,7 @@ RULES: dict[str, Rule] = {
 }
 
 COMPANIONS = "instrument.companions"
-OPTIMIZER = re.compile(rf"(optimizer|{re.escape(COMPANIONS)}\.[^.]+)\.(\w+)")
-"""The keys that are an optimizer's settings: the run's own, or a companion's."""
+"""The optimizers beside the run's own, {label: settings of one}."""
 
 
 def validate(settings: dict[str, Any]) -> None:
@@ -102,7 +105,10 @@ def validate(settings: dict[str, Any]) -> None:
         if key not in ("defaults", "hydra", "budgets", "loss"):
             _check(key, settings[key], default)
     for group in GROUPS:
-        _check(group, settings[group], group_defaults(group, settings[group]["name"]))
+        if group == "optimizer":
+            _check_optimizer("optimizer", settings["optimizer"])
+        else:
+            _check(group, settings[group], group_defaults(group, settings[group]["name"]))
     extras.check_installed("logger", settings["logger"]["name"])
     limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
     _check(
@@ -126,7 +132,7 @@ def _check_keys(prefix: str, settings: Mapping, allowed) -> None:
 def _check_complete(prefix: str, settings: Mapping, required) -> None:
     for key in required:
         if key not in settings:
-            raise UsageError(f"{prefix}{key}: must be given; ~{prefix}{key} takes it away")
+            raise UsageError(f"{prefix}{key}: must be given; ~{prefix}{key} removes it")
 
 
 def _check(key: str, value: Any, default: Any) -> None:
@@ -141,34 +147,49 @@ def _check(key: str, value: Any, default: Any) -> None:
             _check_complete(f"{key}.", value, default)
         for name in value:
             _check(f"{key}.{name}", value[name], default[name])
-    elif found := OPTIMIZER.fullmatch(key):
-        rules.check(key, value, _hyperparameter(found[2], default))
     else:
         rules.check(key, value, RULES.get(key) or _like(default))
 
 
 def _check_companions(companions: Any) -> None:
-    """Optimizers beside the run's own, {label: the settings of one}."""
+    """The optimizers beside the run's own, each with the rules of its own hyperparameters."""
     if not isinstance(companions, dict):
         raise UsageError(f"{COMPANIONS}: got {companions!r}, allowed: an optimizer's settings for each label")
     for label, settings in companions.items():
         if not (isinstance(settings, dict) and isinstance(settings.get("name"), str)):
             raise UsageError(f"{COMPANIONS}.{label}: got {settings!r}, allowed: +optimizer@{COMPANIONS}.{label}=NAME")
         registry.check_name("optimizers", settings["name"])
-        _check(f"{COMPANIONS}.{label}", settings, group_defaults("optimizer", settings["name"]))
+        _check_optimizer(f"{COMPANIONS}.{label}", settings)
 
 
-def _hyperparameter(name: str, default: Any) -> Rule:
-    """The rule of the shared word, unless a plug-in's own default breaks it: there the word means something else. What a
-    plug-in alone has takes the type of its default, and any number for a number: `rho=0` may be meant as 0.0."""
-    shared = rules.HYPERPARAMETERS.get(name)
-    if shared and (default == "???" or shared.accepts(default)):
-        return shared
+def _check_optimizer(key: str, settings: Mapping[str, Any]) -> None:
+    """The settings of one optimizer, at `key`."""
+    defaults, own = group_defaults("optimizer", settings["name"]), optimizer_rules(settings["name"])
+    _check_keys(f"{key}.", settings, defaults)
+    _check_complete(f"{key}.", settings, defaults)
+    for name, value in settings.items():
+        if isinstance(defaults[name], dict) and name not in own:
+            _check(f"{key}.{name}", value, defaults[name])
+        else:
+            rules.check(f"{key}.{name}", value, _hyperparameter_rule(name, defaults[name], own))
+
+
+def _hyperparameter_rule(name: str, default: Any, own: Mapping[str, Rule]) -> Rule:
+    """The optimizer's own rule, else the common one, else the type of the default.
+
+    The common rule is left out where a plug-in's default breaks it, as the name then means something else there.
+    Without any rule a number may be any number: `rho: int = 0` may be meant as 0.0.
+    """
+    if name in own:
+        return own[name]
+    common = rules.COMMON.get(name)
+    if common and (default == "???" or common.accepts(default)):
+        return common
     return rules.NUMBER if type(default) is int else _like(default)
 
 
 def _like(default: Any) -> Rule:
-    """What a key without a rule of its own takes: the type of its default."""
+    """The rule of a key that has none of its own: the type of its default."""
     if isinstance(default, str) and "${" in default or default is None or default == "???":
         return Rule((object,), "anything", optional=True)
     if isinstance(default, bool):

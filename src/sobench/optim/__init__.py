@@ -1,1 +1,1 @@
-"""Second-order optimizers, one file a method, each reads like its paper's algorithm box."""
+"""Second-order optimizers, one file for each method; a `step` reads like the algorithm box of its paper."""

@@ -7,14 +7,16 @@ G_n = sum_t Dh_t a_t' of the loss of sample n with a label drawn from the model:
     m <- momentum m + (1 - dampening) g
     W <- W - lr (F + damping I)^-1 m
 
-"Both the gradient and the block-Fisher matrices were estimated with a moving-average scheme, with the decay factors being
-0.9": beta = momentum = dampening = 0.9. Decisions where the thesis is silent: F starts as the mean over the training set,
-and the first step uses it as it is, as the thesis's K-FAC, TNT and Shampoo do (section 4.7.2); parameters that are no
-layer's matrix (BatchNorm) follow m, as in K-FAC; lr and damping are not printed: conf/experiment/tnt/fig-4.1.yaml says how
-they were chosen. A block that is not positive definite makes its layer's direction NaN.
+"Both the gradient and the block-Fisher matrices were estimated with a moving-average scheme, with the decay factors
+being 0.9": beta = momentum = dampening = 0.9.
 
-The blocks of all layers are kept, and two more of the largest are alive in a step. A layer of 20 x 257 has 26 million
-entries, 0.1 GB in float32.
+Decisions where the thesis is silent. F starts as the mean over the training set, and the first step uses it as it is,
+as the thesis's K-FAC, TNT and Shampoo do (section 4.7.2). Parameters that no layer's matrix contains (BatchNorm)
+follow m, as in K-FAC. The thesis prints neither lr nor damping; conf/experiment/tnt/fig-4.1.yaml says how they were
+chosen. A block that is not positive definite makes its layer's direction NaN.
+
+Memory: the blocks of all layers are kept, and a step holds two more of the size of the largest. A layer of 20 x 257
+has a block of 26 million entries, 0.1 GB in float32.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sobench.config.rules import OPTIMIZER_RULES
 from sobench.linalg.dense import spd_solve
 from sobench.linalg.kronecker import gram
 from sobench.objective import Objective
@@ -34,6 +37,7 @@ class BlockFisher(SecondOrderOptimizer):
     """damping: added to each block; stats_decay: beta."""
 
     requires = frozenset({"value_and_grad", "record", "propagate", "sampled", "batches", "dense_blocks"})
+    rules = OPTIMIZER_RULES["block_fisher"]
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class BlockFisher(SecondOrderOptimizer):
     @property
     def blocks(self) -> dict[str, Tensor]:
         """{layer: F [I D, I D]}, vec(W) row-major."""
-        return self.shared.setdefault("blocks", {})
+        return self.global_state.setdefault("blocks", {})
 
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
@@ -67,16 +71,16 @@ class BlockFisher(SecondOrderOptimizer):
             loss, g = f.value_and_grad()
             if k > 1:
                 f.sampled().propagate()
-        if k > 1:
+        if layers is not None:
             self._accumulate(f, layers, hp["stats_decay"])
-        m = self.averaged(g, hp["momentum"], hp["dampening"])
+        m = self.update_momentum(g, hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)
         P = {l: spd_solve(F, M[l].flatten(), hp["damping"]).view_as(M[l]) for l, F in self.blocks.items()}
         self.descend(f, f.matrices.write_(m.clone(), P))
         return loss
 
     def _accumulate(self, f: Objective, layers: dict[str, LayerRecord], decay: float) -> None:
-        """F <- decay F + (1 - decay) of the mean over the batch; from nothing for decay 0."""
+        """F <- decay F + (1 - decay) times the mean over the batch. With decay 0 there need be no F before."""
         for l in f.matrices.names:
             G = sample_grads(layers[l])
             self.blocks[l] = gram(G.flatten(1), self.blocks.get(l), alpha=(1 - decay) * len(G), beta=decay)

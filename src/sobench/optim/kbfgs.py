@@ -1,7 +1,7 @@
 """K-BFGS and K-BFGS(L): quasi-Newton updates of the two Kronecker factors of a layer's Hessian.
 
-Y. Ren, thesis, algorithm 9 (chapter 3). A layer W [I, D] reads a_t [D] and gives h_t = W a_t [I] at the locations t in T;
-its Hessian is taken as A x G, A = E_n [sum_t a_t a_t'], G = E_n [1/|T| sum_t d2f / dh_t^2] (equation 3.9). With
+Y. Ren, thesis, algorithm 9 (chapter 3). A layer W [I, D] reads a_t [D] and gives h_t = W a_t [I] at the locations t in
+T; its Hessian is taken as A x G, A = E_n [sum_t a_t a_t'], G = E_n [1/|T| sum_t d2f / dh_t^2] (equation 3.9). With
 lambda_A = sqrt(|T| damping), lambda_G = sqrt(damping / |T|):
 
     m <- momentum m + (1 - dampening) g;   W <- W - lr (H_G M H_A + weight_decay W)             lines 8 to 10
@@ -10,29 +10,38 @@ lambda_A = sqrt(|T| damping), lambda_G = sqrt(damping / |T|):
     s <- beta s + (1 - beta) E[h+ - h],  y <- beta y + (1 - beta) E[Dh+ - Dh]                       line 19
     H_G <- BFGS or L-BFGS(H_G; damped(s, y))                                                        lines 20 and 21
 
-BFGS is `linalg.quasi_newton`; at the start s = y = 0 and H_A = (A + lambda_A I)^-1, A the mean over the training set.
+BFGS is in `linalg.quasi_newton`. At the start s = y = 0 and H_A = (A + lambda_A I)^-1, with A the mean over the
+training set.
 
-powell: `lm`, damping by algorithm 8 with mu2 = lambda_G, H_G from I / lambda_G; `double`, by chapter 2's algorithm 3, H_G
-from I (algorithm 4, line 3). action: `minibatch`, A s_A with A of the batch, never formed (3.15); `average`, with chapter 2's
-A <- beta A + (1 - beta) A of the batch. With both improvements off, `double` and `average`, it is K-BFGS-20 (table 3.8).
-start: `inverse`, H_A as above and in algorithm 4; `identity`, H_A = I as the text of chapter 2 says. bias_input: the last
-entry of E[a] in s_A, `one` by the thesis, `mean` of the other entries in the authors' public code of chapter 2. double_gradient:
-the gradient that follows a second pass is averaged with that pass's own (section 2.8.3).
+Settings:
 
-Decisions. y is of the loss alone: l2 and weight_decay are not in it. A pair whose s'y is not positive and finite is skipped,
-of either factor (a dead layer gives 0). A Linear layer over a sequence counts as |T| its rows. BatchNorm's parameters follow
-m / damping (section 3.4.3). diagnostics, of the curvature steps: `yhy/<l>` = y'H_G y / s'y after damping, for the layers
-l = 1, 2, ..., and `yhy_ok/<l>`, 1 where it is at most 2 / mu1 (figure 2.1).
+    powell           `lm`: damping by algorithm 8 with mu2 = lambda_G, and H_G starts as I / lambda_G.
+                     `double`: damping by chapter 2's algorithm 3, and H_G starts as I (algorithm 4, line 3).
+    action           `minibatch`: A s_A with A of the batch, which is never formed (3.15).
+                     `average`: with chapter 2's A <- beta A + (1 - beta) A of the batch.
+    start            `inverse`: H_A as above and in algorithm 4. `identity`: H_A = I, as the text of chapter 2 says.
+    bias_input       the last entry of E[a] in s_A. `one`: by the thesis. `mean`: the mean of the other entries, as in
+                     the authors' public code of chapter 2.
+    double_gradient  the gradient after a second pass is averaged with the gradient of that pass (section 2.8.3).
+
+With both improvements off, `double` and `average`, the method is K-BFGS-20 (table 3.8).
+
+Decisions. y is of the loss alone, without l2 and weight_decay. A pair of either factor whose s'y is not positive and
+finite is skipped; a dead layer gives 0. A Linear layer over a sequence counts its rows as |T|. BatchNorm's parameters
+follow m / damping (section 3.4.3).
+
+diagnostics, of the curvature steps: `yhy/<l>` is y'H_G y / s'y after damping for the layers l = 1, 2, ..., and
+`yhy_ok/<l>` is 1 where that is at most 2 / mu1 (figure 2.1).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from sobench.config.rules import POSITIVE, check
+from sobench.config.rules import OPTIMIZER_RULES
 from sobench.linalg.dense import spd_inverse
 from sobench.linalg.kronecker import mode_products
 from sobench.linalg.quasi_newton import Compact, Dense, Inverse, bfgs_, double_damping, lm_damping
@@ -48,7 +57,8 @@ class KBFGS(SecondOrderOptimizer):
     """damping: the thesis's lambda; stats_decay: its beta; curvature_period: its T."""
 
     requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss"})
-    inverse: type[Inverse] = Dense
+    rules = OPTIMIZER_RULES["kbfgs"]
+    inverse: type[Dense] | type[Compact] = Dense
 
     def __init__(
         self,
@@ -68,7 +78,6 @@ class KBFGS(SecondOrderOptimizer):
         double_gradient: bool = False,
         **more: Any,
     ):
-        check("damping", damping, POSITIVE)
         super().__init__(
             params,
             lr=lr,
@@ -89,8 +98,8 @@ class KBFGS(SecondOrderOptimizer):
 
     @property
     def factors(self) -> dict[str, dict[str, Any]]:
-        """{layer: {"H_A": [D, D], "H_G": the state of an Inverse, "s": [I], "y": [I], and "A": [D, D] if averaged}}."""
-        return self.shared.setdefault("factors", {})
+        """{layer: {"H_A": [D, D], "H_G": the state of an Inverse, "s": [I], "y": [I], "A": [D, D] if averaged}}."""
+        return self.global_state.setdefault("factors", {})
 
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
@@ -114,12 +123,12 @@ class KBFGS(SecondOrderOptimizer):
         due = k % hp["curvature_period"] == 0
         with f.recorded(due) as before:
             loss, g = f.value_and_grad()
-        m = self.averaged(self._with_second(g), hp["momentum"], hp["dampening"])
+        m = self.update_momentum(self._with_second(g), hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)
         p = {l: mode_products(M[l], (self.inverse(H["H_G"]), H["H_A"])) for l, H in self.factors.items()}
         self.descend(f, f.matrices.write_(torch.div(m, hp["damping"], out=g), p))
         self.diagnostics = {}
-        if due:
+        if before is not None:  # due
             with f.record() as after:
                 self._second_pass(f)
             for l, factor in self.factors.items():
@@ -139,7 +148,7 @@ class KBFGS(SecondOrderOptimizer):
     def _update_A(self, factor: dict[str, Any], record: LayerRecord) -> None:
         """Hessian-action BFGS (algorithm 9, lines 16 and 17; algorithm 4, lines 20 to 23)."""
         beta, H, a = self.hyperparameters["stats_decay"], factor["H_A"], mean_input(record)
-        if self.hyperparameters["bias_input"] == "mean" and len(a) > record.module.weight[0].numel():
+        if self.hyperparameters["bias_input"] == "mean" and len(a) > cast("Tensor", record.module.weight)[0].numel():
             a[-1] = a[:-1].mean()
         s = H @ a
         if "A" in factor:
@@ -149,21 +158,21 @@ class KBFGS(SecondOrderOptimizer):
         bfgs_(H, s, y.add_(s, alpha=self._split(record)[0]))
 
     def _update_G(self, factor: dict[str, Any], before: LayerRecord, after: LayerRecord) -> Tensor:
-        """BFGS on the averaged and damped pair (algorithm 9, lines 19 to 21); y'H_G y / s'y."""
-        hp, H, N = self.hyperparameters, self.inverse(factor["H_G"]), len(before.inputs)
+        """BFGS on the averaged and damped pair (algorithm 9, lines 19 to 21). Returns y'H_G y / s'y, a scalar."""
+        hp, H, N = self.hyperparameters, self.inverse(factor["H_G"]), len(outputs(before))
         s = factor["s"].lerp_(_mean(outputs(after)) - _mean(outputs(before)), 1 - hp["stats_decay"])
         y = factor["y"].lerp_((_mean(output_grads(after)) - _mean(output_grads(before))) * N, 1 - hp["stats_decay"])
         return H.update_(*DAMPINGS[hp["powell"]](H, s, y, hp["mu1"], self._split(before)[1]))
 
     def _second_pass(self, f: Objective) -> None:
         if self.hyperparameters["double_gradient"]:
-            self.shared["second"] = f.value_and_grad()[1]
+            self.global_state["second"] = f.value_and_grad()[1]
         else:
             f.propagate()
 
     def _with_second(self, g: Tensor) -> Tensor:
         """g, or its mean with the gradient of the previous step's second pass."""
-        second = self.shared.pop("second", None)
+        second = self.global_state.pop("second", None)
         return g if second is None else torch.lerp(g, second, 0.5)
 
     def _report(self, ratios: list[Tensor]) -> None:
@@ -181,6 +190,7 @@ def _mean(h: Tensor) -> Tensor:
 class KBFGSL(KBFGS):
     """K-BFGS(L): H_G by L-BFGS from the last `history` pairs (p)."""
 
+    rules = OPTIMIZER_RULES["kbfgs_l"]
     inverse = Compact
 
     def __init__(

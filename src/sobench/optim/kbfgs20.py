@@ -1,16 +1,20 @@
 """K-BFGS-20 and K-BFGS(L)-20: the methods of chapter 2, as settings of chapter 3's.
 
-Y. Ren, thesis, algorithm 4. The differences from algorithm 9: double damping (algorithm 3) with H_G from I, Hessian action
-with the moving average of A, and a gradient averaged as m <- beta m + (1 - beta) g. See `kbfgs` for the formulas.
+Y. Ren, thesis, algorithm 4. It differs from algorithm 9 in three points: double damping (algorithm 3) with H_G from I,
+Hessian action with the moving average of A, and a gradient averaged as m <- beta m + (1 - beta) g. See `kbfgs` for the
+formulas.
 """
 
 from __future__ import annotations
 
+from sobench.config.rules import OPTIMIZER_RULES
 from sobench.optim.kbfgs import KBFGS, KBFGSL
 
 
 class KBFGS20(KBFGS):
     """damping: the thesis's lambda, lambda_A = mu2 = sqrt(lambda). dampening 0: as chapter 3 runs it (table 3.3)."""
+
+    rules = OPTIMIZER_RULES["kbfgs20"]
 
     def __init__(
         self,
@@ -49,6 +53,8 @@ class KBFGS20(KBFGS):
 
 class KBFGS20L(KBFGSL):
     """K-BFGS(L)-20: H_G by L-BFGS from I and the last `history` pairs (p)."""
+
+    rules = OPTIMIZER_RULES["kbfgs20_l"]
 
     def __init__(
         self,

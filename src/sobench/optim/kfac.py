@@ -1,29 +1,32 @@
 """K-FAC: the Fisher matrix of a layer as the Kronecker product of two small ones.
 
-J. Martens and R. Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature (2015); as run by Y. Ren,
-thesis, algorithm 7 (chapter 2), algorithm 12 (chapters 3 and 4) and section 5.8 (chapter 5). For a layer with gradient
-DW [I, D], inputs a_t [D] and gradients Dh_t [I] of its outputs at the locations t in T:
+J. Martens and R. Grosse, Optimizing Neural Networks with Kronecker-factored Approximate Curvature (2015); as run by Y.
+Ren, thesis, algorithm 7 (chapter 2), algorithm 12 (chapters 3 and 4) and section 5.8 (chapter 5). For a layer with
+gradient DW [I, D], inputs a_t [D] and gradients Dh_t [I] of its outputs at the locations t in T:
 
-    Omega <- beta Omega + (1 - beta) E_n [sum_t a_t a_t']                  every stats_period steps (T1)
-    Gamma <- beta Gamma + (1 - beta) E_n [1/|T| sum_t Dh_t Dh_t']          with labels sampled from the model (fisher: true)
-    H_Omega = (Omega + pi sqrt(lambda) I)^-1,  H_Gamma = (Gamma + sqrt(lambda) / pi I)^-1        every inverse_period (T2)
+    Omega <- beta Omega + (1 - beta) E_n [sum_t a_t a_t']              every stats_period steps (T1)
+    Gamma <- beta Gamma + (1 - beta) E_n [1/|T| sum_t Dh_t Dh_t']      with labels sampled from the model (fisher: true)
+    H_Omega = (Omega + pi sqrt(lambda) I)^-1,  H_Gamma = (Gamma + sqrt(lambda) / pi I)^-1    every inverse_period (T2)
     m <- momentum m + (1 - dampening) g
     W <- W - lr (H_Gamma M H_Omega + weight_decay W)
 
-Omega and Gamma start as means over the training set, and the first step uses them as they are. split: how the damping is
-shared between the factors. `balanced`: pi = sqrt(tr(Omega x I) / tr(I x Gamma)) (algorithm 12, line 19); `equal`: pi = 1
-(algorithm 7). fisher: `empirical` takes Dh_t of the labels of the batch (KFAC-EF, section 4.7.3). BatchNorm's parameters
-follow m (section 3.7.2). lambda = damping + tau; with damping_rule `levenberg_marquardt` the first of the two adapts
+Omega and Gamma start as means over the training set, and the first step uses them as they are. BatchNorm's parameters
+follow m (section 3.7.2).
+
+split: the division of the damping between the two factors. `balanced`: pi = sqrt(tr(Omega x I) / tr(I x Gamma))
+(algorithm 12, line 19); `equal`: pi = 1 (algorithm 7). fisher: `empirical` takes Dh_t for the labels of the batch
+(KFAC-EF, section 4.7.3). lambda = damping + tau. With damping_rule `levenberg_marquardt` the first of the two adapts
 (section 5.2.3):
 
     rho = (f(theta) - f(theta - p)) / ((g - m/2)'p)          on the batch of the step, p the direction without lr
     damping <- boost damping if rho < 1/4, drop damping if rho > 3/4
 
 Decisions and deviations. A step updates the factors before it moves, with the forward pass that gave the gradient; the
-algorithm boxes make another pass after it. Both see the parameters of the step, ours with its own batch, theirs with the
-one before; one forward pass is saved. early_inverses: in each of the first T2 steps whose factors are new the inverses are
-made again (algorithm 7, line 10). (g - m/2)'p is the decrease g'p - p'Bp/2 of the quadratic model with B p = m; without
-momentum, as in chapter 5, it is g'p/2. A factor that is not positive definite makes its layer's direction NaN.
+algorithm boxes make another pass after the move. Both see the parameters of the step: ours with its own batch, theirs
+with the batch before. This saves one forward pass. early_inverses: each of the first T2 steps whose factors are new
+forms the inverses again (algorithm 7, line 10). (g - m/2)'p is the decrease g'p - p'Bp/2 of the quadratic model with B
+p = m; without momentum, as in chapter 5, it is g'p/2. A factor that is not positive definite makes its layer's
+direction NaN.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from sobench.config.rules import OPTIMIZER_RULES
 from sobench.linalg.dense import spd_inverse
 from sobench.linalg.kronecker import balance, mode_products
 from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
@@ -44,6 +48,7 @@ class KFAC(SecondOrderOptimizer):
     """damping: the thesis's lambda (lambda_LM); stats_decay: its beta; stats_period, inverse_period: its T1, T2."""
 
     requires = frozenset({"value_and_grad", "record", "propagate", "sampled", "batches"})
+    rules = OPTIMIZER_RULES["kfac"]
 
     def __init__(
         self,
@@ -86,7 +91,7 @@ class KFAC(SecondOrderOptimizer):
     @property
     def factors(self) -> dict[str, dict[str, Tensor]]:
         """{layer: {"Omega": [D, D], "Gamma": [I, I], "H_Omega", "H_Gamma"}}."""
-        return self.shared.setdefault("factors", {})
+        return self.global_state.setdefault("factors", {})
 
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
@@ -103,11 +108,11 @@ class KFAC(SecondOrderOptimizer):
             loss, g = f.value_and_grad()
             if due and hp["fisher"] == "true":
                 f.sampled().propagate()
-        if due:
+        if layers is not None:
             self._accumulate(f, layers, hp["stats_decay"])
         if self.inverses_due(k, fresh=due):
             self._invert()
-        m = self.averaged(g, hp["momentum"], hp["dampening"])
+        m = self.update_momentum(g, hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)
         P = {l: mode_products(M[l], (H["H_Gamma"], H["H_Omega"])) for l, H in self.factors.items()}
         p = f.matrices.write_(m.clone(), P)
@@ -117,13 +122,14 @@ class KFAC(SecondOrderOptimizer):
         return loss
 
     def _accumulate(self, f: Objective, layers: dict[str, LayerRecord], decay: float) -> None:
-        """Omega and Gamma <- decay of themselves + (1 - decay) of what the layers show; from nothing for decay 0."""
+        """Omega and Gamma <- decay times the old + (1 - decay) times the batch's. With decay 0 there need be no old."""
         for l in f.matrices.names:
             factor = self.factors.setdefault(l, {})
             factor["Omega"] = input_factor(layers[l], factor.get("Omega"), alpha=1 - decay, beta=decay)
             factor["Gamma"] = grad_factor(layers[l], factor.get("Gamma"), alpha=1 - decay, beta=decay)
 
     def _invert(self) -> None:
+        """Form H_Omega and H_Gamma of every layer."""
         root = (self._damping() + self.hyperparameters["tau"]) ** 0.5
         for factor in self.factors.values():
             Omega, Gamma = factor["Omega"], factor["Gamma"]
@@ -133,13 +139,13 @@ class KFAC(SecondOrderOptimizer):
             factor["H_Omega"], factor["H_Gamma"] = spd_inverse(Omega, pi * root), spd_inverse(Gamma, root / pi)
 
     def _damping(self) -> Tensor | float:
-        """The setting, or what the Levenberg-Marquardt rule has made of it."""
-        return self.shared.get("damping", self.hyperparameters["damping"])
+        """The setting, or its current value under the Levenberg-Marquardt rule."""
+        return self.global_state.get("damping", self.hyperparameters["damping"])
 
     def _adapt(self, f: Objective, loss: Tensor, g: Tensor, m: Tensor, p: Tensor) -> None:
-        """The damping of the steps to come, from how well the quadratic model foresees the step -p [P]."""
+        """Adapt the damping of the next steps to how well the quadratic model predicts the step -p [P]."""
         hp = self.hyperparameters
         rho = reduction_ratio(loss, f.loss(f.space.get() - p), (g - m / 2) @ p)
         damping = torch.as_tensor(self._damping(), dtype=loss.dtype, device=loss.device)
-        self.shared["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])
-        self.diagnostics = {"rho": rho, "damping": self.shared["damping"]}
+        self.global_state["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])
+        self.diagnostics = {"rho": rho, "damping": self.global_state["damping"]}

@@ -1,23 +1,24 @@
 """NewtonSummary: Newton's method in the S step sizes of a partition, with an anisotropic cubic regularisation.
 
-P. Wolinski, Gathering and Exploiting Higher-Order Information when Training Large Structured Models, algorithm 1 and method 1. The
-parameters are parted into S groups; I_{S:P} sums over them. For a direction u, and U = diag(u),
+P. Wolinski, Gathering and Exploiting Higher-Order Information when Training Large Structured Models, algorithm 1 and
+method 1. The parameters are parted into S groups; I_{S:P} sums over them. For a direction u, and U = diag(u),
 
-    g      <- gradient on the mini-batch Z;   u <- u(g)                  g, or the heavy-ball direction momentum u + g
-    g_bar  <- D^(1)(u) = I_{S:P} U grad                                  [S], on an independent mini-batch Z~, as the next two
-    H_bar  <- D^(2)(u) = I_{S:P} U Hessian U I_{P:S}                     [S, S]
-    D      <- diag(|D^(3)(u)_sss|^(1/3))                                 [S]
+    g      <- gradient on the mini-batch Z;   u <- u(g)            g, or the heavy-ball direction momentum u + g
+    g_bar  <- D^(1)(u) = I_{S:P} U grad                            [S], on an independent mini-batch Z~, as the next two
+    H_bar  <- D^(2)(u) = I_{S:P} U Hessian U I_{P:S}               [S, S]
+    D      <- diag(|D^(3)(u)_sss|^(1/3))                           [S]
     eta    <- the solution of (H_bar + lambda_int / 2 ||D eta|| D^2) eta = g_bar with the largest ||D eta||
-    theta  <- theta - lr U I_{P:S} eta                                   lr: the paper's lambda_1
+    theta  <- theta - lr U I_{P:S} eta                             lr: the paper's lambda_1
 
-The discrete partition with lambda_int = 0, lr = 1 and u = g is Newton's method, the trivial one Cauchy's steepest descent. The
-steps do not change when a group of parameters is scaled (section 5.2). `sobench.linalg.cubic` has the solution and its branches,
-`Objective.summary` the derivatives.
+The discrete partition with lambda_int = 0, lr = 1 and u = g is Newton's method, the trivial one Cauchy's steepest
+descent. The steps do not change when a group of parameters is scaled (section 5.2). `sobench.linalg.cubic` has the
+solution and its branches, `Objective.summary` the derivatives.
 
-Beyond the paper's text, as in the author's training scripts, and off by default: a refresh of eta every `curvature_period` steps; a
-moving average of eta, or of the terms (g_bar, H_bar and D^(3)), of decay `stats_decay`, which starts at the first value; eta
-clipped at zero (`clip`; the average is of what was not clipped). diagonal: the ablation of appendix K, H_bar without its off-diagonal
-part. eta is found in double precision. The halving of lr on a plateau in those scripts is left out.
+These settings go beyond the paper's text, follow the author's training scripts, and are off by default: a refresh of
+eta only every `curvature_period` steps; a moving average of eta, or of the terms (g_bar, H_bar and D^(3)), of decay
+`stats_decay`, which starts at the first value; eta clipped at zero (`clip`; the average is of the unclipped values).
+diagonal is the ablation of appendix K: H_bar without its off-diagonal part. eta is computed in double precision. Those
+scripts also halve lr on a plateau, which is left out.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from sobench.config.rules import OPTIMIZER_RULES
 from sobench.linalg.cubic import minimise_cubic
 from sobench.objective import Objective
 from sobench.objective.parameter_space import ParameterSpace
@@ -35,14 +37,17 @@ from sobench.optim.base import SecondOrderOptimizer
 
 
 class NewtonSummary(SecondOrderOptimizer):
-    """partition: canonical | trivial | discrete | kinds | depth, or groups of one's own (`sobench.objective.taylor.partition`). curvature_batch: samples
-    of Z~; None takes as many as Z has. average: eta | terms.
+    """partition: canonical, trivial, discrete, kinds or depth, or {group: [names of tensors]} (see
+    `sobench.objective.taylor.partition`); curvature_batch: samples of Z~, None for as many as Z has; average: eta or
+    terms.
 
-    State: `momentum` [P]; `eta` [S], what the steps use but for the clipping; `terms`, with average=terms; `taken` [4], how often
-    each branch of the cubic model was taken: `diagnostics` has the counts. Raises UsageError for a partition with gaps or overlaps.
+    State: `momentum` [P]; `eta` [S] before the clipping; `terms/0` to `terms/2` with average=terms; `taken` [4], the
+    number of times that each branch of the cubic model was taken, which `diagnostics` reports. Raises UsageError for a
+    partition with gaps or overlaps.
     """
 
     requires = frozenset({"value_and_grad", "summary", "independent_batch"})
+    rules = OPTIMIZER_RULES["newton_summary"]
 
     def __init__(
         self,
@@ -73,49 +78,50 @@ class NewtonSummary(SecondOrderOptimizer):
         )
         self._partition: Partition | None = None
 
-    def fits(self, space: ParameterSpace) -> None:
+    def validate_parameters(self, space: ParameterSpace) -> None:
         self._partition = make_partition(space, self.hyperparameters["partition"])
 
     def step(self, f: Objective) -> Tensor:
         hp, k = self.hyperparameters, self.begin(f)
         partition = self.partition(f)
         loss, g = f.value_and_grad()
-        u = self.averaged(g, hp["momentum"])
+        u = self.update_momentum(g, hp["momentum"])
         if (k - 1) % hp["curvature_period"] == 0:
             self._refresh(f.independent_batch(hp["curvature_batch"]), u, partition)
-        eta = self.shared["eta"].clamp(min=0) if hp["clip"] else self.shared["eta"]
+        eta = self.global_state["eta"].clamp(min=0) if hp["clip"] else self.global_state["eta"]
         self.descend(f, u * partition.spread(eta.to(u.dtype)))
         return loss
 
     def partition(self, f: Objective) -> Partition:
+        """The partition of the parameters of f into S groups."""
         if self._partition is None:
-            self.fits(f.space)
+            self._partition = make_partition(f.space, self.hyperparameters["partition"])
         return self._partition
 
     def _refresh(self, f: Objective, u: Tensor, partition: Partition) -> None:
-        """eta for the direction u, from the derivatives on the batch of f."""
+        """Compute eta for the direction u [P], from the derivatives on the batch of f."""
         hp = self.hyperparameters
         g_bar, H_bar, third = (term.double() for term in f.summary(u, partition))
         if hp["average"] == "terms":
             g_bar, H_bar, third = (self._moving(f"terms/{i}", term) for i, term in enumerate((g_bar, H_bar, third)))
         if hp["diagonal"]:
             H_bar = H_bar.diag().diag()
-        found = minimise_cubic(H_bar, g_bar, third.abs() ** (1 / 3), hp["lambda_int"])
-        self.shared["eta"] = self._moving("eta", found.eta) if hp["average"] == "eta" else found.eta
-        taken = torch.stack(list(found.branches.values()))
-        self.shared["taken"] = self.shared["taken"] + taken if "taken" in self.shared else taken
-        counts = {f"branch/{name}": n for name, n in zip(found.branches, self.shared["taken"])}
-        self.diagnostics = counts | {
-            "free": found.free,
-            "cubic_norm": found.r,
-            "smallest_eigenvalue": found.a_min,
-            "smallest_eta": found.eta.min(),
-            "largest_eta": found.eta.max(),
+        cubic = minimise_cubic(H_bar, g_bar, third.abs() ** (1 / 3), hp["lambda_int"])
+        self.global_state["eta"] = self._moving("eta", cubic.eta) if hp["average"] == "eta" else cubic.eta
+        taken = torch.stack(list(cubic.branches.values()))
+        self.global_state["taken"] = self.global_state["taken"] + taken if "taken" in self.global_state else taken
+        self.diagnostics = {
+            **{f"branch/{name}": n for name, n in zip(cubic.branches, self.global_state["taken"])},
+            "free": cubic.free,
+            "cubic_norm": cubic.r,
+            "smallest_eigenvalue": cubic.a_min,
+            "smallest_eta": cubic.eta.min(),
+            "largest_eta": cubic.eta.max(),
         }
 
     def _moving(self, name: str, term: Tensor) -> Tensor:
-        """The moving average of a term, kept."""
-        if name in self.shared:
-            term = torch.lerp(term, self.shared[name], self.hyperparameters["stats_decay"])
-        self.shared[name] = term
+        """The moving average of a term, which is state."""
+        if name in self.global_state:
+            term = torch.lerp(term, self.global_state[name], self.hyperparameters["stats_decay"])
+        self.global_state[name] = term
         return term

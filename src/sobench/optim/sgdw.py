@@ -2,8 +2,8 @@
 
     W <- W - lr (m + weight_decay W)          m as torch.optim.SGD's, from the gradient alone
 
-I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization (2019), with their schedule multiplier in lr, as Y. Ren runs
-it (thesis, sections 3.7.2 and 4.7.2: `the same modification is done for SGD-m`).
+I. Loshchilov and F. Hutter, Decoupled Weight Decay Regularization (2019), with their schedule multiplier in lr, as Y.
+Ren runs it (thesis, sections 3.7.2 and 4.7.2: `the same modification is done for SGD-m`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sobench.objective.torch_private import multi_mul_
 
 
 class SGDW(torch.optim.SGD):
-    """torch.optim.SGD and its arguments, but for what weight_decay means. As there, what has no `.grad` stays as it is."""
+    """torch.optim.SGD with the same arguments, but weight_decay is decoupled. A parameter without `.grad` stays."""
 
     @torch.no_grad()
     def step(self, closure=None):

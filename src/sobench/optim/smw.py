@@ -1,27 +1,30 @@
-"""Subsampled Gauss-Newton and natural gradient, exactly damped and exactly inverted: the Sherman-Morrison-Woodbury formula.
+"""Subsampled Gauss-Newton and natural gradient, exactly damped and inverted by the Sherman-Morrison-Woodbury formula.
 
 Y. Ren, thesis, chapter 5, algorithm 23. At every step, on a batch S1 of N1 samples and a random part S2 of it of N2:
 
-    g  = 1/N1 sum_{S1} grad f_n + l2 theta                                                        line 4
-    B  = J^T H J / N2 + l2 I                 Gauss-Newton (5.2): rows of J are d z_nc / d theta, H the loss's Hessian in z
-       = J^T J / N2 + l2 I                   natural gradient (5.3): rows are grad f_n, of the batch's own labels
-    p  = -(B + lambda I)^-1 g                lambda = damping + tau; by (5.6) and (5.7), see linalg/woodbury      line 5
-    rho = (f(theta) - f(theta + p)) / (-g'p / 2),   f the mean over S1                            (5.5)
-    damping <- boost damping  if rho < 1/4;  drop damping  if rho > 3/4                           section 5.2.3, line 6
-    theta <- theta + lr p                                                                         line 7
+    g  = 1/N1 sum_{S1} grad f_n + l2 theta                                                      line 4
+    B  = J^T H J / N2 + l2 I               Gauss-Newton (5.2): rows of J are d z_nc / d theta, H the loss's Hessian in z
+       = J^T J / N2 + l2 I                 natural gradient (5.3): rows are grad f_n, of the batch's own labels
+    p  = -(B + lambda I)^-1 g              lambda = damping + tau; by (5.6) and (5.7), see linalg/woodbury      line 5
+    rho = (f(theta) - f(theta + p)) / (-g'p / 2),   f the mean over S1                          (5.5)
+    damping <- boost damping  if rho < 1/4;  drop damping  if rho > 3/4                         section 5.2.3, line 6
+    theta <- theta + lr p                                                                       line 7
 
-rho is of p whatever lr is, as line 6 says, and a step that raises the loss is still taken. -g'p / 2 is the reduction that the
-damped model predicts, p being its minimiser; section 5.2.3 writes the model without lambda, the experiments ran with this one.
-With J scaled by a root of H it is, both terms positive,  -g'p = p'(B + lambda I) p = ||J p||^2 / N2 + (lambda + l2) ||p||^2.
+rho is of p whatever lr is, as line 6 says, and a step that raises the loss is still taken. -g'p / 2 is the reduction
+that the damped model predicts, p being its minimiser. Section 5.2.3 writes the model without lambda; the experiments
+ran with this one. With J scaled by a root of H it has two positive terms,  -g'p = p'(B + lambda I) p = ||J p||^2 / N2
++ (lambda + l2) ||p||^2.
 
-J is never formed, and neither is g: a row is known by its gradients at the layers' outputs, and so are g and p, which is put
-together once (layer_rows). NG needs no pass beyond the gradient's own; GN makes one more as far as the layers' outputs, for all
-columns of R at once, H = R R^T. SMW-NG-BD keeps the diagonal blocks of J^T J that are one layer's each (section 5.8).
+Neither J nor g is formed. A row is represented by its gradients at the layers' outputs, and so are g and p; p is put
+together once (`objective.layers.rows`). NG needs no pass beyond the gradient's own. GN makes one more pass, as far as
+the layers' outputs, for all columns of R at once, H = R R^T. SMW-NG-BD keeps the diagonal blocks of J^T J, one for
+each layer (section 5.8).
 
-Where the thesis is silent. A Linear or Conv2d layer is a block, weight and bias together. Parameters of no such layer
-(BatchNorm's) have no record to make rows from: their columns of J are taken as zero, and their p is -g / (lambda + l2). Where
-samples meet (BatchNorm in training mode) a row is that sample's part of the gradient, as in K-FAC. The penalty's l2 I is
-in B exactly. A batch of no more than N2 samples is used whole. A rho that is not a number counts as a failure.
+Where the thesis is silent. A Linear or Conv2d layer is a block, weight and bias together. Other parameters
+(BatchNorm's) have no record to make rows from: their columns of J are taken as zero, and their p is -g / (lambda +
+l2). Where samples interact (BatchNorm in training mode) a row is that sample's part of the gradient, as in K-FAC. The
+l2 I of the penalty is in B exactly. A batch of at most N2 samples is used whole. A rho that is NaN counts as a
+failure.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from sobench.config.rules import OPTIMIZER_RULES
 from sobench.errors import UsageError
 from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
 from sobench.linalg.woodbury import inner_solve
@@ -47,6 +51,7 @@ class SMWNG(SecondOrderOptimizer):
     """Natural gradient. damping: lambda_LM before the first step; curvature_batch: N2, None for the whole batch."""
 
     requires = frozenset({"record", "propagate", "accumulate", "loss"})
+    rules = OPTIMIZER_RULES["smw_ng"]
     by_layer = False
 
     def __init__(
@@ -66,12 +71,12 @@ class SMWNG(SecondOrderOptimizer):
             raise UsageError(f"damping, tau: got {damping} and {tau}, allowed: a sum above 0")
 
     def initialize(self, f: Objective) -> None:
-        self.shared["damping"] = f.space.parameters[0].new_full((), self.hyperparameters["damping"])
+        self.global_state["damping"] = f.space.parameters[0].new_full((), self.hyperparameters["damping"])
 
     @torch.no_grad()
     def step(self, f: Objective) -> Tensor:
         self.begin(f)
-        hp, damping = self.hyperparameters, self.shared["damping"]
+        hp, damping = self.hyperparameters, self.global_state["damping"]
         lam, minus_p = damping + (hp["tau"] + f.l2), damping.new_empty(f.space.size)
         with f.record() as layers:
             loss = f.propagate(rest=minus_p)  # line 4: g, at the layers' outputs
@@ -80,25 +85,27 @@ class SMWNG(SecondOrderOptimizer):
         penalty = f.l2 * f.space.get() if f.l2 else None
         d = self._inner(J, penalty, lam)  # line 5: D d = J g, -p = (g - J'd / N2) / lambda
         h = J.subtracted(d / J.samples)
-        multi_div_([*h.values(), *f.matrices.others(minus_p)], lam)  # on what is small: samples, not parameters
+        multi_div_(
+            [*h.values(), *f.matrices.others(minus_p)], lam
+        )  # numbers of the order of samples, not of parameters
         f.accumulate(layers, h, out=minus_p)
         if penalty is not None:
             minus_p.add_(penalty / lam)
         predicted = (d.square().sum() / J.samples + lam * minus_p.dot(minus_p)) / 2
         f.space.add_(minus_p, alpha=-1)  # theta + p, where rho looks
         rho = reduction_ratio(loss, f.loss(), predicted)
-        self.shared["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])  # line 6
+        self.global_state["damping"] = levenberg_marquardt(damping, rho, boost=hp["boost"], drop=hp["drop"])  # line 6
         f.space.add_(minus_p, alpha=1 - hp["lr"])  # line 7: back to theta + lr p
         self.diagnostics = {"damping": damping, "rho": rho}
         return loss
 
     def rows(self, f: Objective, layers: Mapping[str, LayerRecord], S2: Tensor | None) -> dict[str, Tensor]:
         """Rows of J times a root of H, as gradients at the layers' outputs: {layer: [N2, K, ...]}."""
-        grads = {l: layers[l].output_grads for l in f.matrices.names if layers[l].output_grads is not None}
+        grads = {l: h for l in f.matrices.names if (h := layers[l].output_grads) is not None}
         return {l: (h if S2 is None else h[S2]).unsqueeze(1) * len(f) for l, h in grads.items()}
 
     def _inner(self, J: LayerRows, penalty: Tensor | None, lam: Tensor) -> Tensor:
-        """d = -J p of D d = J g, [1, N2 K]; with a D for each layer, [L, N2 K]."""
+        """The solution d = -J p of D d = J g, [1, N2 K], or [L, N2 K] with a D for each layer."""
         K, Jg = J.gram(), J.against_gradient()
         if penalty is not None:
             Jg = [a + b for a, b in zip(Jg, J @ penalty)]
@@ -113,6 +120,7 @@ class SMWNG(SecondOrderOptimizer):
 class SMWNGBD(SMWNG):
     """Block-diagonal natural gradient: a Fisher matrix of each layer's own, inverted by its own formula."""
 
+    rules = OPTIMIZER_RULES["smw_ng_bd"]
     by_layer = True
 
 
@@ -120,6 +128,7 @@ class SMWGN(SMWNG):
     """Generalised Gauss-Newton: N2 C rows, C the outputs."""
 
     requires = SMWNG.requires | {"propagate_roots"}
+    rules = OPTIMIZER_RULES["smw_gn"]
 
     def rows(self, f: Objective, layers: Mapping[str, LayerRecord], S2: Tensor | None) -> dict[str, Tensor]:
         roots = f.propagate_roots()

@@ -1,4 +1,4 @@
-"""The part of a batch that curvature is estimated on."""
+"""A random part of a batch, on which curvature is estimated."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from sobench.objective import Objective
 
 
 def subsample(f: Objective, count: int | None) -> Tensor | None:
-    """`count` different samples of the batch by their numbers, [count], drawn anew at each step; None for all of them, which is
-    also what a batch of no more than `count` gives."""
+    """Indices [count] of different samples of the batch, drawn anew at each call.
+
+    None stands for the whole batch: if count is None, or the batch has at most `count` samples.
+    """
     if count is None or count >= len(f):
         return None
     device = f.space.parameters[0].device

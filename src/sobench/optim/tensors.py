@@ -1,19 +1,20 @@
-"""What TNT and Shampoo share: one symmetric matrix a mode of every parameter tensor, from contractions of mean gradients.
+"""The common part of TNT and Shampoo: a symmetric matrix for each mode of each tensor, from contracted gradients.
 
-    G_i <- beta G_i + (1 - beta) G^(i)                          G^(i) = mat_i(G) mat_i(G)^T, for a gradient G [d_1, ..., d_k]
-    P = M x_1 H_1 ... x_k H_k                                   M the momentum, H_i [d_i, d_i] a function of the G_i
+    G_i <- beta G_i + (1 - beta) G^(i)                     G^(i) = mat_i(G) mat_i(G)^T, for a gradient G [d_1, ..., d_k]
+    P = M x_1 H_1 ... x_k H_k                              M the momentum, H_i [d_i, d_i] a function of the G_i
 
-Y. Ren, thesis, algorithms 15 and 16. A tensor is whatever the model trains: a bias or a BatchNorm vector is its own tensor
-of one mode, a parameter without dimensions is a vector of length 1, and a convolution's kernel has three modes: output
-channels, input channels, and all of its pixels (section 4.7.2).
+Y. Ren, thesis, algorithms 15 and 16. The tensors are the model's trained parameters: a bias or a BatchNorm vector is a
+tensor of one mode, a parameter without dimensions is a vector of length 1, and a convolution's kernel has three modes:
+output channels, input channels, and all of its pixels (section 4.7.2).
 
-Both boxes order a step alike: gradient, momentum, statistics every T1 steps, H every T2, direction, weight decay. G starts as
-the mean of the contractions over the batches of the training set (warm start), and the first step uses it as it is.
+Both boxes order a step alike: gradient, momentum, statistics every T1 steps, H every T2, direction, weight decay. G
+starts as the mean of the contractions over the batches of the training set (the thesis calls this a warm start), and
+the first step uses it as it is.
 
-Deviations. H is formed at the first step too, where the boxes have none before step T2. early_inverses: in each of the
-first T2 steps whose statistics are new, H is formed again, as in chapter 2 (algorithm 7, line 10). Without that the first
-H lasts from the initial point to step T2, and TNT with the thesis's settings diverges on the MNIST autoencoder at step 18;
-with it, the loss after an epoch is within 1 % of the authors' own. G is kept in the precision of its parameter.
+Deviations. H is formed at the first step too, where the boxes have none before step T2. early_inverses: each of the
+first T2 steps whose statistics are new forms H again, as in chapter 2 (algorithm 7, line 10). Without it the first H
+lasts from the initial point to step T2, and TNT with the thesis's settings diverges on the MNIST autoencoder at step
+18; with it, the loss after an epoch is within 1 % of the authors' own. G is kept in the precision of its parameter.
 """
 
 from __future__ import annotations
@@ -31,15 +32,16 @@ from sobench.optim.base import SecondOrderOptimizer
 
 
 class TensorOptimizer(SecondOrderOptimizer):
-    """Keeps G_i and H_i in `shared`. A method says which gradient it contracts (`statistic`) and what H is of G (`invert`)."""
+    """Keeps G_i and H_i in `global_state`. A method defines the contracted gradient (`statistic`) and H as a function
+    of G (`invert`)."""
 
     @property
     def factors(self) -> dict[str, dict[str, list[Tensor]]]:
         """{parameter: {"G": [G_1, ..., G_k], "H": [H_1, ..., H_k]}}, G_i and H_i [d_i, d_i]."""
-        return self.shared.setdefault("factors", {})
+        return self.global_state.setdefault("factors", {})
 
     def statistic(self, f: Objective, g: Tensor | None = None) -> Tensor:
-        """The mean gradient [P] to contract; g [P] is the gradient of f where it is known already."""
+        """The mean gradient [P] to contract; g [P] is the gradient of f, None if it is not known yet."""
         raise NotImplementedError
 
     def invert(self) -> None:
@@ -63,7 +65,7 @@ class TensorOptimizer(SecondOrderOptimizer):
             self.accumulate(f, self.statistic(f, g), hp["stats_decay"])
         if self.inverses_due(k, fresh=due):
             self.invert()
-        m = self.averaged(g, hp["momentum"])
+        m = self.update_momentum(g, hp["momentum"])
         self.descend(f, self.preconditioned(f, m))
         return loss
 

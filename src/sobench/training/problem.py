@@ -109,7 +109,7 @@ class Problem:
         turns = torch.randperm(len(parts), generator=self.streams.generator("order", epoch, 1, device="cpu"))
         return [(key, parts[key]) for key in turns.tolist()]
 
-    def beforehand(self) -> Objective:
+    def first_objective(self) -> Objective:
         """The objective of the first batch with the random streams of step 0, for estimates that precede step 1."""
         _, f = next(self.objectives())
         return f.on(f.batch, self.streams.at(0))

@@ -110,7 +110,7 @@ def _check_complex(problem: Problem, requires: frozenset[str]) -> None:
     The pass has a cost meter of its own, so it does not count as work of the run. It also makes torch load its
     forward-mode code before the clock starts.
     """
-    f = problem.beforehand()
+    f = problem.first_objective()
     inputs, targets = f.batch
     two = Objective(problem.model, problem.loss, (inputs[:2], targets[:2]), streams=f.streams)
     theta = two.space.get()

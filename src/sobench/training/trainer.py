@@ -58,8 +58,8 @@ class Trainer:
         self.problem = Problem(settings, self.device)
         check_problem(requires, self.problem, self.device)
         optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
-        if fits := getattr(optimizer, "fits", None):
-            fits(ParameterSpace(self.problem.model.named_parameters()))
+        if validate := getattr(optimizer, "validate_parameters", None):
+            validate(ParameterSpace(self.problem.model.named_parameters()))
         self.optimizer = cast(ObjectiveOptimizer, optimizer)
         self.schedule = make_schedule(optimizer, settings["schedule"], self.problem.steps_per_epoch)
         self.commits = "closure" not in requires
@@ -117,7 +117,7 @@ class Trainer:
         if warm_start := getattr(self.optimizer, "warm_start", None):
             clock = Clock(self.device)
             clock.start()
-            warm_start(self.problem.beforehand())
+            warm_start(self.problem.first_objective())
             clock.stop()
             self.warm_start_seconds = clock.seconds
 

@@ -107,7 +107,7 @@ class _Walker:
     def __init__(self, trainer: Trainer):
         self.trainer = trainer
         if warm_start := getattr(trainer.optimizer, "warm_start", None):
-            warm_start(trainer.problem.beforehand())
+            warm_start(trainer.problem.first_objective())
         self.seconds(SETTLED)
 
     def seconds(self, steps: int) -> float:

@@ -54,7 +54,7 @@ class Differences(Instrument):
         }
 
     def _objective(self) -> Objective:
-        return self._unmetered(self.problem.beforehand())
+        return self._unmetered(self.problem.first_objective())
 
     def state_dict(self) -> dict[str, Any]:
         return {"left": self._left}

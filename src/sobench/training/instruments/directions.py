@@ -47,7 +47,7 @@ class Directions(Instrument):
         for companion in self.companions.values():
             if warm_start := getattr(companion, "warm_start", None):
                 with self._undone():
-                    warm_start(self._unmetered(self.problem.beforehand()))
+                    warm_start(self._unmetered(self.problem.first_objective()))
 
     @contextmanager
     def around(self, step: int, f: Objective) -> Iterator[None]:

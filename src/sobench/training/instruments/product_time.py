@@ -41,7 +41,7 @@ class ProductTime(Instrument):
         if not self._due:
             return {}
         self._due = False
-        f = self._unmetered(self.problem.beforehand())
+        f = self._unmetered(self.problem.first_objective())
         p = f.value_and_grad()[1]
         times: dict[str, list[float]] = {name: [] for name in PRODUCTS}
         for _ in range(self._repeats + 1):  # the first round warms up

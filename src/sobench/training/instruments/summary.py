@@ -39,7 +39,7 @@ class SummaryInstrument(Instrument):
         )
 
     def at_evaluation(self) -> dict[str, float]:
-        f = self._unmetered(self.problem.beforehand()).full()
+        f = self._unmetered(self.problem.first_objective()).full()
         first, second, third = (term.double() for term in f.summary(f.value_and_grad()[1], self._partition))
         eta = minimise_cubic(second, first, third.abs() ** (1 / 3), self._lambda_int).eta
         names, finite = self._partition.names, bool(second.isfinite().all())

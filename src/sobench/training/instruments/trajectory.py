@@ -34,7 +34,7 @@ class Trajectory(Instrument):
 
     @torch.no_grad()
     def begin(self) -> None:
-        f, start = self._unmetered(self.problem.beforehand()).full(), self._layer.free().tolist()
+        f, start = self._unmetered(self.problem.first_objective()).full(), self._layer.free().tolist()
         axes = [torch.linspace(w - self._radius, w + self._radius, self._points).tolist() for w in start]
         self._once = {"start/0": start[0], "start/1": start[1]}
         with self._undone():

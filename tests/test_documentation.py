@@ -1,0 +1,183 @@
+"""The Python blocks of the README and of the pages on extending sobench run, and what the pages say of them holds."""
+
+import re
+import sys
+import textwrap
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from harness import SMALL, command, directory, rows
+from own_conf import add_to_conf
+
+import sobench
+from sobench.results import loggers
+from sobench.system.files import CHECKOUT
+from sobench.training import instruments
+from sobench.training.contract import CHECKS, Subject
+
+PAGES = ("README.md", "docs/optimizers.md", "docs/extending.md")
+
+
+def blocks(page: str) -> list[str]:
+    """The Python blocks of a page, in order."""
+    return re.findall(r"^```python\n(.*?)^```", (CHECKOUT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+def module(page: str, first_line: str) -> str:
+    """The block that begins with this comment, as the module that it names."""
+    (text,) = [block for block in blocks(page) if block.startswith(f"# {first_line}\n")]
+    return text
+
+
+@pytest.fixture
+def names(tmp_path, monkeypatch):
+    """The names that the blocks of a page share: a model, inputs [N, 4] and labels [N] are there."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.Tanh(), torch.nn.Linear(5, 3))
+    return {"model": model, "inputs": torch.randn(24, 4), "targets": torch.arange(24) % 3}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page_run(page, names):
+    assert blocks(page)
+    for text in blocks(page):
+        exec(compile(text, page, "exec"), names)
+
+
+def costs() -> list[tuple[list[str], int]]:
+    """The rows of docs/optimizers.md's table of costs: the questions, and passes of the batch."""
+    text = (
+        (CHECKOUT / "docs/optimizers.md").read_text().partition("| questions, in this order |")[2].partition("\n\n")[0]
+    )
+    cells = [line.strip("|").split("|") for line in text.splitlines()[2:]]
+    return [(re.findall(r"`([^`]+)`", questions), int(cost)) for questions, cost, _ in cells]
+
+
+@pytest.mark.parametrize(
+    ("questions", "cost"), costs(), ids=lambda value: "; ".join(value) if isinstance(value, list) else ""
+)
+def test_questions_cost_what_the_page_says(questions, cost, names):
+    f = sobench.Objective(names["model"], sobench.losses.CrossEntropy(), (names["inputs"], names["targets"]), l2=0.1)
+    lines, indent = [], ""
+    for question in questions:
+        lines.append(indent + question)
+        indent = "    " if question.startswith("with ") else indent
+    exec("\n".join(lines), {"f": f})
+    assert f.cost.passes == cost * len(f)
+
+
+def single_costs() -> list[tuple[str, str, set[str]]]:
+    """(call, cost, requires) of the table of values and derivatives."""
+    text = (CHECKOUT / "docs/optimizers.md").read_text().partition("### Values and derivatives")[2].partition("###")[0]
+    rows_ = [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in text.splitlines() if line.startswith("| `")
+    ]
+    return [(row[0], row[4], set(re.findall(r"`(\w+)`", row[2]))) for row in rows_]
+
+
+def test_every_oracle_costs_and_requires_what_the_page_says(names):
+    """With S = 4 groups (the tensors), C = 3 outputs, N = 24 samples, and no BatchNorm."""
+    from sobench.objective import complex_hessian, make_partition
+
+    seen = 0
+    for call, cost, requires in single_costs():
+        f = sobench.Objective(
+            names["model"], sobench.losses.CrossEntropy(), (names["inputs"], names["targets"]), l2=0.1
+        )
+        theta, h, p = f.space.get(), 1e-12, f.space.get()
+        scope = dict(f=f, theta=theta, h=h, v=p, p=p, u=p, partition=make_partition(f.space, "canonical"))
+        expression = re.search(r"`([^`]+)`", call)[1].replace("at=None", "")
+        if expression.startswith("complex_hessian"):
+            expression += " @ v"
+        if expression == "f.penalty()" or ".dense()" in expression:
+            continue
+        eval(expression, scope | {"complex_hessian": complex_hessian})
+        expected = {"3 + 2 S": 11, "1 + 2 C": 7}.get(cost.partition(";")[0]) or int(re.match(r"\d+", cost)[0])
+        assert f.cost.passes == expected * len(f), call
+        assert f.cost.used == requires, call
+        seen += 1
+    assert seen >= 11
+
+
+@pytest.mark.parametrize(
+    ("page", "file", "entry"),
+    [
+        ("README.md", "mypackage/truncated.py", "truncated = mypackage.truncated:TruncatedGaussNewton"),
+        (
+            "docs/optimizers.md",
+            "mypackage/diagonal_fisher.py",
+            "diagonal_fisher = mypackage.diagonal_fisher:DiagonalFisher",
+        ),
+    ],
+)
+def test_the_optimizers_of_the_pages_keep_the_contract(page, file, entry, plugins, workplace):
+    name, _, target = entry.partition(" = ")
+    plugins("my-package", {"mypackage/__init__.py": "", file: module(page, file)}, {name: target})
+    for check in CHECKS.values():
+        check(Subject(name))
+
+
+def test_the_loss_of_the_page_trains(plugins, workplace):
+    text = module("docs/extending.md", "mypackage/log_cosh.py")
+    entries = {"log_cosh": "mypackage.log_cosh:LogCosh"}
+    plugins("my-losses", {"mypackage/__init__.py": "", "mypackage/log_cosh.py": text}, entries, "sobench.losses")
+    done = command("run", *SMALL, "loss=log_cosh", "optimizer=hf_gauss_newton")
+    assert done.code == 0, done
+    assert rows(directory(), "eval")[-1]["train_loss"] > 0
+
+
+@pytest.mark.parametrize(("kind", "name", "file"), [("model", "skip", "skip.py"), ("dataset", "rings", "rings.py")])
+def test_a_model_and_a_data_set_need_a_configuration_file(kind, name, file, plugins, workplace, tmp_path, monkeypatch):
+    text = module("docs/extending.md", f"mypackage/{file}")
+    entries = {name: f"mypackage.{name}:{name}"}
+    plugins("my-parts", {"mypackage/__init__.py": "", f"mypackage/{file}": text}, entries, f"sobench.{kind}s")
+    assert name in command("list", f"{kind}s").out
+    words = ["run", "threads=1", "budget=smoke", "batch_size=32", f"{kind}={name}"]
+    refused = command(*words)
+    assert refused.code == 2 and f"{kind}: got '{name}'" in refused.err
+    page = (CHECKOUT / "docs/extending.md").read_text()
+    (yaml,) = re.findall(rf"conf/{kind}/{name}\.yaml`:\n\n((?:    .*\n)+)", page)
+    add_to_conf(tmp_path / "conf", monkeypatch, {f"{kind}/{name}.yaml": textwrap.dedent(yaml)})
+    done = command(*words)
+    assert done.code == 0 and not done.err, done
+
+
+def test_the_data_set_of_the_page_trains(names, workplace):
+    for text in blocks("docs/extending.md"):
+        exec(compile(text, "docs/extending.md", "exec"), names)
+    assert np.load("rings.npz")["x_train"].shape == (200, 2)
+    done = command("run", *SMALL, "dataset=npz", "dataset.path=rings.npz", "batch_size=50")
+    assert done.code == 0, done
+
+
+def defined(file: str) -> dict[str, object]:
+    """The names that a module of docs/extending.md defines."""
+    scope: dict[str, object] = {}
+    exec(module("docs/extending.md", file), scope)
+    return scope
+
+
+def test_the_instrument_of_the_page_measures_and_changes_nothing(workplace, tmp_path, monkeypatch):
+    command("run", *SMALL, "runs=without")
+    cls = defined("sobench/training/instruments/gradient_norm.py")["GradientNorm"]
+    monkeypatch.setitem(instruments.INSTRUMENTS, "gradient_norm", cls)
+    add_to_conf(tmp_path / "conf", monkeypatch, {"instrument/gradient_norm.yaml": "name: gradient_norm\n"})
+    done = command("run", *SMALL, "instrument=gradient_norm")
+    assert done.code == 0, done
+    row, plain = rows(directory(), "train")[0], rows(directory(Path("without")), "train")[0]
+    assert row["gradient_norm"] > 0 and row["loss"] == plain["loss"] and row["work"] == plain["work"]
+
+
+def test_the_logger_of_the_page_writes_its_file(workplace, tmp_path, monkeypatch):
+    module_ = types.ModuleType("best_of_the_page")
+    module_.__dict__.update(defined("sobench/results/loggers/best.py"))
+    monkeypatch.setitem(sys.modules, "best_of_the_page", module_)
+    monkeypatch.setitem(loggers.LOGGERS, "best", "best_of_the_page:Best")
+    add_to_conf(tmp_path / "conf", monkeypatch, {"logger/best.yaml": "name: best\n"})
+    done = command("run", *SMALL, "logger=best")
+    assert done.code == 0 and not done.err, done
+    assert (directory() / "best.json").is_file()
