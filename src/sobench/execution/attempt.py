@@ -12,7 +12,7 @@ import torch
 from sobench.config.run import Run
 from sobench.errors import SobenchError, described
 from sobench.results.fingerprint import fingerprint
-from sobench.results.loggers.base import mirrored
+from sobench.results.loggers.base import open_metrics
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
@@ -42,7 +42,7 @@ def execute(run: Run, directory: RunDirectory, progress: Report, say: Callable[[
         directory.describe(
             environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": made_with}
         )
-        record = mirrored(directory, written)
+        record = open_metrics(directory, written)
         save = _saver(directory, record, run.config["checkpoint"]["seconds"])
         with stopping.time_limit(run.config["timeout"]):
             summary = _attempt(trainer, record, save, progress, directory)
