@@ -14,7 +14,7 @@ from sobench.report.schema.catalogue import experiment_of, read, reports
 from sobench.report.schema.spec import Report
 
 if TYPE_CHECKING:
-    from sobench.results.collection import Run
+    from sobench.config.run import Run
 
 __all__ = ["Report", "experiment_of", "read", "reports", "write"]
 

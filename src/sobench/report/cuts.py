@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sobench.results.collection import Run
 from sobench.results.state import State
 
 

@@ -16,7 +16,7 @@ from sobench.report.schema.panels import Contour, Heatmap, Panel, Profile, Traje
 from sobench.report.schema.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import is_time
-from sobench.results.collection import Results, Run
+from sobench.results.collection import Results
 from sobench.results.pick import COSTS, pick, reach, series
 from sobench.results.row_table import Table
 from sobench.results.state import State

@@ -8,7 +8,7 @@ from sobench.errors import UsageError
 from sobench.report.evidence import Evidence, Wanted
 from sobench.report.schema.spec import Column, Test
 from sobench.results.aggregate import Aggregate
-from sobench.results.collection import Run, setting
+from sobench.results.collection import setting
 from sobench.results.growth import Growth, growth
 
 

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from sobench.report.evidence import Evidence
-from sobench.results.collection import Run
 
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 

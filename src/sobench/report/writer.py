@@ -17,7 +17,7 @@ from sobench.report.figures import figure
 from sobench.report.provenance import as_json, command, provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.schema.spec import Report
-from sobench.results.collection import Results, Run, collect
+from sobench.results.collection import Results, collect
 from sobench.system import interpreter
 
 FILES = (

@@ -1,30 +1,32 @@
 """Digest of a method's code: a result whose digest differs from that of now was made by older code. No torch.
 
-Source is read by syntax tree; nothing is imported. The digest covers *definitions*: functions, classes and constants at the top
-of a module. It starts at the object of the entry point and follows every name that stands for a definition in scope, each once.
+Source is read by syntax tree; nothing is imported. The digest covers *definitions*: functions, classes and constants at
+the top of a module. It starts at the object of the entry point and follows every name that stands for a definition in
+scope, each once.
 
-In scope      the method's own package, sobench.optim, sobench.linalg and the layer mathematics (SCOPE, LAYERS); also what a
+In scope      the method's own package, sobench.optim, sobench.linalg and the layer mathematics (SCOPE, LAYERS); also
+what a
               method asks of the objective by attribute, as `f.matrices` (ORACLES).
-Out of scope  the rest of sobench: an object counts by its own name. The objective and the losses have a REVISION, raised by hand
+Out of scope  the rest of sobench: an object counts by its own name. The objective and the losses have a REVISION,
+raised by hand
               and digested for every method: a digest of their source would flag all results at every refactoring.
 Libraries     an object counts by its qualified name. torch's own optimizers also count torch's version.
 
 The following changes nothing, as it changes no result:
     comments, layout, docstrings, imports, annotations, TYPE_CHECKING blocks, the arguments of what is raised;
     the names and places of definitions: a reference is the number of what it refers to, in the order of first visit;
-    the names of local variables, which are numbered in each definition, and of attributes with one leading underscore, which are
-    numbered over the digest if the code that is read assigns or defines them.
+    the names of local variables, which are numbered in each definition, and of attributes with one leading underscore,
+    which are numbered over the digest if the code that is read assigns or defines them.
 Parameters, public attributes and keywords are interface: their names count.
 
 The following is included in case of doubt:
-    all definitions of a module that is used as a value, or that has not the name it is asked for (`__getattr__`, a star import);
-    the statements of a module that define nothing (a loop, a call that registers), and definitions with a decorator that is not a
-    library's: for every method that reaches the module, or a module that imports it;
-    the functions that set a module's variable by `global`, with that variable;
-    the bytes of a file that does not parse.
+    all definitions of a module that is used as a value, or that has not the name it is asked for (`__getattr__`, a star
+    import); the statements of a module that define nothing (a loop, a call that registers), and definitions with a
+    decorator that is not a library's: for every method that reaches the module, or a module that imports it; the
+    functions that set a module's variable by `global`, with that variable; the bytes of a file that does not parse.
 
-Not seen: code that is found at run time by a string alone, a private method renamed away from a library's that it overrides, and
-what a ClassVar annotation changes in a dataclass.
+Not seen: code that is found at run time by a string alone, a private method renamed away from a library's that it
+overrides, and what a ClassVar annotation changes in a dataclass.
 """
 
 from __future__ import annotations
@@ -71,7 +73,8 @@ ORACLES = {
     "ggn": _OPERATOR,
     "curvature": ("sobench.linalg.complex_step:shifted", "sobench.linalg.complex_step:STEP"),
 }
-"""Attribute of an objective -> the definitions in scope that it answers with. Attributes of `self` and `cls` are not meant."""
+"""Attribute of an objective -> the definitions in scope that it answers with. Attributes of `self` and `cls` are not
+meant."""
 
 LIBRARIES = ("torch",)
 """Packages whose own optimizers are entry points."""
@@ -156,8 +159,8 @@ class Definition:
 class Module:
     """A source file: its definitions, by each name that they bind, and its imports.
 
-    loose: the statements that define nothing, and what they bind. registered: the definitions with a decorator that is not a
-    library's. setters: {variable: the definitions that declare it `global`}. reads: what it imports, wherever.
+    loose: the statements that define nothing, and what they bind. registered: the definitions with a decorator that is
+    not a library's. setters: {variable: the definitions that declare it `global`}. reads: what it imports, wherever.
     """
 
     def __init__(self, name: str, file: Path):
@@ -393,7 +396,8 @@ class Link:
         return any(f"{module.name}.".startswith(f"{one}.") for one in self._scope)
 
     def _add_loose(self) -> bool:
-        """Whether there are loose statements yet to be written, of any module that was reached or is imported by one."""
+        """Whether there are loose statements yet to be written, of any module that was reached or is imported by
+        one."""
         modules = {what if isinstance(what, Module) else what.module for what in self._numbers}
         waiting = list(modules)
         while waiting:
@@ -435,7 +439,8 @@ class Scope:
 
 
 class Writer:
-    """Writes a definition as tokens: a syntax tree as ast.dump has it, but alike in every Python, with its names resolved."""
+    """Writes a definition as tokens: a syntax tree as ast.dump has it, but alike in every Python, with its names
+    resolved."""
 
     def __init__(self, sources: Sources, module: Module):
         self._sources, self._module = sources, module
@@ -720,7 +725,8 @@ class Bound(ast.NodeVisitor):
 
 
 def _effective(statements: Iterable[ast.stmt], in_class: bool = False) -> Iterator[ast.stmt]:
-    """The statements that count. An annotated assignment is a plain one, but in a class: there it may be a dataclass's field."""
+    """The statements that count. An annotated assignment is a plain one, but in a class: there it may be a dataclass's
+    field."""
     for one in statements:
         if isinstance(one, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal)):
             continue
