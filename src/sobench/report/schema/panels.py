@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -147,8 +146,3 @@ class Profile(OfOneMethod):
 
 
 AnyPanel = Panel | Contour | Trajectory | Heatmap | Profile
-
-
-def methods_of(panel: AnyPanel, all_methods: Sequence[str]) -> list[str]:
-    """The methods that a panel shows; all, if it names none."""
-    return list(panel.methods or all_methods)

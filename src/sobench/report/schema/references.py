@@ -111,8 +111,7 @@ def _check_bounds(test: Test, where: str) -> None:
     if test.within and not test.within[0] < test.within[1]:
         raise UsageError(f"{where}.within: got {test.within}, allowed: [low, high] with low < high")
     if test.kind == "ratio":
-        low = next(
-            value for value in (test.within and test.within[0], test.at_most, test.at_least) if value is not None
-        )
+        bounds_low = (test.within[0] if test.within else None, test.at_most, test.at_least)
+        (low,) = [value for value in bounds_low if value is not None]
         if not (low > 0 and math.isfinite(low)):
             raise UsageError(f"{where}.{bounds[0]}: got {low:g}, allowed: a bound on a ratio is a positive number")
