@@ -25,8 +25,7 @@ def of(report: Report) -> Wanted:
 
 
 def _words(part: object) -> Iterator[str]:
-    """Every text in a part of a report, keys of mappings included; and the columns that a kind of panel always
-    needs."""
+    """Every text in a part of a report, with the keys of mappings and the columns that a panel always needs."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, Mapping):

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Cut:
-    """A method that was given fewer epochs than the others. steps: those it made; of: those that the others' epochs
-    take."""
+    """A method that was given fewer epochs than the others: it made `steps` of the `of` steps of the others' epochs."""
 
     steps: int
     of: int

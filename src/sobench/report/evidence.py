@@ -47,8 +47,7 @@ class Evidence:
         return self._picked[place]
 
     def asked(self, parts: Sequence[Shown]) -> list[Shown]:
-        """The columns, panels or claims' tests for which the selection has runs; all of them, if it has runs for
-        none."""
+        """The columns, panels or claims' tests for which the selection has runs; all of them, if it has none."""
         with_runs = []
         for part in parts:
             methods = (
@@ -105,8 +104,7 @@ class Evidence:
         return {seed: value for seed, value in outcomes.items() if not _empty(value)}
 
     def cuts(self, where: Mapping[str, object]) -> dict[str, Cut]:
-        """The methods whose finished runs made fewer epochs than the others', see `cuts.cuts`; none for `budgets:
-        any`."""
+        """The methods that were given fewer epochs than the others, see `cuts.cuts`; none for `budgets: any`."""
         if self.report.budgets == "any":
             return {}
         place = ("cuts", str(where))

@@ -139,8 +139,7 @@ def to_latex(table: Contents, caption: str) -> str:
 
 
 def _texts(table: Contents, style: Format) -> tuple[list[str], list[list[str]]]:
-    """Head and rows as text: for each column our value and, if the paper has any, the published one; then n, steps,
-    epochs."""
+    """Head and rows as text: each column with our and, if there are any, published values; n, steps, epochs."""
     head = ["Method"]
     for column in table.columns:
         head += [style.escape(column.label)] + (["published"] if column.published else [])

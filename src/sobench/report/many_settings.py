@@ -1,5 +1,4 @@
-"""Values over runs of several configurations: a grid of aggregates, the growth of a metric with a setting,
-robustness."""
+"""Values over runs of several configurations: grids of aggregates, growth with a setting, robustness."""
 
 from __future__ import annotations
 

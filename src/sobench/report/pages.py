@@ -134,8 +134,7 @@ def _facts(report: Report, provenance: dict) -> str:
 
 
 def _stale(report: Report, provenance: dict) -> str | None:
-    """The line about runs that were made by older code or from other data: their number for each method, and the
-    reason."""
+    """The line about runs made by older code or from other data: their number by method, and the reason."""
     found = Counter((run["optimizer"], run["dataset"], run["stale"]) for run in provenance["runs"] if "stale" in run)
     if not found:
         return None

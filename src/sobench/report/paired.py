@@ -21,8 +21,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Decision:
-    """The p values of the alternatives "the mean lies inside" (p_holds) and "it lies outside" (p_fails); 1 if
-    unknown."""
+    """The p values of "the mean lies inside" (p_holds) and "it lies outside" (p_fails); 1 if unknown."""
 
     p_holds: float
     p_fails: float

@@ -1,5 +1,4 @@
-"""The parts of a claim's test, one for each metric and rival: a number for each seed, and the decision on their
-mean."""
+"""The parts of a claim's test, one for each metric and rival: a number a seed, and a decision on their mean."""
 
 from __future__ import annotations
 
@@ -44,8 +43,7 @@ def parts(evidence: Evidence, test: Test) -> list[Part]:
 
 
 def _sides(test: Test) -> list[Bounds]:
-    """The bounds (low, high) of each part. `within` of every row is two parts, as the lowest and the highest row
-    differ."""
+    """The bounds (low, high) of each part; two parts for `within` of every row, one for each bound."""
     if test.kind == "compare" or (test.kind == "share" and test.rivals):
         return [(-math.inf, 0.0) if test.better == "lower" else (0.0, math.inf)]
     low, high = test.within or (test.at_least, test.at_most)

@@ -45,8 +45,7 @@ def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
 
 
 def as_json(origin: dict[str, Any]) -> str:
-    """The provenance as JSON, indented by two. The runs are indented here, as json takes seconds to indent many of
-    them."""
+    """The provenance as JSON, indented by two; json itself takes seconds to indent many runs."""
     encode = json.JSONEncoder(separators=(",\n      ", ": ")).encode
     runs = ["    {\n      " + encode(run)[1:-1] + "\n    }" for run in origin["runs"]]
     rest = json.dumps({**origin, "runs": None}, indent=2)

@@ -1,5 +1,4 @@
-"""The output of `sobench tune`: all trials, the chosen settings with their provenance, and the best of k trials over
-k."""
+"""The output of `sobench tune`: all trials, the chosen settings with provenance, the best of k trials."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the e
 
 
 def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> Path:
-    """Write the chosen settings to conf/tuned/<name>.yaml, where they replace those of the same cells. Raises
-    Failure."""
+    """Write the chosen settings to conf/tuned/<name>.yaml, in place of those of the same cells. Raises Failure."""
     import yaml
 
     from sobench.errors import Failure

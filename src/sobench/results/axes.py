@@ -30,5 +30,4 @@ EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
 """The extremes of another metric at which a metric may be taken, and the pandas method that finds the row."""
 
 At = str | Mapping[str, float] | Mapping[str, str]
-"""The place at which a metric is taken: a name, {axis: number}, or {extreme: other metric}; see
-`sobench.results.pick`."""
+"""The place at which a metric is taken: a name, {axis: number}, or {extreme: other metric}."""

@@ -32,8 +32,7 @@ class Block:
 
 
 def read_blocks(path: Path) -> tuple[list[Block], str | None]:
-    """The rows of metrics.jsonl, a block for each kind; and the damage, in words. An unfinished last line is
-    ignored."""
+    """The rows of metrics.jsonl, a block for each kind; and the damage. An unfinished last line is ignored."""
     try:
         text = path.read_bytes()
     except OSError:

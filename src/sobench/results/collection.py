@@ -57,8 +57,7 @@ class Results:
         return self._fitting[place]
 
     def _settings(self, key: str) -> tuple[list[object], np.ndarray]:
-        """The distinct values at a dotted path of the runs' configurations, and the number of each run's value
-        [runs]."""
+        """The distinct values at a dotted path of the runs' configurations, and each run's place in them [runs]."""
         if key not in self._values:
             values = [setting(run.config, key) for run in self.runs]
             names = [repr(value) if isinstance(value, list) else value for value in values]

@@ -79,8 +79,7 @@ def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.nd
 
 
 def _grid(xs: list[np.ndarray]) -> np.ndarray:
-    """Every x that a run recorded in the range that all cover; between these the mean of the interpolated runs is
-    linear."""
+    """Every x recorded in the range that all runs cover; between these the mean of the curves is linear."""
     grid = np.unique(np.concatenate(xs))
     grid = grid[(grid >= max(x[0] for x in xs)) & (grid <= min(x[-1] for x in xs))]
     return grid[np.linspace(0, len(grid) - 1, POINTS).round().astype(int)] if len(grid) > POINTS else grid

@@ -84,8 +84,7 @@ LIBRARIES = ("torch",)
 
 
 def method(settings: Mapping[str, Any]) -> str | None:
-    """The digest of all optimizers of a run, its own and its instrument's companions; None if the source of one is
-    unknown."""
+    """The digest of a run's optimizers, its own and its instrument's companions; None if one is unknown."""
     companions = (settings.get("instrument") or {}).get("companions") or {}
     names = [settings["optimizer"]["name"], *sorted(companion["name"] for companion in companions.values())]
     digests = []
@@ -251,8 +250,7 @@ Found = tuple[Library | Reference | Module, tuple[str, ...]]
 
 
 class Sources:
-    """All modules that methods are made of, read at their first use. find: the file of a module by its name, or
-    None."""
+    """All modules that methods are made of, read at their first use. find: module name -> its file, or None."""
 
     def __init__(self, find: Callable[[str], Path | None] = registry.module_file):
         self._find = find
@@ -746,8 +744,7 @@ class Bound(ast.NodeVisitor):
 
 
 def _effective(statements: Iterable[ast.stmt], in_class: bool = False) -> Iterator[ast.stmt]:
-    """The statements that count. Annotated assignments become plain ones, except in a class, where they may be
-    fields."""
+    """The statements that count. Annotated assignments outside of classes become plain ones."""
     for one in statements:
         if isinstance(one, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal)):
             continue

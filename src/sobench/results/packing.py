@@ -89,9 +89,7 @@ def _layout(layouts: dict[str, tuple[int, Layout]], block: Block) -> tuple[int, 
 
 
 def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
-    """The records, with the axes and the wanted columns of their rows; none of another version. A damaged file raises
-    any
-    exception."""
+    """The records, with axes and wanted columns; none of another version. A damaged file raises any exception."""
     size, checksum = START.unpack(file.read(START.size))
     first, *lines = _checked(file.read(size), size, checksum).split(b"\n")
     version, about = loads(first)
@@ -121,8 +119,7 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
 
 
 def _columns(file: BinaryIO, checksums: Mapping[str, int], rows: int, asked: set[str]) -> dict[str, np.ndarray]:
-    """The asked columns of a layout, which starts at the file's position. The position moves to the end of the
-    layout."""
+    """The asked columns of the layout at the file's position, which moves to the end of the layout."""
     start, size, found = file.tell(), 8 * rows, {}
     for place, (name, checksum) in enumerate(checksums.items()):
         if name in asked:

@@ -1,6 +1,4 @@
-"""One number for each run: the value of a metric at the end, at its best, at a place on the x-axis, or where another
-metric
-reaches a level (`pick`, `reach`). Or all numbers of each run (`series`)."""
+"""The value of a metric in each run: at the end, at its best, at a place, or at a level of another; or all values."""
 
 from __future__ import annotations
 
@@ -166,8 +164,7 @@ def _rows(table: Table, kind: str | None, **metrics: str) -> pd.DataFrame:
 
 
 def _last(rows: pd.DataFrame) -> pd.Series:
-    """By run, the value in its last row, NaN included: groupby.last() would skip NaN and give an earlier, good
-    value."""
+    """By run, the value in its last row, NaN included (groupby.last() would skip NaN)."""
     values = _column(rows, "value")
     index: Any = rows.index  # a CategoricalIndex
     codes = index.codes

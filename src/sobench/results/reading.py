@@ -59,9 +59,7 @@ def _places(directories: Sequence[Path | str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Look:
-    """The cached part of a task. good: the valid records. stale: the keys of the directories to be read. size: the
-    bytes of
-    their metrics.jsonl."""
+    """The cached part of a task: its valid records (good), and the keys of the directories to be read (stale)."""
 
     task: Task
     good: Kept
@@ -69,6 +67,7 @@ class Look:
 
     @property
     def size(self) -> int:
+        """Bytes of metrics.jsonl of the directories to be read."""
         return sum(map(cache.size, self.stale.values()))
 
     def complete(self) -> Kept:
@@ -135,8 +134,7 @@ def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], K
 
 @interpreter.put_off()
 def help_out() -> None:
-    """The helper process: tasks from standard input; their records to standard output, each after its length in 8
-    bytes."""
+    """The helper process: reads tasks from standard input, writes their records, each after its length (8 bytes)."""
     for task in json.load(sys.stdin):
         data = pack(look(*task).complete(), cache.CODE)
         sys.stdout.buffer.write(len(data).to_bytes(8, "big") + data)

@@ -14,9 +14,7 @@ from sobench.results.state import State, state
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")
 """Columns with few distinct values, categorical in the frame."""
 SUMMARY = ("parameters", "state_bytes", "peak_host_bytes", "peak_device_bytes", "warm_start_seconds", "shared")
-"""Numbers of summary.json that every row of the run repeats, so that they are read like metrics. shared: 1 for a run
-that
-shared its GPU."""
+"""Numbers of summary.json, which every row of the run repeats like a metric. shared: 1 if the run shared its GPU."""
 
 AXES = ("step", "epoch", "seconds")
 """Columns that every frame has."""
@@ -31,8 +29,7 @@ def everything(name: str) -> bool:
 
 @dataclass(frozen=True)
 class Record:
-    """One run. identity: run, cell, seed, dataset, model, optimizer; empty if unknown. blocks: one for each kind of
-    row."""
+    """One run. identity: run, cell, seed, dataset, model, optimizer; empty if unknown. blocks: by kind of row."""
 
     state: State
     identity: dict[str, Any] = field(default_factory=dict)

@@ -105,8 +105,7 @@ class RunDirectory:
         return f"{self.run.name} is being run by {'process ' if holder.pid else ''}{holder}: {self.path}"
 
     def describe(self, environment: Mapping[str, Any]) -> None:
-        """Write the run's identity, configuration and environment, and remove the result of an earlier, failed
-        attempt."""
+        """Write identity, configuration and environment of the run; remove the result of a failed attempt."""
         from omegaconf import OmegaConf
 
         self._identify()
@@ -122,8 +121,7 @@ class RunDirectory:
         self.write("run.json", run)
 
     def refuse(self, status: str, reason: str, error: BaseException | None = None) -> dict[str, Any]:
-        """Write the result of a run that could not begin, with the traceback of its cause; the summary. Raises as
-        `held`."""
+        """Write the result of a run that could not begin, with its traceback; the summary. Raises as `held`."""
         summary = {"status": status, "reason": reason, "steps": 0, "final": {}}
         with self.held():
             self.describe({})

@@ -1,5 +1,4 @@
-"""Stale results: those made by older code of their method, or from other data, than the installed ones. No pandas, no
-torch."""
+"""Stale results: made by older code of their method, or from other data, than the installed ones. No torch."""
 
 from __future__ import annotations
 

@@ -22,9 +22,7 @@ _TAIL = 1 << 16  # bytes: many lines of metrics.jsonl, of which the last complet
 
 @dataclass(frozen=True)
 class State:
-    """The state of a run. step, epoch (of the training set) and seconds: the last recorded ones. holder: the process
-    that
-    makes the run, or will make it."""
+    """The state of a run, with the last recorded step, epoch and seconds, and the process that makes it (holder)."""
 
     status: str
     reason: str | None = None

@@ -120,8 +120,7 @@ def cells(
 
 
 def run_directories(root: Path, queued: Iterable[str] = ()) -> list[str]:
-    """Every run directory under `root`, sorted by cell and seed. queued: those that do not exist yet, relative to
-    `root`."""
+    """All run directories under `root`, by cell and seed, with those in `queued`, which may not exist yet."""
     places = {tuple(slug.split("/")) for slug in queued}
     for cell in _folders(root):
         places.update((cell, seed) for seed in _folders(os.path.join(root, cell)) if seed.startswith("seed-"))

@@ -22,8 +22,7 @@ PANELS: dict[str, Callable[..., Entries]] = {
     "heatmap": groups.heatmap,
     "profile": groups.profile,
 }
-"""The function that draws a kind of panel: (axes, panel, evidence, styles of the methods) -> its entries of the
-legend."""
+"""By kind of panel, the function that draws it: (axes, panel, evidence, styles) -> entries of the legend."""
 
 
 def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:

@@ -1,5 +1,4 @@
-"""Loggers: copies of a run's record in other formats, by the names of conf/logger/. sobench never reads them. No
-torch."""
+"""Loggers: copies of a run's record in other formats, by the names of conf/logger/. No torch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The interface of a logger, and the record of a run that calls it. A failing logger stops neither the record nor the
-run."""
+"""The interface of a logger, and the record that calls it. A failing logger stops neither record nor run."""
 
 from __future__ import annotations
 
@@ -44,9 +43,7 @@ class Logger:
 
 
 class MirroredMetrics(Metrics):
-    """metrics.jsonl with a logger, which is called for every row. An exception of the logger becomes one warning, and
-    the
-    logger is called no more."""
+    """metrics.jsonl with a logger, called for every row until it raises, which becomes one warning."""
 
     def __init__(self, directory: RunDirectory, offset: int, make: Callable[[], Logger]):
         super().__init__(directory.metrics, offset)

@@ -108,8 +108,7 @@ def mirror_report(worker: Worker, message: dict[str, Any], known: Known) -> bool
 
 
 def rows(path: Path, over: Callable[[], bool]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and contents of each complete row of a record that may still grow, until `over()` and the end of the
-    file."""
+    """Number and contents of each complete row of a growing record, until `over()` and the end of the file."""
     count, rest = 0, b""
     with open(path, "rb") as file:
         while True:

@@ -72,8 +72,7 @@ class Process:
         os.set_blocking(self._pipe.fileno(), False)
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Send a message. Does nothing once the mirror process has given up. Raises BlockingIOError if it stopped
-        reading."""
+        """Send a message, unless the mirror process has given up. Raises BlockingIOError if it stopped reading."""
         with suppress(BrokenPipeError):
             os.write(self._pipe.fileno(), json.dumps(message).encode() + b"\n")
 

@@ -73,9 +73,7 @@ def offline(folder: Path | str, run_id: str | None = None) -> dict[str, Known]:
 
 
 def online(settings: Mapping[str, Any], worker: Worker) -> dict[str, Known]:
-    """The state of all runs of the project, by id, from the server. A copy is a wandb run of another id with this run's
-    id in its
-    configuration."""
+    """The state of all runs of the project, by id, from the server; a copy has the run's id in its configuration."""
     import wandb
 
     found: dict[str, Known] = {}

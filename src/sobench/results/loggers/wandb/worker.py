@@ -19,9 +19,7 @@ POLL = 0.5
 
 
 class Worker:
-    """Reads messages from standard input and discards what wandb prints. A failure is one line on standard error;
-    exceeding a
-    time limit ends the process."""
+    """Reads messages from standard input, discards what wandb prints, reports failures, and ends at a time limit."""
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
@@ -64,8 +62,7 @@ class Worker:
 
     @contextmanager
     def within(self, what: str) -> Iterator[None]:
-        """End the process if the block takes longer than wandb's time-out, which should come first. what: the block, in
-        a message."""
+        """End the process if the block, `what` in the message, takes longer than wandb's own time-out."""
         seconds = self.settings["timeout"] + MARGIN / 2
         timer = threading.Timer(seconds, self.give_up, [f"{what} took more than {seconds:g} s"])
         timer.daemon = True
