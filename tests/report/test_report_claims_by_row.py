@@ -36,7 +36,7 @@ def series(root, *seeds: dict[str, list[float]], **test):
 
 
 def curves(root, outcomes: dict[str, list], **test):
-    """The verdict about the training losses, a value a step, of runs of two methods; DIVERGED is a run that did at once."""
+    """The verdict on the training losses by step of runs of two methods; DIVERGED is a run that did at once."""
     runs = [a_run(name, seed) for name, seeds in outcomes.items() for seed in range(len(seeds))]
     for run in runs:
         outcome = outcomes[run.config["optimizer"]["name"]][run.seed]

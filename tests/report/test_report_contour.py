@@ -131,7 +131,7 @@ def test_without_any_run_the_panel_says_so(landscape, tmp_path):
 @pytest.mark.parametrize(
     ("extra", "expected"),
     [
-        ({"lr": 0.1, "damping": None}, "optimizer.damping of a/landscape: wants a positive number, got None (sgd)"),
+        ({"lr": 0.1, "damping": None}, "optimizer.damping of a/landscape: got None (sgd), allowed: a number above 0"),
         (
             {"lr": 0.1, "damping": 0.3, "batch_size": 7},
             "fits 2 configurations of a/landscape with optimizer.lr 0.1, optim",

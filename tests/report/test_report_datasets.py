@@ -137,8 +137,11 @@ def test_a_paper_that_gives_its_methods_other_budgets_marks_none_as_cut(three, t
 
 
 def test_what_no_run_was_asked_for_is_left_out_and_named(three, tmp_path):
-    """The selection has MNIST alone: the others' columns, panels and claims are gone from the page, and it says which."""
-    claim = "{id: %s-low, text: t, source: s, test: {kind: bound, metric: train_loss, better: lower, subject: sgd, at_most: 2, where: {dataset: %s}}}"
+    """The selection has MNIST alone: the page lacks the others' columns, panels and claims, and names them."""
+    claim = (
+        "{id: %s-low, text: t, source: s, test: {kind: bound, metric: train_loss, better: lower, subject: sgd, "
+        "at_most: 2, where: {dataset: %s}}}"
+    )
     (three / "a" / "three.yaml").write_text(
         THREE + "claims:\n" + "".join(f"  - {claim % (d, d)}\n" for d in ("mnist", "faces"))
     )

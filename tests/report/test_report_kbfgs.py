@@ -1,4 +1,4 @@
-"""The numbers of chapters 2 and 3: the settings of every cell and the published values, each against a second copy of the
+"""Chapters 2 and 3: the settings of every cell and the published values, each against a second copy of the
 thesis's table; and no claim asks more than the tables show."""
 
 import re
@@ -28,17 +28,17 @@ HYPERPARAMETERS = {  # experiment -> (methods in order of its cells, the table's
         | kbfgs | kbfgs T=20 | kbfgs_l | kbfgs20 | kbfgs20_l | kfac | adam | sgd
         mnist | (0.03, 0.3) | (0.3, 30) | (0.03, 0.3) | (0.01, 0.1) | (0.003, 0.1) | (0.03, 1) | (1e-4, 1e-4) | (0.003, -)
         faces | (0.03, 1) | (0.03, 3) | (0.03, 1) | (0.01, 0.3) | (0.01, 0.3) | (0.01, 0.1) | (1e-4, 1e-4) | (0.001, -)
-        curves | (0.03, 0.3) | (0.3, 30) | (0.1, 3) | (0.01, 0.03) | (0.003, 0.03) | (0.3, 30) | (1e-3, 1e-3) | (0.003, -)""",
+        curves | (0.03, 0.3) | (0.3, 30) | (0.1, 3) | (0.01, 0.03) | (0.003, 0.03) | (0.3, 30) | (1e-3, 1e-3) | (0.003, -)""",  # noqa: E501 (a table)
     "kbfgs/table-3.4": """
         | kbfgs | kbfgs_l | kfac | adam | sgdw
         cifar10 vgg16 | (30, 1e-5, 1e4) | (1, 1e-3, 100) | (3e-4, 1, 0.001) | (0.003, 0.1, 0.1) | (0.003, 0.1, -)
         cifar10 resnet32 | (100, 1e-5, 1e3) | (1e3, 1e-6, 1e4) | (0.01, 0.1, 0.1) | (0.003, 0.1, 0.01) | (0.03, 0.01, -)
         cifar100 vgg16 | (0.1, 0.01, 10) | (0.3, 0.001, 100) | (0.01, 0.1, 1) | (3e-4, 1, 0.01) | (0.003, 0.1, -)
-        cifar100 resnet32 | (1e3, 1e-6, 1e4) | (10, 1e-4, 100) | (0.1, 0.01, 0.1) | (0.01, 0.1, 0.01) | (0.03, 0.01, -)""",
+        cifar100 resnet32 | (1e3, 1e-6, 1e4) | (10, 1e-4, 100) | (0.1, 0.01, 0.1) | (0.01, 0.1, 0.01) | (0.03, 0.01, -)""",  # noqa: E501 (a table)
     "kbfgs/table-3.9": """
         | kbfgs | kbfgs_l | kfac | adam | sgdw
         cifar10 resnet32_4 | (1e3, 1e-6, 1e4) | (1e3, 1e-6, 1e4) | (0.1, 0.01, 1) | (0.03, 0.01, 0.1) | (0.03, 0.01, -)
-        cifar100 resnet32_4 | (100, 1e-5, 1e3) | (1e3, 1e-6, 1e4) | (0.01, 0.1, 0.01) | (0.003, 0.1, 0.01) | (0.01, 0.1, -)""",
+        cifar100 resnet32_4 | (100, 1e-5, 1e3) | (1e3, 1e-6, 1e4) | (0.01, 0.1, 0.01) | (0.003, 0.1, 0.01) | (0.01, 0.1, -)""",  # noqa: E501 (a table)
 }
 PUBLISHED = {  # report -> the table, a method a row, as printed
     "kbfgs/table-3.3": """
@@ -90,7 +90,7 @@ def cells(experiment: str) -> list[dict[str, str]]:
 
 
 def settings(cell: dict[str, str]) -> tuple[float, ...]:
-    """(learning rate, weight decay where there is one, damping where there is one), as the thesis's tables have them."""
+    """(learning rate, weight decay if any, damping if any), in the order of the thesis's tables."""
     scale = TABLE_RMSPROP if cell["optimizer"] == "rmsprop" else 1
     damping = cell.get("optimizer.damping", cell.get("optimizer.eps"))
     found = (scale * float(cell["optimizer.lr"]), cell.get("optimizer.weight_decay"), damping)

@@ -1,5 +1,5 @@
-"""The counts beside the measured costs of chapters 2 and 3: orders with their constants taken as 1, of the layers of the measured
-networks."""
+"""The counts beside the measured costs of chapters 2 and 3: orders with their constants taken as 1, of the
+layers of the measured networks."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def linear(width: int) -> list[tuple[int, int]]:
 
 
 def residual(width: int) -> list[tuple[int, int, int]]:
-    """(J |Delta|, I, |T|) of the convolutions and the linear layer of a ResNet of depth 8 on one channel of 8x8 pixels."""
+    """(J |Delta|, I, |T|) of the layers of a ResNet of depth 8 on one channel of 8x8 pixels."""
     c = 16 * width
     convolutions = [
         (1, c, 64),

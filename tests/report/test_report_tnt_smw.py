@@ -1,5 +1,5 @@
-"""Chapters 4 and 5: the settings of every cell and the published values, each against a second copy of the thesis's tables; what
-is shown and claimed is of runs that the experiment makes; and no claim asks more than the tables show."""
+"""Chapters 4 and 5: the settings of every cell and the published values, each against a second copy of the thesis's
+tables; the reports show and claim runs that the experiment makes; and no claim asks more than the tables show."""
 
 import re
 
@@ -25,13 +25,13 @@ HYPERPARAMETERS = {  # experiment -> its methods, and the rows of tables 4.3, 4.
     "tnt/fig-4.6": """
     | tnt | kfac | shampoo | adam | sgd
     mnist | (1e-4, 0.1, 0.9, 0.9) | (0.001, 0.1, 0.99, 0.99) | (1e-4, 3e-4, 0.99, 0.99) | (1e-4, 1e-4, 0.99, 0.99) | (0.001, 0.99)
-    faces | (1e-6, 0.003, 0.9, 0.9) | (0.01, 0.1, 0.9, 0.9) | (1e-4, 3e-4, 0.99, 0.999) | (1e-4, 1e-4, 0.9, 0.9) | (0.001, 0.9)""",
+    faces | (1e-6, 0.003, 0.9, 0.9) | (0.01, 0.1, 0.9, 0.9) | (1e-4, 3e-4, 0.99, 0.999) | (1e-4, 1e-4, 0.9, 0.9) | (0.001, 0.9)""",  # noqa: E501 (a table)
     "tnt/table-4.2": """
         | tnt | kfac | shampoo | adam | sgdw
         cifar10 vgg16 | (1e-4, 10, 0.1) | (3e-4, 1, 0.001) | (0.001, 1, 0.1) | (0.003, 0.1, 0.1) | (0.003, 0.1, -)
         cifar10 resnet32 | (1e-4, 10, 0.01) | (0.01, 0.1, 0.1) | (0.01, 0.1, 0.01) | (0.003, 0.1, 0.01) | (0.03, 0.01, -)
         cifar100 vgg16 | (1e-4, 10, 0.1) | (0.01, 0.1, 1) | (0.001, 1, 0.01) | (3e-4, 1, 0.01) | (0.003, 0.1, -)
-        cifar100 resnet32 | (1e-4, 10, 0.01) | (0.1, 0.01, 0.1) | (0.01, 0.1, 0.01) | (0.01, 0.1, 0.01) | (0.03, 0.01, -)""",
+        cifar100 resnet32 | (1e-4, 10, 0.01) | (0.1, 0.01, 0.1) | (0.01, 0.1, 0.01) | (0.01, 0.1, 0.01) | (0.03, 0.01, -)""",  # noqa: E501 (a table)
     "tnt/fig-4.5": """
         | tnt | kfac | tnt EF | kfac EF
         cifar10 vgg16 | (1e-4, 10, 0.1) | (3e-4, 1, 0.001) | (1e-4, 10, 0.1) | (3e-4, 1, 0.001)
@@ -88,7 +88,7 @@ def cells(experiment: str) -> list[dict[str, str]]:
 
 
 def printed(cell: dict[str, str], *, more: bool) -> list[float]:
-    """The cell's numbers in the order of the thesis's tables: learning rate, weight decay, damping; `more`: mu and beta."""
+    """The cell's numbers in the thesis's order: learning rate, weight decay, damping; `more`: mu and beta."""
     names = [("lr",), ("weight_decay",), ("damping", "eps")]
     found = [cell[f"optimizer.{n}"] for alike in names for n in alike if f"optimizer.{n}" in cell]
     if more:
@@ -182,7 +182,7 @@ def test_the_settings_of_chapter_5(experiment):
 
 
 def configurations(experiment: str) -> list[dict]:
-    """Of every cell: its data set, model and optimizer with all their settings, those of the experiment's own groups too."""
+    """Every cell's data set, model and optimizer with all settings, also of the experiment's own groups."""
     conf = files.conf_dir()
     file = yaml.safe_load((conf / "experiment" / f"{experiment}.yaml").read_text())
     inherited = [d for d in file["defaults"] if isinstance(d, str) and d.startswith("/experiment/")]

@@ -1,4 +1,4 @@
-"""The counts beside the measured costs of chapters 4 and 5: orders with their constants taken as 1, of the measured networks."""
+"""The counts beside the measured costs of chapters 4 and 5: orders with constants 1, of the measured networks."""
 
 from math import prod
 
@@ -56,7 +56,7 @@ def test_the_counts_of_memory():
         expected = {method: 4 * total(count, w) / total(prod, w) for method, count in SPACE.items()}
         assert column.published == pytest.approx({m: expected[m] for m in column.published}, abs=0.005)
     assert narrow.published.keys() == SPACE.keys() == wide.published.keys() | {"block_fisher"}
-    widths = {method: (32, 128, 512) for method in SPACE} | {"block_fisher": (8, 16, 32)}
+    widths = dict.fromkeys(SPACE, (32, 128, 512)) | {"block_fisher": (8, 16, 32)}
     expected = {method: exponent({w: total(count, w) for w in widths[method]}) for method, count in SPACE.items()}
     assert growth.published == pytest.approx(expected, abs=0.005)
 

@@ -251,7 +251,7 @@ def test_a_logger_that_raises_ends_in_one_warning(tmp_path, capsys, monkeypatch,
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     directory = RunDirectory(run_with(), tmp_path)
     directory.path.mkdir(parents=True)
-    record = base.Mirrored(directory, 0, lambda: Failing(directory, when))
+    record = base.MirroredMetrics(directory, 0, lambda: Failing(directory, when))
     for step in range(3):
         record.append({"kind": "train", "step": step})
     record.sync()
@@ -269,9 +269,9 @@ def written(root, logger: str, *batches: list[dict], keep: int | None = None) ->
     directory.describe({})
     offset = 0
     for batch in batches:
-        from sobench.results.loggers.base import mirrored as opened
+        from sobench.results.loggers.base import open_metrics
 
-        record = opened(directory, offset)
+        record = open_metrics(directory, offset)
         for row in batch:
             record.append(row)
         record.sync()

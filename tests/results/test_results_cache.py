@@ -1,4 +1,4 @@
-"""What is kept of a record never changes what is read: load() with the cache is load() without, whatever happened to the runs."""
+"""The cache never changes a result: load() with it equals load() without it, whatever happened to the runs."""
 
 import json
 import math

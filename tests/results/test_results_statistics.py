@@ -62,7 +62,7 @@ def test_derived_metrics_and_costs_come_from_the_last_row_of_any_kind(tmp_path):
 
 @pytest.mark.parametrize("at", ["first", {"loss": 1}, {"step": 1, "epoch": 1}])
 def test_any_other_place_is_refused(tmp_path, at):
-    with pytest.raises(UsageError, match="not one of last, best"):
+    with pytest.raises(UsageError, match="allowed: last, best"):
         picked(tmp_path, evals("train_loss", 2.0), at=at)
 
 

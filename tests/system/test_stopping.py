@@ -105,7 +105,8 @@ def test_a_launcher_that_comes_to_nothing_is_given_up(workplace, monkeypatch):
     done = command("run", "-m", *SMALL, "seed=0,1")
     assert done.code == 1 and calls == [2, 2, 2]
     assert done.errors == [
-        "sobench: hydra/launcher: basic made no progress 3 times in a row (RuntimeError: no worker Killed: it is gone); "
+        "sobench: hydra/launcher: basic made no progress 3 times in a row "
+        "(RuntimeError: no worker Killed: it is gone); "
         "repeat the command to run what is missing"
     ]
     assert done.out.count("a worker was lost") == 2 and stopping.SWEEP not in os.environ

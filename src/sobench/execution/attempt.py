@@ -12,7 +12,7 @@ import torch
 from sobench.config.run import Run
 from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
-from sobench.results.loggers.base import mirrored
+from sobench.results.loggers.base import open_metrics
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
@@ -44,7 +44,7 @@ def execute(
         directory.describe(
             environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": code_and_data}
         )
-        record = mirrored(directory, length)
+        record = open_metrics(directory, length)
         save = _saver(directory, record, run.config["checkpoint"]["seconds"])
         with stopping.time_limit(run.config["timeout"]):
             summary = _train(trainer, record, save, progress, directory)

@@ -1,7 +1,7 @@
-"""From results to the artifacts of a paper: its table, its figure, and a verdict on each of its claims.
+"""Makes the artifacts of a paper from results: its table, its figure, and a verdict on each of its claims.
 
-A report is data, conf/report/<paper>/<artifact>.yaml, whose keys `sobench.report.schema.spec` defines. Listing and reading
-reports needs neither pandas nor matplotlib; `write` loads both when it is called.
+A report is a file, conf/report/<paper>/<artifact>.yaml, whose keys `sobench.report.schema.spec` defines. Reading
+reports needs neither pandas nor matplotlib; `write` imports both when it is called.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sobench.report.schema.catalogue import experiment_of, read, reports
 from sobench.report.schema.spec import Report
 
 if TYPE_CHECKING:
-    from sobench.results.collection import Run
+    from sobench.config.run import Run
 
 __all__ = ["Report", "experiment_of", "read", "reports", "write"]
 
@@ -22,7 +22,7 @@ __all__ = ["Report", "experiment_of", "read", "reports", "write"]
 def write(
     report_id: str, runs: Sequence[Run], runs_root: Path, out: Path, *, settings: Sequence[str] | None = None
 ) -> list[Path]:
-    """Write the report into the folder `out` and return its files; see `sobench.report.writer.write`."""
+    """Write the report into the folder `out`; the files written. See `sobench.report.writer.write`."""
     from sobench.report import writer
 
     return writer.write(report_id, runs, runs_root, out, settings=settings)

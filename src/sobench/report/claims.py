@@ -4,19 +4,21 @@ A claim's test is one of
     compare  the subject is better than each of its rivals: the differences of the seeds that both have;
     ratio    the subject's metric over the one rival's, at_most / at_least / within bounds: in logarithms;
     bound    the subject's metric, at_most / at_least / within bounds;
-    share    at least a share of the rows of a run lie within such bounds, or are better than the rival's of the same step;
-    robust   at least a share of the settings that were tried come within `times` of the best of them.
-The first three are of one value a seed, which `at` or `reach` says; `at: every` is of the row that speaks most against the
-claim, so that it is true of all. `growth` makes the value the exponent with which the metric grows with a setting.
+    share    at least a share of the rows of a run lie within such bounds, or are better than the rival's of the same
+    step; robust   at least a share of the settings that were tried come within `times` of the best of them.
+The first three test one value for each seed, taken where `at` or `reach` says; `at: every` takes the row that
+contradicts the claim most, so that the claim is true of all rows. `growth` makes the value the exponent with which the
+metric grows with a setting.
 
-A claim holds if its alternative is accepted at level ALPHA: for several rivals or metrics, if it is for each of them
-(intersection-union: the largest p value counts); for `within`, if two one-sided tests accept. It fails if the opposite
-is accepted at that level (for any rival, metric or side: Bonferroni). Anything else is undecided. Fewer than two pairs
-decide nothing (but one count that no seed changes does), nor do runs that were given different numbers of epochs (unless
-the test says `budgets: any`, or the metric is a cost): such a rival keeps a claim from holding, and one that is fairly
-beaten by another still fails. Each claim is tested by itself.
+A claim holds if its alternative is accepted at level ALPHA: for several rivals or metrics, if it is accepted for each
+of them (intersection-union: the largest p value counts); for `within`, if two one-sided tests accept. It fails if the
+opposite is accepted at that level (for any rival, metric or side: Bonferroni). Anything else is undecided.
 
-A run that diverged counts as worse than any that finished; `sobench.report.paired` says how that enters the tests.
+Fewer than two pairs decide nothing, except for a count that no seed changes, of which one is enough. Neither do runs
+that were given different numbers of epochs, unless the test says `budgets: any` or the metric is a cost: with such a
+rival a claim cannot hold, but it can fail against another rival. Each claim is tested by itself.
+
+A run that diverged counts as worse than any that finished; `sobench.report.paired` describes how it enters the tests.
 """
 
 from __future__ import annotations
@@ -37,8 +39,11 @@ HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 
 @dataclass(frozen=True)
 class Verdict:
-    """effect, p and n are of the part that decides: the rival hardest to beat. effect is the mean difference, the geometric
-    mean ratio, the mean, or the share; p is of what the verdict says (of "holds", where it is undecided)."""
+    """The verdict on one claim.
+
+    effect, p, n: of the part that decides, the rival hardest to beat. effect: the mean difference, the geometric mean
+    ratio, the mean, or the share. p: of the verdict; of "holds" if undecided. reason: why nothing was decided.
+    """
 
     claim: Claim
     verdict: str
@@ -52,7 +57,7 @@ class Verdict:
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
-    """The verdict on every claim of the report of which the selection has runs, in its order."""
+    """The verdict on every claim for which the selection has runs, in the report's order."""
     asked = evidence.asked([claim.test for claim in evidence.report.claims])
     return [_judge(evidence, claim) for claim in evidence.report.claims if claim.test in asked]
 
@@ -90,15 +95,16 @@ def _judge(evidence: Evidence, claim: Claim) -> Verdict:
 
 
 def _cuts(evidence: Evidence, test: Test) -> dict[str, Cut]:
-    """The methods that were given fewer epochs than the others, where that makes a comparison unfair."""
+    """The methods that were given fewer epochs than the others, if that makes the comparison unfair."""
     fair = test.budgets == "any" or test.over_settings or COSTS.issuperset(test.metrics)
     return {} if fair else evidence.cuts(test.where)
 
 
 def _reason(test: Test, parts: list[Part], cuts: dict[str, Cut]) -> str:
-    """Why nothing was decided, if it is not for the p value alone."""
+    """The reason why nothing was decided, besides the p value; may be empty."""
     reasons = [f"{method} was {cuts[method]}" for method in (test.subject, *test.rivals) if method in cuts]
-    if (part := min(parts, key=lambda part: part.decision.n)).decision.test == NONE:
+    part = min(parts, key=lambda part: part.decision.n)
+    if part.decision.test == NONE:
         seeds = "paired seeds" if part.rival else "seeds"
         reasons.append(f"needs at least {1 if part.metric in EXACT else 2} {seeds}, has {part.decision.n}")
     return "; ".join(reasons)

@@ -1,4 +1,4 @@
-"""Which columns of the record a report may ask for: those alone are read."""
+"""The columns of the record that a report may need, so that no others are read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from sobench.results.record import Wanted
 
 
 def of(report: Report) -> Wanted:
-    """Whether a column is one: every metric and axis that a report shows is a word of its description, so that any column named
-    by one of its words, and what a derived metric is made of, is more than enough. {method} and its like stand for anything."""
+    """The test whether a column is needed.
+
+    Every metric and axis that a report shows is a text of its description: all columns named by a text of it, and those
+    of the derived metrics, include the needed ones. {method} and other names in braces stand for anything.
+    """
     names = set(_words(report))
     names |= {name for metric in names & DERIVED.keys() for name in DERIVED[metric].columns}
     pattern = re.compile("|".join(re.sub(r"\\\{\w+\\\}", ".*", re.escape(name)) for name in sorted(names)), re.DOTALL)
@@ -22,7 +25,7 @@ def of(report: Report) -> Wanted:
 
 
 def _words(part: object) -> Iterator[str]:
-    """Every text in it, keys of mappings as well; of a kind of panel also the columns that it always asks for."""
+    """Every text in a part of a report, with the keys of mappings and the columns that a panel always needs."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, Mapping):

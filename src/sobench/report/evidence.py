@@ -1,4 +1,4 @@
-"""What a report knows of our runs: the one place where its methods meet the results."""
+"""The runs and results of each method of a report. The parts of a report get their numbers here."""
 
 from __future__ import annotations
 
@@ -6,57 +6,65 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.report.cuts import Cut, cuts
-from sobench.report.schema.panels import Contour, Heatmap, Panel, Profile, Trajectory
+from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.schema.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import is_time
-from sobench.results.collection import Results, Run
+from sobench.results.collection import Results
 from sobench.results.pick import COSTS, pick, reach, series
 from sobench.results.row_table import Table
 from sobench.results.state import State
 
+if TYPE_CHECKING:
+    from sobench.config.run import Run
+
 Wanted = Column | Test | Contour
+"""A part of a report that needs one number for each run."""
 Drawn = Panel | Trajectory | Heatmap | Profile
-Shown = TypeVar("Shown")
+"""A part of a report that needs rows of runs."""
+Shown = TypeVar("Shown", bound=Column | Test | AnyPanel)
+"""A part of a report that shows runs."""
 
 
 @dataclass(frozen=True)
 class Evidence:
+    """A report and the results of its runs."""
+
     report: Report
     results: Results
 
     def fitting(self, method: str, where: Mapping[str, object]) -> list[Run]:
-        """The expected runs of a method, of all configurations that fit."""
+        """The expected runs of a method, of all configurations that match `where`."""
         place = ("fitting", method, repr(where))
         if place not in self._picked:
             self._picked[place] = self.results.select({**self.report.methods[method].where, **where})
         return self._picked[place]
 
     def asked(self, parts: Sequence[Shown]) -> list[Shown]:
-        """Those columns, panels or claims' tests of which the selection has runs; all of them, where it has none of any."""
-
-        def about(part: Shown) -> list[str]:
-            return (
-                [part.subject]
-                if isinstance(part, Test)
-                else list(getattr(part, "methods", None) or self.report.methods)
+        """The columns, panels or claims' tests for which the selection has runs; all of them, if it has none."""
+        with_runs = []
+        for part in parts:
+            methods = (
+                [part.subject] if isinstance(part, Test) else getattr(part, "methods", None) or self.report.methods
             )
-
-        return [part for part in parts if any(self.fitting(method, part.where) for method in about(part))] or list(
-            parts
-        )
+            if any(self.fitting(method, part.where) for method in methods):
+                with_runs.append(part)
+        return with_runs or list(parts)
 
     def runs(self, method: str, where: Mapping[str, object]) -> list[Run]:
-        """The expected runs of a method, all of one cell. Raises UsageError if they are of several: a mean over
-        different configurations means nothing."""
+        """The expected runs of a method, all of one cell.
+
+        Raises UsageError if they are of several: a mean over different configurations is meaningless.
+        """
         runs = self.fitting(method, where)
-        if len(cells := {run.cell for run in runs}) > 1:
+        cells = {run.cell for run in runs}
+        if len(cells) > 1:
             raise UsageError(
                 f"{self.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
                 f"{self.report.experiment}; add the keys in which they differ"
@@ -64,11 +72,11 @@ class Evidence:
         return runs
 
     def states(self, part: object, metric: str = "") -> Mapping[str, State]:
-        """The states of all runs as they count for this part of the report, and this metric of it."""
+        """The states of all runs, as they count for this part of the report and this metric."""
         return self._states[_of_time(part, metric)]
 
     def aggregate(self, wanted: Wanted, metric: str, method: str, runs: list[Run]) -> Aggregate:
-        """Our value of a metric over the seeds of one cell. A cost counts diverged runs, which made steps like any."""
+        """Our value of a metric over the seeds of one cell. For a cost, diverged runs count too."""
         return aggregate(
             self.values(wanted, metric, method),
             runs,
@@ -78,26 +86,25 @@ class Evidence:
         )
 
     def outcomes(self, test: Test, metric: str, method: str) -> dict[int, float | pd.Series]:
-        """What a claim about one cell is judged by, of each seed: a value; or, for a test by row, the values by step.
+        """The outcome of each seed for a claim about one cell: a value; for a test by row, the values by step.
 
-        A run that diverged, or ended at a value that is not finite, or never reached the level, is worse than any number:
-        +-infinity (but a cost is what it is). Runs that are not over, failed, lack the metric or were timed on a GPU that they
-        shared are left out.
+        A run that diverged, ended at a value that is not finite, or did not reach the level, is worse than any number:
+        +-infinity, except for a cost. Runs that are not over, failed, lack the metric, or were timed on a shared GPU
+        are left out.
         """
         worst = math.inf if test.better == "lower" else -math.inf
         values = self._series(test, metric, method) if test.by_row else self.values(test, metric, method)
-        found: dict[int, float | pd.Series] = {}
+        outcomes: dict[int, float | pd.Series] = {}
         for run in self.runs(method, test.where):
             status, value = self.states(test, metric)[run.id].status, values.get(run.id, math.nan)
             if status == "diverged" and metric not in COSTS:
-                found[run.seed] = worst
+                outcomes[run.seed] = worst
             elif status in ("done", "diverged"):
-                found[run.seed] = worst if isinstance(value, float) and math.isinf(value) else value
-        return {seed: value for seed, value in found.items() if not _empty(value)}
+                outcomes[run.seed] = worst if isinstance(value, float) and math.isinf(value) else value
+        return {seed: value for seed, value in outcomes.items() if not _empty(value)}
 
     def cuts(self, where: Mapping[str, object]) -> dict[str, Cut]:
-        """The methods whose finished runs made fewer epochs than the others' did, see `cuts`; none where the report says
-        `budgets: any`."""
+        """The methods that were given fewer epochs than the others, see `cuts.cuts`; none for `budgets: any`."""
         if self.report.budgets == "any":
             return {}
         place = ("cuts", str(where))
@@ -107,16 +114,16 @@ class Evidence:
         return self._picked[place]
 
     def stale(self, method: str, where: Mapping[str, object]) -> str | None:
-        """ "2 of 5 runs are stale: older code of its method", of the runs of a method that a report shows; None if none is."""
+        """ "2 of 5 runs are stale: older code of its method", about the runs of a method; None if none is stale."""
         runs = self.fitting(method, where)
-        found = [self.results.stale[run.id] for run in runs if run.id in self.results.stale]
-        reasons = ", ".join(dict.fromkeys(found))
-        return (
-            f"{len(found)} of {len(runs)} runs {'is' if len(found) == 1 else 'are'} stale: {reasons}" if found else None
-        )
+        reasons = [self.results.stale[run.id] for run in runs if run.id in self.results.stale]
+        if not reasons:
+            return None
+        verb = "is" if len(reasons) == 1 else "are"
+        return f"{len(reasons)} of {len(runs)} runs {verb} stale: {', '.join(dict.fromkeys(reasons))}"
 
     def rows(self, method: str, part: Drawn, kind: str, status: str) -> Table:
-        """Rows of one kind of those runs of a method in this panel that have this status."""
+        """The rows of one kind of the runs of a method in this panel that have this status."""
         runs = [run for run in self.runs(method, part.where) if self.states(part)[run.id].status == status]
         place = ("rows", kind, *(run.id for run in runs))
         if place not in self._picked:
@@ -124,19 +131,19 @@ class Evidence:
         return self._picked[place]
 
     def look_alikes(self, methods: Iterable[str], where: Mapping[str, object]) -> list[str]:
-        """The data sets of these runs that stand in for one that is not at hand."""
+        """The data sets of these runs that stand in for one that is not available."""
         names = {run.config["dataset"]["name"] for method in methods for run in self.fitting(method, where)}
         return sorted(name for name in names if name.endswith("_synthetic"))
 
     def values(self, wanted: Wanted, metric: str, method: str) -> Mapping[str, float]:
-        """One number of every run, by id, as `at` or `reach` says."""
+        """One number of every run, by id, taken where `at` or `reach` says."""
         reached = wanted.reach and (_named(wanted.reach.metric, method), wanted.reach.at_most, wanted.reach.at_least)
         place = (_named(metric, method), str(wanted.at), wanted.rows, wanted.better, reached)
         if place not in self._picked:
             self._picked[place] = self._pick(wanted, place[0], reached).to_dict()
         return self._picked[place]
 
-    def _pick(self, wanted: Wanted, metric: str, reached: tuple | None) -> pd.Series:
+    def _pick(self, wanted: Wanted, metric: str, reached: tuple[Any, ...] | None) -> pd.Series:
         if reached:
             of, at_most, at_least = reached
             return reach(self.results.table, metric, of, at_most=at_most, at_least=at_least, kind=wanted.rows)
@@ -158,8 +165,8 @@ class Evidence:
         return {of_time: self.results.alone(of_time) if left_out else self.results.states for of_time in (True, False)}
 
     @cached_property
-    def _picked(self) -> dict[tuple, Any]:
-        """What was asked for before: the parts of a report ask for the same again and again."""
+    def _picked(self) -> dict[tuple[Any, ...], Any]:
+        """The cache of this class: the parts of a report ask for the same values often."""
         return {}
 
 
@@ -168,7 +175,7 @@ def _named(metric: str, method: str) -> str:
 
 
 def _of_time(part: object, metric: str) -> bool:
-    """Whether a clock says what this part of a report shows: the metric, an axis, or the place where it is taken."""
+    """Whether a part of a report depends on a time: by its metric, an axis, or the place where the metric is taken."""
     names = [metric, str(getattr(part, "reach", None)), *getattr(part, "start", ())]
     names += [getattr(part, axis, "") for axis in ("x", "y")]
     at = getattr(part, "at", None)
@@ -176,4 +183,4 @@ def _of_time(part: object, metric: str) -> bool:
 
 
 def _empty(value: float | pd.Series) -> bool:
-    return math.isnan(value) if isinstance(value, float) else not len(value)
+    return value.empty if isinstance(value, pd.Series) else math.isnan(value)

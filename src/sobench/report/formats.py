@@ -11,7 +11,7 @@ from sobench.report.table import BEST, SECOND, Cell, Contents
 
 
 class Markdown:
-    """How Markdown writes what a table needs."""
+    """The elements of a table in Markdown."""
 
     pm, dash = "±", "–"
 
@@ -29,7 +29,7 @@ class Markdown:
 
 
 class Latex:
-    """How LaTeX writes what a table needs."""
+    """The elements of a table in LaTeX."""
 
     pm, dash = r"$\pm$", "--"
     _ESCAPES = {
@@ -57,7 +57,7 @@ Format = type[Markdown] | type[Latex]
 
 
 def to_csv(table: Contents) -> str:
-    """A line for each method and column, the numbers unrounded: to be read by programs."""
+    """A line for each method and column, with unrounded numbers, for programs."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
@@ -139,7 +139,7 @@ def to_latex(table: Contents, caption: str) -> str:
 
 
 def _texts(table: Contents, style: Format) -> tuple[list[str], list[list[str]]]:
-    """Head and rows as text: for each column ours and, where the paper has any, published; then n, steps, epochs."""
+    """Head and rows as text: each column with our and, if there are any, published values; n, steps, epochs."""
     head = ["Method"]
     for column in table.columns:
         head += [style.escape(column.label)] + (["published"] if column.published else [])
@@ -179,9 +179,13 @@ def _theirs(cell: Cell, column: Column, style: Format) -> str:
 
 
 def _published(cell: Cell) -> tuple[float | str, float | str]:
+    """The published value and its spread; "" for each that is missing."""
     if cell.published is None:
         return "", ""
-    return tuple(cell.published) if isinstance(cell.published, list) else (cell.published, "")
+    if isinstance(cell.published, list):
+        value, spread = cell.published
+        return value, spread
+    return cell.published, ""
 
 
 def _number(value: float) -> str:

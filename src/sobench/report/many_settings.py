@@ -1,24 +1,28 @@
-"""What a report asks of runs of several configurations: how a metric grows with a setting, where in a grid it is low."""
+"""Values over runs of several configurations: grids of aggregates, growth with a setting, robustness."""
 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Any
 
 from sobench.errors import UsageError
 from sobench.report.evidence import Evidence, Wanted
 from sobench.report.schema.spec import Column, Test
 from sobench.results.aggregate import Aggregate
-from sobench.results.collection import Run, setting
+from sobench.results.collection import setting
 from sobench.results.growth import Growth, growth
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 
 def grid(
     evidence: Evidence, wanted: Wanted, metric: str, method: str, keys: tuple[str, ...]
 ) -> dict[tuple[float, ...], Aggregate]:
-    """The aggregate of each configuration of a method, by its numbers at these settings, in ascending order.
+    """The aggregate of each configuration of a method, by its values of the settings `keys`, in ascending order.
 
-    A setting that is a list (model.widths) counts as its largest entry. Raises UsageError if a setting is not a positive
-    number, or if two configurations share all of them.
+    A setting that is a list (model.widths) counts as its largest entry. Raises UsageError if a setting is not a
+    positive number, or if two configurations have the same values.
     """
     places: dict[tuple[float, ...], list[Run]] = {}
     for run in evidence.fitting(method, wanted.where):
@@ -34,14 +38,18 @@ def grid(
 
 
 def exponent(evidence: Evidence, wanted: Column | Test, metric: str, method: str) -> Growth:
-    """How the metric grows with the setting `wanted.growth`."""
+    """The exponent with which the metric grows with the setting `wanted.growth`."""
+    assert wanted.growth is not None
     sizes = grid(evidence, wanted, metric, method, (wanted.growth,))
-    return growth({size: found for (size,), found in sizes.items()})
+    return growth({size: aggregate for (size,), aggregate in sizes.items()})
 
 
 def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict[int, float]:
-    """For each seed the share of the configurations whose metric is within `times` of the best one's (a ratio). One that
-    diverged, or ended at a value that is not finite, is not within; a seed that lacks any configuration is left out."""
+    """By seed, the share of the configurations whose metric is within `times` of the best one's (a ratio).
+
+    A configuration that diverged, or ended at a value that is not finite, is not within. A seed that lacks a
+    configuration is left out.
+    """
     worst = math.inf if test.better == "lower" else -math.inf
     values = evidence.values(test, metric, method)
     seeds: dict[int, list[float]] = {}
@@ -49,10 +57,11 @@ def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict
         status, value = evidence.states(test, metric)[run.id].status, values.get(run.id, math.nan)
         value = worst if status == "diverged" or math.isinf(value) else value
         seeds.setdefault(run.seed, []).append(value if status in ("done", "diverged") else math.nan)
-    return {seed: _within(found, test) for seed, found in seeds.items() if not any(map(math.isnan, found))}
+    return {seed: _within(values, test) for seed, values in seeds.items() if not any(map(math.isnan, values))}
 
 
 def _within(values: list[float], test: Test) -> float:
+    assert test.times is not None  # see schema.references
     best = min(values) if test.better == "lower" else max(values)
     if math.isinf(best):  # all diverged
         return 0.0
@@ -61,11 +70,12 @@ def _within(values: list[float], test: Test) -> float:
 
 
 def _size(evidence: Evidence, run: Run, key: str) -> float:
+    """The value of a setting, as a number."""
     value = setting(run.config, key)
-    numbers = value if isinstance(value, list) and value else [value]
+    numbers: list[Any] = value if isinstance(value, list) and value else [value]
     if any(isinstance(n, bool) or not isinstance(n, (int, float)) or n <= 0 for n in numbers):
         raise UsageError(
-            f"{evidence.report.file}: {key} of {evidence.report.experiment}: wants a positive number, got "
-            f"{value!r} ({run.config['optimizer']['name']})"
+            f"{evidence.report.file}: {key} of {evidence.report.experiment}: got {value!r} "
+            f"({run.config['optimizer']['name']}), allowed: a number above 0"
         )
     return float(max(numbers))

@@ -1,4 +1,4 @@
-"""The pages of a report that one reads: report.md, and its claims as Markdown and CSV."""
+"""The pages of a report: report.md, and its claims as Markdown and CSV."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def claims_csv(verdicts: list[Verdict]) -> str:
 
 
 def claims_markdown(verdicts: list[Verdict]) -> str:
-    """A block for each claim: the sentence, how we read it, the verdict and the numbers behind it."""
+    """A block for each claim: the sentence, our reading of it, the verdict and its numbers."""
     blocks = []
     for v in verdicts:
         reason = f" ({_escape(v.reason)})" if v.reason else ""
@@ -67,7 +67,7 @@ def claims_markdown(verdicts: list[Verdict]) -> str:
 
 
 def report_markdown(report: Report, provenance: dict, table: str | None, verdicts: list[Verdict]) -> str:
-    """The page: what it is, from which data and budget and how many seeds, table, figure, claims, notes."""
+    """The page: title, source, facts about data, budget and runs; table, figure, claims, notes."""
     parts = [f"# {_escape(report.title)}", _escape(report.source) + ".", _facts(report, provenance)]
     if table:
         parts += ["## Table", table.rstrip()]
@@ -81,8 +81,8 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
 
 
 def _key(report: Report, provenance: dict) -> str:
-    """What the figure's lines and marks mean."""
-    kinds, text = {panel.kind for panel in report.figure.panels}, []
+    """The meaning of the figure's lines and marks."""
+    kinds, text = {panel.kind for panel in report.panels}, []
     if "curve" in kinds:
         text.append("Solid: mean over seeds; shaded: its standard error.")
         if "diverged" in provenance["states"]:
@@ -134,7 +134,7 @@ def _facts(report: Report, provenance: dict) -> str:
 
 
 def _stale(report: Report, provenance: dict) -> str | None:
-    """The one line on runs that were made by older code or from other data: how many of each method, and why."""
+    """The line about runs made by older code or from other data: their number by method, and the reason."""
     found = Counter((run["optimizer"], run["dataset"], run["stale"]) for run in provenance["runs"] if "stale" in run)
     if not found:
         return None
@@ -142,7 +142,8 @@ def _stale(report: Report, provenance: dict) -> str | None:
         f"{count} of {_escape(optimizer)} on {_escape(data)} ({why})" for (optimizer, data, why), count in found.items()
     )
     settings = provenance["command"].partition(report.id)[2]
-    return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `sobench retry {report.experiment}{settings} --stale`"
+    command = f"sobench retry {report.experiment}{settings} --stale"
+    return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `{command}`"
 
 
 def _budget(budget: object) -> str:

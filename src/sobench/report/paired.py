@@ -1,13 +1,14 @@
-"""Does the mean of a sample lie between two bounds? The tests behind the claims, on plain arrays.
+"""Tests whether the mean of a sample lies between two bounds, on plain arrays. They decide the claims.
 
-The sample is one number a seed: a difference, the logarithm of a ratio, or a value. It may hold infinities, from
-runs that diverged, and NaN where both runs of a pair did.
+The sample has one number for each seed: a difference, the logarithm of a ratio, or a value. It may have infinities,
+from runs that diverged, and NaN if both runs of a pair diverged.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Decision:
-    """p_holds: of the alternative "the mean lies inside"; p_fails: of "it lies outside". 1 where nothing is known."""
+    """The p values of "the mean lies inside" (p_holds) and "it lies outside" (p_fails); 1 if unknown."""
 
     p_holds: float
     p_fails: float
@@ -29,9 +30,11 @@ class Decision:
 
 
 def between(sample: np.ndarray, low: float = -math.inf, high: float = math.inf, *, exact: bool = False) -> Decision:
-    """Test low < mean < high. With both bounds: two one-sided tests, so the larger p value holds; outside is either
-    side, so Bonferroni's twice the smaller fails. An infinite bound asks nothing. exact: the sample
-    is of counts, of which one is enough."""
+    """Test low < mean < high; an infinite bound is ignored.
+
+    With both bounds: for "inside" two one-sided tests, of which the larger p value counts; for "outside" twice the
+    smaller one (Bonferroni). exact: the sample is of counts that no seed changes, of which one is enough.
+    """
     sides = []
     if math.isfinite(high):
         sides.append(one_sided(sample, high, exact=exact))
@@ -44,12 +47,15 @@ def between(sample: np.ndarray, low: float = -math.inf, high: float = math.inf, 
 
 
 def one_sided(sample: np.ndarray, threshold: float, *, exact: bool = False) -> tuple[float, float, str]:
-    """p values of "mean < threshold" and "mean > threshold", and the name of the test.
+    """The p values of "mean < threshold" and "mean > threshold", and the name of the test.
 
-    - Fewer than two values: 1 and 1, no test; but one exact value is decided by its sign.
-    - Any value not finite (a pair in which a run diverged): the t-test is not defined. If every value is the same
-      infinity, or otherwise all are equal, there is no variance and the sign decides (p = 0), or nothing where the
-      values equal the threshold. Else the exact sign test, in which ties and pairs where both diverged do not count.
+    - Fewer than two values: 1 and 1, no test; one exact value is decided by its sign.
+    - All values equal, or the same infinity: there is no variance, and the sign decides (p = 0); nothing is decided if
+    the
+      values equal the threshold.
+    - A value that is not finite (of a pair in which a run diverged): the t-test is not defined. The exact sign test, in
+    which
+      ties and pairs that both diverged do not count.
     - Otherwise Student's one-sample t-test (of differences: the paired t-test).
     """
     if len(sample) < (1 if exact else 2):
@@ -58,9 +64,10 @@ def one_sided(sample: np.ndarray, threshold: float, *, exact: bool = False) -> t
     if _constant(sample):
         return (float(side[0] >= 0), float(side[0] <= 0), COUNTED if exact else BY_SIGN)
     if np.isfinite(sample).all():
-        from scipy import stats  # half a second, which a report without claims does not need
+        from scipy import stats  # takes half a second, which reports without claims save
 
-        less = float(stats.ttest_1samp(sample, threshold, alternative="less").pvalue)
+        result: Any = stats.ttest_1samp(sample, threshold, alternative="less")  # scipy does not annotate its pvalue
+        less = float(result.pvalue)
         return less, 1 - less, T_TEST
     below, above = int((side < 0).sum()), int((side > 0).sum())
     if below + above == 0:
@@ -69,7 +76,7 @@ def one_sided(sample: np.ndarray, threshold: float, *, exact: bool = False) -> t
 
 
 def _constant(sample: np.ndarray) -> bool:
-    """All the same infinity, or equal within rounding: no variance to estimate."""
+    """Whether all values are the same infinity, or equal within rounding."""
     if np.isnan(sample).any():
         return False
     if not np.isfinite(sample).all():

@@ -1,8 +1,9 @@
-"""The parts of a claim's test: one for each metric and rival, each a number a seed and the decision on their mean."""
+"""The parts of a claim's test, one for each metric and rival: a number a seed, and a decision on their mean."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +20,10 @@ Bounds = tuple[float, float]
 
 @dataclass(frozen=True)
 class Part:
-    """The test of one metric against one rival (None where there is none). effect is the mean over the seeds of what is
-    tested: of a ratio the geometric mean, of a share the share."""
+    """The test of one metric against one rival (None without rivals).
+
+    effect: the mean over the seeds of the tested numbers; of a ratio the geometric mean, of a share the share.
+    """
 
     metric: str
     rival: str | None
@@ -30,7 +33,7 @@ class Part:
 
 
 def parts(evidence: Evidence, test: Test) -> list[Part]:
-    """All parts; a claim needs every one of them."""
+    """All parts. A claim holds if every part does."""
     return [
         _part(evidence, test, metric, rival, bounds)
         for metric in test.metrics
@@ -40,58 +43,65 @@ def parts(evidence: Evidence, test: Test) -> list[Part]:
 
 
 def _sides(test: Test) -> list[Bounds]:
-    """The bounds on what is tested, low and high. `within` of every row is two parts: the row that is lowest and the one
-    that is highest are not the same."""
+    """The bounds (low, high) of each part; two parts for `within` of every row, one for each bound."""
     if test.kind == "compare" or (test.kind == "share" and test.rivals):
         return [(-math.inf, 0.0) if test.better == "lower" else (0.0, math.inf)]
     low, high = test.within or (test.at_least, test.at_most)
-    low, high = -math.inf if low is None else low, math.inf if high is None else high
+    low = -math.inf if low is None else low
+    high = math.inf if high is None else high
     if test.kind == "ratio":
-        low, high = (
-            math.log(bound) if 0 < bound < math.inf else math.copysign(math.inf, bound - 1) for bound in (low, high)
-        )
+        low, high = _log_bound(low), _log_bound(high)
     return [(low, math.inf), (-math.inf, high)] if test.within and test.at == "every" else [(low, high)]
+
+
+def _log_bound(bound: float) -> float:
+    """The logarithm of a bound on a ratio; of an open bound the infinity of its side."""
+    return math.log(bound) if 0 < bound < math.inf else math.copysign(math.inf, bound - 1)
 
 
 def _part(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> Part:
     sample = _sample(evidence, test, metric, rival, bounds)
-    target = (test.share, math.inf) if test.kind in ("share", "robust") else bounds
-    decision = between(sample, *target, exact=metric in EXACT and not test.reach)
+    low, high = (test.share, math.inf) if test.share is not None else bounds
+    decision = between(sample, low, high, exact=metric in EXACT and not test.reach)
     with np.errstate(invalid="ignore"):  # inf - inf: each diverged for some seed
         effect = float(sample.mean()) if len(sample) else math.nan
     return Part(metric, rival, decision, float(np.exp(effect)) if test.kind == "ratio" else effect, bounds)
 
 
 def _sample(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> np.ndarray:
-    """One number for each seed that has one (and so has the rival), in order of the seeds."""
+    """The number of each seed that both the subject and the rival have, in order of the seeds."""
     ours = _outcomes(evidence, test, metric, test.subject)
     theirs = ours if rival is None else _outcomes(evidence, test, metric, rival)
     numbers = []
     for seed in sorted(ours.keys() & theirs.keys()):
         rows = _rows(test, ours[seed], None if rival is None else theirs[seed])
-        numbers += [_number(test, rows, *bounds)] if len(rows) else []
+        if len(rows):
+            numbers.append(_number(test, rows, *bounds))
     return np.array(numbers)
 
 
-def _outcomes(evidence: Evidence, test: Test, metric: str, method: str) -> dict[int, float | pd.Series]:
+def _outcomes(evidence: Evidence, test: Test, metric: str, method: str) -> Mapping[int, float | pd.Series]:
     if test.kind == "robust":
         return robustness(evidence, test, metric, method)
     return exponent(evidence, test, metric, method).by_seed if test.growth else evidence.outcomes(test, metric, method)
 
 
 def _rows(test: Test, ours: float | pd.Series, theirs: float | pd.Series | None) -> np.ndarray:
-    """What is tested, for each step that both have; of one value a seed, for that value."""
+    """The tested numbers of a seed: one for each step that both have, or one.
+
+    A run that diverged has one infinity in place of its rows, which counts for every step.
+    """
     if theirs is None:
         return np.atleast_1d(ours)
     if isinstance(ours, pd.Series) and isinstance(theirs, pd.Series):
         ours, theirs = ours.align(theirs, join="inner")
-    ours, theirs = np.atleast_1d(ours), np.atleast_1d(theirs)  # of a run that diverged: one infinity, for every step
+    left, right = np.atleast_1d(np.asarray(ours)), np.atleast_1d(np.asarray(theirs))
     with np.errstate(invalid="ignore", divide="ignore"):  # inf - inf is NaN: both diverged
-        return _log(ours) - _log(theirs) if test.kind == "ratio" else ours - theirs
+        return _log(left) - _log(right) if test.kind == "ratio" else left - right
 
 
 def _number(test: Test, rows: np.ndarray, low: float, high: float) -> float:
-    """Of the rows of a seed: the share that lies inside, or the row that is least so, or the only one."""
+    """The number of a seed, from its rows: the share inside the bounds, the worst row, or the only one."""
     if test.kind == "share":
         inside = (rows >= low) & (rows <= high)
         inside &= rows != 0 if test.rivals else True  # a tie with a rival is not better
@@ -100,7 +110,7 @@ def _number(test: Test, rows: np.ndarray, low: float, high: float) -> float:
 
 
 def _log(values: np.ndarray) -> np.ndarray:
-    """Logarithm that keeps an infinity an infinity of the same sign: the worst stays the worst."""
+    """The logarithm; an infinity stays the same infinity, so that the worst value stays the worst."""
     return np.where(np.isinf(values), values, np.log(np.where(values > 0, values, np.nan)))
 
 
@@ -109,10 +119,10 @@ def named(test: Test, part: Part) -> str:
     name = part.decision.test
     if part.rival is None or name not in (T_TEST, SIGN_TEST):
         return name
-    paired = f"paired {name}" if name == T_TEST and test.kind != "share" else name
-    return (
-        f"{paired} of log ratios" if test.kind == "ratio" else f"{paired} of shares" if test.kind == "share" else paired
-    )
+    if test.kind == "share":
+        return f"{name} of shares"
+    paired = f"paired {name}" if name == T_TEST else name
+    return f"{paired} of log ratios" if test.kind == "ratio" else paired
 
 
 def described(test: Test, part: Part) -> str:
@@ -134,7 +144,7 @@ def described(test: Test, part: Part) -> str:
 
 
 def shown(value: float) -> str:
-    """Three significant digits; words for what is not a number."""
+    """The value with three significant digits; words for NaN and infinity."""
     if math.isnan(value):
         return "undefined"
     return f"{value:.3g}" if math.isfinite(value) else "unbounded (diverged)"

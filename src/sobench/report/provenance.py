@@ -1,22 +1,27 @@
-"""Where the numbers of a report come from: the runs, the code and versions that made them, data, budget, seeds."""
+"""The provenance of a report: its runs, the code and versions that made them, data, budgets and seeds."""
 
 from __future__ import annotations
 
 import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
+from typing import TYPE_CHECKING, Any
 
 from sobench.report.evidence import Evidence
-from sobench.results.collection import Run
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
-def provenance(evidence: Evidence, again: str) -> dict:
-    """All of it as plain data. It holds no time of its own making: the same runs give the same provenance. again: the command that
-    makes the report."""
+def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
+    """The provenance as plain data. The same runs give the same provenance: it does not contain the time of the report.
+
+    again: the command that makes the report.
+    """
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in results.runs]
@@ -39,8 +44,8 @@ def provenance(evidence: Evidence, again: str) -> dict:
     }
 
 
-def as_json(origin: dict) -> str:
-    """The provenance as JSON, indented by two. The runs are plain, and of many json's own indentation would take seconds."""
+def as_json(origin: dict[str, Any]) -> str:
+    """The provenance as JSON, indented by two; json itself takes seconds to indent many runs."""
     encode = json.JSONEncoder(separators=(",\n      ", ": ")).encode
     runs = ["    {\n      " + encode(run)[1:-1] + "\n    }" for run in origin["runs"]]
     rest = json.dumps({**origin, "runs": None}, indent=2)
@@ -49,8 +54,10 @@ def as_json(origin: dict) -> str:
 
 
 def command(report_id: str, runs: Sequence[Run], settings: Sequence[str] | None = None) -> str:
-    """What makes these runs and the report again: with the settings that asked for them; None: with their budget, if it is not
-    the default."""
+    """The command that makes these runs and the report.
+
+    settings: those that asked for the runs; None: their budget, if it is not the default.
+    """
     if settings is None:
         budgets = {_name(run.config.get("budget")) for run in runs}
         settings = [f"budget={name}" for name in budgets if len(budgets) == 1 and name not in ("default", "None")]
@@ -58,14 +65,13 @@ def command(report_id: str, runs: Sequence[Run], settings: Sequence[str] | None 
 
 
 def timing(evidence: Evidence) -> str | None:
-    """What became of the times of runs that shared their GPU: "left out of seconds: 3 runs that shared their GPU"."""
+    """The treatment of the times of runs that shared their GPU: "left out of seconds: 3 runs that shared their GPU"."""
     count = len(evidence.results.shared)
-    what = "left out of seconds" if evidence.report.timing == "alone" else "counted in seconds"
-    return (
-        f"{what}: {count} run{'' if count == 1 else 's'} that shared {'its' if count == 1 else 'their'} GPU"
-        if count
-        else None
-    )
+    if not count:
+        return None
+    treatment = "left out of seconds" if evidence.report.timing == "alone" else "counted in seconds"
+    runs = "1 run that shared its GPU" if count == 1 else f"{count} runs that shared their GPU"
+    return f"{treatment}: {runs}"
 
 
 def version() -> str:
@@ -76,7 +82,7 @@ def version() -> str:
         return "unknown"
 
 
-def _entry(evidence: Evidence, run: Run, environment: dict) -> dict:
+def _entry(evidence: Evidence, run: Run, environment: dict[str, Any]) -> dict[str, Any]:
     state = evidence.results.states[run.id]
     return {
         "id": run.id,
@@ -102,15 +108,15 @@ def _name(group: object) -> str:
 
 
 def _data(group: object) -> str:
-    """The name of a data set, with the set that a loader of many reads: "libsvm (webspam)"."""
+    """The name of a data set; of a loader of many sets, with the set: "libsvm (webspam)"."""
     more = group.get("set") if isinstance(group, dict) else None
     return _name(group) + (f" ({more})" if more else "")
 
 
-def _distinct(values: object) -> list:
-    """Each value once, in the order they come; values may be unhashable."""
-    found: list = []
+def _distinct(values: Iterable[Any]) -> list[Any]:
+    """Each value once, without None, in order. The values may be unhashable."""
+    distinct: list[Any] = []
     for value in values:
-        if value is not None and value not in found:
-            found.append(value)
-    return found
+        if value is not None and value not in distinct:
+            distinct.append(value)
+    return distinct

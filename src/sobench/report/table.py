@@ -1,4 +1,4 @@
-"""The table of a report: our value, its standard error and seeds, with the published value beside it."""
+"""The table of a report: our values with standard errors and seeds, and the published values beside them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MEAN = "Mean ± standard error over the seeds that finished; n counts them, of 
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry. mark points to the footnote of a cut budget, or of runs that are stale."""
+    """One entry. mark: that of the footnote about a cut budget or stale runs."""
 
     ours: Aggregate | Growth
     published: float | list[float] | None
@@ -41,8 +41,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Contents:
-    """The table, in no format yet. Columns of a look-alike data set have its name in their label. footnotes: by the mark
-    they have in the cells; notes are about the whole table."""
+    """The table before formatting.
+
+    Columns of a stand-in data set have its name in their label. footnotes: by their mark in the cells. notes: about the
+    whole table.
+    """
 
     columns: list[Column]
     rows: list[Row]
@@ -53,8 +56,8 @@ class Contents:
 def contents(evidence: Evidence) -> Contents:
     """Every method against every column of the report's table."""
     report = evidence.report
-    columns = evidence.asked(evidence.report.table.columns)
-    absent = [column for column in evidence.report.table.columns if column not in columns]
+    columns = evidence.asked(report.columns)
+    absent = [column for column in report.columns if column not in columns]
     marks: dict[str, str] = {}  # footnote text -> mark
     grid: dict[str, list[Cell]] = {method: [] for method in report.methods}
     for column in columns:
@@ -62,8 +65,9 @@ def contents(evidence: Evidence) -> Contents:
         cuts = {} if column.growth else evidence.cuts(column.where)
         ranks = _ranks(aggregates, column, cuts)
         for method, ours in aggregates.items():
-            said = "; ".join(str(why) for why in (cuts.get(method), evidence.stale(method, column.where)) if why)
-            mark = marks.setdefault(f"{method}: {said}", chr(ord("a") + len(marks) % 26)) if said else ""
+            reasons = [str(why) for why in (cuts.get(method), evidence.stale(method, column.where)) if why]
+            footnote = f"{method}: {'; '.join(reasons)}"
+            mark = marks.setdefault(footnote, chr(ord("a") + len(marks) % 26)) if reasons else ""
             grid[method].append(Cell(ours, column.published.get(method), ranks.get(method), mark))
     rows = [
         Row(method, report.methods[method].label, cells, *_lengths(evidence, method, columns))
@@ -71,9 +75,8 @@ def contents(evidence: Evidence) -> Contents:
     ]
     notes = [_MEAN]
     if absent:
-        notes.append(
-            f"Left out, as no run of theirs was asked for: {', '.join(dict.fromkeys(column.label for column in absent))}."
-        )
+        labels = ", ".join(dict.fromkeys(column.label for column in absent))
+        notes.append(f"Left out, as no run of theirs was asked for: {labels}.")
     if any(column.metric in COSTS for column in columns):
         notes.append(_COST)
     if any(column.growth for column in columns):
@@ -91,13 +94,13 @@ def _ours(evidence: Evidence, column: Column, method: str) -> Aggregate | Growth
 
 
 def _labelled(evidence: Evidence, column: Column) -> Column:
-    """The column, with the name of the data set in its label where that stands in for another."""
+    """The column; if its data set stands in for another, with the name of the data set in its label."""
     names = evidence.look_alikes(evidence.report.methods, column.where)
     return replace(column, label=f"{column.label} ({', '.join(names)})") if names else column
 
 
 def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, cuts: dict[str, Cut]) -> dict[str, str]:
-    """Best and second best among the comparable means. A cost per step can be compared whatever the budget."""
+    """The best and second best of the comparable means. Costs can be compared whatever the budget."""
     if not column.better:
         return {}
     cost = column.metric in COSTS
@@ -112,7 +115,7 @@ def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, cuts: dict
 
 
 def _lengths(evidence: Evidence, method: str, columns: list[Column]) -> tuple[str, str]:
-    """Steps and epochs that the runs of a method made, over all columns: "6,566", or "40 to 60"."""
+    """The steps and epochs that the runs of a method made, over all columns: "6,566", or "40 to 60"."""
     wheres = [column.where for column in columns]
     states = [evidence.results.states[run.id] for where in wheres for run in evidence.fitting(method, where)]
     return _span([s.step for s in states], ",.0f"), _span([s.epoch for s in states], ".3g")

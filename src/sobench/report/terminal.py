@@ -1,4 +1,4 @@
-"""A written report, as the terminal shows it: its table, and a line for each claim."""
+"""Prints a written report on the terminal: its table, and a line for each claim."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `sobench tune` leaves: every trial, the choice with its provenance, and how the choice depends on the number of trials."""
+"""The output of `sobench tune`: all trials, the chosen settings with provenance, the best of k trials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from sobench.config import tuning
-from sobench.results.trials import Search
+from sobench.results.trials import Search, Trial
 from sobench.system.files import write_atomically
 
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
@@ -19,12 +19,12 @@ HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the e
 
 
 def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> Path:
-    """Write what was chosen into conf/tuned/<name>.yaml, in place of what was chosen for the same cells. Raises Failure."""
+    """Write the chosen settings to conf/tuned/<name>.yaml, in place of those of the same cells. Raises Failure."""
     import yaml
 
     from sobench.errors import Failure
 
-    new = [entry(search, criterion) for search in searches if search.best]
+    new = [entry(search, search.best, criterion) for search in searches if search.best]
     cells = [{*e["cell"]} for e in new]
     kept = [e for e in tuning.entries(name) if {*e["cell"]} not in cells]
     path = tuning.file(name)
@@ -36,9 +36,8 @@ def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> P
     return path
 
 
-def entry(search: Search, criterion: dict[str, Any]) -> dict[str, Any]:
-    """One choice with its provenance."""
-    best = search.best
+def entry(search: Search, best: Trial, criterion: dict[str, Any]) -> dict[str, Any]:
+    """The chosen settings of one search, those of its best trial, with their provenance."""
     return {
         "cell": list(search.cell),
         "values": best.values,
@@ -60,7 +59,7 @@ def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out
 
 
 def trials(searches: Sequence[Search]) -> pd.DataFrame:
-    """A row a trial."""
+    """A row for each trial."""
     return pd.DataFrame(
         [
             {

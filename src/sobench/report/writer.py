@@ -1,4 +1,4 @@
-"""Write a report: everything is made in a folder beside its place first, then each file is moved there at once."""
+"""Writes a report: all files are made in a draft folder first, then each is moved to its place."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sobench.errors import UsageError
 from sobench.report import columns, formats, pages, table
@@ -17,7 +18,10 @@ from sobench.report.figures import figure
 from sobench.report.provenance import as_json, command, provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.schema.spec import Report
-from sobench.results.collection import Results, Run, collect
+from sobench.results.collection import Results, collect
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 FILES = (
     "report.md",
@@ -41,11 +45,12 @@ def write(
     folder: Path | None = None,
     settings: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Write the report into the folder `out`, from those of the expected `runs` that are under `runs_root`.
+    """Write the report into the folder `out`, from the results of the expected `runs` under `runs_root`; the files
+    written.
 
-    Returns the files written, report.md first. Raises UsageError if the report is not there or not right, or if none of
-    its runs is finished. `folder` is where the reports' descriptions are (default: those of sobench); `settings` are those that
-    asked for the runs, for the command that the report gives.
+    folder: that of the reports' files (default: those of sobench). settings: those that asked for the runs, for the
+    command that the report shows. Raises UsageError if the report does not exist or has an error, or if none of its
+    runs is finished.
     """
     report = read(report_id, folder=folder)
     again = command(report.id, runs, settings)
@@ -62,23 +67,23 @@ def write(
             os.replace(draft / name, out / name)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    for name in set(FILES) - set(written):  # of an earlier description of this report
+    for name in set(FILES) - set(written):  # left by an earlier version of this report
         (out / name).unlink(missing_ok=True)
     return [out / name for name in written]
 
 
 def _draft(evidence: Evidence, out: Path, folder: Path | None, again: str) -> None:
-    """Write all files of the report into `out`; `again` is the command that makes it."""
+    """Write all files of the report into `out`. again: the command that makes the report."""
     report = evidence.report
     origin = provenance(evidence, again)
     verdicts = judge(evidence)
     texts = {"provenance.json": as_json(origin)}
     if report.table:
-        found = table.contents(evidence)
+        contents = table.contents(evidence)
         texts |= {
-            "table.csv": formats.to_csv(found),
-            "table.md": formats.to_markdown(found),
-            "table.tex": formats.to_latex(found, f"{report.title} ({report.source})."),
+            "table.csv": formats.to_csv(contents),
+            "table.md": formats.to_markdown(contents),
+            "table.tex": formats.to_latex(contents, f"{report.title} ({report.source})."),
         }
     if verdicts:
         texts |= {
@@ -95,8 +100,8 @@ def _draft(evidence: Evidence, out: Path, folder: Path | None, again: str) -> No
 def _require_finished(report: Report, results: Results, runs_root: Path, again: str) -> None:
     if any(state.status in ("done", "diverged") for state in results.states.values()):
         return
-    found = Counter(state.status for state in results.states.values())
-    states = ", ".join(f"{count} {status}" for status, count in found.items())
+    counts = Counter(state.status for state in results.states.values())
+    states = ", ".join(f"{count} {status}" for status, count in counts.items())
     raise UsageError(
         f"report {report.id}: none of its {len(results.runs)} runs under {runs_root} is finished "
         f"({states}); make them with: {again}"

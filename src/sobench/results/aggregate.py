@@ -1,4 +1,4 @@
-"""Statistics over seeds that hide no gap: what is not in the mean is counted beside it."""
+"""Statistics over seeds. Runs that are not in the mean are counted as gaps beside it."""
 
 from __future__ import annotations
 
@@ -6,20 +6,24 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from sobench.results.collection import Run
 from sobench.results.state import State
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 
 @dataclass(frozen=True)
 class Aggregate:
-    """Over the seeds of one cell. The mean is over `values` alone: the finite ones of the runs that finished.
+    """Statistics over the seeds of one cell.
 
-    stderr is the sample standard deviation over sqrt(n), NaN below two values. `gaps` counts, by reason, the expected
-    runs that are not `done` or have no finite value ("not finite", "not reached", "not recorded").
+    values: by seed, the finite values of the runs that finished; the mean is over these alone. stderr: the sample
+    standard deviation over sqrt(n), NaN below two values. gaps: by reason, the number of expected runs that are not
+    `done` or have no finite value ("not finite", "not reached", "not recorded").
     """
 
-    values: dict[int, float]  # seed -> value
+    values: dict[int, float]
     expected: int
     gaps: dict[str, int] = field(default_factory=dict)
 
@@ -62,10 +66,10 @@ def aggregate(
 ) -> Aggregate:
     """Aggregate over the expected `runs` of one cell, from the value of each run by id.
 
-    diverged: let the values of diverged runs into the mean too (for costs, which they have like any run); they stay
-    counted among the gaps. infinite: the name of the gap that a value which is not finite leaves.
+    diverged: include the values of diverged runs in the mean (for costs, which every run has); they are counted as gaps
+    too. infinite: the name of the gap of a value that is not finite.
     """
-    kept: dict[int, float] = {}
+    finite: dict[int, float] = {}
     gaps: Counter[str] = Counter()
     for run in runs:
         status = states[run.id].status
@@ -75,7 +79,7 @@ def aggregate(
             continue
         value = values.get(run.id, math.nan)
         if math.isfinite(value):
-            kept[run.seed] = float(value)
+            finite[run.seed] = float(value)
         elif status == "done":
             gaps["not recorded" if run.id not in values or math.isnan(value) else infinite] += 1
-    return Aggregate(dict(sorted(kept.items())), len(runs), dict(sorted(gaps.items())))
+    return Aggregate(dict(sorted(finite.items())), len(runs), dict(sorted(gaps.items())))

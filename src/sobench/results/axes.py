@@ -1,7 +1,9 @@
-"""The x-axes that every row of metrics carries or gives, and how a figure names them; the places off them.
+"""The x-axes of a run's rows, the other columns that every row has, and the places at which a metric is taken.
 
-The clock does not run during a warm start: `seconds` leaves it out, `total_seconds` has it.
+The clock stands still during a warm start: `seconds` excludes it, `total_seconds` includes it.
 """
+
+from collections.abc import Mapping
 
 AXES = {
     "step": "steps",
@@ -13,16 +15,19 @@ AXES = {
 }
 
 COUNTERS = ("forwards", "backwards", "products", "samples", "passes")
-"""The meter's columns, see sobench.objective.cost: spelt out here because results are read without torch."""
+"""The columns of the cost meter, see sobench.objective.cost; repeated here because results are read without torch."""
 
 POSITION = frozenset((*AXES, *COUNTERS))
-"""The columns that every row has, whatever its kind: where the run is."""
+"""The columns that rows of every kind have: the position of the run."""
 
 
 def is_time(*names: str) -> bool:
-    """Whether any of these metrics, axes or settings is a time: each that is one says so in its name."""
+    """Whether any of these metrics, axes or settings is a time, which its name tells."""
     return any("seconds" in name for name in names)
 
 
 EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
-"""Where another metric has its best value, and how pandas finds that row."""
+"""The extremes of another metric at which a metric may be taken, and the pandas method that finds the row."""
+
+At = str | Mapping[str, float] | Mapping[str, str]
+"""The place at which a metric is taken: a name, {axis: number}, or {extreme: other metric}."""

@@ -16,19 +16,23 @@ from sobench.results.parse import loads
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of one kind of one run. names: its columns, as they first appear; numbers: those of numbers, float64, None as NaN,
-    which may hold more rows: those of this block are `rows` from `start` on; words: the others."""
+    """Rows of one kind of one run.
+
+    names: the columns, in the order of their first appearance. numbers: the columns of numbers, float64, NaN for None;
+    the arrays may be shared by several blocks, of which this one has `rows` rows from `start` on. words: the other
+    columns.
+    """
 
     kind: str
     names: Sequence[str]
     numbers: dict[str, np.ndarray]
-    words: dict[str, list]
+    words: dict[str, list[Any]]
     rows: int
     start: int = 0
 
 
 def read_blocks(path: Path) -> tuple[list[Block], str | None]:
-    """The rows of metrics.jsonl, a block for each kind, and the damage. A last line without its end is ignored."""
+    """The rows of metrics.jsonl, a block for each kind; and the damage. An unfinished last line is ignored."""
     try:
         text = path.read_bytes()
     except OSError:
@@ -36,19 +40,20 @@ def read_blocks(path: Path) -> tuple[list[Block], str | None]:
     lines = [line for line in text[: text.rfind(b"\n") + 1].split(b"\n") if line]
     rows, damage = _rows(lines, loads)
     blocks = _blocks(rows)
-    if any(block.words for block in blocks):  # where all are not made floats, an integer of any size stays one
+    if any(block.words for block in blocks):  # json keeps integers of any size, which orjson makes floats
         rows, damage = _rows(lines, json.loads)
         blocks = _blocks(rows)
     return blocks, damage
 
 
 def _rows(lines: list[bytes], loads: Callable[[bytes], Any]) -> tuple[list[dict], str | None]:
-    """Whole rows, a step of a kind once (the later: a resumed run may have written it again), and the damage."""
+    """The complete rows and the damage. Of two rows of a kind and step the later counts: a resumed run repeats rows."""
     damage = None
     try:
         rows = loads(b"[" + b",".join(lines) + b"]")  # one call: about twice as fast as a call a line
     except ValueError:
-        rows = [row for line in lines if (row := _parsed(line, loads)) is not None]
+        parsed = (_parsed(line, loads) for line in lines)
+        rows = [row for row in parsed if row is not None]
         damage = f"{len(lines) - len(rows)} of {len(lines)} lines of metrics.jsonl cannot be read"
     good = {
         (row["kind"], row["step"]): row for row in rows if isinstance(row, dict) and "kind" in row and "step" in row
@@ -71,23 +76,29 @@ def _blocks(rows: list[dict]) -> list[Block]:
 
 
 def _block(kind: str, rows: list[dict]) -> Block:
-    """Its columns are in the order in which they first appear."""
+    """The rows of one kind as a block."""
     layouts = dict.fromkeys(map(tuple, rows))
     names = [name for name in dict.fromkeys(name for layout in layouts for name in layout) if name != "kind"]
-    if len(layouts) == 1 and len(names) > 1:  # every row has them all: at once
+    if len(layouts) == 1 and len(names) > 1:  # every row has every column: all columns at once
         try:
             values = np.array(list(map(itemgetter(*names), rows)), dtype=float)
             if values.ndim == 2:
                 return Block(kind, names, dict(zip(names, np.ascontiguousarray(values.T), strict=True)), {}, len(rows))
         except (TypeError, ValueError, OverflowError):
-            pass  # one of them is no number: column by column
-    columns = {name: _numbers([row.get(name) for row in rows]) for name in names}
-    words = {name: cells for name, cells in columns.items() if isinstance(cells, list)}
-    return Block(kind, names, {name: cells for name, cells in columns.items() if name not in words}, words, len(rows))
+            pass  # a column is not of numbers
+    numbers: dict[str, np.ndarray] = {}
+    words: dict[str, list[Any]] = {}
+    for name in names:
+        cells = _numbers([row.get(name) for row in rows])
+        if isinstance(cells, list):
+            words[name] = cells
+        else:
+            numbers[name] = cells
+    return Block(kind, names, numbers, words, len(rows))
 
 
-def _numbers(values: list) -> np.ndarray | list:
-    """The values as they are, where they are not numbers (an outcome in words)."""
+def _numbers(values: list[Any]) -> np.ndarray | list[Any]:
+    """The values as float64; unchanged if they are not all numbers (an outcome in words)."""
     try:
         numbers = np.array(values, dtype=float)  # None becomes NaN
         return numbers if numbers.ndim == 1 else values

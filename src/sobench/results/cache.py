@@ -1,8 +1,9 @@
-"""Records that were read before, in runs/.cache/<shard>.columns; see `packing` for what a file holds.
+"""The cache of records, runs/.cache/<shard>.columns; `packing` describes the format of a file.
 
-A run belongs to a shard by the name of its cell. A kept record holds for as long as the files it was made from are what they
-were: size, times and inode of each; a run that is not over is never kept. A file that is damaged, foreign, or of another version
-of this code counts for nothing and is written anew. Each is replaced as a whole: of two processes that write it, one remains.
+The name of its cell decides the shard of a run. A cached record is valid while size, times and inode of the files that
+it was made from stay the same. Runs that are not over are not cached. A file that is damaged, foreign, or of another
+version of this code is ignored and rewritten. Files are replaced as a whole: of two processes that write one, the last
+wins.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from sobench.results.record import Record, Wanted, everything
 from sobench.system.files import write_atomically
 
 SHARDS = 64
-SETTLED = 2.0  # seconds: a file changed since may change again within one tick of its clock
+SETTLED = 2.0  # seconds; a file that changed more recently may change again without a new time stamp
 FILES = ("summary.json", "metrics.jsonl", "run.json", "environment.json")
-"""What a record is made from."""
+"""The files that a record is made from."""
 _MADE_BY = ("blocks", "packing", "parse", "record", "state")
 CODE = hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MADE_BY)).hexdigest()
-"""A digest of the modules that make a record."""
+"""The digest of the modules that make a record: the version of the cache."""
 
 
 def shard_of(name: str) -> int:
@@ -33,22 +34,22 @@ def shard_of(name: str) -> int:
 
 
 def key(directory: str) -> Key:
-    """What would be different if a file of the run directory was written again: of each its size, times and inode."""
+    """Size, times and inode of each of the run's files, of which one differs if a file is written again."""
     return [_stamp(f"{directory}/{name}") for name in FILES]
 
 
 def _stamp(path: str) -> list[int]:
     try:
-        found = os.stat(path)
+        stat = os.stat(path)
     except OSError:
         return []
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
-def lasting(key: Key, found: Record) -> bool:
-    """Whether the record may be kept: the run is over, and none of its files was changed just now."""
+def lasting(key: Key, record: Record) -> bool:
+    """Whether the record may be cached: the run is over, and none of its files changed in the last SETTLED seconds."""
     settled = time.time_ns() - SETTLED * 1e9
-    return found.state.finished and all(not stamp or stamp[1] < settled for stamp in key)
+    return record.state.finished and all(not stamp or stamp[1] < settled for stamp in key)
 
 
 def path(root: str, shard: int) -> Path:
@@ -56,23 +57,23 @@ def path(root: str, shard: int) -> Path:
 
 
 def load(root: str, shard: int, wanted: Wanted = everything) -> Kept:
-    """What is kept; nothing where there is no file that can be used."""
+    """The cached records of a shard; none if its file is missing or cannot be used."""
     try:
         with open(path(root, shard), "rb") as file:
             return unpack(file, CODE, wanted)
-    except Exception:  # whatever a file that is not ours, or not whole, leads to
+    except Exception:  # a foreign or damaged file may raise anything
         return {}
 
 
 def save(root: str, shard: int, kept: Kept) -> None:
-    """Replace the file. Where the folder cannot be written, nothing is kept."""
+    """Replace the file of a shard. Does nothing if the folder cannot be written."""
     place = path(root, shard)
     with suppress(OSError):
         place.parent.mkdir(exist_ok=True)
-        write_atomically(place, pack(kept, CODE), sync=False)  # a half-written file is found out by its checksums
+        write_atomically(place, pack(kept, CODE), sync=False)  # checksums detect a half-written file
 
 
 def size(key: Key) -> int:
-    """Bytes of metrics.jsonl."""
+    """The size of metrics.jsonl in bytes."""
     stamp = key[FILES.index("metrics.jsonl")]
     return stamp[0] if stamp else 0

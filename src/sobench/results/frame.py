@@ -1,6 +1,6 @@
-"""`load`: run directories to one long data frame, a row for each row of metrics.jsonl. `table`: to the same, put together by need.
+"""Run directories as one long data frame (`load`), with a row for each row of metrics.jsonl.
 
-`records` reads the directories, or what was kept of them; `joined` names those that are damaged.
+`table` assembles the columns of the same frame at their first use.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ def find(root: Path) -> list[Path]:
 
 
 def load(paths: Iterable[Path] | Path | str) -> pd.DataFrame:
-    """One long frame of all rows of all runs, a run's rows together, its train rows and eval rows in order of step.
+    """All rows of all runs as one long frame: the rows of a run together, its train rows and its eval rows in order of
+    step.
 
-    `paths` is a root, or the run directories; those that do not exist add nothing. Columns: kind, run, cell, seed,
-    dataset, model, optimizer, status, reason, the numbers of SUMMARY (NaN for a run that is not over), then every number
-    the rows hold (NaN where a row has none). A run that is damaged is named in one warning; its good rows are kept.
+    paths: a root, or run directories; those that do not exist add nothing. Columns: kind, run, cell, seed, dataset,
+    model, optimizer, status, reason, the numbers of SUMMARY (NaN for a run that is not over), then every number of the
+    rows (NaN in a row without it). One warning names the damaged runs; their readable rows are kept.
     """
     return table(paths).frame()
 
 
 def table(paths: Iterable[Path] | Path | str) -> Table:
-    """The same, of which a column is put together when it is asked for."""
+    """The rows of `load` as a Table, which assembles a column when it is asked for."""
     directories = find(Path(paths)) if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
     return joined(directories, records(directories))
 
 
-def joined(directories: Sequence[Path | str], found: Sequence[Record], wanted: Wanted = everything) -> Table:
-    """The rows of the records of these directories; one warning names those that are damaged."""
+def joined(directories: Sequence[Path | str], records: Sequence[Record], wanted: Wanted = everything) -> Table:
+    """The rows of the records of these directories. One warning names the damaged ones."""
     damaged = [
-        f"{directory} ({record.damage})" for directory, record in zip(directories, found, strict=True) if record.damage
+        f"{directory} ({record.damage})"
+        for directory, record in zip(directories, records, strict=True)
+        if record.damage
     ]
     if damaged:
         warnings.warn("damaged runs: " + ", ".join(damaged), stacklevel=3)
-    return Table.of([record for record in found if record.identity], wanted)
+    return Table.of([record for record in records if record.identity], wanted)

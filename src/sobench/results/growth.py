@@ -1,4 +1,4 @@
-"""How a metric grows with a setting: the exponent p of metric = c * setting^p, by least squares in logarithms."""
+"""The growth of a metric with a setting: the exponent p of metric = c * setting^p, by least squares in logarithms."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from sobench.results.aggregate import Aggregate
 
 @dataclass(frozen=True)
 class Growth:
-    """The fit over all runs of a method; the names are those of `Aggregate`, so that a table shows either.
+    """The fit over all runs of a method. The names are those of `Aggregate`, so that a table shows either.
 
-    mean is the exponent, stderr the standard error of the slope (NaN below three points): it holds what the seeds scatter
-    and what a power law does not fit. found and expected count runs. by_seed: the exponent of each seed that has every size.
+    mean: the exponent. stderr: the standard error of the slope (NaN below three points); it includes both the scatter
+    of the seeds and the deviation from a power law. found, expected: numbers of runs. by_seed: the exponent of each
+    seed that has every size.
     """
 
     mean: float
@@ -38,25 +39,31 @@ class Growth:
 
 
 def growth(sizes: Mapping[float, Aggregate]) -> Growth:
-    """The exponent from the aggregate of the seeds at each size. A value that is not positive has no logarithm: it is left
-    out of the fit and counted among the gaps ("not positive")."""
+    """The exponent from the aggregate of the seeds at each size.
+
+    Values that are not positive have no logarithm: they are left out of the fit and counted as gaps ("not positive").
+    """
     gaps: Counter[str] = Counter()
     points: list[tuple[int, float, float]] = []  # seed, size, value
-    for size, found in sizes.items():
-        gaps.update(found.gaps)
-        gaps.update({"not positive": bad} if (bad := sum(value <= 0 for value in found.values.values())) else {})
-        points += [(seed, size, value) for seed, value in found.values.items() if value > 0]
+    for size, at_size in sizes.items():
+        gaps.update(at_size.gaps)
+        positive = [(seed, size, value) for seed, value in at_size.values.items() if value > 0]
+        if len(positive) < at_size.found:
+            gaps["not positive"] += at_size.found - len(positive)
+        points += positive
     slope, error = _fit([(size, value) for _, size, value in points])
     if len({size for _, size, _ in points}) == 1:
         gaps["one size"] = len(points)
-    per_seed = {seed: [(s, v) for of, s, v in points if of == seed] for seed, _, _ in points}
+    per_seed: dict[int, list[tuple[float, float]]] = {}
+    for seed, size, value in points:
+        per_seed.setdefault(seed, []).append((size, value))
     by_seed = {seed: _fit(own)[0] for seed, own in sorted(per_seed.items()) if len(own) == len(sizes) > 1}
-    expected = sum(found.expected for found in sizes.values())
+    expected = sum(at_size.expected for at_size in sizes.values())
     return Growth(slope, error, len(points), expected, by_seed, dict(sorted(gaps.items())))
 
 
 def _fit(points: list[tuple[float, float]]) -> tuple[float, float]:
-    """Slope and its standard error of log value on log size; NaN where there are too few points for either."""
+    """The slope of log value on log size, and its standard error; NaN with too few points for either."""
     if len({size for size, _ in points}) < 2:
         return math.nan, math.nan
     x, y = np.log(np.array(points)).T

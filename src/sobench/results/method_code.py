@@ -1,30 +1,36 @@
-"""Digest of a method's code: a result whose digest differs from that of now was made by older code. No torch.
+"""Digest of a method's code. A result is stale if its digest differs from that of the installed code. No torch.
 
-Source is read by syntax tree; nothing is imported. The digest covers *definitions*: functions, classes and constants at the top
-of a module. It starts at the object of the entry point and follows every name that stands for a definition in scope, each once.
+The source is read as syntax trees; nothing is imported. The digest covers *definitions*: functions, classes and
+constants at the top of a module. It starts at the object of the entry point and follows each name that stands for a
+definition in scope, once.
 
-In scope      the method's own package, sobench.optim, sobench.linalg and the layer mathematics (SCOPE, LAYERS); also what a
-              method asks of the objective by attribute, as `f.matrices` (ORACLES).
-Out of scope  the rest of sobench: an object counts by its own name. The objective and the losses have a REVISION, raised by hand
-              and digested for every method: a digest of their source would flag all results at every refactoring.
-Libraries     an object counts by its qualified name. torch's own optimizers also count torch's version.
+In scope      the method's own package, sobench.optim, sobench.linalg and the layer mathematics (SCOPE, LAYERS); also
+the
+              definitions behind the attributes of an objective, such as `f.matrices` (ORACLES).
+Out of scope  the rest of sobench, whose objects count by name. The objective and the losses have a REVISION, raised by
+hand and
+              digested for every method: a digest of their source would flag all results at every refactoring.
+Libraries     objects count by their qualified name. torch's own optimizers also count torch's version.
 
-The following changes nothing, as it changes no result:
-    comments, layout, docstrings, imports, annotations, TYPE_CHECKING blocks, the arguments of what is raised;
-    the names and places of definitions: a reference is the number of what it refers to, in the order of first visit;
-    the names of local variables, which are numbered in each definition, and of attributes with one leading underscore, which are
-    numbered over the digest if the code that is read assigns or defines them.
-Parameters, public attributes and keywords are interface: their names count.
+The digest ignores what changes no result:
+    comments, layout, docstrings, imports, annotations, TYPE_CHECKING blocks, the arguments of exceptions;
+    names and places of definitions: a reference is the number of its definition, in the order of first visit;
+    names of local variables, which are numbered in each definition, and of attributes with one leading underscore,
+    which are numbered over the digest if the code that is read assigns or defines them.
+Names of parameters, public attributes and keywords are interface, and count.
 
-The following is included in case of doubt:
-    all definitions of a module that is used as a value, or that has not the name it is asked for (`__getattr__`, a star import);
-    the statements of a module that define nothing (a loop, a call that registers), and definitions with a decorator that is not a
-    library's: for every method that reaches the module, or a module that imports it;
-    the functions that set a module's variable by `global`, with that variable;
-    the bytes of a file that does not parse.
+In case of doubt the digest includes:
+    all definitions of a module that is used as a value, or that lacks a requested name (`__getattr__`, a star import);
+    statements of a module that define nothing (a loop, a call that registers), and definitions with a decorator that is
+    not a library's, for every method that reaches the module or a module that imports it; the functions that set a
+    variable of a module by `global`, with that variable; the bytes of a file that does not parse.
 
-Not seen: code that is found at run time by a string alone, a private method renamed away from a library's that it overrides, and
-what a ClassVar annotation changes in a dataclass.
+The digest does not see code that is found at run time by a string alone, a private method that overrides a library's
+and is renamed, and the effect of a ClassVar annotation in a dataclass.
+
+The module reads from top to bottom: the digest of a run (`method`), the modules and their definitions, `Sources` (which
+finds what a name stands for), `Link` (one digest over many definitions), `Writer` (one definition as tokens), syntax
+trees.
 """
 
 from __future__ import annotations
@@ -42,13 +48,13 @@ from typing import Any, TypeGuard
 from sobench.config import registry
 
 SCHEME = 2
-"""Raised when the digest of unchanged code changes. Digests of different schemes are not compared."""
+"""To be raised if the digest of unchanged code changes. Digests of different schemes are not compared."""
 
 LAYERS = ("sobench.objective.layers",)
 """The layer mathematics: module prefixes."""
 
 SCOPE = ("sobench.optim", "sobench.linalg")
-"""What every method may be made of, besides LAYERS and its own package: module prefixes."""
+"""The modules in scope for every method, besides LAYERS and its own package: module prefixes."""
 
 REVISED = ("sobench.objective.objective", "sobench.losses")
 """Modules whose REVISION is in every digest."""
@@ -71,24 +77,29 @@ ORACLES = {
     "ggn": _OPERATOR,
     "curvature": ("sobench.linalg.complex_step:shifted", "sobench.linalg.complex_step:STEP"),
 }
-"""Attribute of an objective -> the definitions in scope that it answers with. Attributes of `self` and `cls` are not meant."""
+"""Attribute of an objective -> the definitions in scope behind it. Attributes of `self` and `cls` are not meant."""
 
 LIBRARIES = ("torch",)
 """Packages whose own optimizers are entry points."""
 
 
 def method(settings: Mapping[str, Any]) -> str | None:
-    """The digest of all optimizers of a run: its own, and its instrument's companions."""
+    """The digest of a run's optimizers, its own and its instrument's companions; None if one is unknown."""
     companions = (settings.get("instrument") or {}).get("companions") or {}
     names = [settings["optimizer"]["name"], *sorted(companion["name"] for companion in companions.values())]
-    digests = [_optimizer(name) for name in names]
-    return None if None in digests else digest(digests)
+    digests = []
+    for name in names:
+        of_optimizer = _optimizer(name)
+        if of_optimizer is None:
+            return None
+        digests.append(of_optimizer)
+    return digest(digests)
 
 
 @cache
 def _optimizer(name: str) -> str | None:
     entry = registry.entries("optimizers").get(name)
-    return entry and sources().digest(entry)
+    return sources().digest(entry) if entry else None
 
 
 @cache
@@ -98,19 +109,20 @@ def sources() -> Sources:
 
 
 def forget() -> None:
-    """Have every file read anew."""
+    """Clear the caches: every file is read again."""
     sources.cache_clear()
     _optimizer.cache_clear()
 
 
 def digest(words: Iterable[str]) -> str:
-    found = hashlib.sha256()
+    """The SHA-256 of the words, each ended by a zero byte."""
+    sha256 = hashlib.sha256()
     for word in words:
-        found.update(word.encode() + b"\0")
-    return found.hexdigest()
+        sha256.update(word.encode() + b"\0")
+    return sha256.hexdigest()
 
 
-# What a name may stand for
+# The possible meanings of a name
 
 
 @dataclass(frozen=True)
@@ -130,7 +142,7 @@ class Library:
 
 @dataclass(frozen=True)
 class Reference:
-    """A definition, and which of the names that it binds is meant."""
+    """A definition, and the number of the name that is meant, of those that it binds."""
 
     definition: Definition
     index: int
@@ -138,7 +150,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class Private:
-    """An attribute with one leading underscore. made: assigned or defined here, not only read."""
+    """An attribute with one leading underscore. made: it is assigned or defined here, and not only read."""
 
     name: str
     made: bool
@@ -156,8 +168,9 @@ class Definition:
 class Module:
     """A source file: its definitions, by each name that they bind, and its imports.
 
-    loose: the statements that define nothing, and what they bind. registered: the definitions with a decorator that is not a
-    library's. setters: {variable: the definitions that declare it `global`}. reads: what it imports, wherever.
+    loose: the statements that define nothing, and the names that they bind. registered: the definitions with a
+    decorator that is not a library's. setters: {variable: the definitions that declare it `global`}. reads: the modules
+    that it imports, at any depth.
     """
 
     def __init__(self, name: str, file: Path):
@@ -171,7 +184,8 @@ class Module:
         try:
             body = ast.parse(source).body
         except (SyntaxError, ValueError):
-            body, self.loose.tokens = [], [hashlib.sha256(source).hexdigest()]
+            body = []
+            self.loose.tokens = [hashlib.sha256(source).hexdigest()]
         bound = Bound(self.package, body)
         self.imports, self.stars, self.reads = bound.imports, bound.stars, set(_reads(body, self.package))
         for statement in _effective(body):
@@ -201,18 +215,23 @@ class Module:
             self._note(statement)
 
     def _note(self, statement: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
-        roots = [_root(one.func if isinstance(one, ast.Call) else one) for one in statement.decorator_list]
-        ours = (self.top, "sobench")
-        if any(
-            root in self.definitions or any(_top(one.module) in ours for one in self.imports.get(root, ()))
-            for root in roots
-        ):
+        if any(self._is_ours(decorator) for decorator in statement.decorator_list):
             self.registered.append(statement.name)
-        for name in [name for node in ast.walk(statement) if isinstance(node, ast.Global) for name in node.names]:
-            self.setters.setdefault(name, []).append(statement.name)
+        for node in ast.walk(statement):
+            if isinstance(node, ast.Global):
+                for name in node.names:
+                    self.setters.setdefault(name, []).append(statement.name)
+
+    def _is_ours(self, decorator: ast.expr) -> bool:
+        """Whether a decorator is one of this module, its package or sobench, and not a library's."""
+        root = _root(decorator.func if isinstance(decorator, ast.Call) else decorator)
+        if root is None:
+            return False
+        targets = self.imports.get(root, ())
+        return root in self.definitions or any(_top(target.module) in (self.top, "sobench") for target in targets)
 
     def _complete(self, typing: dict[str, list[Imported]]) -> None:
-        """Names that no plain statement, or more than one import, binds."""
+        """Add the names that are bound by loose statements, by several imports, or by `global` alone."""
         for name in Bound(self.package, self.loose.statements).names:
             if name not in self.definitions:
                 self.loose.names.append(name)
@@ -224,21 +243,21 @@ class Module:
 
 
 Token = str | Private | Library | Reference | Module
-"""What a definition is written as, before its references are numbered."""
+"""A part of a written definition, before its references are numbered."""
 
 Found = tuple[Library | Reference | Module, tuple[str, ...]]
-"""What a dotted name stands for, and the attributes after it."""
+"""The meaning of a dotted name, and the attributes after it."""
 
 
 class Sources:
-    """All modules that methods are made of. find: the file of a module by its name, or None."""
+    """All modules that methods are made of, read at their first use. find: module name -> its file, or None."""
 
     def __init__(self, find: Callable[[str], Path | None] = registry.module_file):
         self._find = find
         self._modules: dict[str, Module | None] = {}
 
     def digest(self, entry: EntryPoint) -> str | None:
-        """The digest of the optimizer of an entry point; None if its source is not here."""
+        """The digest of the optimizer of an entry point; None if its source is not installed."""
         top = _top(entry.module)
         if top not in LIBRARIES and self.module(entry.module) is None:
             return None
@@ -259,7 +278,7 @@ class Sources:
         return self._modules[name]
 
     def lookup(self, module: Module, name: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Found | None:
-        """What a name stands for at the top of a module, re-exports followed; None if that cannot be told."""
+        """The meaning of a name at the top of a module, re-exports followed; None if it is unknown."""
         if definition := module.definitions.get(name):
             return Reference(definition, definition.names.index(name)), ()
         again = (module.name, name) in seen
@@ -275,7 +294,7 @@ class Sources:
         return None
 
     def imported(self, target: Imported, top: str, seen: frozenset[tuple[str, str]] = frozenset()) -> Found:
-        """What an import brings. top: the package of the module that has the import."""
+        """The meaning of an imported name. top: the package of the importing module."""
         found = self._named(target.module, top)
         return self.follow(found, [target.name] if target.name else [], top, seen)
 
@@ -286,7 +305,7 @@ class Sources:
         top: str,
         seen: frozenset[tuple[str, str]] = frozenset(),
     ) -> Found:
-        """Attribute after attribute, for as long as they lead from module to module, or within a library."""
+        """Resolve attributes one by one, as long as they lead from module to module, or within a library."""
         rest = tuple(names)
         while rest and not isinstance(target, Reference):
             if isinstance(target, Library):
@@ -301,7 +320,7 @@ class Sources:
         return target, rest
 
     def oracle(self, attribute: str) -> list[Token]:
-        """What the objective answers an attribute with."""
+        """The definitions behind an attribute of an objective."""
         found: list[Token] = []
         for module, _, name in (place.partition(":") for place in ORACLES.get(attribute, ())):
             target, rest = self.imported(Imported(module, name), "sobench")
@@ -309,7 +328,7 @@ class Sources:
         return found
 
     def tokens(self, what: Definition | Module) -> list[Token]:
-        """A definition as it is written; a module as all that it has, by name."""
+        """The tokens of a definition; of a module, those of all its names."""
         if isinstance(what, Module):
             return self._contents(what)
         if what.tokens is None:
@@ -317,7 +336,7 @@ class Sources:
         return what.tokens
 
     def entered(self, module: Module) -> list[Module]:
-        """The modules that run when a module is imported: those of its packages, and what it imports."""
+        """The modules that run when a module is imported: its packages and its imports."""
         parts = module.name.split(".")
         names = {".".join(parts[:i]) for i in range(1, len(parts))} | module.reads
         return [found for name in sorted(names) if isinstance(found := self._named(name, module.top), Module)]
@@ -344,7 +363,7 @@ class Sources:
 
 
 class Link:
-    """One digest: definitions in the order of first visit, each reference as the number of what it refers to."""
+    """One digest: the definitions in the order of first visit, with references as the numbers of definitions."""
 
     def __init__(self, sources: Sources, scope: Sequence[str]):
         self._sources, self._scope = sources, scope
@@ -358,16 +377,21 @@ class Link:
             what = self._waiting.pop(0)
             self._words.append(f"begins {self._numbers[what]}")
             self._write(self._sources.tokens(what))
+        return self._with_private_numbers()
+
+    def _with_private_numbers(self) -> list[str]:
+        """The words; private attributes that the code makes are numbered in the order of their first appearance."""
         made = {word.name for word in self._words if isinstance(word, Private) and word.made}
-        places: dict[str, int] = {}
-        return [
-            word
-            if isinstance(word, str)
-            else f"private {places.setdefault(word.name, len(places))}"
-            if word.name in made
-            else f"attribute {word.name}"
-            for word in self._words
-        ]
+        numbers: dict[str, int] = {}
+        words = []
+        for word in self._words:
+            if isinstance(word, str):
+                words.append(word)
+            elif word.name in made:
+                words.append(f"private {numbers.setdefault(word.name, len(numbers))}")
+            else:
+                words.append(f"attribute {word.name}")
+        return words
 
     def _write(self, tokens: Iterable[Token]) -> None:
         self._words += [token if isinstance(token, (str, Private)) else self._word(token) for token in tokens]
@@ -376,9 +400,8 @@ class Link:
         if isinstance(target, Library):
             return f"library {target.name}"
         if isinstance(target, Module):
-            return (
-                f"module {self._number(target)}" if self._within(target) else f"name {target.name.rpartition('.')[2]}"
-            )
+            in_scope = self._within(target)
+            return f"module {self._number(target)}" if in_scope else f"name {target.name.rpartition('.')[2]}"
         if self._within(target.definition.module):
             return f"definition {self._number(target.definition)} {target.index}"
         return f"name {target.definition.names[target.index]}"
@@ -393,7 +416,7 @@ class Link:
         return any(f"{module.name}.".startswith(f"{one}.") for one in self._scope)
 
     def _add_loose(self) -> bool:
-        """Whether there are loose statements yet to be written, of any module that was reached or is imported by one."""
+        """Queue the loose statements of all modules that were reached or are imported by one; whether there are any."""
         modules = {what if isinstance(what, Module) else what.module for what in self._numbers}
         waiting = list(modules)
         while waiting:
@@ -418,14 +441,11 @@ class Scope:
 
     def __init__(self, parent: Scope | None, bound: Bound, parameters: Iterable[str] = (), is_class: bool = False):
         self.parent, self.parameters, self.is_class = parent, set(parameters), is_class
-        self.names, self.imports, self.globals = (
-            {*bound.names, *bound.imports, *self.parameters},
-            bound.imports,
-            bound.globals,
-        )
+        self.imports, self.globals = bound.imports, bound.globals
+        self.names = {*bound.names, *bound.imports, *self.parameters}
 
     def owner(self, name: str) -> Scope | None:
-        """The scope that binds a name; None for the module."""
+        """The scope that binds a name; None if that is the module."""
         scope: Scope | None = self
         while scope is not None and name not in scope.globals:
             if name in scope.names and (scope is self or not scope.is_class):
@@ -435,7 +455,11 @@ class Scope:
 
 
 class Writer:
-    """Writes a definition as tokens: a syntax tree as ast.dump has it, but alike in every Python, with its names resolved."""
+    """Writes a definition as tokens: its syntax tree, like ast.dump but the same in every version of Python, with its
+    names resolved.
+
+    A method `_<node>` writes the nodes of that class; `_plain` writes all others.
+    """
 
     def __init__(self, sources: Sources, module: Module):
         self._sources, self._module = sources, module
@@ -444,7 +468,7 @@ class Writer:
 
     def definition(self, definition: Definition) -> list[Token]:
         module = self._module
-        for name in definition.names:  # whatever else is behind a name
+        for name in definition.names:  # the other bindings of a name
             for target in module.imports.get(name, ()):
                 self._found(self._sources.imported(target, module.top))
             for setter in module.setters.get(name, ()):
@@ -587,7 +611,7 @@ class Writer:
                 self._tokens += self._sources.oracle(name)
 
     def _import(self, name: str, scope: Scope | None) -> Found | None:
-        """What a name stands for, if it is imported, once."""
+        """The meaning of a name that a scope imports, once; of one that no scope binds, its meaning in the module."""
         owner = scope.owner(name) if scope else None
         if owner is None:
             return self._sources.lookup(self._module, name)
@@ -598,7 +622,7 @@ class Writer:
         private = name.startswith("_") and not name.startswith("__")
         self._tokens.append(Private(name, made) if private else f"attribute {name}")
 
-    # Statements and patterns that bind a name, or say what does not count
+    # Statements and patterns that bind a name; raise
 
     def _ExceptHandler(self, node: Any, scope: Scope | None) -> None:
         self._binds(node, node.name, "name", scope)
@@ -623,11 +647,11 @@ class Writer:
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IGNORED = {"ctx", "kind", "annotation", "returns", "simple", "type_comment", "type_params", "msg"}
-"""Fields: types, the wording of `assert`, and what the place in the tree says already."""
+"""Fields of nodes: types, the message of `assert`, and what other fields repeat."""
 
 
 class Bound(ast.NodeVisitor):
-    """The names that statements bind in their own scope, in order; its imports; and what it declares `global`.
+    """The names that statements bind in their own scope, in order; the imports; and the names declared `global`.
 
     typing: imports in TYPE_CHECKING blocks.
     """
@@ -663,7 +687,7 @@ class Bound(ast.NodeVisitor):
         self._all([*node.args.defaults, *node.args.kw_defaults])
 
     def visit_ListComp(self, node: ast.AST) -> None:
-        """Its own variables are not of this scope; those of := in it are."""
+        """The variables of a comprehension are not of this scope; those of := in it are."""
         self.names |= {one.target.id: None for one in ast.walk(node) if isinstance(one, ast.NamedExpr)}
 
     visit_SetComp = visit_DictComp = visit_GeneratorExp = visit_ListComp
@@ -720,7 +744,7 @@ class Bound(ast.NodeVisitor):
 
 
 def _effective(statements: Iterable[ast.stmt], in_class: bool = False) -> Iterator[ast.stmt]:
-    """The statements that count. An annotated assignment is a plain one, but in a class: there it may be a dataclass's field."""
+    """The statements that count. Annotated assignments outside of classes become plain ones."""
     for one in statements:
         if isinstance(one, (ast.Import, ast.ImportFrom, ast.Pass, ast.Global, ast.Nonlocal)):
             continue
@@ -743,14 +767,14 @@ def _is_type_checking(node: ast.AST) -> TypeGuard[ast.If]:
 
 
 def _defines(statement: ast.stmt, package: str) -> list[str]:
-    """The names that a plain statement binds; none of one that is not plain: a loop, a branch, an expression."""
+    """The names that a definition or assignment binds; none for other statements: a loop, a branch, an expression."""
     plain = (*_FUNCTIONS, ast.ClassDef, ast.Assign, ast.AugAssign)
     is_alias = type(statement).__name__ == "TypeAlias"  # of Python 3.12
     return list(Bound(package, [statement]).names) if is_alias or isinstance(statement, plain) else []
 
 
 def _changes(statement: ast.stmt) -> set[str]:
-    """The variables whose parts a statement assigns: x of `x[0] = y` and `x.part = y`."""
+    """The variables of whose parts a statement assigns one: x of `x[0] = y` and `x.part = y`."""
     targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
     parts = targets if isinstance(statement, (ast.Assign, ast.AugAssign)) else []
     return {_root(part) or "" for part in parts if isinstance(part, (ast.Attribute, ast.Subscript))}
@@ -763,7 +787,7 @@ def _root(node: ast.AST) -> str | None:
 
 
 def _reads(statements: Iterable[ast.AST], package: str) -> Iterator[str]:
-    """The modules that statements import, at any depth; what is imported from a package may be a module too."""
+    """The modules that statements import, at any depth. A name imported from a package may be a module too."""
     for node in statements:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

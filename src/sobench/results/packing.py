@@ -1,10 +1,10 @@
-"""Records as the bytes of a file of the cache, and back: the numbers column by column as they lie in memory, the rest as JSON.
+"""The file format of the cache of records: numbers column by column as float64, everything else as JSON. No pickle.
 
     <size of the head, its checksum> head columns
-    head     JSON, a line for all and one for each run
-    columns  of each layout of rows (kind and columns) every column of numbers, its runs one after the other, float64
+    head     JSON: one line about the file, then one line for each run
+    columns  for each layout of rows (kind and columns) every column of numbers, the runs one after the other
 
-Each column has a checksum of its own, so that only those that are wanted are read. No pickle.
+Each column has its own checksum, so that a reader reads the wanted columns only.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from sobench.system.heartbeat import Holder
 
 Key = list[list[int]]
 Kept = dict[str, tuple[Key, Record]]
-"""By run directory, relative to the folder of the runs."""
+"""The key and the record of each run directory, by its path relative to the folder of the runs."""
 START = struct.Struct("<QI")
 
 
 @dataclass
 class Layout:
-    """Rows of one kind that have the same columns. words: those that are not numbers."""
+    """Rows of one kind with the same columns, of any number of runs. words: the columns that are not numbers."""
 
     kind: str
     names: list[str]
@@ -50,26 +50,26 @@ class Layout:
 
 
 def pack(kept: Mapping[str, tuple[Key, Record]], code: str) -> bytes:
-    """A file's bytes. code: what `unpack` has to be asked for."""
+    """The bytes of a file. code: a version, which `unpack` compares."""
     layouts: dict[str, tuple[int, Layout]] = {}
     lines = []
-    for name, (key, found) in kept.items():
+    for name, (key, record) in kept.items():
         blocks = []
-        for block in found.blocks:
+        for block in record.blocks:
             number, layout = _layout(layouts, block)
             layout.add(block)
             blocks.append([number, block.rows, json.dumps(block.words) if block.words else ""])
-        stood = found.state
+        state = record.state
         line = [
             name,
             key,
-            [stood.status, stood.reason, stood.step, stood.epoch, stood.seconds],
-            stood.holder and astuple(stood.holder),
-            stood.summary,
-            found.identity,
+            [state.status, state.reason, state.step, state.epoch, state.seconds],
+            state.holder and astuple(state.holder),
+            state.summary,
+            record.identity,
             blocks,
-            found.environment,
-            found.damage,
+            record.environment,
+            record.damage,
         ]
         lines.append(json.dumps(line))
     columns = [layout.columns() for _, layout in layouts.values()]
@@ -89,11 +89,11 @@ def _layout(layouts: dict[str, tuple[int, Layout]], block: Block) -> tuple[int, 
 
 
 def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
-    """The records; of their rows the axes and the columns that are wanted. Raises whatever damage leads to."""
+    """The records, with axes and wanted columns; none of another version. A damaged file raises any exception."""
     size, checksum = START.unpack(file.read(START.size))
     first, *lines = _checked(file.read(size), size, checksum).split(b"\n")
-    found, about = loads(first)
-    if found != code:
+    version, about = loads(first)
+    if version != code:
         return {}
     layouts = []
     for kind, names, words, rows, checksums in about:
@@ -105,22 +105,21 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
     places = [0] * len(layouts)
     kept = {}
     for line in lines:
-        name, key, stands, holder, summary, identity, of_run, environment, damage = loads(line)
+        name, key, position, holder, summary, identity, of_run, environment, damage = loads(line)
+        status, reason, step, epoch, seconds = position
         blocks = []
         for number, rows, text in of_run:
             kind, names, numbers, words = layouts[number]
-            said = json.loads(text) if words else {}  # by json an integer of any size stays one
-            blocks.append(Block(kind, names, numbers, {word: said[word] for word in words}, rows, places[number]))
+            cells = json.loads(text) if words else {}  # json keeps integers of any size
+            blocks.append(Block(kind, names, numbers, {word: cells[word] for word in words}, rows, places[number]))
             places[number] += rows
-        kept[name] = (
-            key,
-            Record(State(*stands, holder and Holder(*holder), summary), identity, blocks, environment, damage),
-        )
+        state = State(status, reason, step, epoch, seconds, holder and Holder(*holder), summary)
+        kept[name] = key, Record(state, identity, blocks, environment, damage)
     return kept
 
 
 def _columns(file: BinaryIO, checksums: Mapping[str, int], rows: int, asked: set[str]) -> dict[str, np.ndarray]:
-    """Those of a layout that are asked for, from here on in the file; it is left behind them all."""
+    """The asked columns of the layout at the file's position, which moves to the end of the layout."""
     start, size, found = file.tell(), 8 * rows, {}
     for place, (name, checksum) in enumerate(checksums.items()):
         if name in asked:

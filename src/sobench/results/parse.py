@@ -1,4 +1,4 @@
-"""JSON as it is read from the files of a run: by orjson, five times as fast as json, and by json what orjson refuses."""
+"""The JSON parser for the files of a run: orjson, five times as fast as json, and json for what orjson refuses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import orjson
 
 
 def loads(text: bytes) -> Any:
-    """What json makes of it, but that an integer of more than 64 bits becomes a float. Raises ValueError.
+    """The value, as json parses it; but integers of more than 64 bits become floats. Raises ValueError.
 
-    orjson refuses NaN, Infinity, a number beyond the floats, a lone half of a surrogate pair, other encodings: json does not.
+    orjson refuses NaN, Infinity, numbers beyond the floats, lone surrogates and other encodings, which json accepts.
     """
     try:
         return orjson.loads(text)

@@ -1,6 +1,7 @@
-"""`records`: what many run directories hold: from the cache where it holds, read by several processes where it is much.
+"""Reads many run directories (`records`): from the cache where it is valid, by several processes if there is much to
+read.
 
-The helpers are commands of their own, and not of multiprocessing, which would run a user's script once more.
+The helper processes are commands of their own: multiprocessing would import the user's main script again.
 """
 
 from __future__ import annotations
@@ -21,35 +22,36 @@ from sobench.results.record import Record, Wanted, everything, read
 from sobench.system import interpreter
 from sobench.system.devices import cores
 
-WORTH = 1 << 18  # bytes of metrics.jsonl read anew: from there on a shard of the cache is written again
-SHARED = 1 << 26  # and of all shards: from there on helpers read them
-HELPERS = 4  # at most, and one a core
+WORTH = 1 << 18  # bytes of metrics.jsonl without a valid record, from which a shard of the cache is rewritten
+SHARED = 1 << 26  # the same of all shards, from which helper processes read them
+HELPERS = 4  # at most, and one for each core
 
 Task = tuple[str, int, list[str]]
-"""Folder of the runs, shard, names of run directories in it: <cell>/<seed>."""
+"""Folder of the runs, shard, and names of the run directories in it: <cell>/<seed>."""
 _HELP = "from sobench.results.reading import help_out; help_out()"
 
 
 @interpreter.paused_gc()
 def records(directories: Sequence[Path | str], wanted: Wanted = everything) -> list[Record]:
-    """The record of each directory, in their order; of its rows at least the columns that are wanted."""
+    """The record of each directory, in their order, with at least the wanted columns of its rows."""
     places = _places(directories)
     tasks: dict[tuple[str, int], list[str]] = {}
     for root, name in dict.fromkeys(places):
         tasks.setdefault((root, cache.shard_of(name)), []).append(name)
     looks = [look(root, shard, names, wanted) for (root, shard), names in tasks.items()]
-    much = sum(found.size for found in looks) >= SHARED
-    helped = _helped([found for found in looks if found.stale], wanted) if much else {}
-    found: dict[tuple[str, str], Record] = {}
-    for seen in looks:
-        root, shard, _ = seen.task
-        fresh = helped[root, shard] if (root, shard) in helped else seen.complete()
-        found |= {(root, name): record for name, (_, record) in fresh.items()}
-    return [found[place] for place in places]
+    much = sum(one.size for one in looks) >= SHARED
+    helped = _helped([one for one in looks if one.stale], wanted) if much else {}
+    by_place: dict[tuple[str, str], Record] = {}
+    for one in looks:
+        root, shard, _ = one.task
+        kept = helped[root, shard] if (root, shard) in helped else one.complete()
+        for name, (_, record) in kept.items():
+            by_place[root, name] = record
+    return [by_place[place] for place in places]
 
 
 def _places(directories: Sequence[Path | str]) -> list[tuple[str, str]]:
-    """(folder of the runs, name) of each."""
+    """The folder of the runs and the name <cell>/<seed> of each directory."""
     split = [os.path.split(directory) for directory in directories]
     cells = {parent: os.path.split(os.path.abspath(parent)) for parent in {parent for parent, _ in split}}
     return [(cells[parent][0], f"{cells[parent][1]}/{seed}") for parent, seed in split]
@@ -57,8 +59,7 @@ def _places(directories: Sequence[Path | str]) -> list[tuple[str, str]]:
 
 @dataclass(frozen=True)
 class Look:
-    """What the cache has for a task. good: the kept records that hold; stale: the keys of the directories to be read; size:
-    bytes of their metrics.jsonl."""
+    """The cached part of a task: its valid records (good), and the keys of the directories to be read (stale)."""
 
     task: Task
     good: Kept
@@ -66,10 +67,11 @@ class Look:
 
     @property
     def size(self) -> int:
+        """Bytes of metrics.jsonl of the directories to be read."""
         return sum(map(cache.size, self.stale.values()))
 
     def complete(self) -> Kept:
-        """All records of the task; the shard is written again where that is worth it."""
+        """All records of the task. The shard is rewritten if enough of it was read."""
         root, shard, names = self.task
         fresh = {name: (key, read(Path(root, name))) for name, key in self.stale.items()}
         lasting = {name: kept for name, kept in fresh.items() if cache.lasting(*kept)}
@@ -78,7 +80,7 @@ class Look:
         return self.good | fresh
 
     def _still(self) -> Kept:
-        """What the shard has that still holds, with all columns."""
+        """The records of the shard that remain valid, with all columns."""
         root, shard, names = self.task
         gone = {name for name in names if name not in self.good}
         return {
@@ -96,19 +98,20 @@ def look(root: str, shard: int, names: list[str], wanted: Wanted = everything) -
 
 
 def _helped(looks: list[Look], wanted: Wanted) -> dict[tuple[str, int], Kept]:
-    """The tasks that helpers have done; all that one did not come to before it ended are left out."""
+    """The results of the tasks that helper processes completed; tasks of a helper that died are missing."""
     count = min(HELPERS, len(cores()))
     if count < 2:
         return {}
-    parts = [[found.task for found in looks[i::count]] for i in range(count)]
+    parts = [[one.task for one in looks[i::count]] for i in range(count)]
+    results: dict[tuple[str, int], Kept] = {}
     with ThreadPoolExecutor(count) as pool:
-        return {
-            place: kept for done in pool.map(lambda tasks: list(_ask(tasks, wanted)), parts) for place, kept in done
-        }
+        for done in pool.map(lambda tasks: dict(_ask(tasks, wanted)), parts):
+            results |= done
+    return results
 
 
 def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], Kept]]:
-    """Have a helper do the tasks: (folder, shard), records."""
+    """The records of the tasks from a helper process, by (folder, shard)."""
     here = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     with subprocess.Popen(
@@ -119,18 +122,19 @@ def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], K
         env=environment,
     ) as helper:
         try:
-            with helper.stdin as words:
-                words.write(json.dumps(tasks).encode())
+            assert helper.stdin is not None and helper.stdout is not None  # pipes
+            with helper.stdin as pipe:
+                pipe.write(json.dumps(tasks).encode())
             for root, shard, _ in tasks:
                 data = helper.stdout.read(int.from_bytes(helper.stdout.read(8), "big"))
                 yield (root, shard), unpack(io.BytesIO(data), cache.CODE, wanted)
-        except Exception:  # it was killed, it has no memory: what it left undone is done here
+        except Exception:  # it was killed or has no memory: this process does the rest
             return
 
 
 @interpreter.paused_gc()
 def help_out() -> None:
-    """In a helper: tasks from standard input, their records to standard output, each behind its length in 8 bytes."""
+    """The helper process: reads tasks from standard input, writes their records, each after its length (8 bytes)."""
     for task in json.load(sys.stdin):
         data = pack(look(*task).complete(), cache.CODE)
         sys.stdout.buffer.write(len(data).to_bytes(8, "big") + data)

@@ -1,6 +1,7 @@
-"""The rows of many runs, a column at a time when it is asked for.
+"""The rows of many runs, whose columns are assembled when they are asked for.
 
-A column of 10,000 runs of 200 rows is 16 MB; most reports ask for one or two of all rows, and for the others of a few runs.
+A column of 10,000 runs of 200 rows is 16 MB. Most reports need one or two columns of all rows, and others of a few runs
+only.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ from sobench.results.blocks import Block
 from sobench.results.record import AXES, IDENTITY, SUMMARY, Record, Wanted, everything
 
 _ABOUT = (*IDENTITY[:3], "seed", *IDENTITY[3:])
-"""The columns that say what a row is, in their order."""
+"""The columns that identify a row, in their order."""
 
 
 class Table:
-    """The rows of records, block after block, asked for as those of a data frame: `table[name]`, `name in table`, `len(table)`.
-    Of the numbers it has the axes and those that are wanted; NaN where a row has none; words make a column one of objects."""
+    """The rows of records, block after block, read like a data frame: `table[name]`, `name in table`, `len(table)`.
+
+    The columns are those that identify a row, the axes, and the wanted ones. A number is NaN in a row without it. A
+    column with words is one of objects.
+    """
 
     def __init__(self, rows: Sequence[tuple[Record, Block]], wanted: Wanted = everything):
         self._rows, self._wanted = rows, wanted
@@ -30,11 +34,11 @@ class Table:
 
     @classmethod
     def of(cls, records: Iterable[Record], wanted: Wanted = everything) -> Table:
-        """All their rows."""
+        """All rows of the records."""
         return cls([(record, block) for record in records for block in record.blocks], wanted)
 
     def of_kind(self, kind: str | None) -> Table:
-        """Its rows of one kind; None: all."""
+        """The rows of one kind; of all kinds for None."""
         if kind not in self._kinds:
             self._kinds[kind] = Table(
                 [(record, block) for record, block in self._rows if block.kind == kind], self._wanted
@@ -42,13 +46,13 @@ class Table:
         return self._kinds[kind]
 
     def of_runs(self, runs: Iterable[str]) -> Table:
-        """Its rows of these runs, in its order."""
+        """The rows of these runs, in the order of the table."""
         places = sorted(place for run in runs for place in self._places.get(run, ()))
         return Table([self._rows[place] for place in places], self._wanted)
 
     @property
     def ordered(self) -> bool:
-        """Whether the rows of each run are surely in order of step: they are one block."""
+        """Whether the rows of each run are one block, and therefore in order of step."""
         return len(self._places) == len(self._rows)
 
     @property
@@ -77,7 +81,7 @@ class Table:
 
     @cached_property
     def _names(self) -> dict[str, None]:
-        """Of all columns, those of the rows as they first appear. A row does not rename its run."""
+        """All columns; those of the rows in the order of their first appearance."""
         layouts = dict.fromkeys(tuple(block.names) for _, block in self._rows)
         names = (name for layout in layouts for name in layout)
         return dict.fromkeys([*_ABOUT, *filter(self._wanted, SUMMARY), *AXES, *filter(self._wanted, names)])
@@ -91,24 +95,22 @@ class Table:
 
     def _column(self, name: str) -> np.ndarray | pd.Categorical:
         if name in IDENTITY:
-            return _repeated([_said(name, record, block) for record, block in self._rows], self._lengths)
+            return _repeated([_identity(name, record, block) for record, block in self._rows], self._lengths)
         if name == "seed":
             return np.repeat(np.array([record.identity[name] for record, _ in self._rows], dtype=int), self._lengths)
         if name in SUMMARY:
-            summaries = [record.state.summary for record, _ in self._rows]
-            return np.repeat(
-                np.array([_number(summary.get(name)) for summary in summaries], dtype=float), self._lengths
-            )
+            numbers = [_number(record.state.summary.get(name)) for record, _ in self._rows]
+            return np.repeat(np.array(numbers, dtype=float), self._lengths)
         return np.concatenate([_cells(name, block) for _, block in self._rows] or [np.empty(0)])
 
 
-def _said(name: str, record: Record, block: Block) -> str:
+def _identity(name: str, record: Record, block: Block) -> str:
     if name == "kind":
         return block.kind
     return getattr(record.state, name) if name in ("status", "reason") else record.identity[name]
 
 
-def _repeated(values: list, lengths: np.ndarray) -> pd.Categorical:
+def _repeated(values: list[str | None], lengths: np.ndarray) -> pd.Categorical:
     codes, categories = pd.factorize(np.array(values, dtype=object))
     one_each = pd.Categorical.from_codes(codes, categories=categories)
     return pd.Categorical.from_codes(np.repeat(one_each.codes, lengths), dtype=one_each.dtype, validate=False)

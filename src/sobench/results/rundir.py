@@ -1,7 +1,7 @@
-"""The directory of one run: who holds it, what is written to it and how it survives being cut off. No torch.
+"""The directory of one run: its lock, its files, and their repair after an interruption. No torch.
 
-Whole files are written beside their place and moved there, so a reader sees the old one or the new one. metrics.jsonl alone
-grows in place: a checkpoint remembers how long it was, and a resumed run cuts it back to that length.
+Whole files are replaced atomically, so that a reader sees either the old or the new one. Only metrics.jsonl grows in
+place: a checkpoint records its length, and a resumed run truncates the file to that length.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from sobench.system import heartbeat
 from sobench.system.files import write_atomically
 
 PARTS = ".*.[0-9]*"
-"""What a process that was killed left half written; see write_atomically."""
+"""The temporary files that a killed process left behind; see write_atomically."""
 
 
 class Held(Failure):
-    """Another process works on this run."""
+    """Another process makes this run."""
 
 
 class RunDirectory:
@@ -46,27 +46,25 @@ class RunDirectory:
         return state(self.path)
 
     def finished(self) -> State | None:
-        """The state of a run whose result stands and whose record is as long as it was, else None."""
-        found = self.state()
-        return found if found.status in KEEPS and not self._cut(found) else None
+        """The state of a finished run with an intact record, else None."""
+        state = self.state()
+        return state if state.status in KEEPS and not self._cut(state) else None
 
     def damage(self) -> str | None:
-        """What is wrong with the result that is there, if something is."""
-        found = self.state()
-        return (
-            f"metrics.jsonl is not as long as it was when the run was {found.status}"
-            if self._cut(found)
-            else (None if found.finished else found.reason)
-        )
+        """The damage of the run's result, in words; None if there is none."""
+        state = self.state()
+        if self._cut(state):
+            return f"metrics.jsonl is not as long as it was when the run was {state.status}"
+        return None if state.finished else state.reason
 
-    def _cut(self, found: State) -> bool:
-        return found.summary.get("metrics_bytes", self._length()) != self._length()
+    def _cut(self, state: State) -> bool:
+        return state.summary.get("metrics_bytes", self._length()) != self._length()
 
     def _length(self) -> int:
         return self.metrics.stat().st_size if self.metrics.exists() else 0
 
     def mend(self) -> bool:
-        """Write run.json of a finished run again if it cannot be read; whether that was needed."""
+        """Rewrite run.json of a finished run if it is damaged; whether it was."""
         try:
             if json.loads((self.path / "run.json").read_bytes())["id"] == self.run.id:
                 return False
@@ -77,35 +75,37 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the run against every other process, here by a lock, elsewhere by a heartbeat. Raises Held, naming who has it;
-        Failure if it cannot be written."""
-        said, lock = self.path / "holder.json", self.path / "lock"
+        """Exclude every other process from the run: by a lock on this machine, by a heartbeat on others.
+
+        Raises Held, which names the other process; Failure if the directory cannot be written.
+        """
+        holder, lock = self.path / "holder.json", self.path / "lock"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock, timeout=0.2):  # a reader may look at it for an instant
-                if other := heartbeat.elsewhere(said):
+            with FileLock(lock, timeout=0.2):  # readers lock it for an instant
+                if other := heartbeat.elsewhere(holder):
                     raise Held(self._held_by(other))
-                self.write(said.name, heartbeat.who())
+                self.write(holder.name, heartbeat.who())
                 try:
-                    with heartbeat.beating(said):
+                    with heartbeat.beating(holder):
                         yield
                 finally:
-                    for leftover in (said, *self.path.glob(PARTS)):
+                    for leftover in (holder, *self.path.glob(PARTS)):
                         leftover.unlink(missing_ok=True)
         except Timeout:
-            raise Held(self._held_by(heartbeat.holder(said, lock) or heartbeat.Holder())) from None
+            raise Held(self._held_by(heartbeat.holder(holder, lock) or heartbeat.Holder())) from None
         except OSError as error:
             raise Failure(f"runs: cannot write {error.filename or self.path}: {error.strerror or error}") from error
 
     def taken(self) -> bool:
-        """Whether another process is at work on it now."""
+        """Whether a process makes this run now."""
         return heartbeat.holder(self.path / "holder.json", self.path / "lock") is not None
 
     def _held_by(self, holder: heartbeat.Holder) -> str:
         return f"{self.run.name} is being run by {'process ' if holder.pid else ''}{holder}: {self.path}"
 
     def describe(self, environment: Mapping[str, Any]) -> None:
-        """Write what the run is and where it runs, and clear what an earlier, failed attempt said of its end."""
+        """Write identity, configuration and environment of the run; remove the result of a failed attempt."""
         from omegaconf import OmegaConf
 
         self._identify()
@@ -121,8 +121,7 @@ class RunDirectory:
         self.write("run.json", run)
 
     def refuse(self, status: str, reason: str, error: BaseException | None = None) -> dict[str, Any]:
-        """Write the result of a run that could not begin, and the traceback of what was in its way; its summary. Raises as
-        `held` does."""
+        """Write the result of a run that could not begin, with its traceback; the summary. Raises as `held`."""
         summary = {"status": status, "reason": reason, "steps": 0, "final": {}}
         with self.held():
             self.describe({})
@@ -136,7 +135,7 @@ class RunDirectory:
         (self.path / "error.txt").write_text("".join(traceback.format_exception(error)))
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the result: the run is over."""
+        """Write the result. The run is over."""
         assert summary["status"] in FINISHED
         self.write("summary.json", {**summary, "metrics_bytes": self._length(), "finished": heartbeat.now()})
 
@@ -145,12 +144,12 @@ class RunDirectory:
 
 
 class Metrics:
-    """metrics.jsonl, open for appending at `offset` bytes; what lies beyond is cut off."""
+    """metrics.jsonl, open for appending at `offset` bytes; the file is truncated there."""
 
-    FLUSH = 1.0  # seconds: at most that much of the record is in memory only
+    FLUSH = 1.0  # seconds between two flushes
 
     def __init__(self, path: Path, offset: int = 0):
-        self._file = open(path, "ab")
+        self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
         self._file.truncate(offset)
         self._flushed = time.monotonic()
 
@@ -161,7 +160,7 @@ class Metrics:
             self._flushed = time.monotonic()
 
     def sync(self) -> int:
-        """Force everything to the disk; the length in bytes, for a checkpoint."""
+        """Force the file to the disk; its length in bytes, for a checkpoint."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
@@ -171,7 +170,7 @@ class Metrics:
 
 
 def whole_lines(path: Path, length: int) -> bool:
-    """Whether the first `length` bytes of a record are there and are rows, every one of them."""
+    """Whether the record has at least `length` bytes, and these are complete rows."""
     try:
         with open(path, "rb") as file:
             start = file.read(length)

@@ -1,4 +1,4 @@
-"""The state of one run, read from its directory alone. No pandas, no torch: `sobench status` answers at once."""
+"""The state of one run, read from its directory alone. No pandas, no torch, so that `sobench status` is fast."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sobench.results.parse import loads
 from sobench.system.heartbeat import Holder, holder
 
 FINISHED = ("done", "diverged", "out-of-memory", "timed-out", "failed", "skipped")
-"""Written by the run itself, in summary.json; the work is over."""
+"""The states that a run writes to its summary.json when it is over."""
 KEEPS = ("done", "diverged")
-"""Results that a repeated command leaves alone; any other run is tried again."""
+"""The states of a result: a repeated command skips the run. A run of any other state is tried again."""
 STATUSES = (*FINISHED, "running", "queued", "interrupted", "missing")
 
-_TAIL = 1 << 16  # bytes: holds many metrics lines; only the last whole one is wanted
+_TAIL = 1 << 16  # bytes: many lines of metrics.jsonl, of which the last complete one is read
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. step, epoch (of the training set) and seconds are the last that were recorded; holder: who runs it,
-    or will."""
+    """The state of a run, with the last recorded step, epoch and seconds, and the process that makes it (holder)."""
 
     status: str
     reason: str | None = None
@@ -30,7 +30,7 @@ class State:
     epoch: float | None = None
     seconds: float | None = None
     holder: Holder | None = None
-    summary: dict = field(default_factory=dict, compare=False, repr=False)
+    summary: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def finished(self) -> bool:
@@ -38,36 +38,37 @@ class State:
 
 
 def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> State:
-    """State of the run in `directory`; `queue` is who will make what has not begun, by directory as in sweeps.queue. Never
-    raises on what it finds there: a damaged summary is a reason."""
+    """The state of the run in `directory`.
+
+    queue: the processes of the runs that have not begun, see sweeps.queue. Damaged files raise nothing; a damaged
+    summary is the reason of the state.
+    """
     path = os.path.join(directory, "summary.json")
     summary, damage = _summary(path)
-    if summary is None:
-        directory = Path(directory)
-        row = last_row(directory / "metrics.jsonl")  # before its holder: who writes the first row holds the run
-        found = holder(directory / "holder.json", directory / "lock")
-        if found is None:  # it may have ended, and let go, since we looked
-            summary, damage = _summary(path)
     if summary is not None:
-        return State(
-            summary["status"],
-            summary.get("reason"),
-            summary.get("steps"),
-            summary.get("epochs"),
-            summary.get("seconds"),
-            summary=summary,
-        )
-    if not (found or row or damage):
-        waiting = (queue or {}).get(f"{directory.parent.name}/{directory.name}")
+        return _finished(summary)
+    folder = Path(directory)
+    row = last_row(folder / "metrics.jsonl")  # before the holder: a run that has a row has or had a holder
+    process = holder(folder / "holder.json", folder / "lock")
+    if process is None:  # the run may have ended since its summary was looked for
+        summary, damage = _summary(path)
+        if summary is not None:
+            return _finished(summary)
+    if not (process or row or damage):
+        waiting = (queue or {}).get(f"{folder.parent.name}/{folder.name}")
         return State("queued" if waiting else "missing", holder=waiting)
     row = row or {}
-    return State(
-        "running" if found else "interrupted", damage, row.get("step"), row.get("epoch"), row.get("seconds"), found
-    )
+    status = "running" if process else "interrupted"
+    return State(status, damage, row.get("step"), row.get("epoch"), row.get("seconds"), process)
 
 
-def _summary(path: str) -> tuple[dict | None, str | None]:
-    """The summary, or None; and what is wrong with it, if it is there and cannot be used."""
+def _finished(summary: dict[str, Any]) -> State:
+    get = summary.get
+    return State(summary["status"], get("reason"), get("steps"), get("epochs"), get("seconds"), summary=summary)
+
+
+def _summary(path: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The summary, None if it is missing or damaged; and the damage in words."""
     try:
         with open(path, "rb") as file:
             summary = loads(file.read())
@@ -80,8 +81,8 @@ def _summary(path: str) -> tuple[dict | None, str | None]:
     return summary, None
 
 
-def last_row(path: Path) -> dict | None:
-    """The last whole row of metrics.jsonl: a line that ends and parses."""
+def last_row(path: Path) -> dict[str, Any] | None:
+    """The last complete row of metrics.jsonl: a line that ends and parses."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -89,7 +90,7 @@ def last_row(path: Path) -> dict | None:
             lines = file.read().split(b"\n")
     except OSError:
         return None
-    for line in reversed(lines[:-1]):  # what follows the last newline was never finished
+    for line in reversed(lines[:-1]):  # the part after the last newline is an unfinished line
         try:
             row = loads(line)
         except ValueError:

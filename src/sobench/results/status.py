@@ -1,4 +1,4 @@
-"""The table behind `sobench status`: where every cell stands. No pandas, no torch."""
+"""The table of `sobench status`: the state of every cell and of its runs. No pandas, no torch."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from sobench.results.fingerprint import recorded
 from sobench.results.stale import SCHEME, Fingerprint, Judge, is_earlier, settings_of, why
 from sobench.results.state import KEEPS, STATUSES, State, state
 from sobench.system.heartbeat import Holder
-from sobench.system.text import format_ranges
+from sobench.system.text import format_ranges, table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sobench.results.collection import Run
+    from sobench.config.run import Run
 
 _STYLE = {
     "done": "green",
@@ -38,50 +38,52 @@ _STYLE = {
 
 @dataclass
 class CellStatus:
-    """The runs of one cell. `name` is its directory: dataset, model, optimizer, cell."""
+    """The runs of one cell.
+
+    name: the cell's directory, <dataset>_<model>_<optimizer>_<cell>. states: by seed. stale: by seed, the reason.
+    earlier: the seeds whose fingerprint is of an earlier scheme.
+    """
 
     name: str
-    states: dict[int, State] = field(default_factory=dict)  # by seed
-    stale: dict[int, str] = field(default_factory=dict)  # by seed, why
-    earlier: set[int] = field(default_factory=set)  # seeds with a fingerprint of an earlier scheme
+    states: dict[int, State] = field(default_factory=dict)
+    stale: dict[int, str] = field(default_factory=dict)
+    earlier: set[int] = field(default_factory=set)
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many runs there are of each state; the stale, which have a state like any, come last."""
+        """The number of runs of each state; then the number of stale ones, which are counted by their state too."""
         return count(self.states.values()) | ({"stale": len(self.stale)} if self.stale else {})
 
     @property
     def progress(self) -> str:
         """The last step recorded: "40", or "10-40" over the seeds."""
         steps = [state.step for state in self.states.values() if state.step is not None]
-        return "" if not steps else f"{max(steps):,}" if min(steps) == max(steps) else f"{min(steps):,}-{max(steps):,}"
+        if not steps:
+            return ""
+        first, last = min(steps), max(steps)
+        return f"{last:,}" if first == last else f"{first:,}-{last:,}"
 
     @property
     def reasons(self) -> list[str]:
-        """Each distinct reason once, with the seeds it holds for; of a run at work, who has it."""
-        return [f"{reason} (seed {format_ranges(seeds)})" for reason, seeds in self._reasons().items()]
+        """Each distinct reason once, with its seeds; for a running run, its process."""
+        seeds: dict[str, list[int]] = {}
+        for seed, of_run in self.states.items():
+            holder = str(of_run.holder) if of_run.holder else None
+            stale = f"stale, {self.stale[seed]}" if seed in self.stale else None
+            details = [detail for detail in (of_run.reason, holder, stale) if detail]
+            if details:
+                seeds.setdefault(f"{of_run.status}: {', '.join(details)}", []).append(seed)
+        return [f"{reason} (seed {format_ranges(of_reason)})" for reason, of_reason in seeds.items()]
 
     def logs(self, folder: Path) -> list[str]:
-        """The traceback of each distinct failure: of the first run that left one."""
-        found: dict[str | None, str] = {}
-        for seed, its in self.states.items():
-            if its.finished and its.status not in KEEPS and its.reason not in found:
+        """The error.txt of each distinct failure, that of the first run that has one."""
+        paths: dict[str | None, str] = {}
+        for seed, of_run in self.states.items():
+            if of_run.finished and of_run.status not in KEEPS and of_run.reason not in paths:
                 path = os.path.join(folder, self.name, f"seed-{seed}", "error.txt")
-                found |= {its.reason: path} if os.path.exists(path) else {}
-        return list(found.values())
-
-    def _reasons(self) -> dict[str, list[int]]:
-        """{"status: reason": its seeds}"""
-        seeds: dict[str, list[int]] = {}
-        for seed, found in self.states.items():
-            said = (
-                found.reason,
-                found.holder and str(found.holder),
-                self.stale.get(seed) and f"stale, {self.stale[seed]}",
-            )
-            if any(said):
-                seeds.setdefault(f"{found.status}: {', '.join(filter(None, said))}", []).append(seed)
-        return seeds
+                if os.path.exists(path):
+                    paths[of_run.reason] = path
+        return list(paths.values())
 
 
 def cells(
@@ -89,38 +91,40 @@ def cells(
     queue: Mapping[str, Holder] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[CellStatus]:
-    """Status of each cell, from run directories <cell name>/seed-<seed>, in the order they come. queue: as of `state`;
-    settings: the configuration by cell name, where it is known."""
-    found: dict[str, CellStatus] = {}
-    now: dict[str, Fingerprint | None] = {}
+    """The status of each cell, from run directories <cell name>/seed-<seed>, in their order.
+
+    queue: see `state`. settings: the configuration by cell name, where it is known.
+    """
+    by_name: dict[str, CellStatus] = {}
+    fingerprints: dict[str, Fingerprint | None] = {}
     judge = Judge()
     for directory in directories:
         parent, last = os.path.split(directory)
         name, seed = os.path.basename(parent), _seed(last)
-        cell = found.setdefault(name, CellStatus(name))
+        cell = by_name.setdefault(name, CellStatus(name))
         cell.states[seed] = state(directory, queue)
-        if cell.states[seed].status in KEEPS:
-            if now.get(name) is None:
-                known = (settings or {}).get(name) or settings_of(directory)
-                now[name] = judge.now(known) if known else None
-            if then := recorded(directory):
-                if now[name] and (reason := why(then, now[name])):
-                    cell.stale[seed] = reason
-                if is_earlier(then):
-                    cell.earlier.add(seed)
-    return list(found.values())
+        if cell.states[seed].status not in KEEPS:
+            continue
+        if fingerprints.get(name) is None:
+            known = (settings or {}).get(name) or settings_of(directory)
+            fingerprints[name] = judge.now(known) if known else None
+        then, now = recorded(directory), fingerprints[name]
+        if then is None:
+            continue
+        reason = why(then, now) if now else None
+        if reason:
+            cell.stale[seed] = reason
+        if is_earlier(then):
+            cell.earlier.add(seed)
+    return list(by_name.values())
 
 
 def run_directories(root: Path, queued: Iterable[str] = ()) -> list[str]:
-    """Every run directory under `root`, and those that are yet to be made there, by cell and seed."""
-    found = {
-        (cell, seed)
-        for cell in _folders(root)
-        for seed in _folders(os.path.join(root, cell))
-        if seed.startswith("seed-")
-    }
-    found.update(tuple(slug.split("/")) for slug in queued)
-    return [os.path.join(root, *place) for place in sorted(found, key=lambda place: (place[0], _seed(place[1])))]
+    """All run directories under `root`, by cell and seed, with those in `queued`, which may not exist yet."""
+    places = {tuple(slug.split("/")) for slug in queued}
+    for cell in _folders(root):
+        places.update((cell, seed) for seed in _folders(os.path.join(root, cell)) if seed.startswith("seed-"))
+    return [os.path.join(root, *place) for place in sorted(places, key=lambda place: (place[0], _seed(place[1])))]
 
 
 def _folders(root: Path | str) -> list[str]:
@@ -137,55 +141,66 @@ def _seed(name: str) -> int:
 
 
 def print_status(runs: Sequence[Run] | None, root: Path, console: Console) -> None:
-    """Print where the runs stand under `root`: those given, or, for None, all that are found there or waited for."""
+    """Print the state of the runs under `root`; runs=None: of all runs there, and of those that a sweep will make."""
     queue = sweeps.queue(root)
+    directories: Sequence[Path | str]
     if runs is None:
         directories, settings = run_directories(root, queue), {}
     else:
         directories = [run.directory(root) for run in runs]
         settings = {directory.parent.name: run.config for run, directory in zip(runs, directories, strict=True)}
-    found = cells(directories, queue, settings)
-    if not found:
+    all_cells = cells(directories, queue, settings)
+    if not all_cells:
         console.print(f"no runs under {root}")
         return
-    logs = [f"log: {_escape(path)}" for cell in found for path in cell.logs(root)]
-    console.print(
-        "\n".join([*_lines(found), *logs, *_earlier(found), summary_line(found)]), highlight=False, soft_wrap=True
-    )
+    logs = [f"log: {_escape(path)}" for cell in all_cells for path in cell.logs(root)]
+    lines = [*_lines(all_cells), *logs, *_earlier(all_cells), summary_line(all_cells)]
+    console.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def _lines(found: Sequence[CellStatus]) -> list[str]:
-    """A line for each cell, and one below it for each reason. By hand: a table of rich takes a second for a thousand rows."""
-    rows = [(cell.name, f"{cell.counts.get('done', 0)}/{len(cell.states)}", cell.progress) for cell in found]
-    widths = [max(map(len, column)) for column in zip(("cell", "seeds", "step"), *rows, strict=True)]
-    lines = [f"[bold]{'cell':<{widths[0]}}  {'seeds':<{widths[1]}}  {'step':>{widths[2]}}  state[/]"]
-    for cell, (name, seeds, step) in zip(found, rows, strict=True):
-        counts = ", ".join(f"[{_STYLE[status]}]{status} {number}[/]" for status, number in cell.counts.items())
-        lines.append(f"{_escape(name):<{widths[0]}}  {seeds:<{widths[1]}}  {step:>{widths[2]}}  {counts}")
+def _lines(cells: Sequence[CellStatus]) -> list[str]:
+    """A line for each cell, and below it one for each reason. A rich table takes a second for a thousand rows."""
+    rows = [("cell", "seeds", "step", "state")]
+    for cell in cells:
+        counts = ", ".join(f"{status} {number}" for status, number in cell.counts.items())
+        rows.append((cell.name, f"{cell.counts.get('done', 0)}/{len(cell.states)}", cell.progress, counts))
+    head, *body = table(rows, "llrl")
+    lines = [f"[bold]{head}[/]"]
+    for cell, line in zip(cells, body, strict=True):
+        lines.append(_coloured(line, cell.counts))
         lines += [f"    {_escape(reason)}" for reason in cell.reasons]
     return lines
 
 
-def _earlier(found: Sequence[CellStatus]) -> list[str]:
-    """A line about the results whose method's code cannot be compared with that of now; none if there are none."""
-    number = sum(len(cell.earlier) for cell in found)
+def _coloured(line: str, counts: Mapping[str, int]) -> str:
+    """The line of a cell as markup, with each of the counts at its end in the colour of its state."""
+    plain = ", ".join(f"{status} {number}" for status, number in counts.items())
+    coloured = ", ".join(f"[{_STYLE[status]}]{status} {number}[/]" for status, number in counts.items())
+    return _escape(line.removesuffix(plain)) + coloured
+
+
+def _earlier(cells: Sequence[CellStatus]) -> list[str]:
+    """The line about results whose method's code cannot be compared with the installed one; none if there are none."""
+    number = sum(len(cell.earlier) for cell in cells)
+    if not number:
+        return []
     made = f"{_plural(number, 'result')} {'was' if number == 1 else 'were'} made before fingerprints of scheme {SCHEME}"
-    return [f"{made}: not compared with the code of now"] if number else []
+    return [f"{made}: not compared with the code of now"]
 
 
-def summary_line(found: Sequence[CellStatus]) -> str:
+def summary_line(cells: Sequence[CellStatus]) -> str:
     """ "5 cells, 15 runs: 12 done, 2 missing, 1 diverged; 1 of them stale" """
-    states = [state for cell in found for state in cell.states.values()]
-    stale = sum(len(cell.stale) for cell in found)
+    states = [state for cell in cells for state in cell.states.values()]
+    stale = sum(len(cell.stale) for cell in cells)
     counts = ", ".join(f"{number:,} {status}" for status, number in count(states).items())
-    text = f"{_plural(len(found), 'cell')}, {_plural(len(states), 'run')}: {counts}"
+    text = f"{_plural(len(cells), 'cell')}, {_plural(len(states), 'run')}: {counts}"
     return text + (f"; {stale:,} of them stale" if stale else "")
 
 
 def count(states: Iterable[State]) -> dict[str, int]:
-    """How many there are of each state, in the order of STATUSES."""
-    found = Counter(state.status for state in states)
-    return {status: found[status] for status in STATUSES if found[status]}
+    """The number of runs of each state, in the order of STATUSES."""
+    counts = Counter(state.status for state in states)
+    return {status: counts[status] for status in STATUSES if counts[status]}
 
 
 def _plural(count: int, noun: str) -> str:

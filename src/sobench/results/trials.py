@@ -1,17 +1,27 @@
-"""Which settings a grid of trials speaks for, and how much luck was in it. See sobench.config.tuning for what a trial is."""
+"""The trials of a hyperparameter search: their scores, the best one, and its dependence on the number of trials.
+
+`sobench.config.tuning` defines a trial.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sobench.config import tuning
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import is_time
-from sobench.results.collection import Results, Run
+from sobench.results.collection import Results
 from sobench.results.pick import pick
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
+
+
+Grid = Mapping[str, Sequence[Any]]
+"""Setting -> the values to try."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +41,22 @@ class Search:
     """All trials of one cell. cell: its settings that were not searched; better: `higher` or `lower`."""
 
     cell: tuple[str, ...]
-    grid: Mapping[str, Sequence]
+    grid: Grid
     trials: list[Trial]
     better: str
 
     @property
     def label(self) -> str:
-        """The cell in a few words: the values of its settings, groups first."""
-        return " ".join(s.partition("=")[2] if "." not in s.partition("=")[0] else s for s in self.cell)
+        """The cell in a few words: the values of its groups, and its other settings in full."""
+        parts = []
+        for setting in self.cell:
+            key, _, value = setting.partition("=")
+            parts.append(setting if "." in key else value)
+        return " ".join(parts)
 
     @property
     def ranked(self) -> list[Trial]:
-        """Those that finished with every seed, the best first; of equals, the first of the grid."""
+        """The trials that finished with every seed, the best first; ties in the order of the grid."""
         sign = -1 if self.better == "higher" else 1
         return sorted((trial for trial in self.trials if trial.complete), key=lambda trial: sign * trial.score.mean)
 
@@ -52,16 +66,23 @@ class Search:
 
     @property
     def edge(self) -> list[str]:
-        """The settings whose best value is the smallest or the largest that was tried: a better one may lie beyond."""
-        if not self.best:
+        """The settings whose best value is the smallest or largest of its grid: a better one may lie beyond."""
+        best = self.best
+        if best is None:
             return []
-        numeric = {key: values for key, values in self.grid.items() if len(values) > 1 and all(map(_is_number, values))}
-        return [key for key, values in numeric.items() if self.best.values[key] in (min(values), max(values))]
+        edge = []
+        for key, values in self.grid.items():
+            searched = len(values) > 1 and all(map(_is_number, values))
+            if searched and best.values[key] in (min(values), max(values)):
+                edge.append(key)
+        return edge
 
     def best_of(self, k: int) -> float:
-        """What the best of k trials, drawn at random from the grid, is expected to score, of the draws in which one finished.
-        With n trials, ranked the best first, the i-th is the best of k with probability C(n - i, k - 1) / C(n, k). NaN for more
-        than there are, and where none finished."""
+        """The expected score of the best of k trials drawn at random from the grid, given that one of them finished.
+
+        With n trials, ranked the best first, the i-th is the best of k with probability C(n - i, k - 1) / C(n, k). NaN
+        if k is not in 1..n, and if no trial finished.
+        """
         n, ranked = len(self.trials), self.ranked
         if not 1 <= k <= n or not ranked:
             return math.nan
@@ -70,39 +91,49 @@ class Search:
 
 
 def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
-    """A search for each cell of the experiment that some of the runs are trials of, in the experiment's order. A run that shared
-    its GPU is no trial where it is judged by a time."""
+    """The search of each cell of the experiment of which some runs are trials, in the experiment's order.
+
+    A run that shared its GPU is no trial where trials are judged by a time.
+    """
     tune = tuning.checked(sweeper)
     places = [*tune["at"], *tune["at"].values()] if isinstance(tune["at"], Mapping) else []
     states = results.alone(is_time(tune["metric"], *map(str, places)))
     scores = pick(results.table, tune["metric"], at=tune["at"], better=tune["better"]).to_dict()
-    grids = {
-        frozenset(tuning.without(cell, grid)): (cell, grid)
-        for cell in sweeper["cells"]
-        if (grid := tuning.grid_of(cell, tune))
-    }
-    trials: dict[frozenset, dict[tuple, list[Run]]] = {bare: {} for bare in grids}
-    for run in results.runs:
-        bare = tuning.nearest(run.overrides, grids)
-        words = tuple(s for s in run.overrides if s.partition("=")[0] in grids[bare][1])
-        trials[bare].setdefault(words, []).append(run)
-    return [
-        Search(
-            tuple(tuning.without(*grids[bare])),
-            grids[bare][1],
-            [Trial(_values(words), aggregate(scores, runs, states)) for words, runs in of_cell.items()],
-            tune["better"],
-        )
-        for bare, of_cell in trials.items()
-        if of_cell
-    ]
+    found = []
+    for cell, grid, runs_by_values in _trials_by_cell(sweeper, tune, results.runs):
+        trials = [Trial(_values(words), aggregate(scores, runs, states)) for words, runs in runs_by_values.items()]
+        found.append(Search(tuple(tuning.without(cell, grid)), grid, trials, tune["better"]))
+    return found
+
+
+def _trials_by_cell(
+    sweeper: Mapping[str, Any], tune: Mapping[str, Any], runs: Sequence[Run]
+) -> list[tuple[tuning.Cell, Grid, dict[tuple[str, ...], list[Run]]]]:
+    """Each cell that has trials, its grid, and its runs by the overrides that make a trial of the cell."""
+    grids: dict[frozenset[str], tuple[tuning.Cell, Grid]] = {}  # by the settings of the cell that are not searched
+    for cell in sweeper["cells"]:
+        grid = tuning.grid_of(cell, tune)
+        if grid:
+            grids[frozenset(tuning.without(cell, grid))] = cell, grid
+    trials: dict[frozenset[str], dict[tuple[str, ...], list[Run]]] = {fixed: {} for fixed in grids}
+    for run in runs:
+        fixed = tuning.nearest(run.overrides, grids)
+        assert fixed is not None  # every run is a trial of some cell, see tuning.trials
+        _, grid = grids[fixed]
+        searched = tuple(setting for setting in run.overrides if setting.partition("=")[0] in grid)
+        trials[fixed].setdefault(searched, []).append(run)
+    return [(*grids[fixed], of_cell) for fixed, of_cell in trials.items() if of_cell]
 
 
 def _values(words: Sequence[str]) -> dict[str, Any]:
+    """The values of overrides `key=value`, as Hydra reads them."""
     from omegaconf import OmegaConf
 
-    parts = [word.partition("=") for word in words]
-    return {key: OmegaConf.from_dotlist([f"v={value}"]).v for key, _, value in parts}
+    values = {}
+    for word in words:
+        key, _, text = word.partition("=")
+        values[key] = OmegaConf.from_dotlist([f"v={text}"]).v
+    return values
 
 
 def _is_number(value: Any) -> bool:

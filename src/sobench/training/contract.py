@@ -29,7 +29,6 @@ from sobench.config.rules import COMMON
 from sobench.config.run import Run
 from sobench.config.signature import optimizer_rules
 from sobench.errors import SobenchError, Unsupported
-from sobench.objective import Objective
 from sobench.results.rundir import Metrics
 from sobench.training import snapshot
 from sobench.training.trainer import Trainer
@@ -78,14 +77,9 @@ def advance(trainer: Trainer, steps: int) -> list[float]:
     """Train for so many more steps. Returns their losses."""
     losses: list[float] = []
     for step, f in itertools.islice(trainer.problem.objectives(after=trainer.step), steps):
-        losses.append(float(take_step(trainer, f)))
+        losses.append(float(trainer.optimizer.step(f)))
         trainer.step = step
     return losses
-
-
-def take_step(trainer: Trainer, f: Objective) -> Any:
-    """One step of the optimizer on f: an objective is a closure, and torch's type of one says float for its value."""
-    return trainer.optimizer.step(cast("Callable[[], float]", f))
 
 
 def theta(trainer: Trainer) -> Tensor:
@@ -117,7 +111,7 @@ def check_moves(subject: Subject) -> None:
     before = theta(trainer)
     _, f = next(trainer.problem.objectives())
     expected = float(f.loss())
-    loss = take_step(trainer, f)
+    loss = trainer.optimizer.step(f)
     if loss is None or not abs(float(loss) - expected) <= 1e-9 * abs(expected):
         raise Broken(f"step(f) returned {loss}, the loss before the step is {expected}")
     if torch.equal(before, theta(trainer)):

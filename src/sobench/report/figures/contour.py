@@ -1,18 +1,19 @@
-"""A panel of contours: a metric of one method over two settings, as far as the runs of the grid tell it.
+"""A panel of contours: a metric of one method over two settings, from the runs of a grid.
 
-Between the settings that were tried the metric is interpolated linearly in the logarithms of the settings. A setting of
-which a seed diverged is left out of the contours, and so is one without a value: the cells of the grid around it stay blank.
+Between the settings that were tried, the metric is interpolated linearly in the logarithms of the settings. A setting
+with a diverged seed, or without a value, is left out of the contours: the cells of the grid around it stay blank.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
+from sobench.report.figures.style import Style, Styles
 from sobench.report.many_settings import grid
 from sobench.report.schema.panels import Contour
 from sobench.results.aggregate import Aggregate
@@ -20,22 +21,25 @@ from sobench.results.aggregate import Aggregate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Points = dict[tuple[float, float], Aggregate]
-MARKS = {
+Points = dict[tuple[float, ...], Aggregate]
+"""By the values of the two settings."""
+MARKS: dict[str, Style] = {
     "tried": {"marker": "o", "color": "black", "markersize": 3},
     "not every seed is finished": {"marker": "o", "color": "black", "markersize": 5.5, "markerfacecolor": "none"},
     "diverged": {"marker": "x", "color": "#B00000", "markersize": 6, "markeredgewidth": 1.6},
     "best": {"marker": "*", "color": "white", "markersize": 13, "markeredgecolor": "black"},
 }
-"""How each kind of grid point is drawn, by its text in the legend."""
+"""The marker of each kind of grid point, by its text in the legend."""
 
 
-def draw(axes: Axes, panel: Contour, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
-    """Draw the contours and the points of the grid; the entries of the figure's legend."""
+def draw(axes: Axes, panel: Contour, evidence: Evidence, styles: Styles) -> legend.Entries:
+    """Draw the contours and the points of the grid; the entries of the legend."""
     points = grid(evidence, panel, panel.metric, panel.method, (panel.x, panel.y))
-    if values := {
-        place: found.mean for place, found in points.items() if math.isfinite(found.mean) and not found.diverged
-    }:
+    values: dict[tuple[float, ...], float] = {}
+    for place, aggregate in points.items():
+        if math.isfinite(aggregate.mean) and not aggregate.diverged:
+            values[place] = aggregate.mean
+    if values:
         _fill(axes, panel, values)
     marked = _marks(points, values, panel)
     for kind, places in marked.items():
@@ -46,8 +50,8 @@ def draw(axes: Axes, panel: Contour, evidence: Evidence, styles: dict[str, dict[
     return _entries(marked)
 
 
-def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, float], float]) -> None:
-    """Filled contours, where the grid has the two rows and two columns that they need; dots of the same colours else."""
+def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, ...], float]) -> None:
+    """Draw filled contours, which need two rows and two columns of the grid; else dots of the same colours."""
     from matplotlib.colors import LogNorm, Normalize
 
     xs, ys = (np.unique([place[axis] for place in values]) for axis in (0, 1))
@@ -56,7 +60,7 @@ def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, float], float]) 
     log = panel.scale == "log" and low > 0
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3  # one value everywhere: one colour
     levels = (np.geomspace if log else np.linspace)(low, high, panel.levels + 1)
-    look = {
+    look: dict[str, Any] = {
         "norm": (LogNorm if log else Normalize)(low, high),
         "cmap": "viridis" if panel.better == "lower" else "viridis_r",
     }
@@ -67,22 +71,27 @@ def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, float], float]) 
     else:
         places = np.log10(list(values))
         filled = axes.scatter(*places.T, c=list(values.values()), s=120, **look)
-    ticks = levels[:: max(1, panel.levels // 4)]
+    ticks = levels[:: max(1, panel.levels // 4)].tolist()
     bar = axes.figure.colorbar(filled, ax=axes, label=panel.label)
     bar.set_ticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
     bar.minorticks_off()
 
 
 def _marks(
-    points: Points, values: dict[tuple[float, float], float], panel: Contour
-) -> dict[str, list[tuple[float, float]]]:
-    """The places of each kind of point that there are."""
-    marks: dict[str, list[tuple[float, float]]] = {kind: [] for kind in MARKS}
-    for place, found in points.items():
-        complete = found.found == found.expected
-        marks["diverged" if found.diverged else "tried" if complete else "not every seed is finished"].append(place)
+    points: Points, values: dict[tuple[float, ...], float], panel: Contour
+) -> dict[str, list[tuple[float, ...]]]:
+    """The places of each kind of point; kinds without a point are left out."""
+    marks: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in MARKS}
+    for place, aggregate in points.items():
+        if aggregate.diverged:
+            marks["diverged"].append(place)
+        elif aggregate.found == aggregate.expected:
+            marks["tried"].append(place)
+        else:
+            marks["not every seed is finished"].append(place)
     if values:
-        marks["best"] = [(min if panel.better == "lower" else max)(values, key=values.get)]
+        best = min if panel.better == "lower" else max
+        marks["best"] = [best(values, key=lambda place: values[place])]
     return {kind: places for kind, places in marks.items() if places}
 
 
@@ -97,7 +106,7 @@ def _finish(axes: Axes, panel: Contour, evidence: Evidence, points: Points) -> N
     axes.set_yticks(np.log10(ys), labels=[_short(y) for y in ys])
 
 
-def _entries(marked: dict[str, list[tuple[float, float]]]) -> legend.Entries:
+def _entries(marked: dict[str, list[tuple[float, ...]]]) -> legend.Entries:
     from matplotlib.lines import Line2D
 
     return {kind: Line2D([], [], linestyle="none", **MARKS[kind]) for kind in marked}

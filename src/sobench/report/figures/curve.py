@@ -1,4 +1,4 @@
-"""A panel of curves: solid mean, shaded standard error, and beside them what the paper published."""
+"""A panel of curves: the mean (solid), its standard error (shaded), and the published values (dotted)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
+from sobench.report.figures.style import Style, Styles
 from sobench.report.schema.panels import Panel
 from sobench.results.axes import AXES
 from sobench.results.curves import curve, without_value
@@ -16,30 +17,26 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-Styles = dict[str, dict[str, object]]
-
 
 def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend.Entries:
-    """Draw every method of the panel; its entries of the figure's legend.
+    """Draw every method of the panel; its entries of the legend.
 
-    The mean is over the runs that finished; the legend says how many, if not all did. A method of which none finished
-    is drawn from the runs that diverged, thin and dashed, up to where the first of them ended, marked by a cross.
+    The mean is over the runs that finished; the legend gives the gaps. A method of which no run finished is drawn from
+    the runs that diverged, thin and dashed, up to a cross where the first of them ended.
     """
     methods = list(panel.methods or evidence.report.methods)
     for method in methods:
-        mean, style, label = (
-            _mean(evidence, method, panel, "done"),
-            styles[method],
-            evidence.report.methods[method].label,
-        )
+        style, label = styles[method], evidence.report.methods[method].label
+        mean = _mean(evidence, method, panel, "done")
+        diverged = _mean(evidence, method, panel, "diverged") if not len(mean) else mean[:0]
         if len(mean):
-            axes.plot(
-                mean["x"], mean["mean"], label=label, marker="o" if len(mean) <= 8 else None, markersize=3.5, **style
-            )
+            marker = "o" if len(mean) <= 8 else None
+            axes.plot(mean["x"], mean["mean"], label=label, marker=marker, markersize=3.5, **style)
             _shade(axes, mean, panel, style)
-        elif len(mean := _mean(evidence, method, panel, "diverged")):
-            axes.plot(mean["x"], mean["mean"], label=label, **{**style, "linestyle": "--", "linewidth": 1.1})
-            last = mean.iloc[-1:]
+        elif len(diverged):
+            dashed: Style = {**style, "linestyle": "--", "linewidth": 1.1}
+            axes.plot(diverged["x"], diverged["mean"], label=label, **dashed)
+            last = diverged.iloc[-1:]
             axes.plot(last["x"], last["mean"], marker="x", markersize=7, markeredgewidth=1.8, **style)
         _published(axes, panel, method, style)
     _finish(axes, panel, evidence, methods)
@@ -55,28 +52,28 @@ def _y(panel: Panel, method: str) -> str:
 
 def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
     rows = evidence.rows(method, panel, panel.rows, status)
-    found = curve(rows, panel.x, _y(panel, method), smooth=panel.smooth, by_epoch=panel.mean_by == "epoch")
-    keep = np.ones(len(found), bool)
+    points = curve(rows, panel.x, _y(panel, method), smooth=panel.smooth, by_epoch=panel.mean_by == "epoch")
+    keep = np.ones(len(points), bool)
     if panel.scale == "log":
-        keep &= found["mean"].to_numpy() > 0
+        keep &= points["mean"].to_numpy() > 0
     if panel.x_scale == "log":
-        keep &= found["x"].to_numpy() > 0
-    return found[keep]
+        keep &= points["x"].to_numpy() > 0
+    return points.loc[keep]
 
 
-def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: dict[str, object]) -> None:
+def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: Style) -> None:
     x, middle, error = (mean[name].to_numpy() for name in ("x", "mean", "stderr"))
     if np.isnan(error).all():
         return
     low, high = middle - error, middle + error
-    if panel.scale == "log":  # a band that reaches zero would have no end
+    if panel.scale == "log":  # a band that reaches zero has no lower end
         low = np.maximum(low, middle / 10)
     axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
 
 
-def _published(axes: Axes, panel: Panel, method: str, style: dict[str, object]) -> None:
+def _published(axes: Axes, panel: Panel, method: str, style: Style) -> None:
     published = panel.published.get(method)
-    dotted = {"color": style["color"], "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+    dotted: Style = {"color": style["color"], "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
     if isinstance(published, list):
         axes.plot(*np.transpose(published), **dotted)
     elif published is not None:
@@ -96,7 +93,7 @@ def _finish(axes: Axes, panel: Panel, evidence: Evidence, methods: list[str]) ->
 
 
 def _left_out(panel: Panel, evidence: Evidence, methods: list[str]) -> str:
-    """How many of the values that the means of the epochs are of are not there."""
+    """The number of undefined values in the means of the epochs, for the label; empty if there are none."""
     if not panel.mean_by:
         return ""
     rows = {method: evidence.rows(method, panel, panel.rows, "done") for method in methods}

@@ -1,4 +1,4 @@
-"""The figure of a report: its panels, one legend, PNG and PDF that are the same bytes for the same runs."""
+"""The figure of a report: its panels and one legend, as PNG and PDF. The same runs give the same bytes."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ PANELS: dict[str, Callable[..., Entries]] = {
     "heatmap": groups.heatmap,
     "profile": groups.profile,
 }
-"""How a panel of each kind is drawn: (axes, panel, evidence, styles of the methods) -> its entries of the legend."""
+"""By kind of panel, the function that draws it: (axes, panel, evidence, styles) -> entries of the legend."""
 
 
 def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:
-    """Write figure.png and figure.pdf into `out`."""
+    """Write figure.png and figure.pdf into `out`. folder: that of the reports' files, see `style.colours`."""
     import matplotlib
 
     matplotlib.use("agg", force=False)
     from matplotlib.figure import Figure
 
     spec = evidence.report.figure
+    assert spec is not None
     panels = evidence.asked(spec.panels)
     columns = min(spec.columns, len(panels))
     rows = math.ceil(len(panels) / columns)
@@ -46,8 +47,10 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         _legend(sheet, entries, dotted=any(panel.published for panel in panels))
-        sheet.get_layout_engine().execute(sheet)
-        sheet.set_layout_engine(None)  # once for both; with one, savefig draws twice
+        layout = sheet.get_layout_engine()
+        assert layout is not None  # constrained
+        layout.execute(sheet)
+        sheet.set_layout_engine(None)  # the layout is made once for both files, instead of twice by each savefig
         sheet.savefig(out / "figure.png", metadata={"Software": None})
         sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return [out / "figure.png", out / "figure.pdf"]
@@ -59,8 +62,8 @@ def _legend(sheet: Figure, entries: Entries, *, dotted: bool) -> None:
 
     if dotted:
         entries = entries | {"published": Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)}
-    if not entries:  # matrices speak for themselves
+    if not entries:  # a figure of matrices
         return
-    widest = 0.65 + 0.07 * max(map(len, entries))  # inches: the line beside it, and about 0.07 a character
+    widest = 0.65 + 0.07 * max(map(len, entries))  # inches: 0.65 for the line, about 0.07 a character
     fit = max(1, int(sheet.get_figwidth() / widest))
     sheet.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), fit))

@@ -1,6 +1,7 @@
-"""Panels about groups of parameters, as `instrument=summary` records them: a matrix of their interactions, a profile by epochs.
+"""Panels about groups of parameters, as `instrument=summary` records them: a matrix of interactions, and a profile by
+epochs.
 
-Both are of one run, that of the first seed that is over: signs and sizes differ from seed to seed, and a mean would hide both.
+Both show one run, that of the first finished seed: signs and sizes differ between seeds, and a mean would hide both.
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
+from sobench.report.figures.style import Styles
 from sobench.report.schema.panels import Heatmap, Profile
 from sobench.results.pick import column, pick
 
@@ -20,11 +23,11 @@ if TYPE_CHECKING:
     from sobench.results.row_table import Table
 
 FLOOR = 1e-3
-"""Values are coloured by their logarithms, with their signs, down to this share of the largest; linearly below."""
+"""The colour is logarithmic in the size of a value, down to this share of the largest, and linear below."""
 
 
-def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
-    """Draw the matrix; it has no entry in the legend."""
+def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: Styles) -> legend.Entries:
+    """Draw the matrix, which has no entry in the legend."""
     from matplotlib.colors import SymLogNorm
 
     rows = _first_seed(evidence, panel)
@@ -54,18 +57,18 @@ def matrix(rows: Table, panel: Heatmap) -> np.ndarray:
     return np.array([[value(down, across) for across in panel.across.values()] for down in panel.down.values()])
 
 
-def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
-    """Draw a line over the groups for each epoch; those lines' entries of the legend."""
+def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: Styles) -> legend.Entries:
+    """Draw a line over the groups for each epoch; the entries of the legend."""
     import matplotlib
 
-    rows, entries = _first_seed(evidence, panel), {}
+    rows = _first_seed(evidence, panel)
+    entries: legend.Entries = {}
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(panel.epochs)))
     for epoch, shade in zip(panel.epochs, shades):
         values = means(rows, panel, epoch) if len(rows) else None
         if values is not None:
-            entries[f"epoch {epoch:g}"] = axes.plot(
-                range(len(panel.across)), values, marker="o", markersize=4, color=shade
-            )[0]
+            (line,) = axes.plot(range(len(panel.across)), values, marker="o", markersize=4, color=shade)
+            entries[f"epoch {epoch:g}"] = line
     if not entries:
         legend.say_empty(axes)
     axes.axhline(0, color="#555555", linewidth=0.6)
@@ -77,7 +80,7 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: dict[str, di
 
 
 def means(rows: Table, panel: Profile, epoch: float) -> list[float] | None:
-    """The mean of each group's value over the epochs around this one; None where the run did not come as far."""
+    """The mean of each group's value over the epochs around this one; None if the run did not reach them."""
     low, high = (epoch + shift for shift in panel.window)
     epochs = column(rows, "epoch")
     if epochs.max() < high:
@@ -88,4 +91,5 @@ def means(rows: Table, panel: Profile, epoch: float) -> list[float] | None:
 
 def _first_seed(evidence: Evidence, panel: Heatmap | Profile) -> Table:
     rows = evidence.rows(panel.method, panel, "eval", "done")
-    return rows.of_runs(rows["run"][rows["seed"] == rows["seed"].min()].unique())
+    first = rows["seed"] == rows["seed"].min()
+    return rows.of_runs(pd.unique(rows["run"].to_numpy()[first.to_numpy()]))

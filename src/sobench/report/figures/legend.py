@@ -1,6 +1,6 @@
-"""The legend of a figure: every method once, with what is missing of it; and the title of a panel.
+"""The legend of a figure, with every method and its gaps once; the titles of panels.
 
-Panels may show different runs of a method (another data set): a gap that not all of them have names the panels' runs.
+Panels may show different runs of a method (another data set): a gap that not all panels have names its panel's runs.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sobench.report.evidence import Evidence
-from sobench.report.schema.panels import Contour, Panel
+from sobench.report.figures.style import Styles
+from sobench.report.schema.panels import AnyPanel, Panel
 from sobench.results.pick import column
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Entries = dict[str, "Artist"]
-"""What stands beside each text of the legend."""
+"""The line or mark beside each text of the legend."""
 SHOWN = ("done", "diverged")
 
 
-def entries(evidence: Evidence, methods: list[str], styles: dict[str, dict[str, object]]) -> Entries:
-    """A line for each method, by its text: the same text for every panel of the figure, so that it stands there once."""
+def entries(evidence: Evidence, methods: list[str], styles: Styles) -> Entries:
+    """A line for each method, by its text, which is the same in every panel of the figure."""
     from matplotlib.lines import Line2D
 
     return {text(evidence, method): Line2D([], [], **styles[method]) for method in methods}
@@ -29,25 +30,27 @@ def entries(evidence: Evidence, methods: list[str], styles: dict[str, dict[str, 
 
 def text(evidence: Evidence, method: str) -> str:
     """The method's label, with its gaps: "SGD (diverged 1/3)", or "SGD (faces: missing 3/3; mnist: diverged 1/3)"."""
-    panels = [panel for panel in evidence.report.figure.panels if method in (panel.methods or evidence.report.methods)]
-    shown = [panel for panel in panels if panel.kind == "curve" and _any(evidence, panel)]
     gaps: dict[str, str] = {}
-    for panel in shown:
-        gaps[_where(panel)] = gaps.get(_where(panel)) or _gap(evidence, method, panel)
+    for panel in evidence.report.panels:
+        if method not in (panel.methods or evidence.report.methods):
+            continue
+        if isinstance(panel, Panel) and _any(evidence, panel):
+            gaps[_where(panel)] = gaps.get(_where(panel)) or _gap(evidence, method, panel)
     label = evidence.report.methods[method].label
     if len(set(gaps.values())) <= 1:
-        return label + (f" ({gap})" if (gap := next(iter(gaps.values()), "")) else "")
+        gap = next(iter(gaps.values()), "")
+        return f"{label} ({gap})" if gap else label
     return f"{label} ({'; '.join(f'{where}: {gap}' for where, gap in gaps.items() if gap)})"
 
 
-def title(evidence: Evidence, panel: Panel | Contour, methods: list[str]) -> str:
-    """The panel's title, with the name of its data set where that stands in for another."""
+def title(evidence: Evidence, panel: AnyPanel, methods: list[str]) -> str:
+    """The panel's title; if its data set stands in for another, with the name of the data set."""
     names = ", ".join(evidence.look_alikes(methods, panel.where))
     return f"{panel.title} ({names})" if names and panel.title else panel.title or names
 
 
 def say_empty(axes: Axes) -> None:
-    """Say in a panel that it has nothing to show."""
+    """Write into a panel that it has nothing to show."""
     axes.text(
         0.5,
         0.5,
@@ -61,23 +64,23 @@ def say_empty(axes: Axes) -> None:
 
 
 def drawable(evidence: Evidence, method: str, panel: Panel) -> bool:
-    """Whether any run of the method is over, so that the panel has something to draw of it."""
+    """Whether a run of the method is over, so that the panel can draw the method."""
     return any(evidence.states(panel)[run.id].status in SHOWN for run in evidence.runs(method, panel.where))
 
 
 def _any(evidence: Evidence, panel: Panel) -> bool:
-    """A panel without any run says so itself, and its methods' entries need not."""
+    """Whether the panel draws any method; if not, the panel says so itself, see `say_empty`."""
     return any(drawable(evidence, method, panel) for method in panel.methods or evidence.report.methods)
 
 
 def _where(panel: Panel) -> str:
-    """What tells the panel's runs from those of others: "mnist", "curves/curves_synthetic"."""
+    """The values that distinguish the panel's runs from those of others: "mnist", "curves/curves_synthetic"."""
     values = ["/".join(map(str, value)) if isinstance(value, list) else str(value) for value in panel.where.values()]
     return ", ".join(values) or panel.title or panel.label
 
 
 def _gap(evidence: Evidence, method: str, panel: Panel) -> str:
-    """ "diverged 1/3, 10 of 20 steps"; empty if every seed is in the mean, over the whole budget."""
+    """ "diverged 1/3, 10 of 20 steps"; empty if every seed is in the mean, with its whole budget."""
     runs = evidence.runs(method, panel.where)
     states = [evidence.states(panel)[run.id].status for run in runs]
     gaps = [f"{status} {states.count(status)}/{len(runs)}" for status in sorted(set(states) - {"done"})]

@@ -1,8 +1,9 @@
-"""One colour for each method, the same in every figure of a paper."""
+"""The style of the figures: one colour for each method, the same in every figure of a paper."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from sobench.report.schema.catalogue import read, reports
 from sobench.report.schema.spec import Report
@@ -10,9 +11,14 @@ from sobench.report.schema.spec import Report
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
 """Okabe and Ito (2008), told apart with any colour vision; grey in place of yellow, which a white page swallows."""
 DASHES = ("solid", (0, (6, 1.5)), (0, (3, 1.2, 1, 1.2)), (0, (1.5, 1)))
-"""Once the colours are used up, the same again with the next of these."""
+"""Line styles: the methods beyond the first eight repeat the colours with the next style."""
 
-RC = {
+Style = dict[str, Any]
+"""Line properties, as matplotlib takes them."""
+Styles = dict[str, Style]
+"""By method."""
+
+RC: dict[Any, Any] = {
     "font.size": 10,
     "axes.titlesize": 10,
     "axes.labelsize": 10,
@@ -34,13 +40,19 @@ RC = {
 }
 
 
-def colours(report: Report, *, folder: Path | None = None) -> dict[str, dict[str, object]]:
-    """Line properties of each method of the report: its place among all methods of the paper's reports
-    decides. A report whose methods are series of one run, and none of them a method elsewhere, starts anew."""
+def colours(report: Report, *, folder: Path | None = None) -> Styles:
+    """The line properties of each method of the report, by its place among all methods of the paper's reports.
+
+    A report whose methods are series of one run, and none of them a method of another report, starts with the first
+    colour.
+    """
     methods: dict[str, None] = {}
     for other in reports(folder=folder):
-        if other.rpartition("/")[0] == report.paper and not (found := read(other, folder=folder)).series:
-            methods |= dict.fromkeys(found.methods)
+        if other.rpartition("/")[0] != report.paper:
+            continue
+        of_paper = read(other, folder=folder)
+        if not of_paper.series:
+            methods |= dict.fromkeys(of_paper.methods)
     if not methods.keys() & report.methods.keys():  # series of one run, such as its layers
         methods = {}
     methods |= dict.fromkeys(report.methods)

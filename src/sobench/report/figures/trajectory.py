@@ -1,4 +1,4 @@
-"""A panel of trajectories: where two weights go with each method, over the contours of the training loss."""
+"""A panel of trajectories: two weights during training, for each method, over the contours of the training loss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
+from sobench.report.figures.style import Styles
 from sobench.report.schema.panels import Trajectory
 
 if TYPE_CHECKING:
@@ -17,21 +18,22 @@ if TYPE_CHECKING:
 LANDSCAPE = "landscape/"
 
 
-def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: dict[str, dict[str, object]]) -> legend.Entries:
-    """Draw the landscape and the ways; the entries of the figure's legend."""
+def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: Styles) -> legend.Entries:
+    """Draw the landscape and the trajectories; the entries of the legend."""
     methods = panel.methods or list(evidence.report.methods)
     seed = _seed(evidence, methods, panel)
-    ways = {method: rows for method in methods if len(rows := _rows(evidence, method, panel, seed))}
-    if not ways:
+    all_rows = {method: _rows(evidence, method, panel, seed) for method in methods}
+    with_rows = {method: rows for method, rows in all_rows.items() if len(rows)}
+    if not with_rows:
         legend.say_empty(axes)
     else:
-        first = next(iter(ways.values()))
+        first = next(iter(with_rows.values()))
         start = first[["start/0", "start/1"]].dropna().iloc[0].to_numpy()
         us, vs = _landscape(axes, panel, first)
-        for method, rows in ways.items():
-            way = np.vstack([start, rows[["weight/0", "weight/1"]].to_numpy()])
-            axes.plot(*way.T, zorder=3, **styles[method])
-            axes.plot(*way[-1], marker="x", markersize=7, markeredgewidth=2, color=styles[method]["color"], zorder=4)
+        for method, rows in with_rows.items():
+            points = np.vstack([start, rows[["weight/0", "weight/1"]].to_numpy()])
+            axes.plot(*points.T, zorder=3, **styles[method])
+            axes.plot(*points[-1], marker="x", markersize=7, markeredgewidth=2, color=styles[method]["color"], zorder=4)
         axes.plot(*start, marker="^", markersize=8, color="black", zorder=5)
         axes.set(xlim=(us[0], us[-1]), ylim=(vs[0], vs[-1]))
     axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
@@ -41,33 +43,36 @@ def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: dict[str, di
 
 
 def _seed(evidence: Evidence, methods: list[str], panel: Trajectory) -> int | None:
-    """The first seed that is over with every method that any is over with; None where there is none."""
-    over = [
-        {run.seed for run in evidence.runs(m, panel.where) if evidence.results.states[run.id].status == "done"}
-        for m in methods
-    ]
-    return min(set.intersection(*(seeds for seeds in over if seeds)), default=None) if any(over) else None
+    """The first seed that is finished with every method that has finished runs; None if there is none."""
+    finished = []
+    for method in methods:
+        runs = evidence.runs(method, panel.where)
+        seeds = {run.seed for run in runs if evidence.results.states[run.id].status == "done"}
+        if seeds:
+            finished.append(seeds)
+    return min(set.intersection(*finished), default=None) if finished else None
 
 
 def _rows(evidence: Evidence, method: str, panel: Trajectory, seed: int | None) -> pd.DataFrame:
     """The rows of a method's run of this seed."""
     rows = evidence.rows(method, panel, "train", "done").frame()
-    return rows[rows["seed"] == seed]
+    return rows.loc[rows["seed"] == seed]
 
 
 def landscape(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(us [n], vs [m], losses [m, n]) of what a run recorded of the loss around its start."""
-    values = {
-        tuple(map(float, name.removeprefix(LANDSCAPE).split("/"))): column.dropna().iloc[0]
-        for name, column in rows.items()
-        if str(name).startswith(LANDSCAPE) and column.notna().any()
-    }
+    """The landscape that a run recorded around its start: us [n], vs [m], losses [m, n]."""
+    values = {}
+    for name, column in rows.items():
+        text = str(name)
+        if text.startswith(LANDSCAPE) and column.notna().any():
+            u, v = text.removeprefix(LANDSCAPE).split("/")
+            values[float(u), float(v)] = column.dropna().iloc[0]
     us, vs = (np.unique([place[axis] for place in values]) for axis in (0, 1))
     return us, vs, np.array([[values[u, v] for u in us] for v in vs])
 
 
 def _landscape(axes: Axes, panel: Trajectory, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Draw it; its places on both axes."""
+    """Draw the landscape; its places on both axes."""
     us, vs, losses = landscape(rows)
     filled = axes.contourf(us, vs, losses, levels=panel.levels, cmap="Greys_r", alpha=0.75)
     axes.contour(us, vs, losses, levels=panel.levels, colors="black", linewidths=0.3)

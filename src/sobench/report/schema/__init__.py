@@ -1,1 +1,1 @@
-"""What a file of conf/report may say, and reading it."""
+"""The schema of the files of conf/report, and their reader."""

@@ -1,11 +1,13 @@
-"""The reports there are, and how one is read: every mistake in a file is one line that names it and the key."""
+"""The list of reports, and the reader of one: each error in a file is one line that names the file and the key."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+from sobench.config.registry import suggestion
+from sobench.config.schema import build
 from sobench.errors import UsageError
-from sobench.report.schema.check import build, nearest
 from sobench.report.schema.references import check_references
 from sobench.report.schema.spec import Method, Report
 
@@ -18,10 +20,10 @@ def root() -> Path:
 
 
 def reports(experiment: str | None = None, *, folder: Path | None = None) -> list[str]:
-    """Every report's id, `<paper>/<artifact>`; or those that show the runs of one experiment."""
+    """The ids of all reports, `<paper>/<artifact>`; of one experiment, those that show its runs."""
     folder = folder or root()
-    found = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
-    return [name for name in found if experiment is None or read(name, folder=folder).experiment == experiment]
+    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    return [name for name in names if experiment is None or read(name, folder=folder).experiment == experiment]
 
 
 def experiment_of(report_id: str) -> str:
@@ -30,20 +32,23 @@ def experiment_of(report_id: str) -> str:
 
 
 def read(report_id: str, *, folder: Path | None = None) -> Report:
-    """The report of this id. Raises UsageError, one line with the file and the key, on anything that is not right."""
+    """The report of this id. Raises UsageError for any error in its file: one line with the file and the key."""
     folder = folder or root()
     known = reports(folder=folder)
     if report_id not in known:
-        raise UsageError(f"report {report_id}: there is none of that name; {nearest(report_id, known)}")
-    path = folder / f"{report_id}.yaml"
+        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known)}")
     file = f"conf/report/{report_id}.yaml"
-    data = _yaml(path, file)
-    report = build(Report, data, f"{file}: ")
-    methods = {name: Method(method) if isinstance(method, str) else method for name, method in report.methods.items()}
-    methods = {name: Method(m.label, m.where or {"optimizer": name}) for name, m in methods.items()}
-    report = Report(**{**report.__dict__, "methods": methods, "id": report_id, "file": file})
+    report = build(Report, _yaml(folder / f"{report_id}.yaml", file), f"{file}: ")
+    methods = {name: _method(name, method) for name, method in report.methods.items()}
+    report = replace(report, methods=methods, id=report_id, file=file)
     check_references(report)
     return report
+
+
+def _method(name: str, given: Method | str) -> Method:
+    """A method as the file gives it, a label alone or a label and its runs, with the default for the runs."""
+    method = Method(given) if isinstance(given, str) else given
+    return Method(method.label, method.where or {"optimizer": name})
 
 
 def _yaml(path: Path, file: str) -> object:

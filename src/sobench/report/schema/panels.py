@@ -1,42 +1,47 @@
-"""The kinds of panel that a figure is made of: their keys, as `sobench.report.schema.spec` has those of the rest of a report."""
+"""The kinds of panel of a figure and their keys; `sobench.report.schema.spec` has the keys of the rest of a report."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-from sobench.report.schema.check import choice, either, key, listed, mapped
+from sobench.config.schema import either, key, list_of, mapping_of, name_of
 from sobench.report.schema.values import anything, at, metric, number, setting, whole, words
+from sobench.results.axes import At
 
 AT = at("last", "best")
-WHERE = mapped(anything)
-ROWS = choice("eval", "train")
-BETTER = choice("lower", "higher")
-_scale = choice("linear", "log")
+WHERE = mapping_of(anything)
+ROWS = name_of("eval", "train")
+BETTER = name_of("lower", "higher")
+_SCALE = name_of("linear", "log")
+_POINTS = list_of(list_of(number, 2))
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One set of axes with a curve a method. methods: which of the report's (default: all). {method} in y is replaced by
-    the name of each: the columns of one run as several curves. smooth: y is the mean of the last so many steps. mean_by:
-    y is the mean of the rows of each epoch. x: an axis, or a column of the record, with its x_label. published: a final value
-    (a dotted level) or a list of [x, y] points per method."""
+    """Axes with a curve for each method.
+
+    methods: which of the report's methods (default: all). y: {method} in it is replaced by the name of each method, so
+    that the columns of one run become several curves. smooth: y is the mean of the last `smooth` steps. mean_by: y is
+    the mean of the rows of each epoch. x: an axis, or a column of the record, with its x_label. published: for a
+    method, a final value (a dotted level) or a list of [x, y] points.
+    """
 
     x: str = key(words)
     y: str = key(metric)
     label: str = key(words)
     x_label: str = key(words, "")
     title: str = key(words, "")
-    kind: str = key(choice("curve"), "curve")
+    kind: str = key(name_of("curve"), "curve")
     rows: str = key(ROWS, "eval")
-    scale: str = key(_scale, "linear")
-    x_scale: str = key(_scale, "linear")
-    limits: list[float] | None = key(listed(number, 2), None)
+    scale: str = key(_SCALE, "linear")
+    x_scale: str = key(_SCALE, "linear")
+    limits: list[float] | None = key(list_of(number, 2), None)
     smooth: float | None = key(number, None)
-    mean_by: str | None = key(choice("epoch"), None)
-    methods: list[str] | None = key(listed(words), None)
+    mean_by: str | None = key(name_of("epoch"), None)
+    methods: list[str] | None = key(list_of(words), None)
     where: dict[str, object] = key(WHERE, {})
-    published: dict[str, object] = key(mapped(either(number, listed(listed(number, 2)))), {})
+    published: dict[str, float | list[list[float]]] = key(mapping_of(either(number, _POINTS)), {})
 
 
 class OfOneMethod:
@@ -51,8 +56,10 @@ class OfOneMethod:
 
 @dataclass(frozen=True)
 class Contour(OfOneMethod):
-    """One set of axes with the contours of a metric of one method over two settings, on logarithmic axes. levels: how many
-    steps of colour; scale: of the colours."""
+    """Axes with the contours of a metric of one method over two settings, on logarithmic axes.
+
+    levels: the number of colour steps. scale: of the colours.
+    """
 
     method: str = key(words)
     metric: str = key(metric)
@@ -62,11 +69,11 @@ class Contour(OfOneMethod):
     x_label: str = key(words, "learning rate")
     y_label: str = key(words, "damping")
     title: str = key(words, "")
-    kind: str = key(choice("contour"), "contour")
+    kind: str = key(name_of("contour"), "contour")
     rows: str = key(ROWS, "eval")
-    at: object = key(AT, "last")
+    at: At = key(AT, "last")
     better: str = key(BETTER, "lower")
-    scale: str = key(_scale, "linear")
+    scale: str = key(_SCALE, "linear")
     levels: int = key(whole, 12)
     where: dict[str, object] = key(WHERE, {})
 
@@ -77,15 +84,18 @@ class Contour(OfOneMethod):
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One set of axes with the ways of all methods over a landscape, as `instrument=trajectory` records them: those of the
-    first seed that all of them have, from a triangle to a cross each. levels: how many steps of colour."""
+    """Axes with the trajectories of all methods over a landscape, as `instrument=trajectory` records them.
+
+    The runs are those of the first seed that all methods have. A triangle marks the start, a cross the end of each.
+    levels: the number of colour steps.
+    """
 
     label: str = key(words)
     x_label: str = key(words, "first weight")
     y_label: str = key(words, "second weight")
     title: str = key(words, "")
-    kind: str = key(choice("trajectory"), "trajectory")
-    methods: list[str] | None = key(listed(words), None)
+    kind: str = key(name_of("trajectory"), "trajectory")
+    methods: list[str] | None = key(list_of(words), None)
     levels: int = key(whole, 16)
     where: dict[str, object] = key(WHERE, {})
 
@@ -95,16 +105,19 @@ class Trajectory:
 
 @dataclass(frozen=True)
 class Heatmap(OfOneMethod):
-    """One set of axes with a matrix of groups of parameters, of one run of a method: `metric` with {down} and {across} replaced
-    by each group's name. down, across: {label: name}. at: which evaluation."""
+    """Axes with a matrix over groups of parameters, of one run of a method.
+
+    metric: {down} and {across} in it are replaced by the name of each group. down, across: {label: name}. at: the
+    evaluation that is shown.
+    """
 
     method: str = key(words)
     metric: str = key(words)
-    down: dict[str, str] = key(mapped(words))
-    across: dict[str, str] = key(mapped(words))
+    down: dict[str, str] = key(mapping_of(words))
+    across: dict[str, str] = key(mapping_of(words))
     title: str = key(words, "")
-    kind: str = key(choice("heatmap"), "heatmap")
-    at: object = key(AT, "last")
+    kind: str = key(name_of("heatmap"), "heatmap")
+    at: At = key(AT, "last")
     where: dict[str, object] = key(WHERE, {})
 
     published: ClassVar[dict[str, object]] = {}
@@ -112,19 +125,24 @@ class Heatmap(OfOneMethod):
 
 @dataclass(frozen=True)
 class Profile(OfOneMethod):
-    """One set of axes with a value of each group of parameters, a line for each of some epochs, of one run of a method: `metric`
-    with {across} replaced by the group's name. window: the mean over the epochs from the one to the other, as shifts of
-    the epoch. linear: below this size the scale is linear, not logarithmic."""
+    """Axes with a value of each group of parameters, of one run of a method: one line for each of some epochs.
+
+    metric: {across} in it is replaced by the name of each group. window: each point is the mean over the epochs from
+    the one to the other, given as shifts of the epoch. linear: below this size the scale is linear, not logarithmic.
+    """
 
     method: str = key(words)
     metric: str = key(words)
     label: str = key(words)
-    across: dict[str, str] = key(mapped(words))
-    epochs: list[float] = key(listed(number))
+    across: dict[str, str] = key(mapping_of(words))
+    epochs: list[float] = key(list_of(number))
     title: str = key(words, "")
-    kind: str = key(choice("profile"), "profile")
-    window: list[float] = key(listed(number, 2), [0, 0])
+    kind: str = key(name_of("profile"), "profile")
+    window: list[float] = key(list_of(number, 2), [0, 0])
     linear: float = key(number, 0.01)
     where: dict[str, object] = key(WHERE, {})
 
     published: ClassVar[dict[str, object]] = {}
+
+
+AnyPanel = Panel | Contour | Trajectory | Heatmap | Profile

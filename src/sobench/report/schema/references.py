@@ -1,45 +1,46 @@
-"""What no single key of a report can say: every method that is named is one of the report's, and every test, column and
-panel has the keys that go together."""
+"""Checks of a report across its keys: names of methods, and keys that need or exclude each other."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from sobench.config.registry import suggestion
 from sobench.errors import UsageError
-from sobench.report.schema.check import nearest
 from sobench.report.schema.panels import Panel
 from sobench.report.schema.spec import Column, Reach, Report, Test
-from sobench.results.axes import AXES
+from sobench.results.axes import AXES, At
 
-RIVALS = {"compare": "one or more", "ratio": "exactly one", "bound": "no", "robust": "no"}
+RIVALS = {"compare": "one or more", "ratio": "exactly one", "bound": "none", "robust": "none"}
+"""The number of rivals of a test, by its kind; a share may have any number."""
 BOUNDS = ("at_most", "at_least", "within")
 
 
 def check_references(report: Report) -> None:
-    """Raises UsageError, one line with the file and the key, on the first that is wrong."""
-
-    def known(names: object, where: str) -> None:
-        for name in names or ():
-            if name not in report.methods:
-                raise UsageError(
-                    f"{report.file}: {where}.{name}: not a method of this report; {nearest(name, report.methods)}"
-                )
-
-    for index, column in enumerate(report.table.columns if report.table else []):
-        known(column.published, f"table.columns[{index}].published")
-        _check_column(column, f"{report.file}: table.columns[{index}]")
-    for index, panel in enumerate(report.figure.panels if report.figure else []):
-        known(panel.methods, f"figure.panels[{index}].methods")
-        known(panel.published, f"figure.panels[{index}].published")
+    """Raises UsageError for the first error: one line with the file and the key."""
+    for index, column in enumerate(report.columns):
+        where = f"{report.file}: table.columns[{index}]"
+        _check_methods(report, column.published, f"{where}.published")
+        _check_column(column, where)
+    for index, panel in enumerate(report.panels):
+        where = f"{report.file}: figure.panels[{index}]"
+        _check_methods(report, panel.methods or [], f"{where}.methods")
+        _check_methods(report, panel.published, f"{where}.published")
         if isinstance(panel, Panel):
-            _check_panel(panel, f"{report.file}: figure.panels[{index}]")
+            _check_panel(panel, where)
     for index, claim in enumerate(report.claims):
-        where = f"claims[{index}]"
+        where = f"{report.file}: claims[{index}]"
         if claim.id in [other.id for other in report.claims[:index]]:
-            raise UsageError(f"{report.file}: {where}.id: {claim.id} is already the id of another claim")
-        known([claim.test.subject], f"{where}.test.subject")
-        known(claim.test.rivals, f"{where}.test.rivals")
-        _check_test(claim.test, f"{report.file}: {where}.test")
+            raise UsageError(f"{where}.id: {claim.id} is already the id of another claim")
+        _check_methods(report, [claim.test.subject], f"{where}.test.subject")
+        _check_methods(report, claim.test.rivals, f"{where}.test.rivals")
+        _check_test(claim.test, f"{where}.test")
+
+
+def _check_methods(report: Report, names: Iterable[str], where: str) -> None:
+    for name in names:
+        if name not in report.methods:
+            raise UsageError(f"{where}.{name}: not a method of this report, {suggestion(name, report.methods)}")
 
 
 def _check_column(column: Column, where: str) -> None:
@@ -50,18 +51,16 @@ def _check_column(column: Column, where: str) -> None:
 
 def _check_panel(panel: Panel, where: str) -> None:
     if panel.x not in AXES and not panel.x_label:
-        raise UsageError(
-            f"{where}.x: got {panel.x!r}; {nearest(panel.x, AXES)}, or a column of the record, with its x_label"
-        )
+        raise UsageError(f"{where}.x: got {panel.x!r} without x_label, {suggestion(panel.x, AXES)}")
     if panel.mean_by and panel.x != panel.mean_by:
         raise UsageError(f"{where}.mean_by: the means of each epoch are drawn against x: epoch, got x: {panel.x}")
     if panel.mean_by and panel.smooth:
         raise UsageError(f"{where}.smooth: a panel has smooth or mean_by, not both")
 
 
-def _check_reach(reach: Reach | None, at: object, where: str) -> None:
+def _check_reach(reach: Reach | None, at: At, where: str) -> None:
     if reach and (reach.at_most is None) == (reach.at_least is None):
-        raise UsageError(f"{where}.reach: wants exactly one of at_most, at_least")
+        raise UsageError(f"{where}.reach: needs exactly one of at_most, at_least")
     if reach and at != "last":
         raise UsageError(f"{where}.at: a metric is taken where reach says or where at says, not both")
 
@@ -73,24 +72,30 @@ def _check_test(test: Test, where: str) -> None:
     if test.growth and (test.kind not in ("compare", "bound") or test.at == "every"):
         raise UsageError(f"{where}.growth: an exponent can be compared or bound, got {test.kind} at {test.at}")
     if test.kind == "robust" and test.at == "every":
-        raise UsageError(f"{where}.at: a robust wants one value a run, got every")
+        raise UsageError(f"{where}.at: got 'every', allowed: one value a run, as kind: robust needs")
     if test.start and not test.by_row:
-        raise UsageError(f"{where}.start: wants kind: share or at: every")
+        raise UsageError(f"{where}.start: needs kind: share or at: every")
+    _check_share(test, where)
+
+
+def _check_share(test: Test, where: str) -> None:
+    """Check share and times, which some kinds need and the others do not have."""
     for name, kinds in (("share", ("share", "robust")), ("times", ("robust",))):
         value = getattr(test, name)
         if (value is None) == (test.kind in kinds):
             raise UsageError(f"{where}.{name}: {'missing' if value is None else f'a {test.kind} has none'}")
     if test.share is not None and not 0 < test.share < 1:
-        raise UsageError(f"{where}.share: wants a number between 0 and 1, got {test.share:g} (of all rows: at: every)")
+        all_rows = "of all rows: at: every"
+        raise UsageError(f"{where}.share: got {test.share:g}, allowed: a number above 0 and below 1 ({all_rows})")
     if test.times is not None and not test.times > 1:
-        raise UsageError(f"{where}.times: wants a number above 1, got {test.times:g}")
+        raise UsageError(f"{where}.times: got {test.times:g}, allowed: a number above 1")
 
 
 def _check_rivals(test: Test, where: str) -> None:
     count = len(test.rivals)
-    if not {"compare": count >= 1, "ratio": count == 1, "share": True}.get(test.kind, count == 0):
-        wanted = RIVALS[test.kind]
-        raise UsageError(f"{where}.rivals: a {test.kind} wants {wanted} rival{'' if wanted == 'exactly one' else 's'}")
+    allowed = {"compare": count >= 1, "ratio": count == 1, "share": True}.get(test.kind, count == 0)
+    if not allowed:
+        raise UsageError(f"{where}.rivals: got {count}, allowed: {RIVALS[test.kind]}, as kind: {test.kind} needs")
     if test.subject in test.rivals:
         raise UsageError(f"{where}.rivals: {test.subject} cannot be its own rival")
 
@@ -99,14 +104,14 @@ def _check_bounds(test: Test, where: str) -> None:
     bounds = [name for name in BOUNDS if getattr(test, name) is not None]
     bounded = test.kind in ("ratio", "bound") or (test.kind == "share" and not test.rivals)
     if not bounded and bounds:
-        raise UsageError(
-            f"{where}.{bounds[0]}: a {test.kind}{' with rivals' if test.kind == 'share' else ''} has no "
-            "bound; use kind: ratio or kind: bound"
-        )
+        rivals = " with rivals" if test.kind == "share" else ""
+        raise UsageError(f"{where}.{bounds[0]}: a {test.kind}{rivals} has no bound; use kind: ratio or kind: bound")
     if bounded and len(bounds) != 1:
-        raise UsageError(f"{where}: a {test.kind} wants exactly one of {', '.join(BOUNDS)}")
+        raise UsageError(f"{where}: a {test.kind} needs exactly one of {', '.join(BOUNDS)}")
     if test.within and not test.within[0] < test.within[1]:
-        raise UsageError(f"{where}.within: wants [low, high] with low < high")
-    low = test.within[0] if test.within else test.at_most if test.at_most is not None else test.at_least
-    if test.kind == "ratio" and not (low > 0 and math.isfinite(low)):
-        raise UsageError(f"{where}: a bound on a ratio is a positive number")
+        raise UsageError(f"{where}.within: got {test.within}, allowed: [low, high] with low < high")
+    if test.kind == "ratio":
+        bounds_low = (test.within[0] if test.within else None, test.at_most, test.at_least)
+        (low,) = [value for value in bounds_low if value is not None]
+        if not (low > 0 and math.isfinite(low)):
+            raise UsageError(f"{where}.{bounds[0]}: got {low:g}, allowed: a bound on a ratio is a positive number")

@@ -1,76 +1,81 @@
-"""The values that the keys of a report take: see `sobench.report.schema.check` for what a check is."""
+"""Forms of the values in a report's file, besides lists, mappings and records: see `sobench.config.schema`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from sobench.errors import UsageError
-from sobench.report.schema.check import Check, choice, inside, short
+from sobench.config.rules import COUNT, Rule
+from sobench.config.schema import Shape, inside, name_of, read, refuse
 from sobench.results.axes import AXES, EXTREMES
 
-
-def words(value: Any, where: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise UsageError(f"{where}: wants text, got {short(value)}")
-    return " ".join(value.split())
-
-
-def number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        hint = " (YAML reads 1e-3 as text: write 1.0e-3)" if isinstance(value, str) and "e" in value.lower() else ""
-        raise UsageError(f"{where}: wants a number, got {short(value)}{hint}")
-    return value
+_TEXT = Rule((str,), "text", lambda v: v.strip() != "")
+_NUMBER = Rule((int, float), "a number")  # infinity included: a bound may be open
+_METRIC = Rule((str,), "text, with only {method} in braces", lambda v: not set("{}") & set(v.replace("{method}", "")))
+_AXIS = name_of(*AXES)
+_PLACE = Rule((Mapping,), "{axis: number}", lambda v: len(v) == 1)
 
 
-def whole(value: Any, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"{where}: wants a whole number from 1 on, got {short(value)}")
-    return value
+def _read_words(value: Any, key: str) -> str:
+    return " ".join(read(value, _TEXT, key).split())
 
 
-def number_format(value: Any, where: str) -> str:
+def _read_number(value: Any, key: str) -> float:
+    if isinstance(value, str) and "e" in value.lower():
+        refuse(key, value, f"allowed: {_NUMBER.allowed} (YAML reads 1e-3 as text: write 1.0e-3)")
+    return read(value, _NUMBER, key)
+
+
+def _read_metric(value: Any, key: str) -> str:
+    return read(_read_words(value, key), _METRIC, key)
+
+
+def _read_place(value: Any, key: str) -> dict[str, float]:
+    items = read(value, _PLACE, key).items()
+    return {read(axis, _AXIS, key): _read_number(x, inside(key, axis)) for axis, x in items}
+
+
+def _is_format(text: str) -> bool:
     try:
-        format(1.5, value)
-    except (TypeError, ValueError):
-        raise UsageError(f"{where}: wants a format such as .4f or ,.0f, got {short(value)}") from None
-    return value
+        format(1.5, text)
+    except ValueError:
+        return False
+    return True
 
 
-def setting(value: Any, where: str) -> str:
-    """A dotted path in a run's configuration, such as optimizer.lr."""
-    if not isinstance(value, str) or not all(part.isidentifier() for part in value.split(".")):
-        raise UsageError(f"{where}: wants a setting such as optimizer.lr, got {short(value)}")
-    return value
+words = Shape("text", _read_words)
+"""Text that is not empty; each run of whitespace becomes one blank."""
+
+number = Shape("a number", _read_number)
+
+whole = COUNT
+
+number_format = Rule((str,), "a format such as .4f or ,.0f", _is_format)
+
+setting = Rule((str,), "a setting such as optimizer.lr", lambda v: all(part.isidentifier() for part in v.split(".")))
+"""The dotted path of a setting in a run's configuration."""
+
+metric = Shape("the name of a metric", _read_metric)
+"""The name of a metric, in which {method} stands for the name of each method."""
+
+axis_value = Shape("{axis: number}", _read_place)
+"""A place on one of the x-axes."""
+
+anything = Shape("anything", lambda value, key: value)
 
 
-def metric(value: Any, where: str) -> str:
-    """The name of a metric, in which {method} stands for the name of each method."""
-    name = words(value, where)
-    if set("{}") & set(name.replace("{method}", "")):
-        raise UsageError(f"{where}: got {short(value)}; only {{method}} may stand in braces")
-    return name
+def at(*names: str) -> Shape:
+    """Where a metric is taken: a name, a place on an x-axis, or where another metric is extreme ({highest: metric})."""
+    named = name_of(*names)
+    places = f"{{axis: number}}, {', '.join(f'{{{extreme}: metric}}' for extreme in EXTREMES)}"
 
-
-def axis_value(value: Any, where: str) -> dict[str, float]:
-    """A place on one of the x-axes, {axis: number}."""
-    if not isinstance(value, Mapping) or len(value) != 1:
-        raise UsageError(f"{where}: wants {{axis: number}}, got {short(value)}")
-    return {choice(*AXES)(name, where): number(x, inside(where, name)) for name, x in value.items()}
-
-
-def at(*names: str) -> Check:
-    """One of the names, a place on one of the x-axes, or {highest: metric} or {lowest: metric}: where that one is best."""
-
-    def check(value: Any, where: str) -> Any:
+    def read_at(value: Any, key: str) -> str | dict[str, float] | dict[str, str]:
         if isinstance(value, str):
-            return choice(*names)(value, where)
+            return read(value, named, key)
         if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in EXTREMES:
-            return {extreme: metric(of, inside(where, extreme)) for extreme, of in value.items()}
-        return axis_value(value, where)
+            return {extreme: _read_metric(of, inside(key, extreme)) for extreme, of in value.items()}
+        if not isinstance(value, Mapping):
+            refuse(key, value, f"allowed: {', '.join(names)}, {places}")
+        return _read_place(value, key)
 
-    return check
-
-
-def anything(value: Any, where: str) -> Any:
-    return value
+    return Shape(f"{named.allowed}, {places}", read_at)

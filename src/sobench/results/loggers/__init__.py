@@ -1,4 +1,4 @@
-"""Mirrors of a run's record, one file each, by the names of conf/logger/. The run directory stays the truth. No torch."""
+"""Loggers: copies of a run's record in other formats, by the names of conf/logger/. No torch."""
 
 from __future__ import annotations
 
@@ -8,4 +8,4 @@ LOGGERS = {
     "tensorboard": "sobench.results.loggers.event_files:EventFiles",
     "wandb": "sobench.results.loggers.wandb.process:Wandb",
 }
-"""Name -> class, imported when it is chosen: one that is broken or slow to import is none of the others' affair."""
+"""Name -> class, imported when it is chosen, so that a broken or slow logger does not affect the others."""

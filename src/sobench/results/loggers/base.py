@@ -1,4 +1,4 @@
-"""What a logger is told of a run, and the record that tells it: whatever the logger does, the record and the run go on."""
+"""The interface of a logger, and the record that calls it. A failing logger stops neither record nor run."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from typing import Any
 
 from sobench.config.registry import warn
 from sobench.config.secrets import hide
+from sobench.errors import one_line
 from sobench.results.axes import POSITION
 from sobench.results.loggers import LOGGERS
 from sobench.results.rundir import Metrics, RunDirectory
 
+LONGEST = 200
+"""Characters of an exception that a warning repeats at most."""
+
 
 class Logger:
-    """A mirror of a run's record, and itself the one that mirrors nothing.
+    """A copy of a run's record in another format; the base class copies nothing (`logger=none`).
 
-    `start` comes when the run's directory says what it is and its record is cut to the checkpoint: what is in there is to be
-    mirrored too, once. Nothing may wait for a network or a lock: `start`, `row` and `flush` are called between steps.
+    `start` is called when the run's directory is complete and its record is cut to the checkpoint; the rows that the
+    record has by then must be copied too, once. `start`, `row` and `flush` are called between steps: they may wait
+    neither for a network nor for a lock.
     """
 
     def __init__(self, directory: RunDirectory):
@@ -25,67 +30,71 @@ class Logger:
         self.settings = directory.run.config["logger"]
 
     def start(self) -> None:
-        """The run begins, or goes on."""
+        """The run begins or resumes."""
 
     def row(self, row: Mapping[str, Any]) -> None:
         """A row was appended to the record."""
 
     def flush(self) -> None:
-        """The record was forced to the disk: a checkpoint, or its end."""
+        """The record was forced to the disk, for a checkpoint or at its end."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """The run is over and its summary written."""
+        """The run is over and its summary is written."""
 
 
-class Mirrored(Metrics):
-    """metrics.jsonl, with a logger that is told of every row. What the logger raises is one warning, and ends the mirror."""
+class MirroredMetrics(Metrics):
+    """metrics.jsonl with a logger, called for every row until it raises, which becomes one warning."""
 
     def __init__(self, directory: RunDirectory, offset: int, make: Callable[[], Logger]):
         super().__init__(directory.metrics, offset)
-        self._directory, self._logger = directory, None
+        self._directory = directory
+        self._logger: Logger | None = None
         try:
             self._logger = make()
-        except (Exception, SystemExit) as error:  # whatever a package's import raises
+        except (Exception, SystemExit) as error:  # the import of a package may raise either
             self._give_up(error)
-        self._tell("start")
+        self._call("start")
 
     def append(self, row: Mapping[str, Any]) -> None:
         super().append(row)
-        self._tell("row", row)
+        self._call("row", row)
 
     def sync(self) -> int:
         length = super().sync()
-        self._tell("flush")
+        self._call("flush")
         return length
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        self._tell("finish", summary)
+        self._call("finish", summary)
 
-    def _tell(self, what: str, *about: Any) -> None:
+    def _call(self, method: str, *arguments: Any) -> None:
         if self._logger is None:
             return
         try:
-            getattr(self._logger, what)(*about)
+            getattr(self._logger, method)(*arguments)
         except (Exception, SystemExit) as error:
             self._give_up(error)
 
     def _give_up(self, error: BaseException) -> None:
         self._logger = None
         name = self._directory.run.config["logger"]["name"]
-        warn(f"logger: {name} failed ({one_line(error)}); the run goes on, its record is in {self._directory.path}")
+        warn(f"logger: {name} failed ({reason_of(error)}); the run goes on, its record is in {self._directory.path}")
 
 
-def one_line(error: BaseException) -> str:
-    """An exception in a line of at most 200 characters, without secrets."""
-    return hide(f"{type(error).__name__}: {' '.join(str(error).split())}")[:200].removesuffix(": ")
+def open_metrics(directory: RunDirectory, offset: int) -> MirroredMetrics:
+    """The record of a run, open at `offset` bytes, with the logger of the run's settings.
+
+    Raises what `Metrics` raises; an exception of the logger is a warning.
+    """
+    place = LOGGERS[directory.run.config["logger"]["name"]]
+    return MirroredMetrics(directory, offset, lambda: resolve_name(place)(directory))
+
+
+def reason_of(error: BaseException) -> str:
+    """An exception in one line of at most LONGEST characters, without secrets."""
+    return hide(one_line(f"{type(error).__name__}: {error}"))[:LONGEST].removesuffix(":")
 
 
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row with its columns named apart by its kind, where it is apart: {"step": 3, "train/loss": 0.1}."""
+    """A row whose columns, except those of the position, are prefixed by its kind: {"step": 3, "train/loss": 0.1}."""
     return {key if key in POSITION else f"{row['kind']}/{key}": value for key, value in row.items() if key != "kind"}
-
-
-def mirrored(directory: RunDirectory, offset: int) -> Mirrored:
-    """The record of a run, open at `offset` bytes, with the logger that the run's settings choose. Raises what Metrics does,
-    and nothing for the logger."""
-    return Mirrored(directory, offset, lambda: resolve_name(LOGGERS[directory.run.config["logger"]["name"]])(directory))

@@ -1,4 +1,4 @@
-"""`logger=csv`: metrics.csv, the record as a table with a column for everything that any row has."""
+"""`logger=csv`: metrics.csv, the record as a table with a column for every key of any row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sobench.system.files import write_atomically
 
 
 class CsvFile(Logger):
-    """Rows wait in memory for the next flush: those after a checkpoint are cut off from the record of a killed run anyway."""
+    """Rows stay in memory until the next flush. A killed run loses those after its checkpoint, as its record does."""
 
     def __init__(self, directory: RunDirectory):
         super().__init__(directory)
@@ -29,7 +29,7 @@ class CsvFile(Logger):
         self._rows.append(dict(row))
 
     def flush(self) -> None:
-        """Append the rows; a column that is new makes the whole table be written again."""
+        """Append the rows. A new column rewrites the whole table."""
         columns = list(dict.fromkeys([*self._columns, *(key for row in self._rows for key in row)]))
         if columns != self._columns:
             rows = [*self._written(), *self._rows]
@@ -43,7 +43,7 @@ class CsvFile(Logger):
         self.flush()
 
     def _written(self) -> list[dict[str, Any]]:
-        """The rows that this process has written, as text."""
+        """The rows that this process has written so far, their values as text."""
         if not self._columns:
             return []
         with open(self.path, newline="", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""`logger=tensorboard`: event files in the run directory, by torch's own writer."""
+"""`logger=tensorboard`: event files in the run directory, written by torch's SummaryWriter."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from sobench.results.loggers.base import Logger, named
 from sobench.results.state import last_row
 
 QUEUE = 10_000
-"""Events that may wait for the disk before a row does."""
+"""Events that the writer keeps in memory before `row` waits for the disk."""
 
 
 class EventFiles(Logger):
-    """A scalar a column; the position once a step. `seconds`, `epoch` and `work` are scalars, as TensorBoard has one x-axis."""
+    """A scalar for each column; those of the position once a step.
+
+    TensorBoard's only x-axis is the step: `seconds`, `epoch` and `work` are scalars like the metrics.
+    """
 
     def start(self) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -22,7 +25,7 @@ class EventFiles(Logger):
         last = last_row(self.directory.metrics)
         self._step = -1 if last is None else last["step"]
         folder = self.directory.path / "tensorboard"
-        # purge_step: TensorBoard hides what was written after the checkpoint that the run goes on from
+        # purge_step: TensorBoard hides the events after the checkpoint from which the run resumes
         self._writer = SummaryWriter(
             str(folder), purge_step=self._step + 1 if folder.exists() else None, max_queue=QUEUE
         )

@@ -1,8 +1,7 @@
-"""The process that mirrors run directories to wandb: `python -m sobench.results.loggers.wandb.main SETTINGS`, messages on stdin.
+"""The mirror process: `python -m sobench.results.loggers.wandb.main SETTINGS`, with messages on standard input.
 
-follow   mirror each run while it is made, until its summary is there or the next run begins
-sync     mirror each run that is not mirrored whole, and each report
-verify   compare the runs with what is mirrored
+SETTINGS is a JSON object: `action`, the `folder` of wandb's files, and mode, project, entity and timeout of
+conf/logger/wandb.
 """
 
 from __future__ import annotations
@@ -11,18 +10,18 @@ import json
 import os
 import sys
 
-from sobench.results.loggers.base import one_line
+from sobench.results.loggers.base import reason_of
 from sobench.results.loggers.wandb.worker import Worker
 
 
 def main() -> None:
     worker = Worker(json.loads(sys.argv[1]))
     try:
-        from sobench.results.loggers.wandb import actions  # and wandb itself
+        from sobench.results.loggers.wandb import actions  # imports wandb
 
-        code = actions.VERBS[worker.settings["verb"]](worker)
+        code = actions.ACTIONS[worker.settings["action"]](worker)
     except (Exception, SystemExit) as error:
-        worker.give_up(one_line(error))
+        worker.give_up(reason_of(error))
     os._exit(code)
 
 

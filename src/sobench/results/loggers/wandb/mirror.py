@@ -1,4 +1,4 @@
-"""One run directory, or the folder of one report, as a run of wandb. Imported by the process that mirrors, and by no other."""
+"""Copies a run directory, or the folder of a report, to a run of wandb. Only the mirror process imports this module."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sobench.results.loggers.wandb.worker import POLL, Worker
 from sobench.results.rundir import KEEPS
 
 AXES = ("step", "epoch", "work", "seconds")
-"""What a curve may be drawn against; step is what wandb takes unless a panel says another."""
+"""The x-axes that wandb offers for a curve; step is the default of its panels."""
 
 QUIET = {
     "silent": True,
@@ -32,14 +32,14 @@ QUIET = {
     "x_disable_machine_info": True,
     "x_save_requirements": False,
 }
-"""wandb's own settings: it records nothing but what it is told. The rest may hold a command line, an environment, a user."""
+"""Settings of wandb: it records only what `mirror` logs, and no command line, environment or user name."""
 
 
 def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) -> int:
-    """Mirror the rows of a run that wandb does not have, until `over()`; how many they were.
+    """Mirror the rows of a run that wandb does not have, until `over()`; the number of rows written.
 
-    The number of a row is wandb's step: a server, or the files of a run that was offline, say from where to go on. The lock
-    is for the process of a run that was killed, which may still be at its end when the run goes on.
+    The number of a row is its step at wandb. The server, or the files of an offline run, give the first row to write.
+    The lock excludes the mirror process of a killed run, which may still be finishing when the run resumes.
     """
     directory, written = Path(message["directory"]), 0
     about = _json(directory / "run.json")
@@ -48,9 +48,10 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
     with FileLock(folder / "locks" / about["id"], timeout=worker.settings["timeout"]):
         with worker.within("starting a run"):
             run = _begin(worker, **_about(about, directory, message))
-        first = (
-            run.starting_step if worker.settings["mode"] == "online" else offline(folder, about["id"])[about["id"]].rows
-        )
+        if worker.settings["mode"] == "online":
+            first = run.starting_step
+        else:
+            first = offline(folder, about["id"])[about["id"]].rows
         for axis in AXES:
             run.define_metric(axis)
         run.define_metric("*", step_metric="step")
@@ -63,7 +64,7 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
 
 
 def _about(about: dict[str, Any], directory: Path, message: dict[str, Any]) -> dict[str, Any]:
-    """What a run is, in wandb's words: its id is the run's hash, its group the cell's."""
+    """The arguments of wandb.init for a run. Its id is the run's hash, its group the cell's."""
     config = yaml.safe_load((directory / "config.yaml").read_text())
     groups = [config[group]["name"] for group in ("dataset", "model", "optimizer")]
     return {
@@ -77,14 +78,14 @@ def _about(about: dict[str, Any], directory: Path, message: dict[str, Any]) -> d
     }
 
 
-def _end(worker: Worker, run, summary: dict[str, Any]) -> None:
+def _end(worker: Worker, run: wandb.Run, summary: dict[str, Any]) -> None:
     with worker.within("finishing a run"):
         run.summary.update(summary)
         run.finish(exit_code=0 if summary.get("status") in KEEPS else 1)
 
 
 def mirror_report(worker: Worker, message: dict[str, Any], known: Known) -> bool:
-    """The tables, figures and claims of a report as an artifact, unless wandb has the same; whether it was written."""
+    """Mirror the files of a report as an artifact, unless wandb has the same files; whether it was written."""
     folder, name = Path(message["report"]), message["name"]
     artifact = wandb.Artifact(name.replace("/", "-"), type="report", metadata={"report": name, "variant": folder.name})
     for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
@@ -107,21 +108,21 @@ def mirror_report(worker: Worker, message: dict[str, Any], known: Known) -> bool
 
 
 def rows(path: Path, over: Callable[[], bool]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Number and contents of each whole row of a record that may still grow, until `over()` and the end of the file."""
-    number, rest = 0, b""
+    """Number and contents of each complete row of a growing record, until `over()` and the end of the file."""
+    count, rest = 0, b""
     with open(path, "rb") as file:
         while True:
-            last = over()  # asked before reading: all that was written until then is read
+            last = over()  # before the read, which then includes every row written until the run was over
             *lines, rest = (rest + file.read()).split(b"\n")
-            for number, line in enumerate(lines, number):
-                yield number, json.loads(line)
-            number += len(lines) > 0
+            for line in lines:
+                yield count, json.loads(line)
+                count += 1
             if last:
                 return
             time.sleep(POLL)
 
 
-def _begin(worker: Worker, **about: Any):
+def _begin(worker: Worker, **about: Any) -> wandb.Run:
     settings = worker.settings
     limits = {"init_timeout": settings["timeout"], "finish_timeout": settings["timeout"], "finish_timeout_raises": True}
     return wandb.init(
@@ -137,10 +138,10 @@ def _begin(worker: Worker, **about: Any):
 
 
 def _tags(experiment: str | None) -> list[str]:
-    """The paper, and the artifact that asked for the run."""
+    """The tags of a run or report: the paper, and the experiment."""
     return [experiment.split("/")[0], experiment] if experiment else []
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a file of the run holds; nothing if it is not there yet."""
+    """The contents of a file of the run; empty if the file does not exist yet."""
     return json.loads(path.read_bytes()) if path.exists() else {}

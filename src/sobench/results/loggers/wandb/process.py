@@ -1,8 +1,8 @@
-"""`logger=wandb`: a process of its own that reads the run's directory and mirrors it, so that a run never waits for wandb.
+"""`logger=wandb`: starts the mirror process and tells it which runs to copy. Imports no wandb.
 
-A thread would not do: what wandb starts in a process holds up the end of that process for as long as its server hangs.
-One process serves all the runs that this one makes, one after another; it lags behind without harm, as it reads files. It
-prints its warning itself, it has a time limit for all that can hang, and when this process dies it ends what it was at.
+A thread is not enough: what wandb starts in a process delays the end of that process for as long as the server hangs.
+One mirror process copies all runs of this process, one after another. It prints its own warnings, has a time limit for
+everything that can hang, and if this process dies, it finishes the current run and exits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -19,27 +20,32 @@ from typing import Any
 from sobench.config.registry import warn
 from sobench.results.loggers.base import Logger
 
-SAID = 3
-"""Exit code of the process after it has printed why it gave up."""
+REPORTED = 3
+"""Exit code of the mirror process after it has printed why it gave up."""
 MARGIN = 5.0
-"""Seconds over the time-out that the process has to end by itself."""
+"""Seconds beyond the time-out after which the mirror process is killed."""
 
 
 class Wandb(Logger):
-    """Tells the process where the run's directory is: the process reads the record there."""
+    """Sends the run's directory to the mirror process, which reads the record there."""
 
     def start(self) -> None:
         if self.settings["mode"] != "disabled":
             run = self.directory.run
-            shared(self.settings, run.config["runs"]).add({"directory": str(self.directory.path), "name": run.name})
+            mirror_process(self.settings, run.config["runs"]).add(
+                {"directory": str(self.directory.path), "name": run.name}
+            )
 
 
-def command(settings: Mapping[str, Any], runs: Path | str, verb: str) -> dict[str, Any]:
-    """Arguments of Popen for the process. Nothing of it is written outside of runs/.wandb; the key comes by the environment."""
+def command(settings: Mapping[str, Any], runs: Path | str, action: str) -> dict[str, Any]:
+    """The arguments of Popen for a mirror process. It writes below runs/.wandb only, and inherits wandb's key.
+
+    settings: those of the logger. runs: the root of the runs. action: a key of `actions.ACTIONS`.
+    """
     folder = Path(runs).absolute() / ".wandb"
     about = {key: settings[key] for key in ("mode", "project", "entity", "timeout")} | {
         "folder": str(folder),
-        "verb": verb,
+        "action": action,
     }
     environment = os.environ | {
         "WANDB_ERROR_REPORTING": "false",
@@ -51,29 +57,29 @@ def command(settings: Mapping[str, Any], runs: Path | str, verb: str) -> dict[st
         "args": [sys.executable, "-m", "sobench.results.loggers.wandb.main", json.dumps(about)],
         "env": environment,
         "stdin": subprocess.PIPE,
-        "start_new_session": True,
-    }  # Ctrl-C is for the run: the mirror ends by itself
+        "start_new_session": True,  # Ctrl-C stops the run; the mirror process ends by itself
+    }
 
 
 class Process:
-    """The process that mirrors the runs of this one, and a pipe to it that is never waited for."""
+    """The mirror process of this process, and a pipe to it whose writes never block."""
 
     def __init__(self, settings: Mapping[str, Any], runs: Path | str):
         self.limit = settings["timeout"] + MARGIN
         self._process = subprocess.Popen(**command(settings, runs, "follow"), stdout=subprocess.DEVNULL)
-        os.set_blocking(self._process.stdin.fileno(), False)
+        assert self._process.stdin is not None  # a pipe, see `command`
+        self._pipe = self._process.stdin
+        os.set_blocking(self._pipe.fileno(), False)
 
     def add(self, message: Mapping[str, Any]) -> None:
-        """Hand it a run. After it has given up, and said so, nothing happens. Raises BlockingIOError if it reads no more."""
-        try:
-            os.write(self._process.stdin.fileno(), json.dumps(message).encode() + b"\n")
-        except BrokenPipeError:
-            pass
+        """Send a message, unless the mirror process has given up. Raises BlockingIOError if it stopped reading."""
+        with suppress(BrokenPipeError):
+            os.write(self._pipe.fileno(), json.dumps(message).encode() + b"\n")
 
     def close(self) -> None:
-        """Let it mirror what it has, for as long as its time-out; say so if it did not and has not."""
+        """Let it finish the messages it has, within its time-out. Warns if it did not, unless it has printed why."""
         try:
-            self._process.stdin.close()
+            self._pipe.close()
             code = self._process.wait(self.limit)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self._process.kill()
@@ -82,24 +88,25 @@ class Process:
                 "logger: wandb had not mirrored every run when the time was up; `sobench wandb sync` mirrors the others"
             )
             return
-        if code not in (0, SAID):
+        if code not in (0, REPORTED):
             warn(f"logger: wandb's process ended with exit code {code}; `sobench wandb sync` mirrors what is missing")
 
 
 _processes: dict[tuple[int, str], Process] = {}
+"""By process id and settings: a fork must not use the pipe of its parent."""
 
 
-def shared(settings: Mapping[str, Any], runs: Path | str) -> Process:
-    """The process for these settings; a fork has one of its own. It is closed when this process ends."""
+def mirror_process(settings: Mapping[str, Any], runs: Path | str) -> Process:
+    """The mirror process for these settings, started at the first call and closed when this process ends."""
     key = (os.getpid(), json.dumps([settings, str(Path(runs).absolute())], sort_keys=True))
     if key not in _processes:
         if not any(pid == os.getpid() for pid, _ in _processes):
-            Finalize(None, close, exitpriority=10)  # unlike atexit, it is heeded in multiprocessing's children too
+            Finalize(None, close, exitpriority=10)  # unlike atexit, also in children of multiprocessing
         _processes[key] = Process(settings, runs)
     return _processes[key]
 
 
 def close() -> None:
-    """End every process of ours; see Process.close."""
+    """Close every mirror process of this process; see Process.close."""
     for key in [key for key in _processes if key[0] == os.getpid()]:
         _processes.pop(key).close()

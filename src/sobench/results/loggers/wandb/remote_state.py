@@ -1,4 +1,4 @@
-"""What wandb has of each run: by the files it wrote (offline), or by its server."""
+"""The state of each run at wandb, from the files that wandb wrote (offline) or from its server (online)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sobench.results.loggers.wandb.worker import Worker
 
 
 @dataclass
 class Known:
-    """One run of the project. steps: how often it has each row; digests: of its artifacts; a server is asked for neither."""
+    """One run of the project at wandb.
+
+    steps: how often wandb has each row; digests: of the run's artifacts (both offline only). rows: the number of rows.
+    copies: the number of wandb runs that hold this run.
+    """
 
     steps: Counter = field(default_factory=Counter)
     digests: set[str] = field(default_factory=set)
@@ -28,10 +35,10 @@ class Known:
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
-    """Every record of a .wandb file, as wandb's own reader prints them; of one that was cut off, those before the cut."""
+    """The records of a .wandb file, as wandb's own reader prints them; of a truncated file, those before the cut."""
     from wandb.util import get_core_path
 
-    words = [
+    arguments = [
         get_core_path(),
         "leet",
         "inspect",
@@ -41,22 +48,21 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
         str(file),
         str(file.parent),
     ]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
     return map(json.loads, done.stdout.splitlines())
 
 
 def offline_files(folder: Path | str, run_id: str | None = None) -> list[Path]:
-    """The files that wandb wrote offline of a run, or of all, oldest first: one for each time that a run went on."""
+    """The files that wandb wrote offline, of one run or of all, oldest first: one for each start of a run."""
     pattern = f"offline-run-*-{run_id}*/run-{run_id}.wandb" if run_id else "offline-run-*/run-*.wandb"
-    found = Path(folder, "wandb").glob(pattern)
-    return sorted(found, key=lambda file: file.parent.name)
+    return sorted(Path(folder, "wandb").glob(pattern), key=lambda file: file.parent.name)
 
 
 def offline(folder: Path | str, run_id: str | None = None) -> dict[str, Known]:
-    """{id: what the files hold}, of one run or of all."""
+    """The state of one run or of all, by id, from the files."""
     found: dict[str, Known] = {}
     files = offline_files(folder, run_id)
-    with ThreadPoolExecutor(4) as pool:  # a process a file
+    with ThreadPoolExecutor(4) as pool:  # each thread waits for the reader process of one file
         for file, lines in zip(files, pool.map(lambda file: list(records(file)), files), strict=True):
             known = found.setdefault(file.stem.removeprefix("run-"), Known())
             known.steps.update(line["history"]["step"].get("num", 0) for line in lines if line["type"] == "history")
@@ -66,8 +72,8 @@ def offline(folder: Path | str, run_id: str | None = None) -> dict[str, Known]:
     return found
 
 
-def online(settings: Mapping[str, Any], worker) -> dict[str, Known]:
-    """{id: what the server holds} of the project. A copy is a run of another id with the configuration of this one."""
+def online(settings: Mapping[str, Any], worker: Worker) -> dict[str, Known]:
+    """The state of all runs of the project, by id, from the server; a copy has the run's id in its configuration."""
     import wandb
 
     found: dict[str, Known] = {}
@@ -85,12 +91,12 @@ def online(settings: Mapping[str, Any], worker) -> dict[str, Known]:
     return found
 
 
-def _next(runs: Iterator[Any], worker) -> Any:
-    """The next run of the server's, None after the last; a page is fetched when it is needed."""
+def _next(runs: Iterator[Any], worker: Worker) -> Any:
+    """The next run of the server, which sends them in pages; None after the last."""
     with worker.within("asking the server for its runs"):
         try:
             return next(runs, None)
         except ValueError as error:
             if "ould not find project" not in str(error):
                 raise
-            return None  # nothing was mirrored yet
+            return None  # no run was mirrored yet

@@ -1,4 +1,4 @@
-"""What the process that mirrors to wandb is: its messages from stdin, its lines, and the clock that ends it."""
+"""Input, output and time limits of the mirror process. Imports no wandb."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from sobench.config.secrets import hide
-from sobench.results.loggers.wandb.process import MARGIN, SAID
+from sobench.results.loggers.wandb.process import MARGIN, REPORTED
 
 POLL = 0.5
-"""Seconds between two looks at a record that grows."""
+"""Seconds between two reads of a growing record."""
 
 
 class Worker:
-    """Whatever wandb prints goes nowhere. What goes wrong is one line on stderr; what took too long ends the process."""
+    """Reads messages from standard input, discards what wandb prints, reports failures, and ends at a time limit."""
 
     def __init__(self, settings: dict[str, Any]):
         self.settings = settings
         self._out, self._err = (os.fdopen(os.dup(fd), "w", buffering=1) for fd in (1, 2))
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, 1), os.dup2(nowhere, 2)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         self._messages: queue.Queue[dict | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -35,35 +36,33 @@ class Worker:
         self._messages.put(None)
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Each message, until stdin ends."""
+        """The messages, until standard input ends."""
         while (message := self._messages.get()) is not None:
             yield message
 
     def more(self) -> bool:
-        """Whether another message has come, or stdin has ended."""
+        """Whether another message waits, or standard input has ended."""
         return not self._messages.empty()
 
     def say(self, line: str) -> None:
         print(hide(line), file=self._out)
 
     def warn(self, reason: str) -> None:
-        line = (
-            f"sobench: wandb: {reason}"
-            if self.settings["verb"] != "follow"
-            else (
-                f"sobench: warning: logger: wandb: {reason}; the local record is whole, `sobench wandb sync` mirrors it"
-            )
-        )
+        if self.settings["action"] == "follow":
+            advice = "the local record is whole, `sobench wandb sync` mirrors it"
+            line = f"sobench: warning: logger: wandb: {reason}; {advice}"
+        else:
+            line = f"sobench: wandb: {reason}"
         print(hide(line), file=self._err)
 
     def give_up(self, reason: str) -> NoReturn:
-        """Say why, and end without wandb's own end, which waits for its server."""
+        """Print the reason and exit at once: wandb's own exit handlers wait for the server."""
         self.warn(reason)
-        os._exit(SAID)
+        os._exit(REPORTED)
 
     @contextmanager
     def within(self, what: str) -> Iterator[None]:
-        """The time that wandb has for `what`: its own time-out should come first."""
+        """End the process if the block, `what` in the message, takes longer than wandb's own time-out."""
         seconds = self.settings["timeout"] + MARGIN / 2
         timer = threading.Timer(seconds, self.give_up, [f"{what} took more than {seconds:g} s"])
         timer.daemon = True
