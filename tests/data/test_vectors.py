@@ -45,6 +45,27 @@ def test_a_text_file(tmp_path):
     assert note == "3 words, 2 with vectors of own.txt"
 
 
+@pytest.mark.parametrize(
+    "header, dimension, expected",
+    [
+        ("2 3\n", 3, [4, 5, 6]),
+        ("", 3, [4, 5, 6]),
+        ("400000 3\n", 3, [4, 5, 6]),
+    ],
+)
+def test_the_first_line_of_word2vec_and_fasttext(tmp_path, header, dimension, expected):
+    (tmp_path / "own.vec").write_text(header + "the 1 2 3\ncat 4 5 6\n")
+    table, _ = initial_vectors(store(tmp_path), str(tmp_path / "own.vec"), ["cat", "the"], dimension)
+    assert table[2].tolist() == expected and table[3].tolist() == [1, 2, 3]
+
+
+def test_a_word_that_is_a_number_is_no_header(tmp_path):
+    """In one dimension "2 3" is the word 2."""
+    (tmp_path / "own.vec").write_text("2 3\ncat 4\n")
+    table, _ = initial_vectors(store(tmp_path), str(tmp_path / "own.vec"), ["2", "cat"], 1)
+    assert table[2:].flatten().tolist() == [3, 4]
+
+
 def test_the_official_archive(tmp_path):
     """The file of the requested dimension is read from the archive."""
     table, note = initial_vectors(store(tmp_path, "glove.6B.zip", packed("glove.6B.3d.txt", LINES)), "glove", WORDS, 3)

@@ -36,6 +36,21 @@ class Sgd(torch.optim.SGD):
 """
 
 
+def test_a_result_of_older_code_says_so_and_how_to_make_it_again(workplace):
+    run = ("dataset=digits", "model=mlp", "optimizer=sgd", *SMALL)
+    assert command("run", *run).code == 0
+    environment = directory() / "environment.json"
+    written = json.loads(environment.read_text())
+    assert "to make it again" not in command("run", *run).out
+    written["fingerprint"]["method"] = "of other code"
+    environment.write_text(json.dumps(written))
+    again = command("run", *run).out
+    assert "already done" in again
+    assert "made by older code of its method; to make it again: sobench retry --stale optimizer=sgd\n" in again
+    assert "1 stale" in command("retry", "--stale", "optimizer=sgd").out
+    assert json.loads(environment.read_text())["fingerprint"]["method"] != "of other code"
+
+
 @pytest.fixture
 def mine(plugins):
     plugins("runs-mine", {"runs_mine.py": PLUGIN}, {"mine": "runs_mine:Sgd"})

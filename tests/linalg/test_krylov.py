@@ -194,6 +194,14 @@ def test_cgls_makes_two_products_an_iteration_and_stops_by_its_rule():
     assert result.status == "converged" and result.residual_norm <= 1e-3 * float((A @ b).norm()) < before.residual_norm
 
 
+def test_cgls_compares_its_residual_with_that_of_zero():
+    """tol ||A b||, which is a thousandth of ||b|| here and less: by tol ||b|| it would stop at once."""
+    A, b = torch.diag(torch.logspace(-9, -3, 7, dtype=torch.float64)), torch.ones(7, dtype=torch.float64)
+    result = cgls(A, b, max_iterations=50, tol=1e-5)
+    assert (result.status, result.iterations) == ("converged", 9)
+    assert result.residual_norm <= 1e-5 * float((A @ b).norm())
+
+
 @pytest.mark.parametrize("b", [torch.zeros(3, dtype=torch.float64), torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)])
 def test_cgls_of_what_a_does_not_reach_is_zero(b):
     A = torch.diag(torch.tensor([2.0, -1.0, 0.0], dtype=torch.float64))

@@ -38,6 +38,7 @@ def test_the_reduction_asked_for_is_a_part_of_the_slope():
     """f(t) = 1 - 0.2 t for a slope of -1 and c = 0.2: exactly enough; with a little more asked, never."""
     assert search(lambda t: 1 - 0.25 * t, -1.0, c=0.25)[0] == 1.0
     assert search(lambda t: 1 - 0.25 * t, -1.0, c=0.26)[0] == 0.0
+    assert search(lambda t: 1 - 0.25 * t, -1.0, c=0.25, first=0.4)[0] == 0.4  # c t f'(0), not c f'(0)
 
 
 @pytest.mark.parametrize("f", [lambda t: 1 + t, lambda t: math.nan])

@@ -252,6 +252,7 @@ def test_propagate_after_a_gradient_is_of_the_sampled_labels(device):
 
 def test_propagate_forms_no_gradient_of_a_parameter(device):
     f, formed = make("conv", device), []
+    gradients_of_a_block(f)  # the first pass of a model is verified by its gradients
     handles = [p.register_hook(formed.append) for p in f.space.parameters]
     with f.record():
         f.value_and_grad()

@@ -104,6 +104,20 @@ def test_the_random_control_differs_by_seed_and_not_by_step_unless_asked():
     assert not torch.equal(random_matrix(0, 2, random_matrix.state, redraw=True), first)
 
 
+def test_the_random_control_is_as_large_as_the_largest_batch():
+    """The short batch of a fixed partition may come first; its matrix is the leading part of that of the others."""
+    model = network()
+    optimizer = KernelSGD(model.parameters(), kernel="random_psd")
+    x, y = batch(4)
+    f = Objective(model, CrossEntropy(), (x, y))
+    for key, samples in ((1, 1), (0, 4), (1, 1)):
+        optimizer.step(f.on((x[:samples], y[:samples]), key=key))
+        R = optimizer.global_state["random"]
+        expected = torch.linalg.inv(R[:samples, :samples])
+        torch.testing.assert_close(optimizer.global_state["kept"][key][0].double(), expected, rtol=1e-4, atol=1e-5)
+    assert R.shape == (4, 4)
+
+
 def test_matrices_of_a_fixed_partition_are_made_once(monkeypatch):
     model, made = network(), []
     optimizer = KernelSGD(model.parameters(), lr=0.1)

@@ -104,7 +104,24 @@ def _read(file: Path, dimension: int) -> Iterator[tuple[str, list[Any]]]:
 
 
 def _parsed(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
-    """(word, values) of the lines "word v1 ... vD"."""
+    """(word, values) of the lines "word v1 ... vD", without the first line "words D" of word2vec and fastText."""
+    entries = _lines(stream)
+    first, second = next(entries, None), next(entries, None)
+    if first and not (second and _is_header(first, second)):
+        yield first
+    if second:
+        yield second
+    yield from entries
+
+
+def _lines(stream: IO[bytes]) -> Iterator[tuple[str, list[str]]]:
     for line in stream:
         word, _, values = line.decode().partition(" ")
         yield word, values.split()
+
+
+def _is_header(first: tuple[str, list[str]], second: tuple[str, list[str]]) -> bool:
+    """Whether the first line is two whole numbers, the latter of them the dimension of the second line, above 1."""
+    word, values = first
+    counts = word.isdecimal() and len(values) == 1 and values[0].isdecimal()
+    return counts and int(values[0]) == len(second[1]) > 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from sobench.config.identity import plain
 from sobench.config.run import Run
 from sobench.errors import SobenchError, Unsupported
+from sobench.results import stale
 from sobench.results.rundir import Held, RunDirectory
 from sobench.results.state import KEEPS, State
 from sobench.system import interpreter, stopping
@@ -96,6 +97,8 @@ def ensure_result(run: Run) -> Mapping[str, Any]:
     directory = RunDirectory(run, run.config["runs"])
     if finished := finished_state(directory):
         say(f"{run.name}: already {finished.status}, nothing to do: {directory.path}")
+        if reason := stale.reason(directory.path, run.config):
+            say(f"made by {reason}; to make it again: sobench retry --stale optimizer={run.label('optimizer')}")
         return finished.summary
     prepare_data([run])
     display = Display(run, enabled=run.config["progress"], label=_sweep_label())

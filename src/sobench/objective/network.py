@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -17,12 +18,17 @@ from sobench.objective.layers.records import with_parameters
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.torch_private import BatchNorm, Dropout
 
+_DRAWS: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
+"""{model: {training mode: whether a pass draws random numbers other than by a dropout layer}}, as far as known."""
+
 
 class Network:
     """z = network(inputs, parameters): the outputs [N, C] of `model` in its current mode (train or eval).
 
     has_series: whether a Taylor series through the model is possible (`sobench.objective.taylor.series`). True until an
     operation without a rule is met.
+    interacts: whether samples interact other than through BatchNorm (a mean over the batch, `F.batch_norm`). None until
+    `per_sample.separable` has compared them.
     """
 
     def __init__(self, model: nn.Module):
@@ -30,7 +36,10 @@ class Network:
         self.space = ParameterSpace(model.named_parameters())
         self._normalisers = [m for m in model.modules() if isinstance(m, BatchNorm)]
         self._droppers = [m for m in model.modules() if _drops(m)]
-        self._tied = len(list(model.named_parameters(remove_duplicate=False))) > len(list(model.parameters()))
+        self._places = _places(model, self.space.parameters)
+        self._frozen = tuple(p for p in model.parameters() if not p.requires_grad)
+        self._draws = _DRAWS.setdefault(model, {})
+        self.interacts: bool | None = None
         self.has_series = True
         self._has_buffers = next(model.buffers(), None) is not None
 
@@ -51,8 +60,8 @@ class Network:
 
     @property
     def draws_noise(self) -> bool:
-        """Whether a pass draws random numbers: dropout in training mode."""
-        return any(m.training for m in self._droppers)
+        """Whether a pass draws random numbers: dropout in training mode, or what `draws_on` has found."""
+        return any(m.training for m in self._droppers) or self._draws.get(self.model.training, False)
 
     @property
     def writes_buffers(self) -> bool:
@@ -62,7 +71,32 @@ class Network:
     @property
     def separable(self) -> bool:
         """Whether the output of a sample depends only on that sample and the parameters."""
-        return not (self.couples_samples or self.draws_noise)
+        return not (self.couples_samples or self.draws_noise or self.interacts)
+
+    def draws_on(self, inputs: Tensor) -> bool:
+        """Whether a pass draws random numbers in this mode: by a dropout layer, or as the state of the generator shows.
+
+        The first call for a model and a mode makes a pass over two samples that is not metered.
+        """
+        if not self.draws_noise and self.model.training not in self._draws:
+            self._draws[self.model.training] = self._moves_generator(inputs[:2])
+        return self.draws_noise
+
+    @torch.no_grad()
+    def _moves_generator(self, inputs: Tensor) -> bool:
+        device = self.space.parameters[0].device if self.space.parameters else inputs.device
+        with seeded(0, device) as generator:
+            before = generator.get_state()
+            try:
+                self(inputs)
+            except Exception:  # the first real pass raises it
+                return False
+            return not torch.equal(before, generator.get_state())
+
+    def clear_gradients(self) -> None:
+        """Set every `.grad` to None, also those of parameters that are not trained: an optimizer skips these then."""
+        for p in (*self.space.parameters, *self._frozen):
+            p.grad = None
 
     def __call__(
         self,
@@ -76,10 +110,14 @@ class Network:
         """
         if parameters is None and not self.writes_buffers:
             return self.model(inputs)
-        state = dict(zip(self.space.names, self.space.parameters if parameters is None else parameters))
+        state = self.state(self.space.parameters if parameters is None else parameters)
         if self.writes_buffers:
             state |= self.buffers() if buffers is None else buffers
-        return functional_call(self.model, state, (inputs,), tie_weights=self._tied)
+        return functional_call(self.model, state, (inputs,), tie_weights=False)
+
+    def state(self, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+        """{name: tensor} for `functional_call`, from one tensor for each parameter; a shared one has several names."""
+        return {name: parameters[index] for name, index in self._places.items()}
 
     def buffers(self) -> dict[str, Tensor]:
         """Copies of the buffers of the model (the running statistics of BatchNorm), by name."""
@@ -113,9 +151,24 @@ class Network:
             for handle in handles:
                 handle.remove()
 
-    def noise(self, seed: int) -> AbstractContextManager[None]:
+    def noise(self, seed: int) -> AbstractContextManager[object]:
         """A context in which dropout draws its masks from `seed`. The global random state is unchanged afterwards."""
         return seeded(seed, self.space.parameters[0].device)
+
+
+def _places(model: nn.Module, parameters: tuple[Tensor, ...]) -> dict[str, int]:
+    """{name: index into `parameters`} of every attribute that holds one of them.
+
+    A parameter that two modules share has two names. A module that is registered twice has one: `functional_call` would
+    replace its parameters twice, and take the first replacement for the original when it puts them back.
+    """
+    index = {id(p): i for i, p in enumerate(parameters)}
+    return {
+        f"{prefix}.{name}" if prefix else name: index[id(p)]
+        for prefix, module in model.named_modules()
+        for name, p in module.named_parameters(recurse=False, remove_duplicate=False)
+        if id(p) in index
+    }
 
 
 def _drops(module: nn.Module) -> bool:
@@ -127,10 +180,10 @@ def _drops(module: nn.Module) -> bool:
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Generator[None]:
+def seeded(seed: int, device: torch.device) -> Generator[torch.Generator]:
     """A context in which torch's global generator of `device` starts from `seed`. Its state is restored afterwards."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng([device] if cuda else []):
         generator = torch.cuda.default_generators[device.index] if cuda else torch.default_generator
         generator.manual_seed(seed)  # torch.manual_seed would seed every device
-        yield
+        yield generator

@@ -50,7 +50,7 @@ from sobench.objective.torch_private import multi_add, multi_add_, version
 REVISION = 1
 """Part of every method's fingerprint. Raise it when a change in this package can change the result of a run."""
 
-_SILENCE: AbstractContextManager[None] = nullcontext()
+_SILENCE: AbstractContextManager[object] = nullcontext()
 
 
 class Batch(NamedTuple):
@@ -120,7 +120,7 @@ class Objective:
         self.loss_function, self.batch, self.l2 = loss, Batch(*batch), l2
         self.source, self.streams, self.key = source, streams, key
         self.cost = Cost() if cost is None else cost
-        if noise_seed is None and self.network.draws_noise:
+        if noise_seed is None and self.network.draws_on(self.batch.inputs):
             noise_seed = self._new_noise_seed()
         self._noise_seed = noise_seed
         self._kept_pass: _KeptPass | None = None
@@ -149,20 +149,20 @@ class Objective:
         """
         self.cost.used.add("closure")
         parameters = self.space.parameters
-        for p in parameters:
-            p.grad = None
+        self.network.clear_gradients()
         with torch.enable_grad(), self._noise():
             loss = self.loss_function(self.network.model(self.batch.inputs), self.batch.targets)
             loss.backward()
         for p in parameters:
-            if p.grad is None:  # the outputs do not depend on p
+            if p.grad is None and p.requires_grad:  # the outputs do not depend on p
                 p.grad = torch.zeros_like(p)
         self.cost.forward(len(self))
         self.cost.backward(len(self))
         loss = loss.detach()
         if self.l2:
             with torch.no_grad():
-                multi_add_([p.grad for p in parameters if p.grad is not None], parameters, alpha=self.l2)
+                trained = [p for p in parameters if p.requires_grad]  # the others were frozen since
+                multi_add_([p.grad for p in trained if p.grad is not None], trained, alpha=self.l2)
             loss = loss + self._penalty(parameters)
         return loss
 
@@ -313,7 +313,7 @@ class Objective:
         """
         self.cost.used.add("per_sample_grads")
         parameters = self._parameters(at)
-        if self.network.separable:
+        if per_sample.separable(self.network, self.batch.inputs, parameters):
             self.cost.forward(len(self))
             self.cost.backward(len(self))
             G = per_sample.separable_grads(self.network, self.loss_function, *self.batch, parameters)
@@ -328,9 +328,10 @@ class Objective:
         (BatchNorm in training mode), or dropout is active, it costs a forward and N C backward passes.
         """
         self.cost.used.add("output_jacobian")
-        if not self.network.separable:
+        parameters = self._parameters(at)
+        if not per_sample.separable(self.network, self.batch.inputs, parameters):
             return per_sample.coupled_jacobian(self._forward(at))
-        J = per_sample.separable_jacobian(self.network, self.batch.inputs, self._parameters(at))
+        J = per_sample.separable_jacobian(self.network, self.batch.inputs, parameters)
         self.cost.forward(len(self))
         self.cost.backward(len(self), scale=J.shape[1])
         return J
@@ -342,7 +343,8 @@ class Objective:
         """A context that yields a record for each layer, by module name: inputs, outputs and output gradients.
 
         The records are those of the latest passes inside the block, without the penalty. Makes no pass itself, and
-        drops the kept pass. A pass raises Unsupported for a layer whose output is not one tensor.
+        drops the kept pass. A pass raises Unsupported for a layer whose output is not one tensor. The end of the block
+        raises Unsupported, at the first pass of a model, for a layer whose record does not explain its gradient.
         """
         self.cost.used.add("record")
         self._kept_pass = None
@@ -350,8 +352,19 @@ class Objective:
             self._records = records
             try:
                 yield records
+                self._verify(records)
             finally:
                 self._records = None
+
+    def _verify(self, records: dict[str, LayerRecord]) -> None:
+        """Check the records of a pass whose graph is there still, for a model that has layer matrices."""
+        if self._kept_pass is None or self._kept_pass.versions != self._versions():
+            return
+        try:
+            matrices = self.network.matrices
+        except Unsupported:
+            return
+        layer_oracles.verify(self.network.model, matrices, self._kept_pass.forward, records, len(self))
 
     def recorded(self, when: bool = True) -> AbstractContextManager[dict[str, LayerRecord] | None]:
         """`record()` if `when`, else a context that records nothing and yields None."""
@@ -489,7 +502,7 @@ class Objective:
 
     def _forward(self, at: Tensor | None = None) -> ForwardPass:
         """A forward pass with its graph. At the model's own parameters it is kept until one of them is written."""
-        versions = (self.network.model.training, *((version(p), p.data_ptr()) for p in self.space.parameters))
+        versions = self._versions()
         if at is None:
             if self._kept_pass is not None and self._kept_pass.versions == versions:
                 return self._kept_pass.forward
@@ -504,6 +517,10 @@ class Objective:
             self._kept_pass = _KeptPass(forward, versions)
             self._statistics = self._statistics or buffers
         return forward
+
+    def _versions(self) -> tuple[object, ...]:
+        """What a kept pass depends on: the mode of the model, and where and in which version the parameters are."""
+        return (self.network.model.training, *((version(p), p.data_ptr()) for p in self.space.parameters))
 
     def _known_gradient(self, at: Tensor | None) -> tuple[Tensor, tuple[Tensor, ...]] | None:
         """The gradient, with its graph, that `hessian()` has formed on the kept pass; None without one."""
@@ -521,9 +538,9 @@ class Objective:
         with self._noise(), unrecorded():
             return self.loss_function(self.network.complex(self.batch.inputs, parameters), self.batch.targets)
 
-    def _noise(self) -> AbstractContextManager[None]:
+    def _noise(self) -> AbstractContextManager[object]:
         """A context in which dropout draws the masks of this batch, the same in every pass."""
-        if not self.network.draws_noise:
+        if not self.network.draws_on(self.batch.inputs):
             return _SILENCE
         if self._noise_seed is None:  # the model changed to training mode after this objective was constructed
             self._noise_seed = self._new_noise_seed()

@@ -17,29 +17,46 @@ from sobench.objective.network import Network
 
 
 @unrecorded()
+def separable(network: Network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> bool:
+    """Whether the output of each sample depends only on that sample.
+
+    The first call with several samples compares their outputs with those of each sample alone, by two forward passes
+    that are not metered.
+    """
+    if network.separable and network.interacts is None and len(inputs) > 1:
+        together = network(inputs, parameters)
+        try:
+            alone = vmap(lambda x: _output(network, parameters, x))(inputs)
+        except (ValueError, RuntimeError):  # the model takes no sample alone
+            network.interacts = True
+        else:
+            tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
+            network.interacts = not bool((together - alone).abs().max() <= tolerance)
+    return network.separable
+
+
+@unrecorded()
 def separable_grads(
     network: Network, loss: LossFunction, inputs: Tensor, targets: Tensor, parameters: tuple[Tensor, ...]
 ) -> Tensor:
     """dl_n / dtheta, [N, P], without the penalty, for samples that do not interact."""
 
-    def one(state: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        return loss(functional_call(network.model, state, (x[None],)), y[None])
+    def one(theta: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
+        return loss(_output(network, theta, x)[None], y[None])
 
-    state = dict(zip(network.space.names, parameters))
-    grads = vmap(grad(one), in_dims=(None, 0, 0))(state, inputs, targets)
-    return network.space.flatten_batch([grads[name] for name in network.space.names])
+    return network.space.flatten_batch(vmap(grad(one), in_dims=(None, 0, 0))(parameters, inputs, targets))
 
 
 @unrecorded()
 def separable_jacobian(network: Network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
     """dz_n / dtheta, [N, C, P], for samples that do not interact."""
+    J = vmap(jacrev(lambda theta, x: _output(network, theta, x)), in_dims=(None, 0))(parameters, inputs)
+    return torch.cat([part.reshape(*part.shape[:2], -1) for part in J], dim=2)
 
-    def one(state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(network.model, state, (x[None],))[0]
 
-    state = dict(zip(network.space.names, parameters))
-    J = vmap(jacrev(one), in_dims=(None, 0))(state, inputs)
-    return torch.cat([J[name].reshape(*J[name].shape[:2], -1) for name in network.space.names], dim=2)
+def _output(network: Network, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
+    """The output [C] of one sample."""
+    return functional_call(network.model, network.state(parameters), (x[None],), tie_weights=False)[0]
 
 
 def coupled_grads(forward: ForwardPass, targets: Tensor) -> Tensor:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from sobench.objective.forward_pass import LossFunction
-from sobench.objective.holomorphic.layers import batch_norm
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.taylor import series
+from sobench.objective.taylor.normalizations import SumsAndProducts
 from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor.rules import RULES
 
@@ -86,26 +84,13 @@ def by_products(
     partition: Partition,
 ) -> Summary:
     """The derivatives of `by_series`, by S Hessian products along the groups and a third derivative of each."""
-    with torch.enable_grad(), _Elementary():
+    with torch.enable_grad(), SumsAndProducts():
         eta = u.new_zeros(len(partition), requires_grad=True)
         value = loss(outputs_at(space.unflatten(theta + u * partition.spread(eta))), targets)
         (first,) = torch.autograd.grad(value, eta, create_graph=True)
         rows = [torch.autograd.grad(slope, eta, create_graph=True)[0] for slope in first]
         third = [_derivative(row[s], eta)[s] for s, row in enumerate(rows)]
     return Summary(first.detach(), torch.stack(rows).detach(), torch.stack(third).detach())
-
-
-class _Elementary(TorchFunctionMode):
-    """A context in which batch normalization consists of sums and products. torch's own has no third derivative."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        return (batch_norm if func is F.batch_norm else func)(*args, **(kwargs or {}))
 
 
 def _derivative(y: Tensor, x: Tensor) -> Tensor:

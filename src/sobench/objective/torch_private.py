@@ -22,6 +22,7 @@ from torch.nn.modules.dropout import _DropoutNd as Dropout
 __all__ = [
     "BatchNorm",
     "Dropout",
+    "in_backward",
     "load_forward_rules",
     "multi_add",
     "multi_add_",
@@ -31,6 +32,7 @@ __all__ = [
     "multi_zero_",
     "unflatten",
     "version",
+    "weight_norm",
 ]
 
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -69,6 +71,15 @@ def multi_zero_(tensors: Tensors) -> None:
 def unflatten(vector: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
     """Views of a flat vector [P], shaped as the tensors `like`, in one call."""
     return _unflatten_dense_tensors(vector, like)
+
+
+def in_backward() -> bool:
+    """Whether a backward pass runs this code: as a hook, or as a forward pass that checkpointing repeats."""
+    return torch._C._current_graph_task_id() != -1
+
+
+weight_norm = torch._weight_norm
+"""The function behind weight normalization: (v, g, dim) -> g v / ||v||."""
 
 
 def version(tensor: Tensor) -> int:

@@ -19,8 +19,9 @@ drawn at random, H is inverted at each step and not kept.
 
 layers=all is the other method of table 1: the gradient of every Linear and Conv2d layer, as a matrix [I, D], times
 H^-1 in the same way. kernel=random_psd is the control of section 4.4: A A'/m with A normal. The paper does not say how
-often it is drawn. Here it is drawn once a run, by the seed and for the m of the first batch, a smaller last batch
-taking its leading part; or at every step with redraw=true.
+often it is drawn. Here it is drawn by the seed at the first step, and once more if a larger batch follows (the short
+batch of a fixed partition may come first); a smaller batch takes the leading part. With redraw=true it is drawn at
+every step.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ class KernelSGD(SecondOrderOptimizer):
         hp = self.hyperparameters
         if hp["kernel"] != "random_psd":
             return KERNELS[hp["kernel"]](features(f.batch.inputs), hp["gamma"], hp["degree"])
-        if "random" not in self.global_state or hp["redraw"]:
+        if "random" not in self.global_state or len(self.global_state["random"]) < len(f) or hp["redraw"]:
+            self.global_state["kept"].clear()  # the inverses of a smaller matrix
             m, device = len(f), f.space.parameters[0].device
             A = torch.randn(m, m, dtype=torch.float64, device=device, generator=f.generator("probe"))
             self.global_state["random"] = A @ A.T / m

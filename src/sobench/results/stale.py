@@ -45,6 +45,12 @@ def why(then: Fingerprint, now: Fingerprint) -> str | None:
     return " and ".join(reasons) or None
 
 
+def reason(directory: Path | str, settings: Mapping[str, Any]) -> str | None:
+    """The reason why the result in `directory`, of a run with these settings, is stale; None as in `why`."""
+    then = fingerprint.recorded(directory)
+    return why(then, fingerprint.fingerprint(settings)) if then else None
+
+
 def is_earlier(then: Fingerprint) -> bool:
     """Whether a fingerprint is of an earlier scheme, so that changes of the method's code cannot be detected."""
     scheme = fingerprint.scheme(then)

@@ -13,7 +13,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.utils.hooks import RemovableHandle
 
 from sobench.errors import Unsupported, UsageError
-from sobench.objective.torch_private import version
+from sobench.objective.torch_private import in_backward, version
 
 _paused = False
 """Whether hooks ignore the passes at the moment."""
@@ -107,8 +107,10 @@ def recording(modules: Mapping[str, nn.Module]) -> Generator[dict[str, LayerReco
     handles: list[RemovableHandle] = []
 
     def forward_hook(record: LayerRecord, args: tuple[Any, ...], outputs: Any) -> None:
-        if _paused:
+        if _paused or in_backward():
             return
+        if not (args and isinstance(args[0], Tensor)):
+            raise Unsupported(f"no record of {record.name} ({record.module}): its input is not one tensor")
         if not isinstance(outputs, Tensor):
             raise Unsupported(f"no record of {record.name} ({record.module}): its output is not one tensor")
         detached = outputs.detach()
@@ -126,7 +128,12 @@ def recording(modules: Mapping[str, nn.Module]) -> Generator[dict[str, LayerReco
     for name, module in modules.items():
         record = records[name] = LayerRecord(name, module)
         handles.append(
-            module.register_forward_hook(lambda _, args, outputs, record=record: forward_hook(record, args, outputs))
+            module.register_forward_hook(
+                lambda _, args, keywords, outputs, record=record: forward_hook(
+                    record, (*args, *keywords.values()), outputs
+                ),
+                with_kwargs=True,
+            )
         )
     try:
         yield records

@@ -121,8 +121,8 @@ def _mapped_by_gradient(part: _Part) -> Tensor:
     record, (N, T, D), I = part.record, part.a.shape, part.h.shape[3]
     e = recorded_output_grads(record)
     if T == 1:
-        e = e.view(-1, I)
-        A = part.a.view(N, D) @ recorded_inputs(record).view(-1, D).T
+        e = e.reshape(-1, I)
+        A = part.a.reshape(N, D) @ patches(record).reshape(-1, D).T
         return ((A + 1 if part.has_bias else A) @ e).unsqueeze(1)
     weight, bias = e.new_empty(part.weight_shape), e.new_empty(I) if part.has_bias else None
     weight_gradient_(record, e, weight, bias)

@@ -1,0 +1,108 @@
+"""Normalizations as sums and products, for derivatives of third order: torch's own have none, or wrong ones.
+
+torch differentiates the backward pass of batch_norm no further, and its third derivatives of layer_norm, group_norm,
+instance_norm and weight_norm are wrong. The forms here have all derivatives, at the price of more operations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from sobench.objective import torch_private
+from sobench.objective.holomorphic.layers import batch_norm
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """F.layer_norm: over the last dimensions, which have the shape `normalized_shape`."""
+    x = _standardized(input, list(range(-len(normalized_shape), 0)), eps)
+    x = x if weight is None else x * weight
+    return x if bias is None else x + bias
+
+
+def group_norm(
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+) -> Tensor:
+    """F.group_norm: of an input [N, C, ...], over each of the groups of channels."""
+    groups = input.reshape(len(input), num_groups, -1)
+    return _by_channel(_standardized(groups, [2], eps).reshape(input.shape), weight, bias)
+
+
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """F.instance_norm: of an input [N, C, ...], over each channel of each sample. Running statistics stay."""
+    if not use_input_stats:
+        return batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    return _by_channel(_standardized(input, list(range(2, input.dim())), eps), weight, bias)
+
+
+def rms_norm(
+    input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None
+) -> Tensor:
+    """F.rms_norm: division by the root of the mean square over the last dimensions."""
+    eps = torch.finfo(input.dtype).eps if eps is None else eps
+    square = input.square().mean(list(range(-len(normalized_shape), 0)), keepdim=True)
+    x = input / (square + eps).sqrt()
+    return x if weight is None else x * weight
+
+
+def weight_norm(v: Tensor, g: Tensor, dim: int = 0) -> Tensor:
+    """torch's weight normalization: g v / ||v||, the norm over all dimensions but `dim`, or over all if `dim` is -1."""
+    others = [i for i in range(v.dim()) if dim == -1 or i != dim]
+    return v * (g / v.square().sum(others, keepdim=True).sqrt())
+
+
+def _standardized(x: Tensor, dimensions: list[int], eps: float) -> Tensor:
+    """x minus its mean, over the root of its variance plus eps, both over these dimensions."""
+    centred = x - x.mean(dimensions, keepdim=True)
+    return centred / (centred.square().mean(dimensions, keepdim=True) + eps).sqrt()
+
+
+def _by_channel(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """weight x + bias for x [N, C, ...], with a weight and a bias for each channel."""
+    shape = (-1, *[1] * (x.dim() - 2))
+    x = x if weight is None else x * weight.view(shape)
+    return x if bias is None else x + bias.view(shape)
+
+
+FORMS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
+    F.batch_norm: batch_norm,
+    F.layer_norm: layer_norm,
+    F.group_norm: group_norm,
+    F.instance_norm: instance_norm,
+    F.rms_norm: rms_norm,
+    torch_private.weight_norm: weight_norm,
+}
+"""{torch's function: the same as sums and products}."""
+
+
+class SumsAndProducts(TorchFunctionMode):
+    """A context in which the normalizations of torch are computed by the forms of this module."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        return FORMS.get(func, func)(*args, **(kwargs or {}))
