@@ -19,6 +19,7 @@ from sobench.results.loggers import base
 from sobench.results.loggers.wandb import process as wandb_process
 from sobench.results.loggers.wandb import remote_state
 from sobench.results.rundir import RunDirectory
+from sobench.system import stopping
 
 OFFLINE = ("logger=wandb", "logger.mode=offline")
 KEY = "markedkey0" * 4
@@ -260,6 +261,23 @@ def test_a_logger_that_raises_ends_in_one_warning(tmp_path, capsys, monkeypatch,
     assert [row["step"] for row in rows(directory.path)] == [0, 1, 2]
     (line,) = capsys.readouterr().err.splitlines()
     assert "OSError: no space left on ***" in line and str(directory.path) in line
+
+
+@pytest.mark.parametrize("when", ["row", "flush"])
+def test_the_time_limit_of_the_run_is_no_failure_of_the_logger(tmp_path, monkeypatch, when):
+    """The alarm may ring while the logger works: the run ends, and the logger is not to blame."""
+
+    def ring(*_):
+        raise stopping.TimedOut("longer than timeout=1 s")
+
+    monkeypatch.setattr(Failing, "_fail", ring)
+    directory = RunDirectory(run_with(), tmp_path)
+    directory.path.mkdir(parents=True)
+    record = base.MirroredMetrics(directory, 0, lambda: Failing(directory, when))
+    with pytest.raises(stopping.TimedOut):
+        record.append({"kind": "train", "step": 0})
+        record.sync()
+    record.close()
 
 
 def written(root, logger: str, *batches: list[dict], keep: int | None = None) -> RunDirectory:

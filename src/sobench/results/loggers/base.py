@@ -12,6 +12,7 @@ from sobench.errors import one_line
 from sobench.results.axes import POSITION
 from sobench.results.loggers import LOGGERS
 from sobench.results.rundir import Metrics, RunDirectory
+from sobench.system import stopping
 
 LONGEST = 200
 """Characters of an exception that a warning repeats at most."""
@@ -72,6 +73,8 @@ class MirroredMetrics(Metrics):
             return
         try:
             getattr(self._logger, method)(*arguments)
+        except stopping.TimedOut:  # the time limit of the run, which may end any statement
+            raise
         except (Exception, SystemExit) as error:
             self._give_up(error)
 
