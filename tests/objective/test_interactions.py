@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from forwards import Model
 from torch import Tensor, nn
 
 from sobench import Objective, load_optimizer
@@ -10,19 +11,6 @@ from sobench.losses import CrossEntropy
 from sobench.objective import make_partition
 
 N = 6
-
-
-class Model(nn.Module):
-    """Modules by name, and a function of (self, x)."""
-
-    def __init__(self, function, **modules: nn.Module):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            setattr(self, name, module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
 
 
 def two_layers(between, **modules: nn.Module) -> Model:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from forwards import Model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -15,17 +16,6 @@ from sobench.losses import CrossEntropy
 N, WIDTH, CLASSES = 6, 4, 3
 LAYERED = ("kfac", "block_fisher", "kbfgs", "kbfgs_l", "kbfgs20", "smw_gn", "smw_ng", "smw_ng_bd")
 """Optimizers that take layer records."""
-
-
-class Model(nn.Module):
-    def __init__(self, function, **modules: nn.Module):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            setattr(self, name, module)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(self, x)
 
 
 class Scaled(nn.Linear):
