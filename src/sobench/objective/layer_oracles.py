@@ -17,6 +17,7 @@ from sobench.errors import Unsupported, UsageError
 from sobench.objective.forward_pass import ForwardPass
 from sobench.objective.layers.matrices import LayerMatrices, weight_gradient_
 from sobench.objective.layers.records import LayerRecord, recorded_inputs, unrecorded
+from sobench.objective.network import Network
 from sobench.objective.torch_private import multi_zero_
 
 Records = Mapping[str, LayerRecord]
@@ -36,18 +37,26 @@ def edges(records: Records) -> dict[str, GradientEdge]:
 
 
 _VERIFIED: WeakSet[nn.Module] = WeakSet()
-"""Models whose records explained the gradient at the first pass."""
+"""Models whose records explained the gradient at the first pass, and models without layer matrices."""
 
 
-def verify(model: nn.Module, matrices: LayerMatrices, forward: ForwardPass, records: Records, samples: int) -> None:
-    """Compare, once for each model, the gradient of each recorded layer with the one that its record gives.
+def is_verified(model: nn.Module) -> bool:
+    """Whether `verify` has nothing left to do for this model."""
+    return model in _VERIFIED
+
+
+def verify(network: Network, forward: ForwardPass, records: Records, samples: int) -> None:
+    """Compare the gradient of each recorded layer with the one that its record gives.
 
     For one cotangent at the outputs, autograd gives the gradient of a weight, and the gradients h at the outputs of its
     layer; sum_nt h_nt a_nt^T must be the former. It is not if the layer is called several times, if its weight is used
     elsewhere, or if a hook or a subclass changes what it puts out. Makes one backward pass, which is not metered.
     Raises Unsupported, which names the layer.
     """
-    if model in _VERIFIED:
+    try:
+        matrices = network.matrices
+    except Unsupported:  # whoever asks for the matrices is told so
+        _VERIFIED.add(network.model)
         return
     weights = {name: weight for name, weight in matrices.weights.items() if weight.requires_grad}
     called = [name for name in weights if name in records and records[name].edge is not None]
@@ -67,7 +76,7 @@ def verify(model: nn.Module, matrices: LayerMatrices, forward: ForwardPass, reco
                 f"layer {name} ({records[name].module}): its input and output do not explain its gradient; allowed: a "
                 "layer that is called once in a pass, whose weight it alone uses, and whose output nothing changes"
             )
-    _VERIFIED.add(model)
+    _VERIFIED.add(network.model)
 
 
 def _gradients(forward: ForwardPass, ends: list[Any]) -> tuple[Tensor | None, ...]:

@@ -78,9 +78,11 @@ class Network:
 
         The first call for a model and a mode makes a pass over two samples that is not metered.
         """
-        if not self.draws_noise and self.model.training not in self._draws:
+        if self.draws_noise:
+            return True
+        if self.model.training not in self._draws:
             self._draws[self.model.training] = self._moves_generator(inputs[:2])
-        return self.draws_noise
+        return self._draws[self.model.training]
 
     @torch.no_grad()
     def _moves_generator(self, inputs: Tensor) -> bool:

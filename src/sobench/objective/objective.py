@@ -358,13 +358,10 @@ class Objective:
 
     def _verify(self, records: dict[str, LayerRecord]) -> None:
         """Check the records of a pass whose graph is there still, for a model that has layer matrices."""
-        if self._kept_pass is None or self._kept_pass.versions != self._versions():
+        model, kept = self.network.model, self._kept_pass
+        if layer_oracles.is_verified(model) or kept is None or kept.versions != self._versions():
             return
-        try:
-            matrices = self.network.matrices
-        except Unsupported:
-            return
-        layer_oracles.verify(self.network.model, matrices, self._kept_pass.forward, records, len(self))
+        layer_oracles.verify(self.network, kept.forward, records, len(self))
 
     def recorded(self, when: bool = True) -> AbstractContextManager[dict[str, LayerRecord] | None]:
         """`record()` if `when`, else a context that records nothing and yields None."""
@@ -502,7 +499,7 @@ class Objective:
 
     def _forward(self, at: Tensor | None = None) -> ForwardPass:
         """A forward pass with its graph. At the model's own parameters it is kept until one of them is written."""
-        versions = self._versions()
+        versions = self._versions() if at is None else ()
         if at is None:
             if self._kept_pass is not None and self._kept_pass.versions == versions:
                 return self._kept_pass.forward
