@@ -5,7 +5,7 @@ SOBENCH := $(VENV)/bin/sobench
 CODE := src tests scripts
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: help demo check format test test-slow clean
+.PHONY: help demo check format test test-slow support clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */|/' | column -t -s '|'
@@ -28,6 +28,9 @@ test: $(VENV)/.installed  ## everything that takes seconds
 
 test-slow: $(VENV)/.installed  ## real data and fault injection; set SOBENCH_DATA to a folder that has the data sets
 	$(PYTEST) -m slow
+
+support: $(VENV)/.installed  ## write docs/models.md: which model works with which optimizer
+	$(PYTEST) tests/test_zoo.py --write-support
 
 clean:  ## remove the environment, never the runs or reports
 	rm -rf $(VENV)

@@ -16,6 +16,10 @@ def pytest_report_header() -> str:
     )
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--write-support", action="store_true", help="write docs/models.md from the zoo: `make support`")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def slots(tmp_path_factory):
     """Leases of the tests' own: they wait for nobody else's."""

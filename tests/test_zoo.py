@@ -1,0 +1,104 @@
+"""Every optimizer on every model of the zoo: it takes the same step for both ways of writing it, or refuses it.
+
+The outcomes are docs/models.md, which `make support` writes.
+"""
+
+from __future__ import annotations
+
+import pytest
+import support
+import torch
+from torch import Tensor, nn
+from zoo import CLASSES, ZOO, Specimen
+
+from sobench import Objective, load_optimizer
+from sobench.config import registry
+from sobench.errors import SobenchError
+from sobench.losses import CrossEntropy
+from sobench.training.requirements import requirements_of
+from sobench.training.streams import Streams
+
+TOLERANCE = 1e-8
+OPTIMIZERS = list(registry.entries("optimizers"))
+SETTINGS = {
+    "lbfgs": {"lr": 0.1},  # with lr=1 it diverges
+    "hessian_free": {"cg_iterations": 8},  # more iterations amplify rounding
+} | dict.fromkeys(("adam", "adagrad", "rmsprop"), {"eps": 1e-3})  # so that a derivative of rounding stays small
+LAYERED = {name for name in OPTIMIZERS if "record" in requirements_of(load_optimizer(name))} | {"kernel_sgd"}
+"""Optimizers that look at layers."""
+outcomes: dict[str, dict[str, str]] = {}
+"""What this process has seen."""
+
+
+class TrainingSet:
+    """Two batches of a model of the zoo: the source of its objectives."""
+
+    def __init__(self, inputs: Tensor, targets: Tensor):
+        self.inputs, self.targets = inputs, targets
+
+    def draw(self, n: int, generator):
+        index = torch.randperm(len(self.inputs), generator=generator)[:n]
+        return self.inputs[index], self.targets[index]
+
+    def batches(self, size: int, generator):
+        index = torch.randperm(len(self.inputs), generator=generator)
+        return ((self.inputs[part], self.targets[part]) for part in index.split(size))
+
+    def chunks(self):
+        half = len(self.inputs) // 2
+        return list(zip(self.inputs.split(half), self.targets.split(half)))
+
+
+def steps(name: str, model: nn.Module, specimen: Specimen) -> Tensor:
+    """The changes of theta by successive steps, [K, P]."""
+    method, moved = load_optimizer(name)(model.parameters(), **SETTINGS.get(name, {})), []
+    batches = [(specimen.inputs(seed), torch.arange(specimen.samples) % CLASSES) for seed in (1, 2)]
+    source = TrainingSet(*map(torch.cat, zip(*batches)))
+    kept = 1 if specimen.pairs_are_rounding and name.startswith("kbfgs") else 2
+    for k, batch in enumerate(batches[:kept], 1):
+        f = Objective(model, CrossEntropy(), batch, l2=0.1, source=source, streams=Streams(0).at(k))
+        before = f.space.get()
+        method.step(f)
+        moved.append(f.space.get() - before)
+    return torch.stack(moved)
+
+
+def refusal(name: str, model: nn.Module, specimen: Specimen) -> tuple[Tensor | None, str]:
+    """The steps and "", or None and the reason of a refusal, which leaves the parameters alone and is one line."""
+    before = [p.detach().clone() for p in model.parameters()]
+    try:
+        return steps(name, model, specimen), ""
+    except SobenchError as error:
+        reason = str(error)
+    assert "\n" not in reason, f"{name}: {reason}"
+    assert all(torch.equal(p, q) for p, q in zip(before, model.parameters())), f"{name} has moved: {reason}"
+    return None, reason
+
+
+@pytest.mark.parametrize("specimen", ZOO, ids=lambda specimen: specimen.feature)
+def test_two_ways_of_writing_one_function_take_one_step(specimen, request):
+    refused = outcomes[specimen.feature] = {}
+    differences = {}
+    for name in OPTIMIZERS:
+        written, plain = specimen.pair(name in LAYERED)
+        ours, reason = refusal(name, written, specimen)
+        if ours is None:
+            refused[name] = reason
+            continue
+        theirs = steps(name, plain, specimen)
+        assert theirs.isfinite().all(), name
+        difference = float((ours - theirs).norm() / theirs.norm().clamp(min=1e-30))
+        if not difference <= TOLERANCE:
+            differences[name] = difference
+    assert not differences
+    if not request.config.getoption("--write-support"):
+        assert refused == support.recorded()[specimen.feature], "docs/models.md is out of date: make support"
+
+
+def test_the_page_has_every_model(request):
+    if request.config.getoption("--write-support"):
+        assert list(outcomes) == [specimen.feature for specimen in ZOO]
+        support.PAGE.write_text(support.render(outcomes, OPTIMIZERS, TOLERANCE))
+    page = support.recorded()
+    assert list(page) == [specimen.feature for specimen in ZOO]
+    assert support.render(page, OPTIMIZERS, TOLERANCE) == support.PAGE.read_text()
