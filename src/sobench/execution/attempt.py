@@ -45,11 +45,14 @@ def execute(
             environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": code_and_data}
         )
         record = open_metrics(directory, length)
-        save = _saver(directory, record, run.config["checkpoint"]["seconds"])
-        with stopping.time_limit(run.config["timeout"]):
-            summary = _train(trainer, record, save, progress, directory)
-        directory.finish(summary)
-        record.finish(summary)
+        try:
+            save = _saver(directory, record, run.config["checkpoint"]["seconds"])
+            with stopping.time_limit(run.config["timeout"]):
+                summary = _train(trainer, record, save, progress, directory)
+            directory.finish(summary)
+            record.finish(summary)
+        finally:
+            record.leave()
         if summary["status"] in KEEPS:  # a run of any other status is tried again
             checkpoint.clear(directory.path)
         return summary

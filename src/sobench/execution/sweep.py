@@ -24,6 +24,7 @@ from sobench.execution import task
 from sobench.execution.display import live_table
 from sobench.execution.task import finished_state, prepare_data, say
 from sobench.results import sweeps
+from sobench.results.loggers import base as loggers
 from sobench.results.rundir import RunDirectory
 from sobench.results.state import KEEPS, State
 from sobench.system import stopping
@@ -79,16 +80,19 @@ class Sweep:
         """Raises Stopped if a signal stopped the sweep."""
         if not self._pending:
             return
-        signal, stopped = stopping.received(), self._stop_file.exists()
-        self._exits.close()
+        with self._exits:
+            incomplete = loggers.incomplete(self._pending) if kind is None or issubclass(kind, Exception) else []
+            signal, stopped = stopping.received(), self._stop_file.exists()
         states = [directory.state().status for directory in self._directories.values()]
         say(f"{plural(len(self.runs), 'run')}: {_counts(states)}")
         if any(status not in (*KEEPS, "skipped") for status in states):
             task.exit_code = max(task.exit_code, 1)
-        if signal and kind is None:
-            raise stopping.Stopped(signal)
         if stopped and not signal:
             say("sweep.fail_fast: a run failed, the others were stopped; repeat the command to run them")
+        for line in incomplete:
+            say(line)
+        if signal and kind is None:
+            raise stopping.Stopped(signal)
 
     def todo(self) -> list[Run]:
         """The runs to launch now; none if all have ended, or if the sweep is to stop.

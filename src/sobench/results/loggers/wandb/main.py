@@ -7,7 +7,6 @@ conf/logger/wandb.
 from __future__ import annotations
 
 import json
-import os
 import sys
 
 from sobench.results.loggers.base import reason_of
@@ -22,7 +21,7 @@ def main() -> None:
         code = actions.ACTIONS[worker.settings["action"]](worker)
     except (Exception, SystemExit) as error:
         worker.give_up(reason_of(error))
-    os._exit(code)
+    worker.end(code)
 
 
 if __name__ == "__main__":
