@@ -200,7 +200,7 @@ def test_a_process_that_hangs_is_not_waited_for(tmp_path, capfd, monkeypatch):
     hanging = wandb_process.Process({"timeout": 0.1}, tmp_path)
     with pytest.raises(BlockingIOError):  # it reads nothing: neither does a row wait for it
         for _ in range(10_000):
-            hanging.add({"directory": "x" * 100})
+            hanging.add({"directory": "x" * 100, "id": "1"})
     hanging.close()
     assert "had not mirrored every run" in capfd.readouterr().err
 
