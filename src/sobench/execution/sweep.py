@@ -22,10 +22,11 @@ from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError
 from sobench.execution import task
 from sobench.execution.display import live_table
-from sobench.execution.task import finished_state, prepare_data, say
+from sobench.execution.task import again, prepare_data, say, standing_result
 from sobench.results import sweeps
 from sobench.results.loggers import base as loggers
 from sobench.results.rundir import RunDirectory
+from sobench.results.stale import Judge
 from sobench.results.state import KEEPS, State
 from sobench.system import stopping
 from sobench.system.text import plural
@@ -51,12 +52,18 @@ class Sweep:
 
     def __enter__(self) -> Sweep:
         finished: list[State] = []
+        stale: Counter[str] = Counter()
+        judge = Judge()
         for run in self.runs:
-            state = finished_state(self._directories[run.id])
+            state, stale_by = standing_result(run, self._directories[run.id], judge)
             if state:
                 finished.append(state)
             else:
                 self._pending.append(run)
+            if stale_by:
+                stale[f"made by {stale_by}; {again('them', run)}"] += 1
+        for line, number in stale.items():
+            say(f"{plural(number, 'result')} {line}")
         counts = _counts(state.status for state in finished)
         total = plural(len(self.runs), "run")
         if not self._pending:

@@ -125,7 +125,8 @@ def listening(say: Callable[[str], None]) -> Iterator[None]:
     """Inside, the first signal is a request to stop, announced with `say`, and the second a KeyboardInterrupt.
 
     If the KeyboardInterrupt does not leave the context in time, because a library's call does not return, the process
-    ends. `say` may be called in another thread. Contexts nest, and the outermost one handles the signals. In a thread other than the main one there is no effect.
+    ends. `say` may be called in another thread. Contexts nest, and the outermost one handles the signals. In a thread
+    other than the main one there is no effect.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) is _handler:
         yield

@@ -49,7 +49,7 @@ class Logger:
 
     @classmethod
     def incomplete(cls, runs: Sequence[Run]) -> str | None:
-        """Called at the end of a sweep, with runs of the same settings of this logger, in whichever processes they were.
+        """Called at the end of a sweep, with runs of the same logger settings, in whichever processes they were made.
 
         Waits for their copies, within a limit of time. Returns one line about what they lack and how to complete them;
         None if they lack nothing. A logger that copies before `row`, `flush` and `finish` return has nothing to do.
@@ -112,7 +112,7 @@ def open_metrics(directory: RunDirectory, offset: int) -> MirroredMetrics:
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:
-    """Wait for the copies of a sweep's runs, see `Logger.incomplete`. One line for each logger with something missing."""
+    """Wait for the copies of a sweep's runs, see `Logger.incomplete`. One line for each logger that lacks something."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps([run.config["logger"], run.config["runs"]], sort_keys=True), []).append(run)
