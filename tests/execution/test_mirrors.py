@@ -63,8 +63,8 @@ ENDS = {
 }
 """By name: the settings, the signal, the exit code. In `fail_fast` the first run fails, the other is stopped."""
 
-FAST = {("wandb", "joblib", "done"), ("wandb", "joblib", "SIGTERM"), ("csv", "isolated", "Ctrl-C")}
-"""Those of the fast tests: the launcher that ends its workers, and one process in another."""
+FAST = {("wandb", "joblib", "done"), ("wandb", "joblib", "SIGTERM")}
+"""Those of the fast tests: the launcher that ends its workers."""
 
 
 def needed(mirror: str, launcher: str) -> bool:
@@ -183,6 +183,21 @@ def test_a_server_has_every_row_when_the_sweep_has_ended(offline, monkeypatch):
         assert finish(process(*words, folder=offline)) == 0 and "incomplete" not in output(offline)
         assert [len(run["history"]) for run in server.runs.values()] == [len(rows(path)) for path in directories()]
         assert all(run["complete"] for run in server.runs.values()) and len(server.runs) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not needed("wandb", "joblib"), reason="not installed")
+def test_a_mirror_process_outlives_a_launcher_that_kills_its_workers(offline):
+    from joblib.externals.loky.backend.utils import kill_process_tree
+
+    started = process("run", *SETTINGS, LONG, *MIRRORS["wandb"], "progress=false", folder=offline)
+    while not list(offline.glob("runs/.wandb/wandb/*/*.wandb")):
+        assert started.is_alive(), output(offline)
+        time.sleep(0.01)
+    kill_process_tree(started)  # as joblib does when one of its workers dies
+    receipts.wait(offline / "runs/.wandb", [path.stem for path in offline.glob("runs/.wandb/receipts/*")], 60, bool)
+    (path,) = directories()
+    assert COUNTED["wandb"](path) == len((path / "metrics.jsonl").read_bytes().splitlines()) > 0
 
 
 def test_a_sweep_waits_for_a_mirror_that_lives_and_for_no_other(tmp_path):

@@ -142,6 +142,15 @@ def listening(say: Callable[[str], None]) -> Iterator[None]:
                 signal.signal(number, handler)
 
 
+def leave_interrupts_to_the_sweep() -> None:
+    """Ignore Ctrl-C in this process, a launcher's worker, outside `listening`; the stop file tells it of the request.
+
+    Ctrl-C reaches all processes of a terminal. A worker that it ended between two runs would take the others along.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @contextmanager
 def handlers_kept() -> Iterator[None]:
     """Around code of a library that installs signal handlers of its own: afterwards those from before are in place."""

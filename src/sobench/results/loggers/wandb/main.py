@@ -7,6 +7,7 @@ conf/logger/wandb.
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 from sobench.results.loggers.base import reason_of
@@ -14,7 +15,10 @@ from sobench.results.loggers.wandb.worker import Worker
 
 
 def main() -> None:
-    worker = Worker(json.loads(sys.argv[1]))
+    settings = json.loads(sys.argv[1])
+    if settings["lock"]:
+        _detach()
+    worker = Worker(settings)
     try:
         from sobench.results.loggers.wandb import actions  # imports wandb
 
@@ -22,6 +26,12 @@ def main() -> None:
     except (Exception, SystemExit) as error:
         worker.give_up(reason_of(error))
     worker.end(code)
+
+
+def _detach() -> None:
+    """Go on in a process that is no descendant of the run's: a launcher kills its workers with all of theirs."""
+    if os.fork():
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import fcntl
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -27,12 +28,15 @@ from sobench.config.run import Run
 from sobench.results.loggers.base import Logger
 from sobench.results.loggers.wandb import receipts
 from sobench.system import stopping
+from sobench.system.heartbeat import locked
 from sobench.system.text import plural
 
 REPORTED = 3
 """Exit code of the mirror process after it has printed why it gave up."""
 MARGIN = 5.0
 """Seconds beyond the time-out after which the mirror process is killed."""
+POLL = 0.05
+"""Seconds between two looks whether it has ended."""
 
 
 class Wandb(Logger):
@@ -143,19 +147,21 @@ class Process:
 
     def close(self) -> None:
         """Let it finish the messages it has, within its time-out. Warns if it did not, unless it has printed why."""
-        try:
+        with suppress(KeyboardInterrupt):
             self._pipe.close()
-            code = self._process.wait(self.limit)
-        except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            self._process.kill()
-            self._process.wait()
+            end = time.monotonic() + self.limit
+            while locked(self._lock) and time.monotonic() < end:
+                time.sleep(POLL)
+        if locked(self._lock):
+            reason = "had not mirrored every run when the time was up"
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # it has left its parent, but not its session
+        else:
+            reason = "was killed"
+        self._process.wait()
+        if self._lock.exists():  # else the mirror process took it away at its orderly end
             self._lock.unlink(missing_ok=True)
-            warn(
-                "logger: wandb had not mirrored every run when the time was up; `sobench wandb sync` mirrors the others"
-            )
-            return
-        if code not in (0, REPORTED):
-            warn(f"logger: wandb's process ended with exit code {code}; `sobench wandb sync` mirrors what is missing")
+            warn(f"logger: wandb's process {reason}; `sobench wandb sync` mirrors what is missing")
 
 
 _processes: dict[tuple[int, str], Process] = {}
