@@ -29,6 +29,8 @@ IGNORED = {
     "isolate": True,
     "slots": "/slots",
     "timeout": 60,
+    "longest_step": None,
+    "rerun": "stale",
     "sweep.fail_fast": True,
     "data.cache": "/cache",
     "checkpoint.seconds": 0,

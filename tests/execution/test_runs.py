@@ -1,15 +1,19 @@
 """Outcomes of a run: made once, shared by sweeps, diverged, failed, held by another process."""
 
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from harness import SMALL, command, directories, directory, finish, output, process, result, rows, run_with, summary
 
 from sobench.config.grid import expand
+from sobench.config.plugins import plugins as plugins_of
+from sobench.results import method_code
 from sobench.results.rundir import Held, RunDirectory
 
 PLUGIN = """
@@ -45,10 +49,114 @@ def test_a_result_of_older_code_says_so_and_how_to_make_it_again(workplace):
     written["fingerprint"]["method"] = "of other code"
     environment.write_text(json.dumps(written))
     again = command("run", *run).out
-    assert "already done" in again
-    assert "made by older code of its method; to make it again: sobench retry --stale optimizer=sgd\n" in again
+    assert "already done" in again and "made by older code of its method; to make it again: rerun=stale\n" in again
     assert "1 stale" in command("retry", "--stale", "optimizer=sgd").out
     assert json.loads(environment.read_text())["fingerprint"]["method"] != "of other code"
+
+
+EDITED = """
+import torch
+
+class Sgd(torch.optim.SGD):
+    "An optimizer of the user's."
+    def step(self, closure=None):
+        return super().step(closure) * {factor}
+"""
+
+
+def test_a_result_of_an_edited_method_is_made_again_by_one_word(workplace, plugins, tmp_path):
+    site = plugins("edited", {"edited.py": EDITED.format(factor=1)}, {"edited": "edited:Sgd"})
+    words = ("-m", *SMALL, "optimizer=edited,sgd", "seed=0,1")
+    assert command("run", *words).out.splitlines()[-1] == "4 runs: 4 done"
+    before = {path: summary(path) for path in directories()}
+    (site / "edited.py").write_text(EDITED.format(factor=2))
+    method_code.forget()
+    stale = "2 results made by older code of its method; "
+    assert command("run", *words).out.splitlines() == [
+        f"{stale}to make them again: rerun=stale",
+        "4 runs: 4 done; nothing to do",
+    ]
+    one = command("run", *SMALL, "optimizer=edited", "seed=0").out
+    assert "made by older code of its method; to make it again: rerun=stale\n" in one
+    assert {path: summary(path) for path in directories()} == before  # without the word nothing is made
+    del sys.modules["edited"]
+    done = command("run", *words, "rerun=stale").out.splitlines()
+    assert done[:2] == [f"{stale}made again, the old files are in runs/.old", "4 runs: 2 done, 2 to run"]
+    assert done[-1] == "4 runs: 4 done" and {path: summary(path) == before[path] for path in directories()} == {
+        path: "sgd" in path.parent.name for path in before
+    }
+    kept = sorted(Path("runs/.old").glob("*/seed-*/*"))
+    assert [summary(path) for path in kept] == [found for path, found in before.items() if "edited" in path.parent.name]
+    assert command("run", *words, "rerun=stale").out == "4 runs: 4 done; nothing to do\n"
+    refused = command("run", *SMALL, "rerun=all")
+    assert refused.code == 2 and "rerun: got 'all', allowed: none or stale" in refused.err
+
+
+def test_a_single_stale_run_is_made_again_by_one_word(workplace, plugins):
+    site = plugins("single", {"single.py": EDITED.format(factor=1)}, {"single": "single:Sgd"})
+    words = (*SMALL, "optimizer=single")
+    assert command("run", *words).code == 0
+    (site / "single.py").write_text(EDITED.format(factor=2))
+    method_code.forget()
+    done = command("run", *words, "rerun=stale")
+    assert (
+        done.code == 0 and "made by older code of its method; made again, the old files are in runs/.old\n" in done.out
+    )
+    assert len(list(Path("runs/.old").glob("*/seed-0/*"))) == 1
+    assert "already done" in command("run", *words, "rerun=stale").out
+
+
+# The record of a plug-in
+
+
+def recorded(path) -> dict:
+    return json.loads((path / "environment.json").read_text()).get("plugins")
+
+
+def git(folder, *words) -> str:
+    own = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+    return subprocess.run(["git", *own, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def test_the_record_has_the_version_and_the_checksum_of_a_plug_in(workplace, plugins):
+    site = plugins(
+        "theirs", {"theirs/__init__.py": "", "theirs/sgd.py": EDITED.format(factor=1)}, {"his": "theirs.sgd:Sgd"}
+    )
+    sha256 = hashlib.sha256((site / "theirs/sgd.py").read_bytes()).hexdigest()
+    about = {"distribution": "theirs", "version": "1.2", "module": "theirs.sgd", "sha256": sha256}
+    assert command("run", *SMALL, "optimizer=his").code == 0
+    assert recorded(directory()) == {"optimizer": about | {"commit": None, "dirty": None}}  # no checkout
+
+
+def test_the_record_says_whether_the_checkout_of_a_plug_in_has_changes(workplace, plugins):
+    site = plugins(
+        "theirs", {"theirs/__init__.py": "", "theirs/sgd.py": EDITED.format(factor=1)}, {"his": "theirs.sgd:Sgd"}
+    )
+    found = lambda: {key: plugins_of(run_with(**of_his).config)["optimizer"][key] for key in ("commit", "dirty")}
+    of_his = {"optimizer": {"name": "his", "lr": 0.1}}
+    git(site, "init", "-q")
+    git(site, "add", "theirs")
+    git(site, "commit", "-qm", "first")
+    commit = git(site, "rev-parse", "HEAD")
+    (site / "elsewhere").write_text("no file of the method")
+    assert found() == {"commit": commit, "dirty": False}
+    (site / "theirs/sgd.py").write_text(EDITED.format(factor=2))
+    assert found() == {"commit": commit, "dirty": True}
+    git(site, "commit", "-qam", "second")
+    (site / "theirs/more.py").write_text("added, not committed")
+    assert found() == {"commit": git(site, "rev-parse", "HEAD"), "dirty": True}
+    (site / ".gitignore").write_text("theirs/\n")  # as an environment inside a checkout of something else
+    git(site, "rm", "-rq", "--cached", "theirs")
+    git(site, "commit", "-qm", "ignored")
+    assert found() == {"commit": None, "dirty": None}
+
+
+def test_companions_are_in_the_record_and_own_methods_are_not(workplace, plugins):
+    plugins("theirs", {"theirs.py": EDITED.format(factor=1)}, {"his": "theirs:Sgd"})
+    beside = ["instrument=directions", "+optimizer@instrument.companions.other=his", "log.every=1"]
+    assert command("run", *SMALL, *beside).code == 0
+    assert list(recorded(directory())) == ["instrument.companions.other"]
+    assert command("run", *SMALL, f"runs={workplace}/own").code == 0 and recorded(directory(workplace / "own")) is None
 
 
 @pytest.fixture

@@ -195,12 +195,12 @@ def test_a_package_that_is_broken(workplace, capfd, monkeypatch, tmp_path):
 
 def test_a_process_that_hangs_is_not_waited_for(tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(wandb_process, "MARGIN", 0.1)
-    asleep = {"args": [sys.executable, "-c", "import time; time.sleep(60)"], "stdin": -1}
+    asleep = {"args": [sys.executable, "-c", "import time; time.sleep(60)"], "stdin": -1, "start_new_session": True}
     monkeypatch.setattr(wandb_process, "command", lambda *_: asleep)
     hanging = wandb_process.Process({"timeout": 0.1}, tmp_path)
     with pytest.raises(BlockingIOError):  # it reads nothing: neither does a row wait for it
         for _ in range(10_000):
-            hanging.add({"directory": "x" * 100})
+            hanging.add({"directory": "x" * 100, "id": "1"})
     hanging.close()
     assert "had not mirrored every run" in capfd.readouterr().err
 

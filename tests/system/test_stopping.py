@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from harness import SMALL, command, directories, directory, finish, output, process, result, rows, summary
 
+from sobench.results.rundir import Metrics
+from sobench.results.state import state
 from sobench.system import stopping
 
 LONG = ("threads=1", "model.widths=[4]", "progress=false", "log.every=3", "checkpoint.seconds=0", "budget.epochs=null")
@@ -59,6 +61,61 @@ def test_a_second_signal_leaves_at_once(workplace, what):
         time.sleep(0.01)
     os.kill(started.pid, signal.SIGINT)
     assert finish(started) == 130 and "fail_fast" not in output(workplace)
+
+
+FACTORS = """
+import os
+import torch
+
+class Factors(torch.optim.SGD):
+    "SGD whose fifth step decomposes a matrix for minutes, unless the environment says otherwise."
+    def __init__(self, params, lr: float = 0.1):
+        super().__init__(params, lr=lr)
+        self.steps = 0
+
+    def step(self, closure=None):
+        self.steps += 1
+        if self.steps == 5 and "QUICK" not in os.environ:
+            A = torch.randn(8000, 8000, generator=torch.Generator().manual_seed(0))
+            open("decomposing", "w").close()
+            torch.linalg.eigh(A + A.T)
+        return super().step(closure)
+"""
+
+
+@pytest.mark.parametrize(
+    "what, second, code",
+    [(["run"], signal.SIGINT, 130), (["run", "-m", "hydra.sweeper.batch=1"], signal.SIGTERM, 143)],
+)
+def test_a_second_signal_leaves_a_call_of_lapack(workplace, plugins, monkeypatch, what, second, code):
+    """Python's handlers run in the main thread, which is in the library: two signals used to do nothing."""
+    plugins("factoring", {"factoring.py": FACTORS}, {"factors": "factoring:Factors"})
+    words = [*what, *LONG, "budget.steps=9", "optimizer=factors"]
+    started = process(*words, folder=workplace, prepare=listens)
+    while not (workplace / "decomposing").exists():
+        assert started.is_alive(), output(workplace)
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(started.pid, signal.SIGINT)
+    while "SIGINT: going on to the next checkpoint" not in output(workplace):
+        assert started.is_alive(), output(workplace)
+        time.sleep(0.01)
+    begun = time.monotonic()
+    os.kill(started.pid, second)
+    assert finish(started) == code and time.monotonic() - begun < 2 * stopping.LEAVE + 2
+    assert output(workplace).splitlines()[-1].startswith("sobench: stopped in the middle of a step; repeat the command")
+    assert directories() and "interrupted 1" in command("status").out
+    monkeypatch.setenv("QUICK", "1")
+    again = command(*words)
+    assert again.code == 0 and "resuming from step 3" in again.out and summary(directory())["steps"] == 9
+
+
+def test_a_run_is_on_record_from_its_first_row(tmp_path):
+    """A process that is ended in its first step leaves a run that is interrupted, not one that is missing."""
+    record = Metrics(tmp_path / "metrics.jsonl")
+    record.append({"kind": "eval", "step": 0})
+    assert state(tmp_path).status == "interrupted"
+    record.close()
 
 
 def test_a_run_that_takes_too_long_goes_on_when_it_is_tried_again(workplace, tmp_path):

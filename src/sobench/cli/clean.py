@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sobench.cli.arguments import check_overrides, runs_folder
-from sobench.cli.retry import OLD
 from sobench.config import jobs
 from sobench.errors import Failure, UsageError
+from sobench.results.old import OLD
 from sobench.system.text import parse_duration, table
 
 CELL = re.compile(r".+_[0-9a-f]{12}")

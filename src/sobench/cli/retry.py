@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sobench.cli.arguments import experiment_and_overrides, runs_folder, runs_of
-from sobench.errors import Failure, UsageError, one_line
+from sobench.errors import UsageError, one_line
+from sobench.results.old import OLD, move_to_old
 
 FLAGS = {
     "failed": "failed",
@@ -25,12 +24,6 @@ FLAGS = {
 
 DEFAULT = ("failed", "out-of-memory", "timed-out")
 """States that are selected without a flag."""
-
-OLD = ".old"
-"""Folder of the old files, under the folder of the runs."""
-
-STAMP = "%Y-%m-%dT%H-%M-%S"
-"""The name of a folder of old files: when they were put there."""
 
 
 def retry(args: argparse.Namespace) -> int:
@@ -151,34 +144,3 @@ def _narrowed(selected: dict[str, str], slugs: Sequence[str], overrides: Sequenc
             "or groups that select among the runs"
         )
     return {slug: selected[slug] for slug in slugs}
-
-
-def move_to_old(root: Path, slug: str, resumes: bool = False) -> bool:
-    """Move a run directory to runs/.old/<slug>/<time>. Returns False, without a move, if a process is running the run.
-
-    resumes: copy the directory there instead, and delete its result only, so that the run resumes from its checkpoint.
-    Raises Failure.
-    """
-    from filelock import FileLock, Timeout
-
-    from sobench.system.heartbeat import holder
-
-    source, shelf = root / slug, root / OLD / slug
-    stamp = time.strftime(STAMP)
-    names = [stamp, *(f"{stamp}.{number}" for number in range(1, 100))]
-    if holder(source / "holder.json", source / "lock"):
-        return False
-    try:
-        with FileLock(source / "lock", timeout=0.2):
-            shelf.mkdir(parents=True, exist_ok=True)
-            target = next(shelf / name for name in names if not (shelf / name).exists())
-            if resumes:
-                shutil.copytree(source, target)
-                (source / "summary.json").unlink(missing_ok=True)
-            else:
-                os.rename(source, target)
-            return True
-    except Timeout:
-        return False
-    except OSError as error:
-        raise Failure(f"runs: cannot move {source}: {error.strerror or error}") from error

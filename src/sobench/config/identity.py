@@ -30,6 +30,8 @@ NOT_IDENTITY = (
     "slots",
     "sweep",
     "timeout",
+    "longest_step",
+    "rerun",
 )
 """Top-level keys that cannot change a run's result."""
 

@@ -101,6 +101,11 @@ def summary(entry: EntryPoint) -> str:
     return ""
 
 
+def module_of(entry: EntryPoint) -> str:
+    """The name of the module that an entry point names."""
+    return _target(entry)[0]
+
+
 def _target(entry: EntryPoint) -> tuple[str, str]:
     """The module and the object of "module:object [extra]"; either may be empty."""
     module, _, attribute = entry.value.partition("[")[0].partition(":")

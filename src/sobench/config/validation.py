@@ -37,6 +37,8 @@ RULES: dict[str, Rule] = {
     "slots": optional(FOLDER),
     "checkpoint.seconds": NON_NEGATIVE,
     "timeout": optional(POSITIVE),
+    "longest_step": optional(POSITIVE),
+    "rerun": choice("none", "stale"),
     "progress": FLAG,
     "runs": FOLDER,
     "reports": FOLDER,

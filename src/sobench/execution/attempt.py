@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sobench.config.plugins import plugins
 from sobench.config.run import Run
 from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
@@ -41,15 +42,21 @@ def execute(
             return finished.summary
         trainer, length = _resume(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
         code_and_data = fingerprint(run.config, before=directory.path if length else None)
+        of_others = {"plugins": found} if (found := plugins(run.config)) else {}
         directory.describe(
-            environment.environment(trainer.device) | {"data": trainer.problem.data, "fingerprint": code_and_data}
+            environment.environment(trainer.device)
+            | {"data": trainer.problem.data, "fingerprint": code_and_data}
+            | of_others
         )
         record = open_metrics(directory, length)
-        save = _saver(directory, record, run.config["checkpoint"]["seconds"])
-        with stopping.time_limit(run.config["timeout"]):
-            summary = _train(trainer, record, save, progress, directory)
-        directory.finish(summary)
-        record.finish(summary)
+        try:
+            save = _saver(directory, record, run.config["checkpoint"]["seconds"])
+            with stopping.time_limit(run.config["timeout"]):
+                summary = _train(trainer, record, save, progress, directory)
+            directory.finish(summary)
+            record.finish(summary)
+        finally:
+            record.leave()
         if summary["status"] in KEEPS:  # a run of any other status is tried again
             checkpoint.clear(directory.path)
         return summary

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sobench.config.extras import check_installed
 from sobench.config.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 SLURM_ARRAY = 1000
 """Jobs of one array: as many as Slurm accepts by default."""
 
+RAY_MEMORY = 78643200
+"""Bytes of Ray's object store, those of Hydra's launcher: runs exchange no objects."""
 
-def _nothing() -> None:
-    """The `close` of a launcher that leaves nothing behind."""
+
+def _nothing(*_: Any) -> None:
+    """The `open` and `close` of a launcher that starts nothing and leaves nothing behind."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +46,27 @@ class Traits:
     """Environment variables that the launcher changes, and that its processes, on this machine, need unchanged."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the launcher needs, unless the user has set them."""
+    open: Callable[[Any], None] = _nothing
+    """Starts what the launcher, the argument, starts before its first job."""
     close: Callable[[], None] = _nothing
     """Ends what the launcher leaves running after its last job."""
 
 
+def _start_ray(launcher: Any) -> None:
+    """Start Ray as its launcher does, but keep sobench's signal handlers: Ray's own would end the sweep at SIGTERM."""
+    from hydra_plugins.hydra_ray_launcher._launcher_util import start_ray
+
+    settings = launcher.ray_cfg.init
+    settings.setdefault("object_store_memory", RAY_MEMORY)
+    with stopping.handlers_kept():
+        start_ray(settings)
+
+
 def _end_joblib_workers() -> None:
-    """joblib keeps its processes for a next sweep, and would wait at exit until each has taken itself apart: 1.5 s."""
+    """joblib keeps its processes for a next sweep, and would wait at exit until each has taken itself apart: 1.5 s.
+
+    The sweep has waited for the mirror processes of the workers, which end with them.
+    """
     if loky := sys.modules.get("joblib.externals.loky"):  # it is imported by the first launch
         loky.get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
@@ -57,7 +75,7 @@ TRAITS: dict[str, Traits] = {
     "joblib": Traits(close=_end_joblib_workers),
     "submitit_local": Traits(at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)),
     "submitit_slurm": Traits(at_once=lambda: SLURM_ARRAY),
-    "ray": Traits(environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
+    "ray": Traits(open=_start_ray, environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
 }
 """By the name of the launcher; those that are not named have the default traits."""
 
@@ -139,6 +157,7 @@ def launch(launcher: Launcher, hydra: DictConfig, jobs: Sequence[list[str]]) -> 
     size = hydra.sweeper.batch or (its.at_once() if its.at_once else len(jobs))
     for name, value in its.environment.items():
         os.environ.setdefault(name, value)
+    its.open(launcher)
     for begin in range(0, len(jobs), size):
         if not stopping.asked():
             launcher.launch(_Jobs(jobs[begin : begin + size]), initial_job_idx=begin)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sobench.system import interpreter
+from sobench.system import interpreter, stopping
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -79,6 +79,7 @@ class RemoteTask:
                 )
                 return None
             interpreter.begin_worker_job()
+            stopping.leave_interrupts_to_the_sweep()
         return self.function(config)
 
 

@@ -22,9 +22,11 @@ from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError
 from sobench.execution import task
 from sobench.execution.display import live_table
-from sobench.execution.task import finished_state, prepare_data, say
+from sobench.execution.task import again, prepare_data, say, standing_result
 from sobench.results import sweeps
+from sobench.results.loggers import base as loggers
 from sobench.results.rundir import RunDirectory
+from sobench.results.stale import Judge
 from sobench.results.state import KEEPS, State
 from sobench.system import stopping
 from sobench.system.text import plural
@@ -50,12 +52,18 @@ class Sweep:
 
     def __enter__(self) -> Sweep:
         finished: list[State] = []
+        stale: Counter[str] = Counter()
+        judge = Judge()
         for run in self.runs:
-            state = finished_state(self._directories[run.id])
+            state, stale_by = standing_result(run, self._directories[run.id], judge)
             if state:
                 finished.append(state)
             else:
                 self._pending.append(run)
+            if stale_by:
+                stale[f"made by {stale_by}; {again('them', run)}"] += 1
+        for line, number in stale.items():
+            say(f"{plural(number, 'result')} {line}")
         counts = _counts(state.status for state in finished)
         total = plural(len(self.runs), "run")
         if not self._pending:
@@ -79,16 +87,19 @@ class Sweep:
         """Raises Stopped if a signal stopped the sweep."""
         if not self._pending:
             return
-        signal, stopped = stopping.received(), self._stop_file.exists()
-        self._exits.close()
+        with self._exits:
+            incomplete = loggers.incomplete(self._pending) if kind is None or issubclass(kind, Exception) else []
+            signal, stopped = stopping.received(), self._stop_file.exists()
         states = [directory.state().status for directory in self._directories.values()]
         say(f"{plural(len(self.runs), 'run')}: {_counts(states)}")
         if any(status not in (*KEEPS, "skipped") for status in states):
             task.exit_code = max(task.exit_code, 1)
-        if signal and kind is None:
-            raise stopping.Stopped(signal)
         if stopped and not signal:
             say("sweep.fail_fast: a run failed, the others were stopped; repeat the command to run them")
+        for line in incomplete:
+            say(line)
+        if signal and kind is None:
+            raise stopping.Stopped(signal)
 
     def todo(self) -> list[Run]:
         """The runs to launch now; none if all have ended, or if the sweep is to stop.

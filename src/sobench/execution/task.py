@@ -11,13 +11,15 @@ import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from sobench.config.identity import plain
 from sobench.config.run import Run
 from sobench.errors import SobenchError, Unsupported
-from sobench.results import stale
+from sobench.results.old import OLD, move_to_old
 from sobench.results.rundir import Held, RunDirectory
+from sobench.results.stale import Judge
 from sobench.results.state import KEEPS, State
 from sobench.system import interpreter, stopping
 
@@ -95,10 +97,12 @@ def ensure_result(run: Run) -> Mapping[str, Any]:
     from sobench.execution.display import Display
 
     directory = RunDirectory(run, run.config["runs"])
-    if finished := finished_state(directory):
+    finished, stale_by = standing_result(run, directory, Judge())
+    if finished:
         say(f"{run.name}: already {finished.status}, nothing to do: {directory.path}")
-        if reason := stale.reason(directory.path, run.config):
-            say(f"made by {reason}; to make it again: sobench retry --stale optimizer={run.label('optimizer')}")
+    if stale_by:
+        say(f"made by {stale_by}; {again('it', run)}")
+    if finished:
         return finished.summary
     prepare_data([run])
     display = Display(run, enabled=run.config["progress"], label=_sweep_label())
@@ -151,6 +155,26 @@ def finished_state(directory: RunDirectory) -> State | None:
     if state and directory.mend():
         say(f"{directory.path}: run.json could not be read and was rewritten")
     return state
+
+
+def standing_result(run: Run, directory: RunDirectory, judge: Judge) -> tuple[State | None, str | None]:
+    """The state of a run that need not be made, else None; and the reason why its result is stale, None if it is not.
+
+    With `rerun=stale` a stale result does not stand: its files are moved to runs/.old.
+    """
+    finished = finished_state(directory)
+    stale_by = judge.reason(directory.path, run.config) if finished else None
+    if stale_by and run.config["rerun"] == "stale":
+        move_to_old(Path(run.config["runs"]), run.slug)
+        return None, stale_by
+    return finished, stale_by
+
+
+def again(what: str, run: Run) -> str:
+    """What becomes of a stale result, `what`, or which setting makes it again."""
+    if run.config["rerun"] == "stale":
+        return f"made again, the old files are in {Path(run.config['runs'], OLD)}"
+    return f"to make {what} again: rerun=stale"
 
 
 def say(line: str, file: TextIO | None = None) -> None:

@@ -7,6 +7,7 @@ place: a checkpoint records its length, and a resumed run truncates the file to 
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import traceback
@@ -151,7 +152,7 @@ class Metrics:
     def __init__(self, path: Path, offset: int = 0):
         self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
         self._file.truncate(offset)
-        self._flushed = time.monotonic()
+        self._flushed = -math.inf  # the first row is on record at once: the run has begun
 
     def append(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row).encode() + b"\n")

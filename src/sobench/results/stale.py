@@ -29,6 +29,11 @@ class Judge:
             self._now[place] = fingerprint.fingerprint(settings)
         return self._now[place]
 
+    def reason(self, directory: Path | str, settings: Mapping[str, Any]) -> str | None:
+        """The reason why the result in `directory`, of a run with these settings, is stale; None as in `why`."""
+        then = fingerprint.recorded(directory)
+        return why(then, self.now(settings)) if then else None
+
 
 def why(then: Fingerprint, now: Fingerprint) -> str | None:
     """The reason why a result with the fingerprint `then` is stale.
@@ -43,12 +48,6 @@ def why(then: Fingerprint, now: Fingerprint) -> str | None:
         if None not in (then.get(part), now[part]) and then[part] != now[part]:
             reasons.append(reason)
     return " and ".join(reasons) or None
-
-
-def reason(directory: Path | str, settings: Mapping[str, Any]) -> str | None:
-    """The reason why the result in `directory`, of a run with these settings, is stale; None as in `why`."""
-    then = fingerprint.recorded(directory)
-    return why(then, fingerprint.fingerprint(settings)) if then else None
 
 
 def is_earlier(then: Fingerprint) -> bool:

@@ -6,7 +6,6 @@ import os
 import platform
 import resource
 import socket
-import subprocess
 import sys
 from contextlib import suppress
 from functools import cache
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from sobench.errors import UsageError
+from sobench.system import checkout
 from sobench.system.files import CHECKOUT
 from sobench.system.heartbeat import now
 
@@ -60,19 +60,8 @@ def environment(where: torch.device) -> dict[str, Any]:
 @cache
 def commit() -> str | None:
     """The commit of the checkout that contains this package, with "+" if src or conf has changes; None if installed."""
-    if not (CHECKOUT / ".git").exists():
-        return None
-    try:
-        changed = _git("status", "--porcelain", "--", "src", "conf") != ""
-        return _git("rev-parse", "HEAD").strip() + ("+" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def _git(*arguments: str) -> str:
-    """The output of a git command in the checkout."""
-    command = ["git", "-C", str(CHECKOUT), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = checkout.commit(CHECKOUT, "src", "conf") if (CHECKOUT / ".git").exists() else None
+    return found[0] + ("+" if found[1] else "") if found else None
 
 
 def reset_peak_memory(where: torch.device) -> None:

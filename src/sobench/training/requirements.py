@@ -1,14 +1,22 @@
-"""Requirements of an optimizer: the oracles that it declares, checked against loss and problem before any step."""
+"""Requirements of an optimizer: the oracles that it declares, checked against loss and problem before any step.
+
+What an optimizer declares also tells what a step costs if it factors matrices whose size grows with the model.
+"""
 
 from __future__ import annotations
+
+import time
+from functools import cache
 
 import torch
 
 from sobench.config import registry
 from sobench.errors import Unsupported
+from sobench.linalg.dense import eigh
 from sobench.objective import Objective
 from sobench.objective.network import Network
 from sobench.system import environment
+from sobench.system.text import format_duration
 from sobench.training.problem import Problem
 
 ORACLES = frozenset(
@@ -42,6 +50,13 @@ takes complex steps (`curvature`, or any oracle at complex parameters)."""
 DENSE_COPIES = 3
 """P x P matrices in memory at once during a dense step: the matrix, its factor, and one work matrix."""
 
+EIGEN_FLOPS, CHOLESKY_FLOPS = 9, 1 / 3
+"""Operations of the two factorizations of an n x n matrix, in n^3: LAPACK's divide and conquer, and Cholesky's."""
+
+SAMPLE = {"cpu": 512, "cuda": 4096}
+"""Size of the matrix whose decomposition is timed, by type of device: the rate hardly grows beyond it. A step whose
+matrices are no larger is not estimated."""
+
 
 def requirements_of(cls: type) -> frozenset[str]:
     """The oracles that an optimizer class declares in `requires`; the closure alone if it declares none."""
@@ -63,15 +78,20 @@ def check_declaration(requires: frozenset[str], loss: str) -> None:
         )
 
 
-def check_problem(requires: frozenset[str], problem: Problem, device: torch.device) -> None:
+def check_problem(
+    requires: frozenset[str], problem: Problem, device: torch.device, longest_step: float | None = None
+) -> None:
     """Check that dense matrices fit into the free memory of `device`, and that the model has a complex form if needed.
 
+    Also check that the factorizations of a step take at most `longest_step` seconds, by an estimate; None: any time.
     Raises Unsupported with the reason.
     """
     if "dense" in requires:
         _check_dense(problem, device)
+        _check_time({"the model": _size(problem)}, EIGEN_FLOPS, problem, device, longest_step)
     if "dense_blocks" in requires:
         _check_blocks(problem, device)
+        _check_time(_block_sizes(problem), CHOLESKY_FLOPS, problem, device, longest_step)
     if "complex" in requires:
         _check_complex(problem, requires)
 
@@ -79,7 +99,7 @@ def check_problem(requires: frozenset[str], problem: Problem, device: torch.devi
 def _check_dense(problem: Problem, device: torch.device) -> None:
     """Room for DENSE_COPIES matrices of P x P, P being the number of trainable parameters."""
     p = next(problem.model.parameters())
-    size = sum(q.numel() for q in problem.model.parameters() if q.requires_grad)
+    size = _size(problem)
     needed, available = DENSE_COPIES * size**2 * p.element_size(), environment.available_memory(device)
     if needed > available:
         largest = int((available / (DENSE_COPIES * p.element_size())) ** 0.5)
@@ -91,17 +111,62 @@ def _check_dense(problem: Problem, device: torch.device) -> None:
 
 def _check_blocks(problem: Problem, device: torch.device) -> None:
     """Room for the blocks of all layers, and for a factor and a work matrix of the largest block."""
-    theta = torch.cat([p.detach().flatten() for p in problem.model.parameters() if p.requires_grad])
-    sizes = {name: W.numel() for name, W in Network(problem.model).matrices.join(theta).items()}
+    sizes = _block_sizes(problem)
     largest = max(sizes, key=lambda name: sizes[name])
     entries = sum(size**2 for size in sizes.values()) + (DENSE_COPIES - 1) * sizes[largest] ** 2
-    needed, available = entries * theta.element_size(), environment.available_memory(device)
+    element_size = next(problem.model.parameters()).element_size()
+    needed, available = entries * element_size, environment.available_memory(device)
     if needed > available:
         raise Unsupported(
             f"optimizer: forms a matrix of n x n for the n parameters of each layer, and layer {largest} has "
             f"n = {sizes[largest]:,}: {needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; "
             "allowed: narrower layers"
         )
+
+
+def _size(problem: Problem) -> int:
+    """P, the number of trainable parameters."""
+    return sum(q.numel() for q in problem.model.parameters() if q.requires_grad)
+
+
+def _block_sizes(problem: Problem) -> dict[str, int]:
+    """The number of entries of each layer's matrix."""
+    theta = torch.cat([p.detach().flatten() for p in problem.model.parameters() if p.requires_grad])
+    return {name: W.numel() for name, W in Network(problem.model).matrices.join(theta).items()}
+
+
+def _check_time(
+    sizes: dict[str, int], flops: float, problem: Problem, device: torch.device, longest_step: float | None
+) -> None:
+    """The time to factor a matrix of each of these sizes, `flops` n^3 operations each, at the rate of this machine."""
+    n, sample = max(sizes.values()), SAMPLE[device.type]
+    if longest_step is None or n <= sample:
+        return
+    dtype = next(problem.model.parameters()).dtype
+    rate = EIGEN_FLOPS * sample**3 / _decomposition_seconds(sample, dtype, device, torch.get_num_threads())
+    seconds = flops * sum(size**3 for size in sizes.values()) / rate
+    if seconds > longest_step:
+        largest = int(n * (longest_step / seconds) ** (1 / 3))
+        raise Unsupported(
+            f"optimizer: each step factors a {n:,} x {n:,} matrix, which takes about {format_duration(seconds)} at "
+            f"{rate / 1e9:,.0f} Gflop/s here; allowed: longest_step={longest_step:g} s, which is a matrix of "
+            f"{largest:,} rows; to run it anyway: longest_step=null"
+        )
+
+
+@cache
+def _decomposition_seconds(n: int, dtype: torch.dtype, device: torch.device, threads: int) -> float:
+    """The time of an eigendecomposition of an n x n matrix: the shorter of two, of which the first loads the library.
+
+    threads: those of torch, on which the time depends.
+    """
+    A = torch.randn(n, n, dtype=dtype, device=device, generator=torch.Generator(device).manual_seed(0))
+    times = []
+    for _ in range(2):
+        began = time.perf_counter()
+        float(eigh(A + A.T)[0][0])  # waits for the device
+        times.append(time.perf_counter() - began)
+    return min(times)
 
 
 def _check_complex(problem: Problem, requires: frozenset[str]) -> None:

@@ -56,7 +56,7 @@ class Trainer:
         check_declaration(requires, settings["loss"])
         torch.manual_seed(run.seed)
         self.problem = Problem(settings, self.device)
-        check_problem(requires, self.problem, self.device)
+        check_problem(requires, self.problem, self.device, settings["longest_step"])
         optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
 from sobench.config.registry import warn
+from sobench.config.run import Run
 from sobench.config.secrets import hide
 from sobench.errors import one_line
 from sobench.results.axes import POSITION
@@ -42,6 +44,18 @@ class Logger:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """The run is over and its summary is written."""
 
+    def close(self) -> None:
+        """The process leaves the run: after `finish`, or without it if the run was interrupted."""
+
+    @classmethod
+    def incomplete(cls, runs: Sequence[Run]) -> str | None:
+        """Called at the end of a sweep, with runs of the same logger settings, in whichever processes they were made.
+
+        Waits for their copies, within a limit of time. Returns one line about what they lack and how to complete them;
+        None if they lack nothing. A logger that copies before `row`, `flush` and `finish` return has nothing to do.
+        """
+        return None
+
 
 class MirroredMetrics(Metrics):
     """metrics.jsonl with a logger, called for every row until it raises, which becomes one warning."""
@@ -68,6 +82,10 @@ class MirroredMetrics(Metrics):
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._call("finish", summary)
 
+    def leave(self) -> None:
+        """Let the logger go, whether the run has a result or was interrupted."""
+        self._call("close")
+
     def _call(self, method: str, *arguments: Any) -> None:
         if self._logger is None:
             return
@@ -91,6 +109,15 @@ def open_metrics(directory: RunDirectory, offset: int) -> MirroredMetrics:
     """
     place = LOGGERS[directory.run.config["logger"]["name"]]
     return MirroredMetrics(directory, offset, lambda: resolve_name(place)(directory))
+
+
+def incomplete(runs: Sequence[Run]) -> list[str]:
+    """Wait for the copies of a sweep's runs, see `Logger.incomplete`. One line for each logger that lacks something."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps([run.config["logger"], run.config["runs"]], sort_keys=True), []).append(run)
+    lines = [resolve_name(LOGGERS[of[0].config["logger"]["name"]]).incomplete(of) for of in groups.values()]
+    return [line for line in lines if line]
 
 
 def reason_of(error: BaseException) -> str:

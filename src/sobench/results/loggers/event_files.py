@@ -44,4 +44,6 @@ class EventFiles(Logger):
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self._writer.add_text("summary", f"{summary['status']}: {summary['reason'] or ''}", summary["steps"])
+
+    def close(self) -> None:
         self._writer.close()

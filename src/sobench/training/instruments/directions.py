@@ -38,7 +38,7 @@ class Directions(Instrument):
             cls = registry.load("optimizers", companion["name"])
             requires = requirements_of(cls)
             check_declaration(requires, settings["loss"])
-            check_problem(requires, problem, clock.device)
+            check_problem(requires, problem, clock.device, settings["longest_step"])
             optimizer = make_optimizer(cls, companion, problem.model.parameters())
             self.companions[label] = cast(ObjectiveOptimizer, optimizer)
         self._cosines: dict[str, Tensor] = {}

@@ -14,12 +14,14 @@
 
 A message names a run directory or the folder of a report, never its contents: the mirror process reads the files. It
 may therefore lag behind or be restarted. The number of a row in metrics.jsonl is its step at wandb, so no row is there
-twice.
+twice. At its end a sweep waits for the mirror processes of all its workers, which it knows by their receipts.
 
-process        starts the mirror process and sends messages without waiting; imports no wandb
-main           `python -m sobench.results.loggers.wandb.main SETTINGS`
-worker         input, output and time limits of the mirror process; imports no wandb
-actions        follow: copy runs while they are made; sync: copy what is missing; verify: report what is missing or
-repeated mirror         copies one run or one report remote_state   the rows and artifacts that wandb has of each run,
-from its files (offline) or its server (online)
+    process        starts the mirror process and sends messages without waiting; imports no wandb
+    main           `python -m sobench.results.loggers.wandb.main SETTINGS`
+    worker         input, output and time limits of the mirror process; imports no wandb
+    actions        follow: copy runs while they are made; sync: copy what is missing; verify: report what is missing
+                   or repeated
+    mirror         copies one run or one report
+    receipts       the number of rows that wandb has of each run, by the mirror processes; imports no wandb
+    remote_state   the rows and artifacts that wandb has of each run, from its files (offline) or its server (online)
 """

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench.results.loggers.base import reason_of
+from sobench.results.loggers.wandb import receipts
 from sobench.results.loggers.wandb.mirror import mirror, mirror_report
 from sobench.results.loggers.wandb.process import REPORTED
 from sobench.results.loggers.wandb.remote_state import Known, offline, online
@@ -16,19 +17,22 @@ Message = dict[str, Any]
 
 
 def follow(worker: Worker) -> int:
-    """Mirror each run while it is made, until its summary is written or the next run begins.
+    """Mirror each run while it is made, until its summary is written or the next message comes.
 
     The first failure is reported. It ends the process, unless an earlier run was mirrored: then the cause is the run,
     and not wandb.
     """
     mirrored = failed = 0
     for message in worker.messages():
+        if "over" in message:  # the run was over before
+            continue
         try:
             mirror(worker, message, _end_of(worker, message))
             mirrored += 1
         except (Exception, SystemExit) as error:
             if not mirrored:
                 worker.give_up(reason_of(error))
+            receipts.settle(Path(worker.settings["folder"]), message["id"], 0)
             if not failed:
                 worker.warn(reason_of(error))
             failed += 1
@@ -36,7 +40,7 @@ def follow(worker: Worker) -> int:
 
 
 def _end_of(worker: Worker, message: Message) -> Callable[[], bool]:
-    """The test whether a run is over: its summary is written, or another message waits."""
+    """The test whether a run is over: its summary is written, or another message waits, maybe that it was stopped."""
     summary = Path(message["directory"]) / "summary.json"
     return lambda: summary.exists() or worker.more()
 

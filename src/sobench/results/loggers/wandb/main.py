@@ -15,14 +15,23 @@ from sobench.results.loggers.wandb.worker import Worker
 
 
 def main() -> None:
-    worker = Worker(json.loads(sys.argv[1]))
+    settings = json.loads(sys.argv[1])
+    if settings["lock"]:
+        _detach()
+    worker = Worker(settings)
     try:
         from sobench.results.loggers.wandb import actions  # imports wandb
 
         code = actions.ACTIONS[worker.settings["action"]](worker)
     except (Exception, SystemExit) as error:
         worker.give_up(reason_of(error))
-    os._exit(code)
+    worker.end(code)
+
+
+def _detach() -> None:
+    """Go on in a process that is no descendant of the run's: a launcher kills its workers with all of theirs."""
+    if os.fork():
+        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import yaml
 from filelock import FileLock
 
 from sobench.results.loggers.base import named
+from sobench.results.loggers.wandb import receipts
 from sobench.results.loggers.wandb.remote_state import Known, offline
 from sobench.results.loggers.wandb.worker import POLL, Worker
 from sobench.results.rundir import KEEPS
@@ -41,7 +42,7 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
     The number of a row is its step at wandb. The server, or the files of an offline run, give the first row to write.
     The lock excludes the mirror process of a killed run, which may still be finishing when the run resumes.
     """
-    directory, written = Path(message["directory"]), 0
+    directory, written, count = Path(message["directory"]), 0, 0
     about = _json(directory / "run.json")
     folder = Path(worker.settings["folder"])
     folder.joinpath("locks").mkdir(parents=True, exist_ok=True)  # wandb would take a temporary folder instead
@@ -56,10 +57,12 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
             run.define_metric(axis)
         run.define_metric("*", step_metric="step")
         for number, row in rows(directory / "metrics.jsonl", over):
+            count = number + 1
             if number >= first:
                 run.log(named(row), step=number)
                 written += 1
         _end(worker, run, _json(directory / "summary.json"))
+        receipts.settle(folder, about["id"], count)
     return written
 
 

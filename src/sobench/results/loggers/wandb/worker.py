@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 from sobench.config.secrets import hide
@@ -58,7 +59,13 @@ class Worker:
     def give_up(self, reason: str) -> NoReturn:
         """Print the reason and exit at once: wandb's own exit handlers wait for the server."""
         self.warn(reason)
-        os._exit(REPORTED)
+        self.end(REPORTED)
+
+    def end(self, code: int) -> NoReturn:
+        """Exit at once, and take away the lock that says that this process lives."""
+        if self.settings["lock"]:
+            Path(self.settings["lock"]).unlink(missing_ok=True)
+        os._exit(code)
 
     @contextmanager
     def within(self, what: str) -> Iterator[None]:

@@ -1,0 +1,50 @@
+"""Plug-ins that a run uses: their distributions, and the state of the files that define them. No torch.
+
+The run's own record cannot be made again from it if such a file was edited: the checksum and the flag `dirty` tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from sobench.config import registry
+from sobench.config.validation import COMPANIONS
+from sobench.system import checkout
+from sobench.system.files import digest
+
+
+def plugins(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """{key in the configuration: description} of everything in a run that is not sobench's own; see `_described`."""
+    chosen = ((key, registry.entries(kind).get(name)) for key, kind, name in _names(settings))
+    return {key: _described(entry) for key, entry in chosen if entry and not registry.is_ours(entry)}
+
+
+def _names(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Key, kind and name of everything that a run takes from the registry."""
+    for key, kind in registry.KINDS.items():
+        yield key, kind, settings[key] if key == "loss" else settings[key]["name"]
+    for label, companion in (settings["instrument"].get("companions") or {}).items():
+        yield f"{COMPANIONS}.{label}", "optimizers", companion["name"]
+
+
+def _described(entry: EntryPoint) -> dict[str, Any]:
+    """Distribution and version; the module, and the SHA-256 checksum of its file; the commit of its git checkout.
+
+    dirty: whether a file in the module's folder has changed since the commit. None stands for what there is not.
+    """
+    file = registry.module_file(registry.module_of(entry))
+    try:
+        sha256 = digest(file, "sha256").removeprefix("sha256:") if file else None
+    except OSError:
+        sha256 = None
+    commit, dirty = (file and checkout.commit(file.parent, ".")) or (None, None)
+    return {
+        "distribution": entry.dist.name if entry.dist else None,
+        "version": entry.dist.version if entry.dist else None,
+        "module": registry.module_of(entry),
+        "sha256": sha256,
+        "commit": commit,
+        "dirty": dirty,
+    }
