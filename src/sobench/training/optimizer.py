@@ -64,8 +64,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """An optimizer of the class `cls` over `parameters`, with the keys of `settings` besides `name` as hyperparameters.
 
-    An optimizer with modes is in training mode. A list becomes a tuple, as torch expects `betas`. Raises UsageError with the message of the constructor if it raises
-    TypeError or ValueError, and for an optimizer with one mode of two.
+    An optimizer with modes is in training mode. A list becomes a tuple, as torch expects `betas`. Raises UsageError for
+    an optimizer with one mode of two, and with the message of the constructor if it raises TypeError or ValueError.
     """
     hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
     try:
@@ -73,5 +73,6 @@ def make_optimizer(
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {settings['name']!r}: {error}") from error
     if has_modes(optimizer):
-        optimizer.train()
+        with torch.no_grad():
+            optimizer.train()
     return optimizer
