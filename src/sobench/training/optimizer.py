@@ -72,7 +72,8 @@ def make_optimizer(
         optimizer = cls(parameters, **hyperparameters)
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {settings['name']!r}: {error}") from error
-    if has_modes(optimizer):
+    switching: object = optimizer
+    if has_modes(switching):
         with torch.no_grad():
-            optimizer.train()
+            switching.train()
     return optimizer
