@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from averaging import ScheduleFreeSGD
 
 from sobench.config import registry
-from sobench.training.contract import CHECKS, Broken, Subject, check_hyperparameters, run_suite
+from sobench.errors import UsageError
+from sobench.training import contract
+from sobench.training.contract import CHECKS, Broken, NotSeen, Subject, run_suite
 
 
 @pytest.fixture(scope="module", params=list(registry.entries("optimizers")))
@@ -74,6 +77,96 @@ class ReturnsTheLossAfter(Broken_):
         return f()
 
 
+class ReturnsTheLossAfterButAtFirst(Broken_):
+    count = 0
+
+    def step(self, f):
+        self.count += 1
+        if self.count == 1:
+            return f()
+        super().step(f)
+        return f()
+
+
+class CountsItsRuns(Broken_):
+    runs = 0
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        CountsItsRuns.runs += 1
+        self.param_groups[0]["lr"] /= CountsItsRuns.runs
+
+
+class SeedsAnew(Broken_):
+    def step(self, f):
+        torch.manual_seed(0)
+        return super().step(f)
+
+
+class LosesAState(Broken_):
+    def load_state_dict(self, state):
+        super().load_state_dict(state)
+        for entries in self.state.values():
+            entries.pop("momentum_buffer")
+
+
+class SaysMoreThanItUses(Broken_):
+    requires = frozenset({"closure", "hessian"})
+
+
+class SaysAnUnknownWord(Broken_):
+    requires = frozenset({"closure", "curvatures"})
+
+
+class FormsAMatrix(Broken_):
+    requires = frozenset({"closure", "hessian"})
+
+    def step(self, f):
+        f.hessian().dense()
+        return super().step(f)
+
+
+class RepairsWhatIsNaN(Broken_):
+    def step(self, f):
+        with torch.no_grad():
+            for p in self.param_groups[0]["params"]:
+                p.nan_to_num_()
+        return super().step(f)
+
+
+class HasEvalAlone(Broken_):
+    def eval(self):
+        pass
+
+
+class HasTrainAlone(Broken_):
+    def train(self):
+        pass
+
+
+class StaysInEval(Broken_):
+    def eval(self):
+        for p in self.param_groups[0]["params"]:
+            p.mul_(0.9)
+
+    def train(self):
+        pass
+
+
+class EvaluatesAtTheCostOfItsState(StaysInEval):
+    def train(self):
+        for p in self.param_groups[0]["params"]:
+            if "momentum_buffer" in self.state[p]:
+                p.div_(0.9)
+                self.state[p]["momentum_buffer"].zero_()
+
+
+class EvaluatesAtNaN(StaysInEval):
+    def eval(self):
+        for p in self.param_groups[0]["params"]:
+            p.div_(0.0)
+
+
 class CastsItsState(Broken_):
     def state_dict(self):
         saved = super().state_dict()
@@ -97,49 +190,285 @@ class CastsItsState(Broken_):
         (Stands, "moves"),
         (ReturnsTheLossAfter, "moves"),
         (CastsItsState, "resume"),
+        (ReturnsTheLossAfterButAtFirst, "moves"),
+        (CountsItsRuns, "same_seed_same_bits"),
+        (SeedsAnew, "oracles_leave_no_trace"),
+        (LosesAState, "state_dict"),
+        (SaysMoreThanItUses, "requires"),
+        (SaysAnUnknownWord, "requires"),
+        (FormsAMatrix, "requires"),
+        (RepairsWhatIsNaN, "divergence"),
+        (HasEvalAlone, "modes"),
+        (HasTrainAlone, "modes"),
+        (StaysInEval, "modes"),
+        (EvaluatesAtTheCostOfItsState, "modes"),
+        (EvaluatesAtNaN, "modes"),
     ],
 )
 def test_a_broken_optimizer_is_caught(cls, caught_by, monkeypatch):
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: cls if kind == "optimizers" else load(kind, name))
-    with pytest.raises(Broken):
+    with pytest.raises((Broken, UsageError)):
         CHECKS[caught_by](Subject("sgd", ("optimizer.momentum=0.9",)))
 
 
 def test_the_suite_prints_a_line_a_check_and_counts_what_is_broken(monkeypatch, capsys):
     load = registry.load
     monkeypatch.setattr(registry, "load", lambda kind, name: Stands if kind == "optimizers" else load(kind, name))
-    monkeypatch.setitem(CHECKS, "memory", lambda subject: None)
+    for name in ("memory", "hyperparameters"):
+        monkeypatch.setitem(CHECKS, name, lambda subject: None)
     assert run_suite("sgd") == 1
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("BROKEN") for line in lines)
     assert lines[-1].startswith("sgd: ")
 
 
-WORDS = """
+# Legitimate methods
+
+MODULE = """
 import torch
 
 from sobench.config.rules import choice
+from sobench.linalg import cg
 
 
-class Mute(torch.optim.SGD):
-    def __init__(self, params, lr=0.1, variant="plain"):
+class Plain(torch.optim.SGD):
+    '''SGD with a counter of its steps in the parameter group.'''
+
+    def __init__(self, params, lr=0.1, **settings):
         super().__init__(params, lr=lr)
+        self.param_groups[0].update(settings, k=0)
+
+    def step(self, f):
+        self.param_groups[0]["k"] += 1
+        return super().step(f)
+
+    def scale(self, factor, shape=lambda p: True):
+        with torch.no_grad():
+            for p in filter(shape, self.param_groups[0]["params"]):
+                p.mul_(factor)
+
+
+class FirstInitialises(Plain):
+    def step(self, f):
+        self.param_groups[0]["k"] += 1
+        return f() if self.param_groups[0]["k"] == 1 else torch.optim.SGD.step(self, f)
+
+
+class KeepsNaN(Plain):
+    def step(self, f):
+        self.param_groups[0]["best"] = float("nan")
+        self.state[self.param_groups[0]["params"][0]]["best"] = torch.full((2,), torch.nan, dtype=torch.double)
+        return super().step(f)
+
+
+class Late(Plain):
+    def __init__(self, params, lr=0.1, late=0.5):
+        super().__init__(params, lr, late=late)
+
+    def step(self, f):
+        if self.param_groups[0]["k"] > 40:
+            self.scale(self.param_groups[0]["late"])
+        return super().step(f)
+
+
+class Kernels(Plain):
+    def __init__(self, params, lr=0.1, decay=0.1):
+        super().__init__(params, lr, decay=decay)
+
+    def step(self, f):
+        self.scale(1 - self.param_groups[0]["decay"], lambda p: p.dim() == 4)
+        return super().step(f)
+
+
+class Volumes(Plain):
+    def __init__(self, params, lr=0.1, decay=0.1):
+        super().__init__(params, lr, decay=decay)
+
+    def step(self, f):
+        self.scale(1 - {**self.param_groups[0]}["decay"], lambda p: p.dim() == 5)
+        return super().step(f)
+
+
+class Branch(Volumes):
+    def step(self, f):
+        if any(p.dim() == 5 for p in self.param_groups[0]["params"]):
+            self.scale(1 - self.param_groups[0]["decay"])
+        return Plain.step(self, f)
+
+
+class Unread(Plain):
+    def __init__(self, params, lr=0.1, decay=0.1):
+        super().__init__(params, lr, decay=decay)
+
+
+class WarmUp(Plain):
+    def __init__(self, params, lr=0.1, warmup=0):
+        super().__init__(params, lr, warmup=warmup)
+
+    def step(self, f):
+        group = self.param_groups[0]
+        self.scale(1 - 0.1 * max(0, 1 - (group["k"] + 1) / max(1, group["warmup"])))
+        return super().step(f)
+
+
+class Particular(Plain):
+    def __init__(self, params, lr=0.1, order=3, sides=(None, 2), start=None):
+        assert order in (3, 5) and (start is None or start >= 1)
+        super().__init__(params, lr, order=order, sides=sides, start=start)
+
+    def step(self, f):
+        group = self.param_groups[0]
+        self.scale(0.9 ** (group["sides"][1] + (group["start"] or 0)))
+        return super().step(f)
+
+
+class Averages(Plain):
+    def __init__(self, params, lr=0.1, rate=0.9):
+        super().__init__(params, lr, rate=rate, training=True)
+
+    def step(self, f):
+        loss = super().step(f)
+        for p in self.param_groups[0]["params"]:
+            mean = self.state[p].setdefault("mean", p.detach().clone())
+            mean.lerp_(p.detach(), 1 - self.param_groups[0]["rate"])
+        return loss
+
+    def eval(self):
+        for p in self.param_groups[0]["params"]:
+            self.state[p]["mean"].data, p.data = p.data, self.state[p]["mean"].data
+
+    def train(self):
+        if self.param_groups[0]["k"]:
+            self.eval()
+
+
+class Mute(Plain):
+    def __init__(self, params, lr=0.1, variant="plain"):
+        super().__init__(params, lr)
         self.variant = variant
 
     def step(self, f):
-        self.param_groups[0]["nesterov"] = False
         self.param_groups[0]["maximize"] = self.variant == "upwards"
         return super().step(f)
 
 
 class Told(Mute):
     rules = {"variant": choice("plain", "upwards")}
+
+
+class Seldom(Plain):
+    requires = frozenset({"closure", "hessian", "dense"})
+
+    def step(self, f):
+        if self.param_groups[0]["k"] % 20 == 15:
+            f.hessian().dense()
+        return super().step(f)
+
+
+class Optional(Plain):
+    requires = frozenset({"closure", "hessian"})
+
+    def __init__(self, params, lr=0.1, curved=False):
+        super().__init__(params, lr, curved=curved)
+
+    def step(self, f):
+        if self.param_groups[0]["curved"]:
+            f.hessian()
+        return super().step(f)
+
+
+class ManyIterations(Plain):
+    requires = frozenset({"closure", "hessian", "value_and_grad"})
+
+    def step(self, f):
+        H, v = f.hessian(), f.value_and_grad()[1]
+        for _ in range(len(v)):
+            H @ v
+        return super().step(f)
 """
 
 
-def test_a_word_needs_its_values_in_rules_to_be_tried(plugins, workplace):
-    plugins("words", {"words_.py": WORDS}, {"mute": "words_:Mute", "told": "words_:Told"})
-    with pytest.raises(Broken, match="no second value to try for variant: declare the values in `rules`"):
-        check_hyperparameters(Subject("mute"))
-    check_hyperparameters(Subject("told"))
+@pytest.fixture
+def others(plugins, workplace, monkeypatch):
+    names = [line.split()[1].split("(")[0] for line in MODULE.splitlines() if line.startswith("class ")]
+    plugins("others", {"others.py": MODULE}, {name.lower(): f"others:{name}" for name in names})
+    monkeypatch.setattr(contract, "LONG", 50)
+    return lambda name: Subject(name, ("model.widths=[1]",))
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("firstinitialises", "moves"),
+        ("keepsnan", "state_dict"),
+        ("late", "hyperparameters"),
+        ("kernels", "hyperparameters"),
+        ("warmup", "hyperparameters"),
+        ("averages", "hyperparameters"),
+        ("averages", "modes"),
+        ("told", "hyperparameters"),
+        ("seldom", "requires"),
+        ("optional", "requires"),
+    ],
+)
+def test_a_legitimate_method_passes(name, check, others):
+    CHECKS[check](others(name))
+
+
+@pytest.mark.parametrize(
+    ("name", "check", "reason"),
+    [
+        ("volumes", "hyperparameters", "changing decay changes nothing: not seen on these problems"),
+        ("branch", "hyperparameters", "changing decay changes nothing: not seen on these problems"),
+        ("mute", "hyperparameters", "no second value to try for variant: declare the values in `rules`"),
+        ("particular", "hyperparameters", "no second value to try for order: declare the values in `rules`"),
+        ("manyiterations", "requires", "as many curvature products as there are parameters"),
+    ],
+)
+def test_what_cannot_be_told_is_not_held_against_a_method(name, check, reason, others):
+    with pytest.raises(NotSeen) as unseen:
+        CHECKS[check](others(name))
+    assert reason in str(unseen.value)
+    assert "start" not in str(unseen.value) and "sides" not in str(unseen.value)
+
+
+def test_a_hyperparameter_that_no_step_reads_is_broken(others):
+    with pytest.raises(Broken, match="changing decay changes nothing"):
+        CHECKS["hyperparameters"](others("unread"))
+
+
+def test_an_exception_with_the_own_hyperparameters_is_not_taken_for_an_unread_one(monkeypatch):
+    class Fails(Broken_):
+        def step(self, f):
+            raise ZeroDivisionError("at once")
+
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda kind, name: Fails if kind == "optimizers" else load(kind, name))
+    with pytest.raises(ZeroDivisionError, match="at once"):
+        CHECKS["hyperparameters"](Subject("sgd"))
+
+
+def test_what_is_unseen_does_not_fail_the_suite(others, monkeypatch, capsys):
+    for name in set(CHECKS) - {"hyperparameters", "moves"}:
+        monkeypatch.delitem(CHECKS, name)
+    assert run_suite("mute") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["ok", "unseen"]
+    assert lines[-1] == "mute: 1 of 2 checks passed, 1 unseen"
+
+
+def test_a_suite_in_which_nothing_was_checked_has_not_passed(monkeypatch, capsys):
+    load = registry.load
+    monkeypatch.setattr(
+        registry, "load", lambda kind, name: SaysAnUnknownWord if kind == "optimizers" else load(kind, name)
+    )
+    monkeypatch.delitem(CHECKS, "requires")
+    assert run_suite("sgd") == 1
+    assert capsys.readouterr().out.splitlines()[-1] == f"sgd: 0 of {len(CHECKS)} checks passed, {len(CHECKS)} skipped"
+
+
+def test_schedule_free_sgd_keeps_the_contract(plugins, workplace, capsys):
+    plugins("averaging", {}, {"schedule_free": f"{ScheduleFreeSGD.__module__}:{ScheduleFreeSGD.__name__}"})
+    assert run_suite("schedule_free") == 0, capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-1] == f"schedule_free: {len(CHECKS)} of {len(CHECKS)} checks passed"

@@ -1,36 +1,45 @@
 """The contract of an optimizer, built-in, torch's or a plug-in's, and the suite behind `sobench check NAME`.
 
-CHECKS has the checks in order. Each takes a `Subject`, which is one optimizer on a small real problem in float64 (the
+CHECKS has the checks in order. Each takes a `Subject`, which is one optimizer on a small problem in float64 (the
 digits, a tanh network), and raises `Broken` with the reason. The project's tests run them over all entry points.
 
-The file has four parts: the subject, the checks, the search for a hyperparameter that is not read, and the memory of
-the process.
+A check that cannot tell a fault from a property of its problems raises `NotSeen`: that is not held against the
+optimizer. The file has four parts: the subject, the checks, the search for a hyperparameter that is not read, and the
+memory of the process.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import copy
 import ctypes
 import gc
+import inspect
 import io
 import itertools
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from sobench.config import registry
 from sobench.config.grid import expand
 from sobench.config.rules import COMMON
 from sobench.config.run import Run
 from sobench.config.signature import optimizer_rules
 from sobench.errors import SobenchError, Unsupported
+from sobench.objective.cost import Cost
 from sobench.results.rundir import Metrics
 from sobench.training import snapshot
+from sobench.training.optimizer import has_modes
+from sobench.training.requirements import ORACLES, requirements_of
 from sobench.training.trainer import Trainer
 
 # The subject
@@ -47,24 +56,55 @@ BASE = (
 )
 """The problem, as overrides."""
 
+CONVOLUTIONS = (
+    "dataset=noise",
+    "dataset.shape=[2,32,32]",
+    "model=vgg",
+    "model.depth=11",
+    "model.width=1",
+    "model.batch_norm=false",
+    "model.activation=tanh",
+    "dtype=float64",
+    "batch_size=16",
+    "budget.steps=1000",
+    "threads=1",
+)
+"""The second problem, for hyperparameters that have no effect on the first one."""
+
 STEPS = 12
-"""Within so many steps a hyperparameter must have an effect, and every oracle of `requires` must be used."""
+"""Within so many steps a hyperparameter has an effect, and every oracle of `requires` is used, as a rule."""
+
+FEW = 4
+"""Steps on the second problem."""
+
+LONG = 110
+"""Steps for a second look at what a method does not do in STEPS: more than the usual periods and warm-ups."""
+
+
+ROUNDING = 1e-9
+"""The relative difference that rounding errors may make in float64."""
 
 
 class Broken(AssertionError):
     """The optimizer breaks its contract; the text says how."""
 
 
+class NotSeen(Exception):
+    """What the check looks for was not seen on its problems, and may be there; the text says what."""
+
+
 class Subject:
     """One optimizer on the problem of BASE; every trainer starts from the initial point.
 
-    settings: further overrides, for a hyperparameter without default or another problem.
+    settings: further overrides, for a hyperparameter without default or another problem. problem: the overrides of the
+    problem.
     """
 
-    def __init__(self, name: str, settings: tuple[str, ...] = ()):
-        self.name = name
-        self.run: Run = expand([*BASE, f"optimizer={name}", *settings])[0]
+    def __init__(self, name: str, settings: tuple[str, ...] = (), problem: tuple[str, ...] = BASE):
+        self.name, self._settings = name, settings
+        self.run: Run = expand([*problem, f"optimizer={name}", *settings])[0]
         self.hyperparameters = {k: v for k, v in self.run.config["optimizer"].items() if k != "name"}
+        self.requires = requirements_of(registry.load("optimizers", name))
 
     def trainer(self, seed: int = 0, **hyperparameters: Any) -> Trainer:
         """A new trainer of this seed, with these hyperparameters changed."""
@@ -72,11 +112,17 @@ class Subject:
         config["optimizer"].update(hyperparameters)
         return Trainer(Run.of(config))
 
+    @cached_property
+    def with_convolutions(self) -> Subject:
+        """The same optimizer on the problem of CONVOLUTIONS."""
+        return Subject(self.name, tuple(s for s in self._settings if s.startswith("optimizer.")), CONVOLUTIONS)
 
-def advance(trainer: Trainer, steps: int) -> list[float]:
-    """Train for so many more steps. Returns their losses."""
+
+def advance(trainer: Trainer, steps: int, cost: Cost | None = None) -> list[float]:
+    """Train for so many more steps. Returns their losses. cost: a meter for these steps in place of the problem's."""
     losses: list[float] = []
     for step, f in itertools.islice(trainer.problem.objectives(after=trainer.step), steps):
+        f.cost = f.cost if cost is None else cost
         losses.append(float(trainer.optimizer.step(f)))
         trainer.step = step
     return losses
@@ -88,8 +134,8 @@ def theta(trainer: Trainer) -> Tensor:
 
 
 def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Equality of float64 tensors bit for bit, NaN included."""
-    return torch.equal(a.view(torch.int64), b.view(torch.int64))
+    """Equality bit for bit, NaN included."""
+    return torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 
 
 # The checks; the first line of a docstring is what `sobench check` prints
@@ -106,16 +152,18 @@ def check_same_seed_same_bits(subject: Subject) -> None:
 
 
 def check_moves(subject: Subject) -> None:
-    """step(f) returns the loss before the step, and changes the parameters."""
+    """step(f) returns the loss before the step, and the steps change the parameters."""
     trainer = subject.trainer()
     before = theta(trainer)
-    _, f = next(trainer.problem.objectives())
-    expected = float(f.loss())
-    loss = trainer.optimizer.step(f)
-    if loss is None or not abs(float(loss) - expected) <= 1e-9 * abs(expected):
-        raise Broken(f"step(f) returned {loss}, the loss before the step is {expected}")
-    if torch.equal(before, theta(trainer)):
-        raise Broken("a step leaves the parameters where they were")
+    for step, f in itertools.islice(trainer.problem.objectives(), LONG):
+        expected = float(f.loss())
+        loss = trainer.optimizer.step(f)
+        trainer.step = step
+        if loss is None or not math.isclose(float(loss), expected, rel_tol=ROUNDING):
+            raise Broken(f"step {step} returned {loss}, the loss before the step is {expected}")
+        if step >= 3 and not torch.equal(before, theta(trainer)):  # the first step may only initialise
+            return
+    raise Broken(f"{LONG} steps leave the parameters where they were")
 
 
 def check_resume(subject: Subject) -> None:
@@ -135,10 +183,32 @@ def check_state_dict(subject: Subject) -> None:
     advance(trainer, 3)
     saved = _through_disk(trainer.optimizer.state_dict())
     other.optimizer.load_state_dict(copy.deepcopy(saved))
-    for (path, a), (_, b) in zip(_leaves(saved), _leaves(other.optimizer.state_dict()), strict=True):
-        equal = a.dtype == b.dtype and torch.equal(a, b) if isinstance(a, Tensor) else a == b
-        if not equal:
+    before, after = dict(_leaves(saved)), dict(_leaves(other.optimizer.state_dict()))
+    for path in before | after:
+        if path not in before or path not in after or not _equal(before[path], after[path]):
             raise Broken(f"state {path} comes back changed")
+
+
+def check_modes(subject: Subject) -> None:
+    """train() and eval() come together, and an evaluation changes neither the parameters nor the steps after it."""
+    trainer, straight = subject.trainer(), subject.trainer()  # a trainer refuses one method of two
+    optimizer = trainer.optimizer
+    if not has_modes(optimizer):
+        return
+    advance(trainer, 3)
+    expected = advance(straight, 6)[3:]
+    with trainer.evaluation_mode():
+        loss = trainer.problem.evaluate()["train_loss"]
+    if not math.isfinite(loss):
+        raise Broken(f"after 3 steps the training loss in evaluation mode is {loss}")
+    if advance(trainer, 3) != expected or not same_bits(theta(trainer), theta(straight)):
+        raise Broken("the steps after an evaluation differ from those without one: eval() or train() changes the state")
+    with torch.no_grad():
+        optimizer.eval()
+        optimizer.train()
+    moved = (theta(trainer) - theta(straight)).norm() / theta(straight).norm()
+    if not moved <= ROUNDING:
+        raise Broken(f"train() after eval() does not return to the same parameters: they differ by {moved:.0e}")
 
 
 def check_memory(subject: Subject, steps: int = 60) -> None:
@@ -153,33 +223,51 @@ def check_memory(subject: Subject, steps: int = 60) -> None:
 
 
 def check_hyperparameters(subject: Subject) -> None:
-    """Every hyperparameter is read: a change of it changes the parameters within 12 steps."""
-    references: dict[str, list[bytes]] = {}  # trajectories that all hyperparameters are compared with
-    unread = [name for name in subject.hyperparameters if not is_read(subject, name, references)]
-    without_values = [name for name in unread if not list(other_values(subject, name))]
-    if without_values:
-        raise Broken(
-            f"there is no second value to try for {', '.join(without_values)}: declare the values in `rules` of the "
-            "class, as rules = {name: choice('a', 'b')}"
-        )
+    """Every hyperparameter is read: a change of it changes the parameters."""
+    search = Search(subject)
+    without_effect = [name for name in subject.hyperparameters if not search.has_effect(name)]
+    untried = [name for name in without_effect if name not in search.tried]
+    unread = [name for name in set(without_effect) - set(untried) if name in COMMON or not may_be_read(subject, name)]
+    unseen = [name for name in without_effect if name not in (*untried, *unread)]
     if unread:
         raise Broken(f"changing {', '.join(unread)} changes nothing")
+    reasons = [f"changing {', '.join(unseen)} changes nothing: not seen on these problems"] if unseen else []
+    if untried:
+        reasons.append(
+            f"there is no second value to try for {', '.join(untried)}: declare the values in `rules` of the class, as "
+            "rules = {name: choice('a', 'b')}"
+        )
+    if reasons:
+        raise NotSeen("; ".join(reasons))
 
 
 def check_requires(subject: Subject) -> None:
     """`requires` names exactly the oracles that are used; a class without it uses the closure alone."""
+    if unknown := subject.requires - ORACLES:
+        raise Broken(f"requires {', '.join(sorted(unknown))}, allowed: {', '.join(sorted(ORACLES))}")
+    declared, usage = subject.requires - {"dense_blocks"}, Usage()  # memory, not work
     trainer = subject.trainer()
-    advance(trainer, STEPS)
-    declared = set(getattr(type(trainer.optimizer), "requires", {"closure"})) - {"dense_blocks"}  # memory, not work
-    cost, size = trainer.problem.cost, theta(trainer).numel()
-    used = cost.used | ({"dense"} if cost.products >= STEPS * size else set())
-    if declared != used:
-        raise Broken(f"requires {sorted(declared)}, used {sorted(used)}")
+    usage.watch(trainer, STEPS)
+    if "dense" not in declared and usage.products >= STEPS * usage.size:
+        raise NotSeen(
+            "a step makes as many curvature products as there are parameters: if it forms a P x P matrix, "
+            "`requires` lacks 'dense'"
+        )
+    if declared - usage.oracles:
+        usage.watch(trainer, LONG - STEPS)
+    for name, value in ((k, v) for k in subject.hyperparameters for v in other_values(subject, k)):
+        if declared <= usage.oracles:
+            break
+        with contextlib.suppress(Exception):  # the optimizer refuses the value
+            usage.watch(subject.trainer(**{name: value}), STEPS)
+    if declared != usage.oracles:
+        raise Broken(f"requires {sorted(declared)}, used {sorted(usage.oracles)}")
 
 
 def check_oracles_leave_no_trace(subject: Subject) -> None:
     """A step changes neither torch's global random state nor the batches that follow."""
     trainer, bare = subject.trainer(), subject.trainer()
+    torch.rand(1)  # a trainer seeds the generator; now a step that seeds it anew shows
     random = torch.get_rng_state()
     advance(trainer, 3)
     if not torch.equal(random, torch.get_rng_state()):
@@ -205,6 +293,7 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "moves": check_moves,
     "resume": check_resume,
     "state_dict": check_state_dict,
+    "modes": check_modes,
     "memory": check_memory,
     "hyperparameters": check_hyperparameters,
     "requires": check_requires,
@@ -215,8 +304,11 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
 
 
 def run_suite(name: str, settings: tuple[str, ...] = ()) -> int:
-    """Make all checks of one optimizer and print a line for each. Returns the exit code: 1 if one is broken, else 0."""
-    passed, skipped = 0, 0
+    """Make all checks of one optimizer and print a line for each.
+
+    Returns the exit code: 1 if one is broken or none could be made, else 0.
+    """
+    passed, skipped, unseen = 0, 0, 0
     subject = Subject(name, settings)
     for title, check in CHECKS.items():
         about = (check.__doc__ or title).strip().splitlines()[0]
@@ -227,11 +319,15 @@ def run_suite(name: str, settings: tuple[str, ...] = ()) -> int:
         except Unsupported as error:
             skipped += 1
             print(f"skipped {about}\n        {error}")
+        except NotSeen as reason:
+            unseen += 1
+            print(f"unseen  {about}\n        {reason}")
         except Exception as error:  # an optimizer of a plug-in may raise anything: that is a result of the check
             kind = "" if isinstance(error, (Broken, SobenchError)) else f"{type(error).__name__}: "
             print(f"BROKEN  {about}\n        {kind}{error}")
-    print(f"{name}: {passed} of {len(CHECKS)} checks passed" + (f", {skipped} skipped" if skipped else ""))
-    return 0 if passed + skipped == len(CHECKS) else 1
+    rest = "".join(f", {count} {word}" for count, word in ((skipped, "skipped"), (unseen, "unseen")) if count)
+    print(f"{name}: {passed} of {len(CHECKS)} checks passed{rest}")
+    return 0 if passed and passed + skipped + unseen == len(CHECKS) else 1
 
 
 class _NoRecord:
@@ -249,6 +345,17 @@ def _through_disk(state: dict[str, Any]) -> dict[str, Any]:
     return torch.load(buffer, weights_only=True)
 
 
+def _equal(a: Any, b: Any) -> bool:
+    """Whether two entries of a state are the same, NaN included."""
+    if not isinstance(a, (Tensor, float)):
+        return a == b
+    try:
+        torch.testing.assert_close(b, a, rtol=0, atol=0, equal_nan=True)
+    except (AssertionError, TypeError):
+        return False
+    return True
+
+
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(path, value) of every entry of nested dicts, lists and tuples."""
     if isinstance(node, dict):
@@ -261,40 +368,179 @@ def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         yield path, node
 
 
+# The use of oracles
+
+
+class Usage:
+    """What steps ask of the objective.
+
+    oracles: the names of the oracles, and `dense` if a step forms a P x P matrix. products: the curvature products with
+    one vector. size: P.
+    """
+
+    def __init__(self) -> None:
+        self.oracles: set[str] = set()
+        self.products, self.size = 0, 0
+
+    def watch(self, trainer: Trainer, steps: int) -> None:
+        """Train for so many more steps."""
+        self.size = theta(trainer).numel()
+        for _ in range(steps):
+            meter = _Meter()
+            advance(trainer, 1, meter)
+            self.oracles |= meter.used | ({"dense"} if meter.block_products >= self.size - 1 else set())
+            self.products += meter.products - meter.block_products
+
+
+class _Meter(Cost):
+    """A meter that counts the products with several vectors at once, as a matrix is formed, also on their own."""
+
+    block_products = 0
+
+    def product(self, samples: int, columns: int = 1) -> None:
+        super().product(samples, columns)
+        self.block_products += columns if columns > 1 else 0
+
+
 # Hyperparameters that are not read
 
 
-def is_read(subject: Subject, name: str, references: dict[str, list[bytes]]) -> bool:
-    """Whether some change of `name` changes some trajectory: from the defaults, or with one other hyperparameter
-    changed.
+class Search:
+    """The search for an effect of hyperparameters on the parameters, step by step.
 
-    references: the trajectories to compare with, which this function fills and reuses.
+    tried: the hyperparameters that were given another value which the optimizer accepts. Raises what the optimizer
+    raises with the values of the subject.
     """
-    settings = subject.hyperparameters
-    others = sorted((k for k in settings if k != name), key=lambda k: _rank(settings[k]))
-    contexts = [{}] + [{k: v} for k in others for v in other_values(subject, k)]
-    for context in contexts:
-        if repr(context) not in references:
-            references[repr(context)] = list(_trajectory(subject, context))
-        reference = references[repr(context)]
-        if len(reference) < STEPS:
-            continue
-        for value in other_values(subject, name):
-            trajectory = _trajectory(subject, context | {name: value})
-            if any(bits != expected for bits, expected in zip(trajectory, reference)):  # up to the first difference
-                return True
-    return False
+
+    def __init__(self, subject: Subject):
+        self._subject = subject
+        self._references = {self._key(subject, {}): list(_trajectory(subject, {}, STEPS))}
+        self.tried: set[str] = set()
+
+    def has_effect(self, name: str) -> bool:
+        """Whether some change of `name` changes some trajectory.
+
+        Tried are the first problem with the other hyperparameters as they are, and with one of them changed; then, if
+        it may be read at all, many steps, and the problem with convolutions.
+        """
+        return any(self._differs(name, *look) for look in self._looks(name))
+
+    def _looks(self, name: str) -> Iterator[tuple[Subject, int, list[dict[str, Any]]]]:
+        """(subject, steps, changes of the other hyperparameters to begin with), the cheapest first."""
+        settings = self._subject.hyperparameters
+        others = sorted((k for k in settings if k != name), key=lambda k: _rank(settings[k]))
+        changes = [[{k: v} for v in other_values(self._subject, k)] for k in others]
+        yield self._subject, STEPS, [{}, *itertools.chain(*changes)]
+        if not may_be_read(self._subject, name):
+            return
+        yield self._subject, LONG, [{}]
+        if "dense" not in self._subject.requires:  # slow there, and blind to layers
+            yield self._subject.with_convolutions, FEW, [{}, *itertools.chain(*(few[:1] for few in changes))]
+
+    def _differs(self, name: str, subject: Subject, steps: int, contexts: list[dict[str, Any]]) -> bool:
+        """Whether a change of `name` changes one of these trajectories."""
+        values = list(other_values(subject, name))
+        for context in contexts if values else []:
+            reference = self._reference(subject, context, steps)
+            if len(reference) < steps:
+                continue
+            for value in values:
+                count = 0
+                for bits, expected in zip(_tolerant(subject, context | {name: value}, steps), reference):
+                    if bits != expected:
+                        return True
+                    count += 1
+                if count == steps:
+                    self.tried.add(name)
+        return False
+
+    def _reference(self, subject: Subject, context: dict[str, Any], steps: int) -> list[bytes]:
+        """The trajectory to compare with; it is kept."""
+        key = self._key(subject, context)
+        if len(self._references.get(key, ())) < steps:
+            self._references[key] = list(_tolerant(subject, context, steps))
+        return self._references[key]
+
+    @staticmethod
+    def _key(subject: Subject, context: dict[str, Any]) -> str:
+        return f"{subject.run.config['dataset']['name']} {context}"
 
 
-def _trajectory(subject: Subject, hyperparameters: dict[str, Any]) -> Iterator[bytes]:
-    """The bits of the parameters after each of STEPS steps; fewer if these hyperparameters are refused."""
-    try:
-        trainer = subject.trainer(**hyperparameters)
-        for _ in range(STEPS):
-            advance(trainer, 1)
-            yield theta(trainer).numpy().tobytes()
-    except (SobenchError, ValueError, TypeError, RuntimeError):
-        return
+def _trajectory(subject: Subject, hyperparameters: dict[str, Any], steps: int) -> Iterator[bytes]:
+    """The bits of the parameters after each step: those of the next step, and those of an evaluation."""
+    trainer = subject.trainer(**hyperparameters)
+    for _ in range(steps):
+        advance(trainer, 1)
+        bits = theta(trainer).numpy().tobytes()
+        if has_modes(trainer.optimizer):
+            with trainer.evaluation_mode():
+                bits += theta(trainer).numpy().tobytes()
+        yield bits
+
+
+def _tolerant(subject: Subject, hyperparameters: dict[str, Any], steps: int) -> Iterator[bytes]:
+    """The trajectory up to the step at which the optimizer raises an exception, as it may with these values."""
+    with contextlib.suppress(Exception):
+        yield from _trajectory(subject, hyperparameters, steps)
+
+
+def may_be_read(subject: Subject, name: str) -> bool:
+    """Whether a step may read a hyperparameter: it looks it up in the parameter group, the hyperparameter is not kept
+    there alone, or the code names it outside of the constructor, for a branch that is not taken."""
+    trainer = subject.trainer()
+    optimizer = cast(torch.optim.Optimizer, trainer.optimizer)
+    optimizer.param_groups[:] = groups = [_Group(group) for group in optimizer.param_groups]
+    advance(trainer, STEPS)
+    looked_up = any(name not in group or name in group.read for group in groups)
+    return looked_up or name in vars(optimizer) or name in _names_in_code(type(optimizer))
+
+
+def _names_in_code(cls: type) -> set[str]:
+    """The words in the code of a class and its bases, and in the functions of their modules: attributes, variables and
+    strings, without those of constructors."""
+    classes = [c for c in cls.__mro__ if issubclass(c, torch.optim.Optimizer) and c is not torch.optim.Optimizer]
+    nodes: list[ast.AST] = []
+    for module in {c.__module__ for c in classes}:
+        with contextlib.suppress(OSError, TypeError):  # without source
+            body = ast.parse(inspect.getsource(sys.modules[module])).body
+            named = {c.__name__ for c in classes}
+            nodes += [
+                n for n in body if isinstance(n, ast.FunctionDef) or isinstance(n, ast.ClassDef) and n.name in named
+            ]
+    words: set[str] = set()
+    while nodes:
+        node = nodes.pop()
+        match node:
+            case ast.FunctionDef(name="__init__"):
+                continue
+            case ast.Name(id=word) | ast.Attribute(attr=word) | ast.Constant(value=str(word)):
+                words.add(word)
+        nodes += ast.iter_child_nodes(node)
+    return words
+
+
+class _Group(dict[str, Any]):
+    """A parameter group that notes which of its entries are read before the optimizer overwrites them."""
+
+    def __init__(self, group: dict[str, Any]):
+        super().__init__(group)
+        self.read: set[str] = set()
+        self._written: set[str] = set()
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._written:
+            self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self[key] if key in self else default  # noqa: SIM401  # this is that method
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._written.add(key)
+        super().__setitem__(key, value)
+
+    def __iter__(self) -> Iterator[str]:  # so that {**group} calls __getitem__
+        return super().__iter__()
 
 
 def _rank(value: Any) -> int:
@@ -310,20 +556,20 @@ def other_values(subject: Subject, name: str) -> Iterator[Any]:
     if isinstance(value, bool):
         yield not value
     elif isinstance(value, int):
-        yield from (v for v in (value + 1, max(1, value // 2), 1, 2 * value) if v != value)
+        yield from (v for v in (value + 1, max(1, value // 2), 1, 2 * value, value + 10) if v != value)
     elif isinstance(value, float):
         yield from (v for v in (1.5 * value, 0.5 * value, 0.5, 1e-3 * value, 1e3 * value, 10.0) if v != value)
-    elif isinstance(value, list):
-        yield [0.9 * v for v in value]
+    elif isinstance(value, list) and any(isinstance(v, (int, float)) for v in value):
+        yield [0.9 * v if isinstance(v, float) else v + 1 if isinstance(v, int) else v for v in value]
     elif isinstance(value, str) or value is None:
         yield from (v for v in _allowed(subject, name) if v != value)
 
 
 def _allowed(subject: Subject, name: str) -> list[Any]:
-    """Values that the rule of a hyperparameter allows: its choices, and a few numbers."""
+    """Values that the rule of a hyperparameter allows: its choices, and a few numbers. None without a rule: numbers."""
     rule = optimizer_rules(subject.name).get(name) or COMMON.get(name)
     if rule is None:
-        return []
+        return [1, 2, 0.5] if subject.hyperparameters[name] is None else []
     return [value for value in (*rule.choices, 1, 2, 0.5) if rule.accepts(value)]
 
 

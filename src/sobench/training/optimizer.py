@@ -1,9 +1,9 @@
-"""The optimizer of a run: its type as the training loop sees it, and its construction from settings."""
+"""The optimizer of a run: its type as the training loop sees it, its construction from settings, and its modes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
@@ -32,16 +32,48 @@ class ObjectiveOptimizer(Protocol):
         ...
 
 
+class SwitchingOptimizer(Protocol):
+    """An optimizer with a training mode, in which it steps, and an evaluation mode, which moves the parameters to the
+    point that the method recommends: Schedule-Free's average, for example."""
+
+    def train(self) -> None:
+        """Move the parameters to the point at which the next step is made."""
+        ...
+
+    def eval(self) -> None:
+        """Move the parameters to the point at which the method is evaluated."""
+        ...
+
+
+def has_modes(optimizer: object) -> TypeGuard[SwitchingOptimizer]:
+    """Whether an optimizer has a training mode and an evaluation mode: the methods `train` and `eval`.
+
+    Raises UsageError if it has only one of the two.
+    """
+    train, evaluate = (callable(getattr(optimizer, name, None)) for name in ("train", "eval"))
+    if train != evaluate:
+        there, missing = ("train", "eval") if train else ("eval", "train")
+        raise UsageError(
+            f"optimizer: {type(optimizer).__name__} has {there}() and no {missing}(); allowed: both, or neither"
+        )
+    return train
+
+
 def make_optimizer(
     cls: Callable[..., torch.optim.Optimizer], settings: dict[str, Any], parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
     """An optimizer of the class `cls` over `parameters`, with the keys of `settings` besides `name` as hyperparameters.
 
-    A list becomes a tuple, as torch expects `betas`. Raises UsageError with the message of the constructor if it raises
-    TypeError or ValueError.
+    An optimizer with modes is in training mode. A list becomes a tuple, as torch expects `betas`. Raises UsageError for
+    an optimizer with one mode of two, and with the message of the constructor if it raises TypeError or ValueError.
     """
     hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
     try:
-        return cls(parameters, **hyperparameters)
+        optimizer = cls(parameters, **hyperparameters)
     except (TypeError, ValueError) as error:
         raise UsageError(f"optimizer {settings['name']!r}: {error}") from error
+    switching: object = optimizer
+    if has_modes(switching):
+        with torch.no_grad():
+            switching.train()
+    return optimizer

@@ -7,7 +7,9 @@ Below it: the data set and the model that the settings name, and the metrics bes
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from sobench.config import registry
 from sobench.data import Dataset, Store, load
@@ -163,6 +166,30 @@ class Problem:
                 total[key] = total.get(key, 0) + value.double() * (len(inputs) / len(part[0]))
         total["loss"] = total["loss"] + self._objective.penalty()
         return {key: value.item() for key, value in total.items()}
+
+    @contextmanager
+    def undone(self) -> Iterator[None]:
+        """Restore the model's parameters, `.grad` and buffers, and torch's global random state, at the end of the
+        context."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        values, grads = [t.detach().clone() for t in tensors], [p.grad for p in self.model.parameters()]
+        devices = [tensors[0].device] if tensors[0].is_cuda else []
+        try:
+            with torch.random.fork_rng(devices):
+                yield
+        finally:
+            with torch.no_grad():
+                for t, value in zip(tensors, values):
+                    t.copy_(value)
+            for p, grad in zip(self.model.parameters(), grads):
+                p.grad = grad
+
+    def estimate_statistics(self) -> None:
+        """Estimate BatchNorm's running statistics anew: the mean over the training set, at the present parameters.
+
+        The training set is taken without augmentation, in chunks of equal size. Without BatchNorm nothing is done.
+        """
+        update_bn(self.train[0].tensor_split(math.ceil(self.samples / CHUNK)), self.model)
 
     # Placing the data
 

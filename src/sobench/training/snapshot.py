@@ -66,7 +66,7 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "warm_start_seconds": trainer.warm_start_seconds,
         "shared": trainer.gpu_shared,
         **environment.peak_memory(trainer.device),
-        "state_bytes": _tensor_bytes(trainer.optimizer.state_dict()["state"]),
+        "state_bytes": _tensor_bytes(trainer.optimizer.state_dict()),
         "parameters": sum(p.numel() for p in parameters),
         "parameters_sha256": _sha256(parameters),
         "final": trainer.final,

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
 import torch
@@ -19,7 +20,7 @@ from sobench.system import environment
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
 from sobench.training.instruments import make_instrument
-from sobench.training.optimizer import ObjectiveOptimizer, make_optimizer
+from sobench.training.optimizer import ObjectiveOptimizer, has_modes, make_optimizer
 from sobench.training.problem import Problem
 from sobench.training.requirements import check_declaration, check_problem, requirements_of
 from sobench.training.schedule import make_schedule
@@ -141,15 +142,39 @@ class Trainer:
         return row, f"mini-batch loss is {values[bad]} at step {self.step - len(values) + 1 + bad}"
 
     def _evaluate(self, record: RowWriter) -> str | None:
-        """Append a row of metrics. Returns the reason if the training loss is not finite."""
-        metrics = self.problem.evaluate()
-        record.append({**self.instrument.at_evaluation(), "kind": "eval", **self.position(), **metrics})
+        """Append a row of metrics, in evaluation mode. Returns the reason if the training loss is not finite."""
+        with self.evaluation_mode():
+            metrics = self.problem.evaluate()
+            readings = self.instrument.at_evaluation()
+        record.append({**readings, "kind": "eval", **self.position(), **metrics})
         loss, change = metrics["train_loss"], self.settings["convergence"]["change"]
         if self.final and change is not None:
             stalled = abs(loss - self.final["train_loss"]) < change
             self.stalled_evaluations = self.stalled_evaluations + 1 if stalled else 0
         self.final = metrics
         return None if math.isfinite(loss) else f"training loss is {loss} after step {self.step}"
+
+    @contextmanager
+    def evaluation_mode(self) -> Iterator[None]:
+        """The context in which the model is at the point where the optimizer is evaluated.
+
+        An optimizer with `train` and `eval` is in evaluation mode there, and BatchNorm has the statistics of that
+        point. At the end the model has its former bits, so that the steps do not depend on when a run is evaluated.
+        Before the first step, and for every other optimizer, that point is the model's own.
+        """
+        optimizer = self.optimizer
+        if self.step == 0 or not has_modes(optimizer):
+            yield
+            return
+        with self.problem.undone():
+            with torch.no_grad():
+                optimizer.eval()
+            try:
+                self.problem.estimate_statistics()
+                yield
+            finally:
+                with torch.no_grad():
+                    optimizer.train()
 
     def position(self) -> dict[str, float]:
         """The position of the run on every x-axis (steps, epochs, seconds, work), and the counters of the meter."""

@@ -8,7 +8,7 @@
 
 The trajectory is bit for bit the same with an instrument as without one, and an instrument's time and work do not count
 as the run's. An instrument asks an objective of its own for the same batch (`_beside`), and undoes whatever it does to
-the model (`_undone`).
+the model (`Problem.undone`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
-
-import torch
 
 from sobench.objective import Objective
 from sobench.objective.cost import Cost
@@ -73,18 +71,3 @@ class Instrument:
         self.clock.stop()
         yield
         self.clock.start()
-
-    @contextmanager
-    def _undone(self) -> Iterator[None]:
-        """Restore parameters, `.grad`, buffers and torch's global random state at the end of the context."""
-        model = self.problem.model
-        tensors = [*model.parameters(), *model.buffers()]
-        values, grads = [t.detach().clone() for t in tensors], [p.grad for p in model.parameters()]
-        devices = [tensors[0].device] if tensors[0].is_cuda else []
-        with torch.random.fork_rng(devices):
-            yield
-        with torch.no_grad():
-            for t, value in zip(tensors, values):
-                t.copy_(value)
-        for p, grad in zip(model.parameters(), grads):
-            p.grad = grad

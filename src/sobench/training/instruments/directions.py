@@ -46,7 +46,7 @@ class Directions(Instrument):
     def begin(self) -> None:
         for companion in self.companions.values():
             if warm_start := getattr(companion, "warm_start", None):
-                with self._undone():
+                with self.problem.undone():
                     warm_start(self._unmetered(self.problem.first_objective()))
 
     @contextmanager
@@ -65,7 +65,7 @@ class Directions(Instrument):
 
     def _move(self, companion: ObjectiveOptimizer, f: Objective) -> Tensor:
         """The change of theta [P] in one step of a companion, which is undone."""
-        with self._undone():
+        with self.problem.undone():
             before = f.space.get()
             companion.step(f)
             return f.space.get() - before

@@ -37,7 +37,7 @@ class Trajectory(Instrument):
         f, start = self._unmetered(self.problem.first_objective()).full(), self._layer.free().tolist()
         axes = [torch.linspace(w - self._radius, w + self._radius, self._points).tolist() for w in start]
         self._once = {"start/0": start[0], "start/1": start[1]}
-        with self._undone():
+        with self.problem.undone():
             for u, v in itertools.product(*axes):
                 self._layer.weight[tuple(self._layer.places.T)] = self._layer.weight.new_tensor([u, v])
                 self._once[f"landscape/{u:.6g}/{v:.6g}"] = float(f.loss())
