@@ -76,12 +76,12 @@ BAD = {
     "no numbers": (
         "curves",
         {"bdata": np.full((1, 784), "a", dtype=object), "bdatatest": BDATATEST},
-        "bdata is object",
+        "bdata is a cell array; allowed: a full array of real numbers",
     ),
     "not finite": (
         "curves",
         {"bdata": np.full((2, 784), np.nan), "bdatatest": BDATATEST},
-        "bdata holds values that are not",
+        r"bdata holds 1568 values that are not finite, the first nan at \[0, 0\]",
     ),
 }
 

@@ -37,6 +37,8 @@ def checked(pixels: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tenso
     import numpy as np
     import torch
 
+    if not len(pixels):
+        raise UsageError("it holds no images of the training or of the test set")
     if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
         raise UsageError(
             f"the labels are {labels.dtype} {list(labels.shape)} for {len(pixels)} images; allowed: integers [N]"
