@@ -79,7 +79,7 @@ def _rows(file: Path, key: str, width: int, most: int) -> np.ndarray:
     array = read(file, key, most=most * width)
     if array.ndim != 2 or width not in array.shape:
         raise Failure(f"{file}: {key} is {array.dtype} {list(array.shape)}; allowed: numbers [N, {width}]")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         rows = np.ascontiguousarray(array if array.shape[1] == width else array.T, np.float32)
     if bad := not_finite(rows):
         raise Failure(f"{file}: {key} holds {bad}")

@@ -44,7 +44,7 @@ def _tweets(file: Path) -> tuple[list[str], list[int]]:
                 continue
             if len(fields) != 3 or fields[2] not in CLASSES:
                 raise Failure(
-                    f"covid_tweets: {file}, line {number}: got {len(fields)} fields, the last {fields[-1]!r}; "
+                    f"covid_tweets: {file}, line {number}: got {len(fields)} fields, the last {fields[-1][:30]!r}; "
                     f"allowed: Id, Text and {' or '.join(CLASSES)}, tab-separated"
                 )
             texts.append(fields[1])

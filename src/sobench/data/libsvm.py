@@ -157,5 +157,5 @@ def _standardize(train: np.ndarray, test: np.ndarray) -> None:
         constant = column.min() == column.max()
         mean, deviation = (column[0], 1.0) if constant else (column.mean(), column.std())
         for part in (train, test):
-            with np.errstate(over="ignore"):  # the data set refuses values that are not finite
+            with np.errstate(over="ignore", invalid="ignore"):  # the data set refuses values that are not finite
                 part[:, j] = (part[:, j].astype("f8") - mean) / deviation

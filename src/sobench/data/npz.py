@@ -115,7 +115,7 @@ def _numbers(key: str, array: np.ndarray, least: int) -> np.ndarray:
         raise UsageError(f"{key} is of type {array.dtype}; allowed: integers, floating point, booleans")
     if array.ndim < least:
         raise UsageError(f"{key} has shape {list(array.shape)}; allowed: [N{', ...' * (least - 1)}]")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = np.ascontiguousarray(array, np.float64 if array.dtype.newbyteorder("=") == np.float64 else np.float32)
     if bad := not_finite(numbers):
         raise UsageError(f"{key} holds {bad}")

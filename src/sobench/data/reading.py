@@ -102,7 +102,7 @@ def single(number: str | bytes | float) -> float:
     import numpy as np
 
     try:
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             return float(np.float32(float(number)))
     except ValueError:
         return math.nan
