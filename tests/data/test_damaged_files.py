@@ -35,7 +35,7 @@ from sobench.data import Dataset, Store, load
 from sobench.data.sources import File, declared
 from sobench.errors import SobenchError
 
-CASES, MORE = 200, 2000
+CASES, MORE = 200, 1000
 SECONDS = 20
 """A load that takes longer hangs."""
 MEMORY = 1 << 30

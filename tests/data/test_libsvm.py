@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_data
 import torch
+from harness import command, directories, summary
 
 from sobench.data import Store
 from sobench.data.libsvm import libsvm
@@ -179,3 +180,15 @@ def test_the_real_ones(tmp_path, name):
     data = libsvm(Store(os.environ["SOBENCH_DATA"], tmp_path / "cache"), set=name)
     assert data.train[0].shape == (train, features) and data.test[0].shape == (test, features)
     assert histogram is None or data.train[1].bincount().tolist() == histogram
+
+
+def test_a_damaged_file_is_no_run_that_diverged(workplace):
+    """The command ends with an error that names the line, and leaves no run that counts as a result."""
+    tiny_data.write(workplace / "mirror")
+    with (workplace / "mirror/libsvm/a9a").open("ab") as file:
+        file.write(b"+1 3:nan\n")
+    ended = command("run", "dataset=a9a", "data.mirror=mirror", "model=linear", "budget.steps=3", "batch_size=10")
+    assert ended.code == 1
+    assert "libsvm/a9a, line 71: got '3:nan'; allowed: index:value, with a whole number from 1 to" in ended.err
+    assert "Traceback" not in ended.err and "diverged" not in ended.err
+    assert {summary(path)["status"] for path in directories() if (path / "summary.json").exists()} <= {"failed"}

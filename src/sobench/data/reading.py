@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 LONGEST = 1 << 20
 """The bytes of a line, or of a text in an archive, that are read at most."""
 
+SHOWN = 300
+"""The characters of a parser's message that are shown; it may quote the file."""
+
 BLOCK = 1 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -39,8 +42,9 @@ def parsing(form: str, error: type[SobenchError] = Failure, advice: str = "") ->
     except SobenchError:
         raise
     except Exception as reason:
-        text = one_line(reason) if isinstance(reason, (ValueError, OSError)) else one_line(described(reason))
-        raise error(f"{form}, or it is damaged ({text or type(reason).__name__}){advice}") from reason
+        text = reason if isinstance(reason, (ValueError, OSError)) else described(reason)
+        text = one_line(text, SHOWN) or type(reason).__name__
+        raise error(f"{form}, or it is damaged ({text}){advice}") from reason
 
 
 @contextmanager
