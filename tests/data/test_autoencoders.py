@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
+from scipy.sparse import csc_array
 
 from sobench.data import Store
 from sobench.data.autoencoders import curves, faces
@@ -76,12 +77,22 @@ BAD = {
     "no numbers": (
         "curves",
         {"bdata": np.full((1, 784), "a", dtype=object), "bdatatest": BDATATEST},
-        "bdata is object",
+        "bdata is a cell array; allowed: a full array of real numbers",
+    ),
+    "sparse": (
+        "curves",
+        {"bdata": csc_array(BDATA), "bdatatest": BDATATEST},
+        "bdata is sparse; allowed: a full array of real numbers",
+    ),
+    "beyond float32": (
+        "curves",
+        {"bdata": BDATA, "bdatatest": np.full((3, 784), 1e39)},
+        "bdatatest holds 2352 values that are",
     ),
     "not finite": (
         "curves",
         {"bdata": np.full((2, 784), np.nan), "bdatatest": BDATATEST},
-        "bdata holds values that are not",
+        r"bdata holds 1568 values that are not finite, the first nan at \[0, 0\]",
     ),
 }
 

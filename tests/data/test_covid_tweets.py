@@ -53,6 +53,36 @@ def test_a_line_of_another_form(tmp_path, line, message):
         covid_tweets(store(tmp_path, train=HEAD + line), vectors=None)
 
 
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_file_without_its_first_line_loses_no_tweet(tmp_path, mark):
+    data = covid_tweets(
+        store(tmp_path, train=mark + FILES["train.tsv"].removeprefix(HEAD)), length=4, vectors=None, dimension=3
+    )
+    assert data.train[1].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "train.tsv is empty"),
+        (HEAD, "train.tsv has no tweets"),
+        ("\n\n", "train.tsv has no tweets"),
+        ("Tweet\tClass\n1\ta\tINFORMATIVE\n", "line 1: got 2 fields, the last 'Class'; allowed: Id, Text and"),
+        (f"{HEAD}{HEAD}", "line 2: got 3 fields, the last 'Label'"),
+    ],
+)
+def test_no_tweets(tmp_path, content, message):
+    with pytest.raises(Failure, match=message):
+        covid_tweets(store(tmp_path, train=content), vectors=None)
+
+
+def test_a_byte_that_is_no_text_is_named_with_its_line(tmp_path):
+    here = store(tmp_path)
+    (tmp_path / "mirror/covid_tweets/test.tsv").write_bytes(HEAD.encode() + b"1\tcaf\xe9\tINFORMATIVE\n")
+    with pytest.raises(Failure, match=r"test.tsv is not .* damaged \(line 2: 'utf-8' codec can't decode byte 0xe9"):
+        covid_tweets(here, vectors=None)
+
+
 def test_where_they_are_to_be_had(tmp_path):
     """The files are never downloaded: one line gives the reason and the folders for a manual download."""
     (tmp_path / "mirror").mkdir()

@@ -52,7 +52,9 @@ def test_an_installation_without_its_file_is_one_line(store, tmp_path, monkeypat
     if content is not None:
         file.write_bytes(gzip.compress(content) if content.startswith(b"0") else content)
     monkeypatch.setattr(module, "FILE", str(file))
-    with pytest.raises(Failure, match=r"of scikit-learn cannot be read \(.*\); install scikit-learn again"):
+    with pytest.raises(
+        Failure, match=r"of scikit-learn is not there, or it is damaged \(.*\); install scikit-learn again"
+    ):
         digits(store)
 
 

@@ -1,5 +1,8 @@
 """IMDb from archives in the format of the official one."""
 
+import gzip
+import tarfile
+
 import pytest
 import tiny_data
 import torch
@@ -59,6 +62,39 @@ def test_reviews_in_the_order_of_class_and_name(tmp_path, name, order):
 def test_another_file(tmp_path, content, message):
     with pytest.raises(Failure, match=message):
         imdb(store(tmp_path, content), vectors=None)
+
+
+def announced(size: int) -> bytes:
+    """An archive whose first review announces this many bytes."""
+    entry = tarfile.TarInfo("aclImdb/train/pos/0_9.txt")
+    entry.size = size
+    return gzip.compress(entry.tobuf(tarfile.GNU_FORMAT) + b"good film".ljust(512, b"\0") + bytes(1024))
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (announced(2**80), r"0_9.txt has 1,208,925,819,614,629,174,706,176 bytes; allowed: up to 1,048,576"),
+        (announced(2**20), "damaged"),
+        (
+            tiny_data.archive(MEMBERS | {"aclImdb/test/neg/0_3.txt": b"caf\xe9"}),
+            "test/neg/0_3.txt: 'utf-8' codec can't",
+        ),
+        (gzip.compress(2 * gzip.decompress(tiny_data.archive(MEMBERS))[:8192]), "10_9.txt is there twice"),
+    ],
+    ids=["a size that no file has", "a size that the archive has not", "no text", "twice"],
+)
+def test_what_a_review_cannot_be(tmp_path, content, message):
+    with pytest.raises(Failure, match=message) as caught:
+        imdb(store(tmp_path, content), vectors=None)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_checksum_at_the_end_is_verified(tmp_path):
+    """The archive ends before the file does: gzip's checksum is that of bytes which tarfile does not read."""
+    content = tiny_data.archive(MEMBERS)
+    with pytest.raises(Failure, match="is not the archive, or it is damaged .CRC check failed"):
+        imdb(store(tmp_path, content[:-8] + bytes([content[-8] ^ 1]) + content[-7:]), vectors=None)
 
 
 def test_not_at_hand(tmp_path):

@@ -3,14 +3,17 @@
 import bz2
 import lzma
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tiny_data
 import torch
+from harness import command, directories, summary
 
 from sobench.data import Store
 from sobench.data.libsvm import libsvm
+from sobench.data.sources import declared
 from sobench.errors import Failure, UsageError
 
 TRAIN = b"2 1:0.5 3:-1\n-7 2:2\n5 \n2 1:1e-1\n"
@@ -22,10 +25,17 @@ def store(tmp_path, **files) -> Store:
     (tmp_path / "mirror/libsvm").mkdir(parents=True)
     for name, content in files.items():
         (tmp_path / "mirror/libsvm" / {"a9a_t": "a9a.t"}.get(name, name.replace("_", "."))).write_bytes(content)
-    return Store(tmp_path / "mirror", tmp_path / "cache")
+    free = replace(declared()["libsvm-a9a"], features=0, classes=0)
+    return Store(tmp_path / "mirror", tmp_path / "cache", declared() | {"libsvm-a9a": free})
 
 
-CHANGES = {"plain": lambda b: b, "CRLF": lambda b: b.replace(b"\n", b"\r\n"), "no last end": lambda b: b.rstrip()}
+CHANGES = {
+    "plain": lambda b: b,
+    "CRLF": lambda b: b.replace(b"\n", b"\r\n"),
+    "no last end": lambda b: b.rstrip(),
+    "BOM": lambda b: b"\xef\xbb\xbf" + b,
+    "comments": lambda b: b"# a comment\n\n" + b.replace(b"\n", b" # 9:nan\n", 1),
+}
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
@@ -72,8 +82,29 @@ def test_standardize(tmp_path):
 
 
 BAD = {
-    "not numbers": (dict(a9a=b"one two\n", a9a_t=TEST), "a9a is not in LIBSVM's form, or it is damaged"),
-    "index 0": (dict(a9a=b"1 0:1\n2 1:1\n", a9a_t=TEST), "a9a is not in LIBSVM's form"),
+    "not numbers": (dict(a9a=b"one two\n", a9a_t=TEST), "a9a, line 1: got the label 'one'; allowed: a whole number"),
+    "index 0": (dict(a9a=b"1 0:1\n2 1:1\n", a9a_t=TEST), "a9a, line 1: got '0:1'; allowed: index:value, with a whole"),
+    "NaN": (dict(a9a=TRAIN + b"5 2:1 3:nan\n", a9a_t=TEST), "a9a, line 5: got '3:nan'; allowed: .* number from 3 to"),
+    "infinity": (dict(a9a=TRAIN, a9a_t=b"5 1:1\n\n5 1:-inf\n"), r"a9a.t, line 3: got '1:-inf'; allowed: .* a finite"),
+    "beyond float32": (
+        dict(a9a=b"#\n2 1:1e39\n" + TRAIN, a9a_t=TEST),
+        "a9a, line 2: got '1:1e39'; .* single precision",
+    ),
+    "a label NaN": (dict(a9a=TRAIN + b"nan 1:1\n", a9a_t=TEST), "a9a, line 5: got the label 'nan'; allowed: a whole"),
+    "a real label": (dict(a9a=TRAIN + b"2.5 1:1\n", a9a_t=TEST), "a9a, line 5: got the label '2.5'; allowed: a whole"),
+    "an index twice": (dict(a9a=b"1 2:1 2:3\n", a9a_t=TEST), "a9a, line 1: got '2:3'; allowed: .* number from 3 to"),
+    "no value": (dict(a9a=TRAIN + b"5 2:1 3", a9a_t=TEST), "a9a, line 5: got '3'; allowed: index:value"),
+    "a huge index": (
+        dict(a9a=TRAIN, a9a_t=TEST + b"5 2147483647:1"),
+        "a9a.t, line 3: got '2147483647:1'; .* to 100000 ",
+    ),
+    "a larger index": (
+        dict(a9a=b"1 99999999999999999999:1\n", a9a_t=TEST),
+        "a9a, line 1: got '99999999999999999999:1'",
+    ),
+    "a wide matrix": (dict(a9a=TRAIN * 1000, a9a_t=TEST + b"5 90000:1"), "a9a.t, line 3: got '90000:1'; .* to 33529 "),
+    "comments alone": (dict(a9a=b"# no sample\n\n", a9a_t=TEST), "a9a is not in .* damaged .it has no samples"),
+    "a long line": (dict(a9a=b"1 1:1" + bytes(2**20), a9a_t=TEST), "line 1 has more than 1,048,576 bytes"),
     "a label never trained on": (
         dict(a9a=TRAIN, a9a_t=b"4 1:1\n"),
         "the test set has the label 4, which the training set",
@@ -92,6 +123,35 @@ def test_bad_files(tmp_path, files, message):
 def test_damaged_compression(tmp_path):
     with pytest.raises(Failure, match="usps.bz2 is not in LIBSVM's form, or it is damaged"):
         libsvm(store(tmp_path, usps_bz2=bz2.compress(TRAIN)[:-6], usps_t_bz2=bz2.compress(TEST)), set="usps")
+
+
+def test_a_declared_set_has_no_more_features_and_classes(tmp_path):
+    """Of a set with declared sizes, a damaged index or label is found although it is a number."""
+    here = Store(store(tmp_path, a9a=b"-1 1:1\n+1 923:1\n", a9a_t=b"1 1:1\n").mirror, tmp_path / "cache")
+    with pytest.raises(Failure, match="a9a, line 2: got '923:1'; allowed: .* number from 1 to 123 "):
+        libsvm(here, set="a9a")
+    (tmp_path / "mirror/libsvm/a9a").write_bytes(b"-1 1:1\n+1 92:1\n11 2:1\n")
+    with pytest.raises(Failure, match="libsvm-a9a: the training set has 3 labels, -1, 1, 11; allowed: 2 labels"):
+        libsvm(here, set="a9a")
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path, monkeypatch, capsys):
+    def refuse(url, timeout):
+        raise OSError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    message = "cannot get a9a .*; .*/mirror/libsvm/a9a is empty and is not used; manual download"
+    with pytest.raises(Failure, match=message):
+        libsvm(store(tmp_path, a9a=b"", a9a_t=TEST), set="a9a")
+    assert "libsvm/a9a is empty and is not used" in capsys.readouterr().err
+
+
+def test_values_that_only_standardized_ones_exceed(tmp_path):
+    """A test value far outside a tiny training range is no number in single precision."""
+    files = dict(a9a=b"1 1:1e-30\n2 1:2e-30\n", a9a_t=b"1 1:1e30\n")
+    assert libsvm(store(tmp_path, **files), set="a9a").test[0].item() == pytest.approx(1e30)
+    with pytest.raises(UsageError, match="libsvm-a9a: the inputs of test have values from inf to inf; allowed: finite"):
+        libsvm(Store(tmp_path / "mirror", tmp_path / "cache"), set="a9a", standardize=True)
 
 
 @pytest.mark.parametrize("name", ["a8a", None, "../a9a"])
@@ -120,3 +180,15 @@ def test_the_real_ones(tmp_path, name):
     data = libsvm(Store(os.environ["SOBENCH_DATA"], tmp_path / "cache"), set=name)
     assert data.train[0].shape == (train, features) and data.test[0].shape == (test, features)
     assert histogram is None or data.train[1].bincount().tolist() == histogram
+
+
+def test_a_damaged_file_is_no_run_that_diverged(workplace):
+    """The command ends with an error that names the line, and leaves no run that counts as a result."""
+    tiny_data.write(workplace / "mirror")
+    with (workplace / "mirror/libsvm/a9a").open("ab") as file:
+        file.write(b"+1 3:nan\n")
+    ended = command("run", "dataset=a9a", "data.mirror=mirror", "model=linear", "budget.steps=3", "batch_size=10")
+    assert ended.code == 1
+    assert "libsvm/a9a, line 71: got '3:nan'; allowed: index:value, with a whole number from 1 to" in ended.err
+    assert "Traceback" not in ended.err and "diverged" not in ended.err
+    assert {summary(path)["status"] for path in directories() if (path / "summary.json").exists()} <= {"failed"}

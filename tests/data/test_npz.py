@@ -1,6 +1,9 @@
 """The data set npz: the accepted arrays, and one line for each error in a file."""
 
 import hashlib
+import io
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -118,22 +121,52 @@ BAD_BYTES = {
         _saved(path, np.savez, **arrays())
     ),
     "no .npy inside": lambda path: _zip(path / "z", {f"{key}": b"hello" for key in arrays()}),
+    "twice": lambda path: _twice(path),
+    "a member cut inside": lambda path: _zip(
+        path / "z", {f"{key}.npy": _saved(path, np.save, np.ones(9))[:-1] for key in arrays()}
+    ),
+    "bytes behind an array": lambda path: _zip(
+        path / "z", {f"{key}.npy": _saved(path, np.save, np.ones(9)) + b"x" for key in arrays()}
+    ),
     "a giant shape": lambda path: _zip(path / "z", {f"{key}.npy": _giant() for key in arrays()}),
 }
 
 
 def _zip(file, members):
-    import zipfile
-
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
     return file.read_bytes()
 
 
-def _giant():
-    import io
+def _twice(path):
+    stream = io.BytesIO()
+    np.savez(stream, **arrays())
+    with pytest.warns(UserWarning, match="Duplicate name"), zipfile.ZipFile(stream, "a") as archive:
+        archive.writestr("x_train.npy", b"other")
+    return stream.getvalue()
 
+
+def test_a_size_that_is_only_announced_is_not_allocated(tmp_path):
+    """8 GB, which a machine may have: nothing is allocated before the archive shows as many bytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**20, 2**10)})
+    content = _zip(tmp_path / "z", {f"{key}.npy": header.getvalue() for key in arrays()})
+    tracemalloc.start()
+    with pytest.raises(UsageError, match=r"x_train has the shape \[1048576, 1024\] and announces 8,589,934,720 bytes"):
+        load(tmp_path, content)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
+
+
+def test_the_first_value_that_is_not_finite_is_named(tmp_path):
+    values = np.ones((6, 3))
+    values[4, 1], values[5, 2] = np.inf, np.nan
+    with pytest.raises(UsageError, match=r"x_test holds 2 values that are not finite, the first inf at \[4, 1\]"):
+        load(tmp_path, arrays(x_test=values))
+
+
+def _giant():
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": "<f8", "fortran_order": False, "shape": (2**50, 2**9)})
     return stream.getvalue()

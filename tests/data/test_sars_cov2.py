@@ -1,5 +1,7 @@
 """sars_cov2: reading, splitting and scaling images from its two folders."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
@@ -94,3 +96,46 @@ def test_an_empty_folder_and_a_damaged_image(tmp_path):
         (tmp_path / "mirror/sars_cov2/non-COVID/a.png").write_bytes(content)
         with pytest.raises(Failure, match="a.png is not an image, or it is damaged"):
             sars_cov2(here)
+
+
+def image(mode: str, size: tuple[int, int] = (4, 4), kind: str = "png") -> bytes:
+    stream = io.BytesIO()
+    Image.new(mode, size).save(stream, kind)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (image("I;16"), "it has 16 pixels of mode I;16"),
+        (image("1", (5000, 5000)), "it has 25,000,000 pixels of mode 1"),
+        (image("RGB", kind="eps"), "cannot identify image file"),
+        (image("RGB", kind="gif"), "cannot identify image file"),
+    ],
+    ids=["16 bits", "too many pixels", "a program", "another format"],
+)
+def test_an_image_of_another_kind(tmp_path, content, message):
+    """16 bits would be cut to white; EPS is a program, which another program would carry out."""
+    here = write(tmp_path, {"COVID": 13, "non-COVID": 12})
+    (tmp_path / "mirror/sars_cov2/non-COVID/non-COVID (3).png").write_bytes(content)
+    with pytest.raises(Failure, match=rf"non-COVID .3..png is not an image, or it is damaged .*{message}"):
+        sars_cov2(here)
+
+
+def test_a_photograph_under_the_name_of_a_png_is_read(tmp_path):
+    here = write(tmp_path, {"COVID": 13, "non-COVID": 12})
+    (tmp_path / "mirror/sars_cov2/COVID/COVID (0).png").write_bytes(image("RGB", (40, 50), "jpeg"))
+    assert 0 in torch.cat([inputs.amax((1, 2, 3)) for inputs, _ in (sars_cov2(here).train, sars_cov2(here).test)])
+
+
+def test_a_flipped_pixel_is_found_by_its_checksum(tmp_path):
+    """zlib alone does not notice: the bytes are stored, not compressed, and their end is not read."""
+    here = write(tmp_path, {"COVID": 13, "non-COVID": 12})
+    path = tmp_path / "mirror/sars_cov2/COVID/COVID (0).png"
+    stream = io.BytesIO()
+    Image.fromarray(np.arange(48, dtype=np.uint8).reshape(4, 4, 3)).save(stream, "png", compress_level=0)
+    content = stream.getvalue()
+    place = content.index(b"IDAT") + 4 + 2 + 5 + 8  # behind the headers of zlib and of its block
+    path.write_bytes(content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :])
+    with pytest.raises(Failure, match=r"COVID \(0\).png is not an image, or it is damaged .*broken PNG file"):
+        sars_cov2(here)

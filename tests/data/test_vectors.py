@@ -59,6 +59,20 @@ def test_the_first_line_of_word2vec_and_fasttext(tmp_path, header, dimension, ex
     assert table[2].tolist() == expected and table[3].tolist() == [1, 2, 3]
 
 
+def test_the_first_line_of_another_dimension(tmp_path):
+    (tmp_path / "own.vec").write_text("2 5\nthe 1 2 3\ncat 4 5 6\n")
+    with pytest.raises(Failure, match="line 1 says that vectors have 5 values, and line 2 has 3"):
+        initial_vectors(store(tmp_path), str(tmp_path / "own.vec"), ["cat", "the"], 3)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    for text in ("the 1 2 3\ncat 4 5 6\n", "2 3\nthe 1 2 3\r\ncat 4 5 6\r\n"):
+        (tmp_path / "own.vec").write_text("\ufeff" + text)
+        table, note = initial_vectors(store(tmp_path / "x"), str(tmp_path / "own.vec"), ["cat", "the"], 3)
+        assert table[2:].tolist() == [[4, 5, 6], [1, 2, 3]] and note.startswith("2 words, 2 with")
+        (tmp_path / "x/mirror/glove").rmdir(), (tmp_path / "x/mirror").rmdir()
+
+
 def test_a_word_that_is_a_number_is_no_header(tmp_path):
     """In one dimension "2 3" is the word 2."""
     (tmp_path / "own.vec").write_text("2 3\ncat 4\n")
@@ -113,8 +127,22 @@ def test_a_file_that_is_not_there(tmp_path):
     [
         ("glove.6B.zip", b"x", "does not hold word vectors, or it is damaged"),
         ("glove.6B.zip", packed("glove.6B.50d.txt", LINES), "There is no item named 'glove.6B.3d.txt'"),
-        ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 x\n"), "does not hold word vectors, .*'x'"),
-        ("glove.6B.zip", packed("glove.6B.3d.txt", "film 1 2 nan\n"), "holds values that are not finite"),
+        (
+            "glove.6B.zip",
+            packed("glove.6B.3d.txt", "film 1 2 x\n"),
+            r"does not hold word vectors, .*\(line 1: .* 'film' has the value 'x'",
+        ),
+        (
+            "glove.6B.zip",
+            packed("glove.6B.3d.txt", "film 1 2 nan\n"),
+            "line 1: the vector of 'film' has the value 'nan'; allowed: finite",
+        ),
+        ("glove.6B.zip", packed("glove.6B.3d.txt", "a 1 2 3\nfilm 1 1e39 2\n"), "line 2: .* the value '1e39'"),
+        ("glove.6B.zip", packed("glove.6B.3d.txt", "a 1 2 3\nfilm 1 2"), "line 2: .* 'film' has 2 values; allowed: 3"),
+        ("glove.6B.zip", packed("glove.6B.3d.txt", "a 1 2 3\nfilm 1 2 3 4"), "line 2: .* 'film' has 4 values"),
+        ("glove-50d-5k.json", b'{"film": "123"}', "the vector of 'film' is no list of numbers"),
+        ("glove-50d-5k.json", b'{"film": [1, NaN, 2]}', "the vector of 'film' has the value nan"),
+        ("glove-50d-5k.json", b"[" * 10**5, "does not hold word vectors, or it is damaged"),
         ("glove-50d-5k.json", b"[1]", "does not hold word vectors"),
         ("glove-50d-5k.json", b'{"film": 1}', "does not hold word vectors"),
     ],

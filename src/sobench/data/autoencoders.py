@@ -6,16 +6,20 @@ so the files are not verified, and their values are not changed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
+from sobench.data.matlab import read, shapes
+from sobench.data.reading import not_finite
 from sobench.data.store import Store
 from sobench.errors import Failure
 
 if TYPE_CHECKING:
     import numpy as np
+
+PATCHES, CURVES = 165_600, 20_000
+"""The samples of FACES, and those of the larger part of CURVES: no more are read."""
 
 
 def faces(store: Store) -> Dataset:
@@ -26,7 +30,7 @@ def faces(store: Store) -> Dataset:
     if the file cannot be obtained or does not hold one array with 625 rows or columns of finite numbers.
     """
     file = store.path("faces", "newfaces_rot_single.mat")
-    patches = _rows(file, _only_array(file, 625), 625)
+    patches = _rows(file, _only_array(file, 625), 625, PATCHES)
     fortieth, rest = divmod(len(patches), 40)
     if rest or not fortieth:
         raise Failure(f"faces: {file} has {len(patches)} patches; allowed: a multiple of 40")
@@ -39,10 +43,10 @@ def curves(store: Store) -> Dataset:
     File: digs3pts_1.mat. Raises Failure if the file cannot be obtained or does not hold finite `bdata` and `bdatatest`.
     """
     file = store.path("curves", "digs3pts_1.mat")
-    variables = dict(shapes(file))
+    variables = shapes(file)
     if missing := [key for key in ("bdata", "bdatatest") if key not in variables]:
         raise Failure(f"{file} has no {' and no '.join(missing)}; it has {', '.join(variables) or 'nothing'}")
-    return unlabelled("curves", *(_rows(file, key, 784) for key in ("bdata", "bdatatest")))
+    return unlabelled("curves", *(_rows(file, key, 784, CURVES) for key in ("bdata", "bdatatest")))
 
 
 def unlabelled(name: str, train: np.ndarray, test: np.ndarray) -> Dataset:
@@ -55,53 +59,28 @@ def unlabelled(name: str, train: np.ndarray, test: np.ndarray) -> Dataset:
 
 def _only_array(file: Path, width: int) -> str:
     """The name of the only array [N, width] or [width, N] in a file. Raises Failure unless there is exactly one."""
-    fitting = [key for key, shape in shapes(file) if len(shape) == 2 and width in shape]
+    found = shapes(file)
+    fitting = [key for key, shape in found.items() if len(shape) == 2 and width in shape]
     if len(fitting) != 1:
-        arrays = ", ".join(f"{key} {list(shape)}" for key, shape in shapes(file)) or "nothing"
+        arrays = ", ".join(f"{key} {list(shape)}" for key, shape in found.items()) or "nothing"
         raise Failure(
             f"{file} has {len(fitting)} arrays with {width} rows or columns, of these: {arrays}; allowed: one"
         )
     return fitting[0]
 
 
-def _rows(file: Path, key: str, width: int) -> np.ndarray:
-    """An array of `file` as float32 [N, width], a sample a row. An array [width, N] is transposed.
+def _rows(file: Path, key: str, width: int, most: int) -> np.ndarray:
+    """An array of `file` as float32 [N, width], a sample a row, N up to `most`. An array [width, N] is transposed.
 
     Raises Failure if the array has another shape or type, or values that are not finite.
     """
     import numpy as np
 
-    array = read(file, key)
-    if array.ndim != 2 or width not in array.shape or array.dtype.kind not in "fui":
+    array = read(file, key, most=most * width)
+    if array.ndim != 2 or width not in array.shape:
         raise Failure(f"{file}: {key} is {array.dtype} {list(array.shape)}; allowed: numbers [N, {width}]")
-    rows = np.ascontiguousarray(array if array.shape[1] == width else array.T, np.float32)
-    if not np.isfinite(rows).all():
-        raise Failure(f"{file}: {key} holds values that are not finite")
+    with np.errstate(over="ignore", invalid="ignore"):
+        rows = np.ascontiguousarray(array if array.shape[1] == width else array.T, np.float32)
+    if bad := not_finite(rows):
+        raise Failure(f"{file}: {key} holds {bad}")
     return rows
-
-
-def shapes(file: Path) -> list[tuple[str, tuple[int, ...]]]:
-    """(name, shape) of every variable of a MATLAB file. Raises Failure for a file that cannot be read."""
-    from scipy.io import whosmat
-
-    return [(name, shape) for name, shape, _ in _matlab(whosmat, file)]
-
-
-def read(file: Path, key: str) -> np.ndarray:
-    """One variable of a MATLAB file. Raises Failure for a file that cannot be read."""
-    from scipy.io import loadmat
-
-    return _matlab(loadmat, file, variable_names=[key])[key]
-
-
-def _matlab(function: Callable[..., Any], file: Path, **options: Any) -> Any:
-    """function(file, **options) of scipy.io. Raises Failure for a damaged file or one of version 7.3."""
-    try:
-        return function(str(file), **options)
-    except NotImplementedError as error:
-        raise Failure(
-            f"{file} is a MATLAB file of version 7.3 (HDF5), which is not read; save it with -v7 in MATLAB"
-        ) from error
-    except Exception as error:  # a damaged file raises IndexError, zlib.error, ValueError, ... in scipy's parser
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise Failure(f"{file} is not a MATLAB file, or it is damaged ({reason})") from error

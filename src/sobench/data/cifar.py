@@ -7,7 +7,6 @@ which is used), and 3,072 bytes of pixels: the red, the green and the blue plane
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 from sobench.data.dataset import Dataset
 from sobench.data.images import Part, checked, stand_in
 from sobench.data.pixels import CHANNEL, affine, scale, shared
+from sobench.data.reading import members, parsing
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor
 
 PIXELS = 3 * 32 * 32
+RECORDS = 50_000
+"""The images that a file of the archive holds at most."""
 MEMBERS = {
     "cifar10": (
         [f"cifar-10-batches-bin/data_batch_{i}.bin" for i in range(1, 6)],
@@ -88,25 +90,17 @@ def _archive(name: str, file: Path) -> list[Part]:
     """
     import numpy as np
 
-    try:
-        with tarfile.open(file, "r:gz") as archive:
-            contents = [b"".join(_contents(archive, member) for member in members) for members in MEMBERS[name]]
-    except (tarfile.TarError, OSError, EOFError, KeyError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"it is not the binary version of the archive, or it is damaged ({reason})") from error
-    parts = []
     labels = {"cifar10": 1, "cifar100": 2}[name]
-    for content in contents:
+    names = {member for part in MEMBERS[name] for member in part}
+    with parsing("it is not the binary version of the archive", UsageError):
+        contents = dict(members(file, names.__contains__, RECORDS * (labels + PIXELS)))
+        if missing := names - contents.keys():
+            raise ValueError(f"it has no {min(missing)}")
+    parts = []
+    for part in MEMBERS[name]:
+        content = b"".join(contents[member] for member in part)
         if not content or len(content) % (labels + PIXELS):
             raise UsageError(f"it holds {len(content)} bytes of images, not a multiple of {labels + PIXELS}")
         records = np.frombuffer(content, np.uint8).reshape(-1, labels + PIXELS)
         parts.append((records[:, labels:].reshape(-1, 3, 32, 32), records[:, labels - 1]))
     return parts
-
-
-def _contents(archive: tarfile.TarFile, member: str) -> bytes:
-    """The contents of a file in an archive. Raises KeyError if it is not there, TarError if it is not a plain file."""
-    stream = archive.extractfile(member)
-    if stream is None:
-        raise tarfile.TarError(f"{member} is not a plain file")
-    return stream.read()

@@ -1,7 +1,7 @@
 """English tweets on COVID-19, informative or not: WNUT-2020, task 2 (Nguyen et al., 2020), from tab-separated files.
 
 The files train.tsv, valid.tsv and test.tsv need a manual download from github.com/VinAIResearch/COVID19Tweet, because
-the platform's terms forbid passing tweets on. The first line of a file is `Id Text Label`, and every other line is a
+the platform's terms forbid passing tweets on. The first line of a file may be `Id Text Label`; every other line is a
 tweet. Kernel SGD, section 4.1, trains on 7,000 tweets, chooses by the 1,000 of `valid.tsv`, and tests on 2,000.
 """
 
@@ -10,10 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from sobench.data.dataset import Dataset
+from sobench.data.reading import opened, parsing, text_lines
 from sobench.data.store import Store
 from sobench.data.text import text_dataset
 from sobench.errors import Failure
 
+HEAD = ["Id", "Text", "Label"]
 CLASSES = {"UNINFORMATIVE": 0, "INFORMATIVE": 1}
 FILES = {"train": "train.tsv", "validation": "valid.tsv", "test": "test.tsv"}
 
@@ -33,21 +35,20 @@ def covid_tweets(
 
 
 def _tweets(file: Path) -> tuple[list[str], list[int]]:
-    """The texts and labels of a file. Raises Failure for a line that is not `Id Text Label`."""
-    try:
-        lines = file.read_text("utf-8").removeprefix("\ufeff").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise Failure(f"covid_tweets: cannot read {file} ({error})") from error
+    """The texts and labels of a file, with or without its first line. Raises Failure for a line of another form."""
     texts, labels = [], []
-    for number, line in enumerate(lines[1:], 2):
-        fields = line.rstrip("\r").split("\t")
-        if fields == [""]:
-            continue
-        if len(fields) != 3 or fields[2] not in CLASSES:
-            raise Failure(
-                f"covid_tweets: {file}, line {number}: got {len(fields)} fields, the last {fields[-1]!r}; "
-                f"allowed: Id, Text and {' or '.join(CLASSES)}, tab-separated"
-            )
-        texts.append(fields[1])
-        labels.append(CLASSES[fields[2]])
+    with parsing(f"covid_tweets: {file} is not a file of tweets"), opened(file) as stream:
+        for number, line in text_lines(stream):
+            fields = line.split("\t")
+            if fields == [""] or (number == 1 and fields == HEAD):
+                continue
+            if len(fields) != 3 or fields[2] not in CLASSES:
+                raise Failure(
+                    f"covid_tweets: {file}, line {number}: got {len(fields)} fields, the last {fields[-1][:30]!r}; "
+                    f"allowed: Id, Text and {' or '.join(CLASSES)}, tab-separated"
+                )
+            texts.append(fields[1])
+            labels.append(CLASSES[fields[2]])
+    if not texts:
+        raise Failure(f"covid_tweets: {file} has no tweets")
     return texts, labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -25,7 +26,8 @@ class Dataset:
     vectors: the initial word vectors of texts, float32 [V, D] with a row for each id; or None.
     note: an addition to the description.
 
-    Raises UsageError if inputs and targets do not fit together or a set is empty.
+    Raises UsageError if inputs and targets do not fit together, a set is empty, a value is not finite, or a label is
+    none of the classes.
     """
 
     name: str
@@ -48,6 +50,14 @@ class Dataset:
                 if tensor.shape[1:] != model.shape[1:]:
                     shapes = f"{list(model.shape[1:])} in train, {list(tensor.shape[1:])} in {part}"
                     raise UsageError(f"{self.name}: one of the {kind} has shape {shapes}: they must be equal")
+                self._check_values(part, kind, tensor)
+
+    def _check_values(self, part: str, kind: str, tensor: Tensor) -> None:
+        low, high = (bound.item() for bound in tensor.aminmax())  # NaN if one value is
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UsageError(f"{self.name}: the {kind} of {part} have values from {low} to {high}; allowed: finite")
+        if kind == "targets" and self.classes is not None and not 0 <= low <= high < self.classes:
+            raise UsageError(f"{self.name}: {part} has labels from {low} to {high}; allowed: 0 to {self.classes - 1}")
 
     @property
     def input_shape(self) -> tuple[int, ...]:

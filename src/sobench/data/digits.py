@@ -6,18 +6,18 @@ of each command.
 
 from __future__ import annotations
 
-import zlib
 from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
 from sobench.data.pixels import scale
+from sobench.data.reading import parsing
 from sobench.data.store import Store
-from sobench.errors import Failure
 
 if TYPE_CHECKING:
     import numpy as np
 
+SAMPLES = 1797
 FILE = "sklearn/datasets/data/digits.csv.gz"
 """The file has a line for each image: 64 pixels of 0 to 16, and the label."""
 
@@ -47,9 +47,8 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
     """Images [1797, 64] and labels [1797], both uint8. Raises Failure if the file cannot be read."""
     import numpy as np
 
-    try:
-        file = str(distribution("scikit-learn").locate_file(FILE))
-        rows = np.loadtxt(file, delimiter=",").astype(np.uint8).reshape(1797, 65)
-    except (ImportError, OSError, ValueError, EOFError, zlib.error) as error:
-        raise Failure(f"digits: {FILE} of scikit-learn cannot be read ({error}); install scikit-learn again") from error
-    return rows[:, :-1], rows[:, -1]
+    with parsing(f"digits: {FILE} of scikit-learn is not there", advice="; install scikit-learn again"):
+        rows = np.loadtxt(str(distribution("scikit-learn").locate_file(FILE)), delimiter=",").reshape(SAMPLES, 65)
+        if not np.isin(rows[:, :-1], range(17)).all() or not np.isin(rows[:, -1], range(10)).all():
+            raise ValueError("it has other pixels than 0 to 16, or other labels than 0 to 9")
+    return rows[:, :-1].astype(np.uint8), rows[:, -1].astype(np.uint8)

@@ -37,10 +37,12 @@ def checked(pixels: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tenso
     import numpy as np
     import torch
 
+    if not len(pixels):
+        raise UsageError("it holds no images of the training or of the test set")
     if labels.dtype.kind not in "iu" or labels.shape != pixels.shape[:1]:
         raise UsageError(
             f"the labels are {labels.dtype} {list(labels.shape)} for {len(pixels)} images; allowed: integers [N]"
         )
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise UsageError(f"it has labels from {labels.min()} to {labels.max()}; allowed: 0 to {classes - 1}")
-    return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(np.require(pixels, requirements="CW")), torch.from_numpy(labels.astype(np.int64))

@@ -8,12 +8,11 @@ are skipped, so that an archive without them may stand in for the official one.
 from __future__ import annotations
 
 import re
-import tarfile
-import zlib
 from collections import defaultdict
 from pathlib import Path
 
 from sobench.data.dataset import Dataset
+from sobench.data.reading import LONGEST, members, parsing
 from sobench.data.store import Store
 from sobench.data.text import text_dataset
 from sobench.errors import Failure
@@ -42,18 +41,20 @@ def imdb(
 def _reviews(file: Path) -> dict[str, tuple[list[str], list[int]]]:
     """(texts, labels) of the training and of the test set. Raises Failure for a damaged or incomplete archive."""
     reviews: dict[str, list[tuple[int, str, str]]] = defaultdict(list)
-    try:
-        with tarfile.open(file, "r|gz") as archive:
-            for member in archive:
-                if member.isfile() and (place := REVIEW.fullmatch(member.name)):
-                    stream = archive.extractfile(member)
-                    assert stream is not None  # the member is a file
-                    text = stream.read().decode("utf-8", "replace")
-                    reviews[place[1]].append((CLASSES[place[2]], member.name, text))
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise Failure(f"imdb: {file} is not the archive, or it is damaged ({' '.join(str(error).split())})") from error
+    with parsing(f"imdb: {file} is not the archive"):
+        for name, content in members(file, REVIEW.fullmatch, LONGEST):
+            _, part, label, _ = name.removeprefix("./").split("/")
+            reviews[part].append((CLASSES[label], name, _text(name, content)))
     for part in ("train", "test"):
         if {label for label, _, _ in reviews[part]} != set(CLASSES.values()):
             raise Failure(f"imdb: {file} has no reviews in aclImdb/{part}/pos or in aclImdb/{part}/neg")
     ordered = {part: sorted(reviews[part]) for part in ("train", "test")}
     return {part: ([text for *_, text in rows], [label for label, *_ in rows]) for part, rows in ordered.items()}
+
+
+def _text(name: str, content: bytes) -> str:
+    """The text of a review. Raises ValueError, which names the file, unless it is in UTF-8."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -8,13 +8,15 @@ training, with the same share of each class in both parts, whatever the order of
 
 from __future__ import annotations
 
-import lzma
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sobench.config.registry import suggestion
 from sobench.data.dataset import Dataset
+from sobench.data.reading import lines, opened, parsing, single
+from sobench.data.sources import Source
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     Part = tuple[np.ndarray, np.ndarray]
 
 PREFIX = "libsvm-"
+FEATURES, LARGEST = 100_000, 1 << 29
+"""The features, and the bytes of the inputs, of a set whose declaration has no `features`."""
 
 
 def libsvm(store: Store, *, set: str, standardize: bool = False) -> Dataset:
@@ -40,26 +44,34 @@ def libsvm(store: Store, *, set: str, standardize: bool = False) -> Dataset:
     if name not in store.sources:
         sets = [source.removeprefix(PREFIX) for source in store.sources if source.startswith(PREFIX)]
         raise UsageError(f"dataset.set: got {set!r}, {suggestion(set, sets)}")
-    files = store.paths(name)
-    (train, labels), (test, test_labels) = _parts(files)
-    values, labels = _classes(name, labels, test_labels)
+    source = store.source(name)
+    (train, labels), (test, test_labels) = _parts(store.paths(name), source)
+    values, labels = _classes(source, labels, test_labels)
     if standardize:
         _standardize(train, test)
     inputs, targets = [torch.from_numpy(part) for part in (train, test)], [torch.from_numpy(part) for part in labels]
     return Dataset(name, (inputs[0], targets[0]), (inputs[1], targets[1]), classes=len(values))
 
 
-def _parts(files: list[Path]) -> list[Part]:
+def _parts(files: list[Path], source: Source) -> list[Part]:
     """(inputs float32 [N, D], labels [N]) of the training and of the test set. Raises Failure."""
     import numpy as np
 
     read = [_read(file) for file in files]
+    features = max(inputs.shape[1] for inputs, _ in read)  # a file has no columns after its last nonzero feature
+    widest = source.features or min(FEATURES, LARGEST // sum(4 * len(labels) for _, labels in read))
+    for file, (inputs, _) in zip(files, read, strict=True):
+        if inputs.shape[1] > widest:
+            raise Failure(_defect(file, widest))
     if len(read) == 1:
         ((inputs, labels),) = read
+        if len(labels) < 7:
+            raise Failure(
+                f"{files[0]} has {len(labels)} samples; allowed: 7 or more, as every seventh is a test sample"
+            )
         held_out = np.zeros(len(labels), dtype=bool)
         held_out[np.argsort(labels, kind="stable")[6::7]] = True
         read = [(inputs[~held_out], labels[~held_out]), (inputs[held_out], labels[held_out])]
-    features = max(inputs.shape[1] for inputs, _ in read)  # a file has no columns after its last nonzero feature
     dense = []
     for inputs, labels in read:
         inputs.resize(inputs.shape[0], features)
@@ -68,25 +80,67 @@ def _parts(files: list[Path]) -> list[Part]:
 
 
 def _read(file: Path) -> tuple[Any, np.ndarray]:
-    """A sparse matrix float32 [N, D] and labels [N]. Raises Failure for a damaged file."""
+    """A sparse matrix float32 [N, D] and labels [N]. Raises Failure for a damaged file, which names the line."""
     import numpy as np
     from sklearn.datasets import load_svmlight_file
 
     load: Callable[..., Any] = load_svmlight_file  # the types inferred from its defaults are too narrow
-    try:
-        if file.suffix == ".xz":
-            with lzma.open(file) as stream:
-                return load(stream, dtype=np.float32, zero_based=False)
-        return load(str(file), dtype=np.float32, zero_based=False)
-    except (OSError, ValueError, EOFError, lzma.LZMAError) as error:
-        raise Failure(f"{file} is not in LIBSVM's form, or it is damaged ({' '.join(str(error).split())})") from error
+    with parsing(f"{file} is not in LIBSVM's form"):
+        with opened(file) as stream:
+            try:
+                inputs, labels = load(_Lines(stream), dtype=np.float32, zero_based=False)
+            except (ValueError, OverflowError) as error:
+                raise Failure(_defect(file)) from error
+        if not (np.isfinite(inputs.data).all() and np.isfinite(labels).all() and (labels % 1 == 0).all()):
+            raise Failure(_defect(file))
+        if not len(labels):
+            raise ValueError("it has no samples")
+        return inputs, labels
 
 
-def _classes(name: str, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+class _Lines:
+    """The lines of a stream, in the form of the open file that scikit-learn takes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.read, self.stream = stream.read, stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        return lines(self.stream)
+
+
+def _defect(file: Path, features: int = 2**31 - 1) -> str:
+    """The first line that is not `label index:value ...` with indices up to `features`, in words."""
+    with opened(file) as stream:
+        for number, line in enumerate(lines(stream), 1):
+            label, *entries = line.partition(b"#")[0].split() or [b"0"]
+            if not single(label).is_integer():
+                return f"{file}, line {number}: got the label {_shown(label)}; allowed: a whole number"
+            last = 0
+            if entries and entries[0].startswith(b"qid"):  # of rankings; scikit-learn skips it
+                entries = entries[1:]
+            for entry in entries:
+                index, _, value = entry.partition(b":")
+                if not (index.isdigit() and last < int(index) <= features and math.isfinite(single(value))):
+                    return (
+                        f"{file}, line {number}: got {_shown(entry)}; allowed: index:value, with a whole number from "
+                        f"{last + 1} to {features} and a finite number in single precision"
+                    )
+                last = int(index)
+    return f"{file} is not in LIBSVM's form"
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:30].decode(errors="replace"))
+
+
+def _classes(source: Source, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """The distinct labels in order, and both label arrays as int64 positions in this order. Raises Failure."""
     import numpy as np
 
-    values = np.unique(train)
+    name, values = source.name, np.unique(train)
+    if source.classes and len(values) > source.classes:
+        labels = ", ".join(f"{value:g}" for value in values[: source.classes + 1])
+        raise Failure(f"{name}: the training set has {len(values)} labels, {labels}; allowed: {source.classes} labels")
     if len(values) < 2:
         raise Failure(f"{name}: the training set has the label {values[0]:g} alone; allowed: two labels or more")
     if strange := sorted({*np.unique(test).tolist()} - {*values.tolist()}):
@@ -96,9 +150,12 @@ def _classes(name: str, train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray
 
 def _standardize(train: np.ndarray, test: np.ndarray) -> None:
     """Standardize both arrays in place, a feature at a time, in double precision."""
+    import numpy as np
+
     for j in range(train.shape[1]):
         column = train[:, j].astype("f8")
         constant = column.min() == column.max()
         mean, deviation = (column[0], 1.0) if constant else (column.mean(), column.std())
         for part in (train, test):
-            part[:, j] = (part[:, j].astype("f8") - mean) / deviation
+            with np.errstate(over="ignore", invalid="ignore"):  # the data set refuses values that are not finite
+                part[:, j] = (part[:, j].astype("f8") - mean) / deviation

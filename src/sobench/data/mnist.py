@@ -1,24 +1,28 @@
-"""MNIST (LeCun, Bottou, Bengio and Haffner, 1998), from the four official files, read by torchvision.
+"""MNIST (LeCun, Bottou, Bengio and Haffner, 1998), from the four official files.
 
 The files are those of http://yann.lecun.com/exdb/mnist/; `sources.yaml` lists them with their mirrors and checksums.
 """
 
 from __future__ import annotations
 
-import gzip
-import shutil
-import tempfile
+import math
+import struct
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
 from sobench.data.pixels import WHOLE, resize, scale, shared
+from sobench.data.reading import opened, parsing
 from sobench.data.store import Store
 from sobench.errors import Failure
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
+
+SAMPLES = 60_000
+"""The images of the training set: no more are read from a file."""
 
 
 def mnist(store: Store, *, standardize: bool = False, per_feature: bool = False, size: int = 28) -> Dataset:
@@ -50,24 +54,24 @@ def _read(
 
 
 def _decode(images: Path, labels: Path) -> tuple[Tensor, Tensor]:
-    """Pixels uint8 [N, 1, 28, 28] and labels int64 [N].
+    """Pixels uint8 [N, 1, 28, 28] and labels int64 [N]. Raises Failure for a damaged file."""
+    import torch
 
-    torchvision reads only uncompressed files, by path. The verified files are unpacked into a temporary folder for this
-    call alone, so that no unverified file is ever read.
-    """
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    try:
-        with tempfile.TemporaryDirectory(prefix="sobench-") as folder:
-            pixels = read_image_file(str(_unpack(images, Path(folder, "images"))))
-            targets = read_label_file(str(_unpack(labels, Path(folder, "labels"))))
-    except OSError as error:
-        raise Failure(f"mnist: cannot unpack {images} in {tempfile.gettempdir()}: {error}") from error
-    return pixels.unsqueeze(1), targets
+    pixels, targets = torch.from_numpy(_idx(images, (28, 28))), torch.from_numpy(_idx(labels, ()))
+    if len(pixels) != len(targets) or not len(targets):
+        raise Failure(f"mnist: {images} has {len(pixels)} images, and {labels} {len(targets)} labels")
+    if int(targets.max()) > 9:
+        raise Failure(f"mnist: {labels} has the label {int(targets.max())}; allowed: 0 to 9")
+    return pixels.unsqueeze(1), targets.long()
 
 
-def _unpack(archive: Path, target: Path) -> Path:
-    """Write the contents of a .gz file to `target`, which is returned."""
-    with gzip.open(archive) as packed, target.open("wb") as unpacked:
-        shutil.copyfileobj(packed, unpacked, 1 << 20)
-    return target
+def _idx(file: Path, sample: tuple[int, ...]) -> np.ndarray:
+    """The array uint8 [N, *sample] of a compressed IDX file: the magic number, the sizes, and then the bytes."""
+    import numpy as np
+
+    with parsing(f"mnist: {file} is not in MNIST's form"), opened(file) as stream:
+        magic, samples, *sizes = struct.unpack(f">{2 + len(sample)}I", stream.read(8 + 4 * len(sample)))
+        if magic != 0x801 + len(sample) or tuple(sizes) != sample or samples > SAMPLES:
+            raise ValueError(f"it announces the type {magic} and the shape {[samples, *sizes]}")
+        content = bytearray(stream.read(samples * math.prod(sample) + 1))
+        return np.frombuffer(content, np.uint8).reshape(samples, *sample)

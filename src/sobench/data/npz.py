@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sobench.data.dataset import Dataset
+from sobench.data.reading import not_finite, parsing
 from sobench.data.store import Store
 from sobench.errors import UsageError
 from sobench.system.files import digest
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
-DAMAGE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, MemoryError, OverflowError)
+RATIO = 1032
+"""The bytes that one compressed byte can hold at most (deflate)."""
 
 
 def npz(store: Store, *, path: str, sha256: str | None = None) -> Dataset:
@@ -73,10 +75,8 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
 def _arrays(stream: BinaryIO) -> dict[str, np.ndarray]:
     import numpy as np
 
-    try:
+    with parsing("it is not an .npz archive of arrays", UsageError):
         archive = np.load(stream, allow_pickle=False)
-    except DAMAGE as error:
-        raise UsageError("it is not an .npz archive of arrays, or it is damaged") from error
     if not isinstance(archive, np.lib.npyio.NpzFile):
         raise UsageError("it is a single array, not an .npz archive; numpy.savez writes one")
     with archive:
@@ -86,15 +86,25 @@ def _arrays(stream: BinaryIO) -> dict[str, np.ndarray]:
 
 
 def _member(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    try:
-        array = archive[key]
-    except DAMAGE as error:
-        if "allow_pickle" in str(error):
-            raise UsageError(f"{key} holds Python objects, which are never loaded: save numbers") from error
-        raise UsageError(f"{key} is damaged ({' '.join(str(error).split())})") from error
-    if getattr(array, "dtype", None) is None:  # numpy returns a member that is not .npy as bytes
-        raise UsageError(f"{key} is not an array")
-    return array
+    """An array of the archive. Its announced size is compared with that of its bytes before it is allocated."""
+    import numpy as np
+
+    if archive.files.count(key) > 1:
+        raise UsageError(f"{key} is there twice")
+    with parsing(f"{key} is not an array", UsageError):
+        entry = archive.zip.getinfo(f"{key}.npy")
+        with archive.zip.open(entry) as stream:
+            if np.lib.format.read_magic(stream) == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(stream)
+            announced = stream.tell() + math.prod(shape) * dtype.itemsize
+        if dtype.hasobject:
+            raise UsageError(f"{key} holds Python objects, which are never loaded: save numbers")
+        most = entry.compress_size * (1 if entry.compress_type == zipfile.ZIP_STORED else RATIO)
+        if announced != entry.file_size or announced > most:
+            raise ValueError(f"{key} has the shape {list(shape)} and announces {announced:,} bytes")
+        return archive[key]
 
 
 def _numbers(key: str, array: np.ndarray, least: int) -> np.ndarray:
@@ -105,10 +115,10 @@ def _numbers(key: str, array: np.ndarray, least: int) -> np.ndarray:
         raise UsageError(f"{key} is of type {array.dtype}; allowed: integers, floating point, booleans")
     if array.ndim < least:
         raise UsageError(f"{key} has shape {list(array.shape)}; allowed: [N{', ...' * (least - 1)}]")
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = np.ascontiguousarray(array, np.float64 if array.dtype.newbyteorder("=") == np.float64 else np.float32)
-    if bad := int(numbers.size - np.isfinite(numbers).sum()):
-        raise UsageError(f"{key} holds {bad} values that are not finite")
+    if bad := not_finite(numbers):
+        raise UsageError(f"{key} holds {bad}")
     return numbers
 
 

@@ -9,11 +9,13 @@ on 482, but does not say which. Here the test images are drawn by `split_seed`, 
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
 from sobench.data.pixels import CHANNEL, scale
+from sobench.data.reading import parsing
 from sobench.data.store import Store
 from sobench.errors import Failure
 
@@ -25,6 +27,12 @@ CLASSES = ("non-COVID", "COVID")
 
 SIDE = 32
 SAMPLES, TEST = 2482, 482
+FORMATS = ("PNG", "JPEG")
+"""What is read under the name .png: some files of this name are photographs."""
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Kinds of pixels that have 8 bits a colour or less."""
+PIXELS = 1 << 24
+"""The pixels that an image has at most."""
 
 
 def sars_cov2(store: Store, *, standardize: bool = False, split_seed: int = 0) -> Dataset:
@@ -55,10 +63,10 @@ def _image(path: Path) -> np.ndarray:
     import numpy as np
     from PIL import Image
 
-    try:
-        with Image.open(path) as image:
+    with parsing(f"sars_cov2: {path} is not an image"):
+        with Image.open(path, formats=FORMATS) as image:
+            if math.prod(image.size) > PIXELS or image.mode not in MODES:
+                raise ValueError(f"it has {math.prod(image.size):,} pixels of mode {image.mode}")
+            image.verify()  # the checksums; after it, the image must be opened again
+        with Image.open(path, formats=FORMATS) as image:
             return np.array(image.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
-    except (OSError, ValueError, SyntaxError) as error:  # what PIL raises for a file that is no image or is cut off
-        raise Failure(
-            f"sars_cov2: {path} is not an image, or it is damaged ({' '.join(str(error).split())})"
-        ) from error

@@ -35,6 +35,12 @@ class File:
             return size > 0
         return size == self.bytes and digest(path, self.checksum.partition(":")[0]) == self.checksum
 
+    def defect(self, path: Path) -> str:
+        """What is wrong with a file that does not match. Raises OSError."""
+        if not path.is_file():
+            return "is not a file"
+        return "has the wrong checksum" if path.stat().st_size else "is empty"
+
 
 @dataclass(frozen=True)
 class Source:
@@ -47,6 +53,8 @@ class Source:
     urls: tuple[str, ...] = ()
     files: dict[str, File] = field(default_factory=dict)
     stand_in: str = ""
+    features: int = 0
+    classes: int = 0
     manual: str = ""
     kind: str = ""
 

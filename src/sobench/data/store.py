@@ -123,7 +123,7 @@ class Store:
             return self.fetch(dataset, filename)
         for place in places[: places.index(path)]:
             if place.exists():
-                warn(f"{place} has the wrong checksum and is not used")
+                warn(f"{place} {file.defect(place)} and is not used")
         return path
 
     def fetch(self, dataset: str, filename: str) -> Path:
@@ -148,7 +148,7 @@ class Store:
         """Write a file to `target` from the mirror, else from the first url that has it. Raises Failure."""
         damaged = [place for place in (*mirrored, target) if place.exists() and not intact(place, file)]
         for place in damaged:
-            warn(f"{place} has the wrong checksum and is not used")
+            warn(f"{place} {file.defect(place)} and is not used")
         for place in mirrored:
             if place not in damaged and place.exists():
                 with place.open("rb") as stream:
@@ -165,7 +165,7 @@ class Store:
 
     def _missing(self, source: Source, file: File, reasons: list[str], damaged: Iterable[Path]) -> str:
         """The message for a file that cannot be obtained: the reasons, and where to put it after a manual download."""
-        wrong = "".join(f"; {place} has the wrong checksum and is not used" for place in damaged)
+        wrong = "".join(f"; {place} {file.defect(place)} and is not used" for place in damaged)
         folders = " or ".join(str(place.parent) for place in reversed(self.places(source.name, file.name)))
         named = "" if self.mirror else ", or name a folder that has it with SOBENCH_DATA"
         from_where = f" from {', nor '.join(reasons)}" if reasons else f": {source.manual}"
@@ -188,4 +188,4 @@ def publish(stream: BinaryIO, target: Path, file: File) -> None:
         with part.open("wb") as copy:
             shutil.copyfileobj(stream, copy)
         if not file.matches(part):
-            raise Failure("what came has the wrong checksum")
+            raise Failure(f"what came {file.defect(part)}")

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sobench.data.autoencoders import read, shapes
 from sobench.data.dataset import Dataset
 from sobench.data.images import Part, checked, stand_in
+from sobench.data.matlab import read, shapes
 from sobench.data.pixels import CHANNEL, scale, shared
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
+
+IMAGES = 73_257
+"""The images of the training set: no more are read from a file."""
 
 
 def svhn(store: Store, *, standardize: bool = False, per_feature: bool = False) -> Dataset:
@@ -39,9 +42,9 @@ def svhn(store: Store, *, standardize: bool = False, per_feature: bool = False) 
 
 def _part(file: Path) -> Part:
     """Pixels uint8 [N, 3, 32, 32] and labels [N] of a file. Raises Failure if it does not hold them."""
-    if missing := {"X", "y"} - {name for name, _ in shapes(file)}:
+    if missing := {"X", "y"} - shapes(file).keys():
         raise Failure(f"{file} has no {' and no '.join(sorted(missing))}; allowed: the variables X and y")
-    X, y = read(file, "X"), read(file, "y").reshape(-1)
+    X, y = read(file, "X", most=IMAGES * 32 * 32 * 3), read(file, "y", most=IMAGES).reshape(-1)
     if X.dtype != "uint8" or X.shape[:3] != (32, 32, 3) or X.ndim != 4:
         raise Failure(f"{file}: X is {X.dtype} {list(X.shape)}; allowed: uint8 [32, 32, 3, N]")
     y[y == 10] = 0

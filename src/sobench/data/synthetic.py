@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from sobench.data.autoencoders import read, shapes, unlabelled
+from sobench.data.autoencoders import unlabelled
 from sobench.data.dataset import Dataset
+from sobench.data.matlab import read, shapes
+from sobench.data.reading import not_finite
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
 
@@ -88,11 +90,16 @@ def _draw_curves(samples: int, stream: np.random.Generator) -> np.ndarray:
 def _olivetti(store: Store) -> np.ndarray:
     """The faces, float32 [40 people, 10 images, 64, 64] in 0..255, each stored column by column. Raises Failure."""
     file = store.path("faces_synthetic", "olivettifaces.mat")
-    if dict(shapes(file)).get("faces") != (FACE * FACE, 400):
-        raise Failure(
-            f"{file} has no faces [{FACE * FACE}, 400]; it has {', '.join(f'{k} {list(v)}' for k, v in shapes(file))}"
-        )
-    faces = read(file, "faces").T.reshape(40, 10, FACE, FACE)
+    variables = shapes(file)
+    if variables.get("faces") != (FACE * FACE, 400):
+        arrays = ", ".join(f"{key} {list(shape)}" for key, shape in variables.items()) or "nothing"
+        raise Failure(f"{file} has no faces [{FACE * FACE}, 400]; it has {arrays}")
+    pixels = read(file, "faces", most=FACE * FACE * 400)
+    if bad := not_finite(pixels):
+        raise Failure(f"{file}: faces holds {bad}")
+    if not (pixels.min() >= 0 and pixels.max() <= 255):
+        raise Failure(f"{file}: faces holds values from {pixels.min()} to {pixels.max()}; allowed: 0 to 255")
+    faces = pixels.T.reshape(40, 10, FACE, FACE)
     return np.ascontiguousarray(faces.transpose(0, 1, 3, 2), np.float32)
 
 

@@ -17,7 +17,7 @@ class Markdown:
 
     @staticmethod
     def escape(text: str) -> str:
-        return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("_", "\\_")
+        return "".join(f"\\{character}" if character in "\\|*_$" else character for character in text)
 
     @staticmethod
     def rank(text: str, rank: str | None) -> str:
@@ -32,17 +32,27 @@ class Latex:
     """The elements of a table in LaTeX."""
 
     pm, dash = r"$\pm$", "--"
-    _ESCAPES = {
+    _SPECIAL = {c: "\\" + c for c in "&%$#_{}"} | {
         "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
-        "±": r"$\pm$",
+        "<": r"\textless{}",  # in LaTeX's default font, <, > and | are other characters
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
         "–": "--",
-    } | {c: "\\" + c for c in "&%$#_{}"}
+    }
+    _MATH = (
+        "αalpha βbeta γgamma δdelta εepsilon ζzeta ηeta θtheta ιiota κkappa λlambda μmu νnu ξxi πpi ρrho σsigma τtau "
+        "υupsilon φphi χchi ψpsi ωomega ΓGamma ΔDelta ΘTheta ΛLambda ΞXi ΠPi ΣSigma ΦPhi ΨPsi ΩOmega "
+        "±pm ×times ·cdot ≤le ≥ge ≈approx ≠ne ∞infty →to"
+    )
+    _ESCAPES = _SPECIAL | {word[0]: rf"$\{word[1:]}$" for word in _MATH.split()}
 
     @classmethod
     def escape(cls, text: str) -> str:
-        return "".join(cls._ESCAPES.get(character, character) for character in text)
+        """The text as LaTeX prints it. Characters of other alphabets need LuaLaTeX or XeLaTeX."""
+        escaped = "".join(cls._ESCAPES.get(character, character) for character in text)
+        return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # else an option of the line above
 
     @staticmethod
     def rank(text: str, rank: str | None) -> str:
@@ -165,9 +175,10 @@ def _ours(cell: Cell, column: Column, style: Format) -> str:
     gap = style.escape(ours.gap)
     if math.isnan(ours.mean):
         return (gap or "missing") + mark
-    text = format(ours.mean, column.format)
+    text = style.escape(format(ours.mean, column.format))
     if math.isfinite(ours.stderr):
-        text += f" {style.pm} {format(ours.stderr, '.2g' if column.format.endswith('g') else column.format)}"
+        spread = format(ours.stderr, ".2g" if column.format.endswith("g") else column.format)
+        text += f" {style.pm} {style.escape(spread)}"
     return style.rank(text, cell.rank) + mark + (f" ({gap})" if gap else "")
 
 
@@ -175,7 +186,8 @@ def _theirs(cell: Cell, column: Column, style: Format) -> str:
     value, spread = _published(cell)
     if value == "":
         return style.dash
-    return format(value, column.format) + (f" {style.pm} {format(spread, column.format)}" if spread != "" else "")
+    texts = [style.escape(format(number, column.format)) for number in (value, spread) if number != ""]
+    return f" {style.pm} ".join(texts)
 
 
 def _published(cell: Cell) -> tuple[float | str, float | str]:

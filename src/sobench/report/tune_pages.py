@@ -135,7 +135,7 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
     matplotlib.use("agg", force=False)
     from matplotlib.figure import Figure
 
-    from sobench.report.figures.style import DASHES, PALETTE, RC
+    from sobench.report.figures.style import DASHES, PALETTE, RC, plain
 
     with matplotlib.rc_context(RC):
         sheet = Figure(figsize=(6.5, 4.0), layout="constrained")
@@ -143,7 +143,7 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
         for place, search in enumerate(searches):
             xs = range(1, len(search.trials) + 1)
             style = {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
-            axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, label=search.label, **style)
+            axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, label=plain(search.label), **style)
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set(xlabel="trials k", ylabel=f"expected best {criterion['metric'].replace('_', ' ')} of k")

@@ -13,7 +13,7 @@ import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
-from sobench.report.figures.style import Style, Styles
+from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.many_settings import grid
 from sobench.report.schema.panels import Contour
 from sobench.results.aggregate import Aggregate
@@ -72,7 +72,7 @@ def _fill(axes: Axes, panel: Contour, values: dict[tuple[float, ...], float]) ->
         places = np.log10(list(values))
         filled = axes.scatter(*places.T, c=list(values.values()), s=120, **look)
     ticks = levels[:: max(1, panel.levels // 4)].tolist()
-    bar = axes.figure.colorbar(filled, ax=axes, label=panel.label)
+    bar = axes.figure.colorbar(filled, ax=axes, label=plain(panel.label))
     bar.set_ticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
     bar.minorticks_off()
 
@@ -96,8 +96,8 @@ def _marks(
 
 
 def _finish(axes: Axes, panel: Contour, evidence: Evidence, points: Points) -> None:
-    axes.set_xlabel(panel.x_label)
-    axes.set_ylabel(panel.y_label)
+    axes.set_xlabel(plain(panel.x_label))
+    axes.set_ylabel(plain(panel.y_label))
     axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
     axes.grid(False)
     axes.margins(0.06)

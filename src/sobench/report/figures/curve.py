@@ -8,7 +8,7 @@ import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
-from sobench.report.figures.style import Style, Styles
+from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.schema.panels import Panel
 from sobench.results.axes import AXES
 from sobench.results.curves import curve, without_value
@@ -81,9 +81,9 @@ def _published(axes: Axes, panel: Panel, method: str, style: Style) -> None:
 
 
 def _finish(axes: Axes, panel: Panel, evidence: Evidence, methods: list[str]) -> None:
-    axes.set_xlabel((panel.x_label or AXES[panel.x]) + _left_out(panel, evidence, methods))
+    axes.set_xlabel(plain(panel.x_label or AXES[panel.x]) + _left_out(panel, evidence, methods))
     smooth = f"\n(mean of the last {panel.smooth:g} steps)" if panel.smooth else ""
-    axes.set_ylabel(panel.label + (f"\n(mean of each {panel.mean_by})" if panel.mean_by else smooth))
+    axes.set_ylabel(plain(panel.label) + (f"\n(mean of each {panel.mean_by})" if panel.mean_by else smooth))
     axes.set_title(legend.title(evidence, panel, methods), loc="left")
     axes.set_yscale(panel.scale)
     axes.set_xscale(panel.x_scale)

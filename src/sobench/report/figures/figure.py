@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from sobench.report.evidence import Evidence
 from sobench.report.figures import contour, curve, groups, trajectory
 from sobench.report.figures.legend import Entries
-from sobench.report.figures.style import RC, colours
+from sobench.report.figures.style import RC, colours, plain
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.figure import Figure
 
 PANELS: dict[str, Callable[..., Entries]] = {
@@ -23,6 +24,9 @@ PANELS: dict[str, Callable[..., Entries]] = {
     "profile": groups.profile,
 }
 """By kind of panel, the function that draws it: (axes, panel, evidence, styles) -> entries of the legend."""
+
+OWN_ENTRIES = {"contour": "mark", "profile": "epoch"}
+"""What an entry of the legend stands for, by the kind of its panel, where that is not a method."""
 
 
 def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:
@@ -41,9 +45,11 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     with matplotlib.rc_context(RC):
         sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained", dpi=RC["savefig.dpi"])
         grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
-        entries: Entries = {}
+        entries: dict[tuple[str, str], Artist] = {}
         for axes, panel in zip(grid, panels, strict=False):
-            entries |= PANELS[panel.kind](axes, panel, evidence, styles)
+            group = OWN_ENTRIES.get(panel.kind, "method")
+            drawn = PANELS[panel.kind](axes, panel, evidence, styles)
+            entries |= {(group, text): artist for text, artist in drawn.items()}
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         _legend(sheet, entries, dotted=any(panel.published for panel in panels))
@@ -56,14 +62,17 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     return [out / "figure.png", out / "figure.pdf"]
 
 
-def _legend(sheet: Figure, entries: Entries, *, dotted: bool) -> None:
-    """One legend below all panels, each text once, in as many columns as fit."""
+def _legend(sheet: Figure, entries: dict[tuple[str, str], Artist], *, dotted: bool) -> None:
+    """One legend below all panels, each entry once, in as many columns as fit. entries: by kind and text."""
     from matplotlib.lines import Line2D
 
     if dotted:
-        entries = entries | {"published": Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)}
+        entries = entries | {
+            ("published", "published"): Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)
+        }
     if not entries:  # a figure of matrices
         return
-    widest = 0.65 + 0.07 * max(map(len, entries))  # inches: 0.65 for the line, about 0.07 a character
+    texts = [plain(text) for _, text in entries]
+    widest = 0.65 + 0.07 * max(len(text) for _, text in entries)  # inches: 0.65 for the line, about 0.07 a character
     fit = max(1, int(sheet.get_figwidth() / widest))
-    sheet.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), fit))
+    sheet.legend(list(entries.values()), texts, loc="outside lower center", ncols=min(len(entries), fit))

@@ -13,7 +13,7 @@ import pandas as pd
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
-from sobench.report.figures.style import Styles
+from sobench.report.figures.style import Styles, plain
 from sobench.report.schema.panels import Heatmap, Profile
 from sobench.results.pick import column, pick
 
@@ -40,8 +40,8 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: Styles) -> l
         axes.figure.colorbar(
             axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes, ticks=[-top, 0, top], format="%.1e"
         )
-    axes.set_xticks(range(len(panel.across)), list(panel.across))
-    axes.set_yticks(range(len(panel.down)), list(panel.down))
+    axes.set_xticks(range(len(panel.across)), [plain(label) for label in panel.across])
+    axes.set_yticks(range(len(panel.down)), [plain(label) for label in panel.down])
     axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
     axes.grid(False)
     return {}
@@ -73,8 +73,8 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: Styles) -> l
         legend.say_empty(axes)
     axes.axhline(0, color="#555555", linewidth=0.6)
     axes.set_yscale("symlog", linthresh=panel.linear)
-    axes.set_xticks(range(len(panel.across)), list(panel.across))
-    axes.set(ylabel=panel.label)
+    axes.set_xticks(range(len(panel.across)), [plain(label) for label in panel.across])
+    axes.set(ylabel=plain(panel.label))
     axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
     return entries
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sobench.report.evidence import Evidence
-from sobench.report.figures.style import Styles
+from sobench.report.figures.style import Styles, plain
 from sobench.report.schema.panels import AnyPanel, Panel
 from sobench.results.pick import column
 
@@ -46,7 +46,7 @@ def text(evidence: Evidence, method: str) -> str:
 def title(evidence: Evidence, panel: AnyPanel, methods: list[str]) -> str:
     """The panel's title; if its data set stands in for another, with the name of the data set."""
     names = ", ".join(evidence.look_alikes(methods, panel.where))
-    return f"{panel.title} ({names})" if names and panel.title else panel.title or names
+    return plain(f"{panel.title} ({names})" if names and panel.title else panel.title or names)
 
 
 def say_empty(axes: Axes) -> None:

@@ -40,6 +40,11 @@ RC: dict[Any, Any] = {
 }
 
 
+def plain(text: str) -> str:
+    """The text as matplotlib shows it letter by letter: a `$` starts no formula."""
+    return text.replace("$", r"\$")
+
+
 def colours(report: Report, *, folder: Path | None = None) -> Styles:
     """The line properties of each method of the report, by its place among all methods of the paper's reports.
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
-from sobench.report.figures.style import Styles
+from sobench.report.figures.style import Styles, plain
 from sobench.report.schema.panels import Trajectory
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: Styles) -> l
             axes.plot(*points[-1], marker="x", markersize=7, markeredgewidth=2, color=styles[method]["color"], zorder=4)
         axes.plot(*start, marker="^", markersize=8, color="black", zorder=5)
         axes.set(xlim=(us[0], us[-1]), ylim=(vs[0], vs[-1]))
-    axes.set(xlabel=panel.x_label, ylabel=panel.y_label)
+    axes.set(xlabel=plain(panel.x_label), ylabel=plain(panel.y_label))
     axes.set_title(legend.title(evidence, panel, methods), loc="left")
     axes.grid(False)
     return legend.entries(evidence, methods, styles)
@@ -76,6 +76,6 @@ def _landscape(axes: Axes, panel: Trajectory, rows: pd.DataFrame) -> tuple[np.nd
     us, vs, losses = landscape(rows)
     filled = axes.contourf(us, vs, losses, levels=panel.levels, cmap="Greys_r", alpha=0.75)
     axes.contour(us, vs, losses, levels=panel.levels, colors="black", linewidths=0.3)
-    bar = axes.figure.colorbar(filled, ax=axes, label=panel.label)
+    bar = axes.figure.colorbar(filled, ax=axes, label=plain(panel.label))
     bar.minorticks_off()
     return us, vs

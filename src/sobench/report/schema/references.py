@@ -18,6 +18,7 @@ BOUNDS = ("at_most", "at_least", "within")
 
 def check_references(report: Report) -> None:
     """Raises UsageError for the first error: one line with the file and the key."""
+    _check_labels(report)
     for index, column in enumerate(report.columns):
         where = f"{report.file}: table.columns[{index}]"
         _check_methods(report, column.published, f"{where}.published")
@@ -35,6 +36,24 @@ def check_references(report: Report) -> None:
         _check_methods(report, [claim.test.subject], f"{where}.test.subject")
         _check_methods(report, claim.test.rivals, f"{where}.test.rivals")
         _check_test(claim.test, f"{where}.test")
+
+
+def _check_labels(report: Report) -> None:
+    """Check that each method has a label of its own, which is its name in the table and in the legend."""
+    owners: dict[str, str] = {}
+    for name, method in report.methods.items():
+        if (owner := owners.setdefault(method.label, name)) != name:
+            raise UsageError(
+                f"{report.file}: methods.{name}.label: got {method.label!r}, the label of {owner}; allowed: a label of "
+                f"its own, such as {_telling(report, name, owner)!r}"
+            )
+
+
+def _telling(report: Report, name: str, owner: str) -> str:
+    """The label of a method with the first setting in which its runs differ from those of `owner`, else its name."""
+    own, other = (report.methods[method].where for method in (name, owner))
+    differing = next((f"{key} {value}" for key, value in own.items() if other.get(key) != value), name)
+    return f"{report.methods[name].label} ({differing})"
 
 
 def _check_methods(report: Report, names: Iterable[str], where: str) -> None:

@@ -1,0 +1,125 @@
+"""Reading of files that may be damaged: each error is one line, and no size is believed before its bytes are there."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import math
+import tarfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO
+
+from sobench.errors import Failure, SobenchError, described, one_line
+
+if TYPE_CHECKING:
+    import numpy as np
+
+LONGEST = 1 << 20
+"""The bytes of a line, or of a text in an archive, that are read at most."""
+
+SHOWN = 300
+"""The characters of a parser's message that are shown; it may quote the file."""
+
+BLOCK = 1 << 20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@contextmanager
+def parsing(form: str, error: type[SobenchError] = Failure, advice: str = "") -> Iterator[None]:
+    """Turn any exception of a parser in the block into `error`: "<form>, or it is damaged (<reason>)<advice>".
+
+    form: what the file fails to be, such as "a9a is not in LIBSVM's form". A damaged file leads its parser to any
+    exception (IndexError, zlib.error, MemoryError), and to warnings, which are dropped. Errors of sobench pass.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except SobenchError:
+        raise
+    except Exception as reason:
+        text = reason if isinstance(reason, (ValueError, OSError)) else described(reason)
+        text = one_line(text, SHOWN) or type(reason).__name__
+        raise error(f"{form}, or it is damaged ({text}){advice}") from reason
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[BinaryIO]:
+    """A file that is read, decompressed by its suffix (.gz, .bz2, .xz), after its byte-order mark if it has one."""
+    open_it: Callable[[Path], IO[bytes]]
+    open_it = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(file.suffix, Path.open)
+    with open_it(file, "rb") as stream:
+        if stream.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
+            stream.seek(0)
+        yield stream
+
+
+def lines(stream: IO[bytes]) -> Iterator[bytes]:
+    """The lines of a stream. Raises ValueError for a line of more than LONGEST bytes."""
+    number = 0
+    while line := stream.readline(LONGEST + 1):
+        number += 1
+        if len(line) > LONGEST:
+            raise ValueError(f"line {number} has more than {LONGEST:,} bytes")
+        yield line
+
+
+def text_lines(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
+    """(number from 1 on, text without its end) of each line in UTF-8. Raises ValueError, which names the line."""
+    for number, line in enumerate(lines(stream), 1):
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"line {number}: {error}") from error
+        yield number, text.rstrip("\r\n")
+
+
+def members(file: Path, wanted: Callable[[str], object], largest: int) -> Iterator[tuple[str, bytes]]:
+    """(name, contents) of the wanted files of a .tar.gz, in its order; then the checksum at its end is verified.
+
+    Raises ValueError for a wanted member that is no plain file, is there twice, or has more than `largest` bytes, and
+    whatever tarfile and gzip raise for a damaged archive.
+    """
+    found: set[str] = set()
+    with gzip.open(file) as stream:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
+            for member in archive:
+                if not wanted(member.name):
+                    continue
+                content = archive.extractfile(member) if member.isfile() else None
+                if content is None or member.name in found:
+                    raise ValueError(f"{member.name} is {'there twice' if content else 'not a plain file'}")
+                if member.size > largest:
+                    raise ValueError(f"{member.name} has {member.size:,} bytes; allowed: up to {largest:,}")
+                found.add(member.name)
+                yield member.name, content.read()
+        while stream.read(BLOCK):
+            pass
+
+
+def single(number: str | bytes | float) -> float:
+    """The number in single precision: infinite beyond its range, NaN for another text."""
+    import numpy as np
+
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return float(np.float32(float(number)))
+    except ValueError:
+        return math.nan
+    except OverflowError:  # a whole number beyond the range of double precision
+        return math.inf
+
+
+def not_finite(array: np.ndarray) -> str:
+    """ "3 values that are not finite, the first nan at [0, 2]"; empty if all values are finite."""
+    import numpy as np
+
+    bad = ~np.isfinite(array)
+    if not bad.any():
+        return ""
+    place = [int(index[0]) for index in np.nonzero(bad)]
+    return f"{int(bad.sum())} values that are not finite, the first {array[tuple(place)]} at {place}"
