@@ -9,19 +9,23 @@ linearisation serves every product on its batch. No penalty is included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sobench.errors import Unsupported
 from sobench.linalg.operator import LinearOperator
 from sobench.objective.cost import Cost
+from sobench.objective.graph import nodes
 from sobench.objective.layers.records import unrecorded
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.taylor.normalizations import FORMS, SumsAndProducts
+from sobench.objective.torch_private import weight_norm
 
 
 class LossFunction(Protocol):
@@ -42,6 +46,37 @@ class LossFunction(Protocol):
     def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Targets drawn from the predictive distribution."""
         ...
+
+
+def no_derivative(error: RuntimeError) -> Unsupported:
+    """What to raise in place of torch's error about an operation without a derivative."""
+    return Unsupported(f"no derivative of the outputs of the model: {str(error).splitlines()[0]}")
+
+
+@contextmanager
+def differentiating() -> Generator[None]:
+    """A context in which an error of torch, but for a lack of memory, becomes that of `no_derivative`."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise no_derivative(error) from error
+
+
+def is_fused(outputs: Tensor) -> bool:
+    """Whether a pass went through a kernel that `unfused` replaces."""
+    return any(node.name().startswith(("ScaledDotProduct", "WeightNormInterface")) for node in nodes([outputs]))
+
+
+@contextmanager
+def unfused() -> Generator[None]:
+    """A context for passes that are differentiated twice, without the fused kernels of attention and weight_norm.
+
+    Those of attention have no second derivative, that of weight_norm has a wrong one.
+    """
+    with sdpa_kernel(SDPBackend.MATH), SumsAndProducts({weight_norm: FORMS[weight_norm]}):
+        yield
 
 
 class ForwardPass:
@@ -178,7 +213,7 @@ class ForwardPass:
         except RuntimeError as error:
             if batched:  # an operation that takes no batch of cotangents
                 return self._vjp_by_rows(outputs, cotangents, wrt)
-            raise Unsupported(f"no derivative of the outputs of the model: {str(error).splitlines()[0]}") from error
+            raise no_derivative(error) from error
         used = cast(
             "tuple[Tensor | None, ...]", grads
         )  # allow_unused gives None, which torch's annotation does not say

@@ -40,7 +40,7 @@ from sobench.linalg.complex_step import STEP
 from sobench.linalg.operator import LinearOperator
 from sobench.objective import complex_oracles, layer_oracles, per_sample, taylor_oracles, verification
 from sobench.objective.cost import COMPLEX, DUAL, Cost
-from sobench.objective.forward_pass import ForwardPass, LossFunction
+from sobench.objective.forward_pass import ForwardPass, LossFunction, is_fused, unfused
 from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import LayerRecord, recording, unrecorded
 from sobench.objective.network import Network
@@ -158,7 +158,7 @@ class Objective:
         self.network.clear_gradients()
         with torch.enable_grad(), self._noise():
             outputs = self.network.one_tensor(self.network.model(self.batch.inputs))
-            loss = self.loss_function(self._with_graph(outputs), self.batch.targets)
+            loss = self.loss_function(self.with_graph(outputs), self.batch.targets)
             loss.backward()
         for p in parameters:
             if p.grad is None and p.requires_grad:  # the outputs do not depend on p
@@ -198,6 +198,7 @@ class Objective:
         self.cost.used.add("loss")
         parameters = None if at is None else self.space.unflatten(at)
         if at is not None and parameters is not None and at.is_complex():
+            complex_oracles.check_precision(self.space)
             verification.complex_loss(self, at)
             self.cost.forward(len(self), scale=COMPLEX)
             value = self._complex_loss(parameters)
@@ -229,6 +230,7 @@ class Objective:
 
     def _complex_value_and_grad(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """`value_and_grad` at a complex `at` [P]."""
+        complex_oracles.check_precision(self.space)
         verification.complex_gradient(self, at)
         self.cost.forward(len(self), scale=COMPLEX)
         self.cost.backward(len(self), scale=COMPLEX)
@@ -273,6 +275,7 @@ class Objective:
         complex form.
         """
         self.cost.used.add("curvature")
+        complex_oracles.check_precision(self.space)
         verification.curvature(self, at)
         self.cost.forward(len(self), scale=COMPLEX * DUAL)
         theta = self.space.get() if at is None else at
@@ -533,7 +536,7 @@ class Objective:
         leaves = None if at is None else tuple(p.detach().requires_grad_() for p in self.space.unflatten(at))
         buffers = self.network.buffers() if self.network.writes_buffers else None
         with torch.enable_grad(), self._noise():
-            outputs = self._with_graph(self.network(self.batch.inputs, leaves, buffers))
+            outputs = self.with_graph(self.network(self.batch.inputs, leaves, buffers))
         self.cost.forward(len(self))
         forward = ForwardPass(self.space, self.loss_function, outputs, leaves or self.space.parameters, self.cost)
         if at is None:
@@ -544,17 +547,15 @@ class Objective:
     def pass_at(self, at: Tensor | None) -> ForwardPass:
         """A forward pass that can be differentiated twice. It is kept as one for the gradient is.
 
-        Such a pass computes attention without a fused kernel, which has no second derivative. If the model has
-        attention, it is not the kept pass of `value_and_grad()`.
+        Of a model with attention or weight_norm it is another than the kept pass of `value_and_grad()`: see `unfused`.
         """
-        if self.network.known("fused_attention") is None:
-            outputs = self.unmetered()._forward(at).outputs
-            self.network.learn("fused_attention", verification.has_fused_attention(outputs))
-        if not self.network.known("fused_attention"):
+        if self.network.known("fused") is None:
+            self.network.learn("fused", is_fused(self.unmetered()._forward(at).outputs))
+        if not self.network.known("fused"):
             return self._forward(at)
         if at is None and self._kept_pass is not None and not self._kept_pass.twice:
             self._kept_pass = None
-        with sdpa_kernel(SDPBackend.MATH):
+        with unfused():
             forward = self._forward(at)
         if at is None and self._kept_pass is not None:
             self._kept_pass.twice = True
@@ -565,7 +566,7 @@ class Objective:
         with self._noise():  # draws the seed, if there is none yet
             return Objective(self.network, self.loss_function, self.batch, noise_seed=self._noise_seed)
 
-    def _with_graph(self, outputs: Tensor) -> Tensor:
+    def with_graph(self, outputs: Tensor) -> Tensor:
         """The outputs. Raises Unsupported if they depend on no parameter."""
         if outputs.requires_grad:
             return outputs
@@ -629,7 +630,7 @@ class Objective:
 class _KeptPass:
     """A pass at the model's own parameters, their versions at that time, and its gradient with a graph, if formed.
 
-    twice: whether it was made without fused kernels of attention.
+    twice: whether it was made without fused kernels, to be differentiated twice.
     """
 
     forward: ForwardPass

@@ -57,16 +57,17 @@ class ParameterSpace:
         try:
             return torch.cat([t.reshape(-1) for t in tensors])
         except RuntimeError as error:
-            if not any(t.is_sparse for t in tensors):
-                raise
-            raise Unsupported(
-                "the gradient of an embedding is sparse (F.embedding with sparse=True); allowed: sparse=False"
-            ) from error
+            _refuse_sparse(tensors, error)
+            raise
 
     @staticmethod
     def flatten_batch(tensors: Sequence[Tensor]) -> Tensor:
-        """[K, P] from one tensor [K, *shape] per parameter; always a copy."""
-        return torch.cat([t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors], dim=1)
+        """[K, P] from one tensor [K, *shape] per parameter; always a copy. Raises Unsupported for sparse tensors."""
+        try:
+            return torch.cat([t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors], dim=1)
+        except RuntimeError as error:
+            _refuse_sparse(tensors, error)
+            raise
 
     def unflatten(self, vector: Tensor) -> tuple[Tensor, ...]:
         """One view [..., *shape] per parameter, of a vector [..., P]. Raises ValueError for any other length."""
@@ -80,6 +81,13 @@ class ParameterSpace:
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """{parameter name: view [..., *shape]} of a vector [..., P]. Raises ValueError for any other length."""
         return dict(zip(self.names, self.unflatten(vector)))
+
+
+def _refuse_sparse(tensors: Sequence[Tensor], error: RuntimeError) -> None:
+    """Raise Unsupported if one of the tensors is sparse."""
+    if any(t.is_sparse for t in tensors):
+        reason = "the gradient of an embedding is sparse (F.embedding with sparse=True); allowed: sparse=False"
+        raise Unsupported(reason) from error
 
 
 def _check(named: list[tuple[str, Tensor]]) -> None:

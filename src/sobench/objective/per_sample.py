@@ -38,6 +38,8 @@ def _is_separable(network: Network, inputs: Tensor, parameters: tuple[Tensor, ..
     if len(together) != len(inputs):
         shape = list(together.shape)
         raise Unsupported(f"the model returns {shape} for {len(inputs)} samples; allowed: a row for each sample")
+    if not together.requires_grad:
+        return False  # the pass for the gradients says so
     w = torch.arange(1, together.numel() + 1, device=together.device).cos().view_as(together).to(together.dtype)
     try:
         alone = vmap(lambda x: _output(network, parameters, x))(inputs)
@@ -68,6 +70,7 @@ def separable_grads(
 def separable_jacobian(network: Network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
     """dz_n / dtheta, [N, C, P], for samples that do not interact."""
     J = vmap(jacrev(lambda theta, x: _output(network, theta, x)), in_dims=(None, 0))(parameters, inputs)
+    _check_outputs(list(J[0].shape[: J[0].dim() - parameters[0].dim()]))
     return torch.cat([part.reshape(*part.shape[:2], -1) for part in J], dim=2)
 
 
@@ -87,5 +90,12 @@ def coupled_grads(forward: ForwardPass, targets: Tensor) -> Tensor:
 def coupled_jacobian(forward: ForwardPass) -> Tensor:
     """dz_n / dtheta with the other samples present, [N, C, P]."""
     z = forward.outputs
+    _check_outputs(list(z.shape))
     basis = torch.eye(z.numel(), dtype=z.dtype, device=z.device).view(-1, *z.shape)
     return forward.pull_back(basis).view(*z.shape, -1)
+
+
+def _check_outputs(shape: list[int]) -> None:
+    """Raise Unsupported unless this is the shape [N, C]."""
+    if len(shape) != 2:
+        raise Unsupported(f"the Jacobian takes outputs [N, C], the model returns {shape}")

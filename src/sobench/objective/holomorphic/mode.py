@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sobench.objective.graph import tensors_in
 from sobench.objective.holomorphic import layers, scalars
-from sobench.objective.nested import tensors_in
 
 Function = Callable[..., Any]
 
@@ -67,10 +67,15 @@ class ComplexFunctions(TorchFunctionMode):
         if not any(t.is_complex() for t in tensors_in([*args, *kwargs.values()])):
             return func(*args, **kwargs)
         name = _name(func)
-        if self._derivatives and not torch.is_grad_enabled():
-            raise NotImplementedError(f"{name} inside torch.no_grad() has no complex form")
-        if "out" in kwargs or (name == "__setitem__" and not args[0].is_complex()):
+        if kwargs.get("out") is not None or (name == "__setitem__" and not args[0].is_complex()):
             raise NotImplementedError(f"{name} writes complex numbers into a real tensor")
+        result = self._extended(name, func, args, kwargs)
+        if self._derivatives and not torch.is_grad_enabled() and any(t.is_complex() for t in tensors_in([result])):
+            raise NotImplementedError(f"{name} has no complex form in torch.no_grad() or a torch.autograd.Function")
+        return result
+
+    def _extended(self, name: str, func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The result of a function of complex tensors."""
         if form := EXTENDED.get(name.removesuffix("_")):
             if kwargs.pop("inplace", False) or name.endswith("_"):
                 # on a copy, because the gradient of the form may need its argument

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from sobench.objective.nested import tensors_in
+from sobench.objective.graph import tensors_in
 
 Moves = dict[int, tuple[int, Tensor]]
 """{id of a parameter: (its group, its part of u, shaped as the parameter)}."""
