@@ -9,18 +9,23 @@ linearisation serves every product on its batch. No penalty is included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from sobench.errors import Unsupported
 from sobench.linalg.operator import LinearOperator
 from sobench.objective.cost import Cost
+from sobench.objective.graph import nodes
 from sobench.objective.layers.records import unrecorded
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.taylor.normalizations import FORMS, SumsAndProducts
+from sobench.objective.torch_private import weight_norm
 
 
 class LossFunction(Protocol):
@@ -43,10 +48,41 @@ class LossFunction(Protocol):
         ...
 
 
+def no_derivative(error: RuntimeError) -> Unsupported:
+    """What to raise in place of torch's error about an operation without a derivative."""
+    return Unsupported(f"no derivative of the outputs of the model: {str(error).splitlines()[0]}")
+
+
+@contextmanager
+def differentiating() -> Generator[None]:
+    """A context in which an error of torch, but for a lack of memory, becomes that of `no_derivative`."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise no_derivative(error) from error
+
+
+def is_fused(outputs: Tensor) -> bool:
+    """Whether a pass went through a kernel that `unfused` replaces."""
+    return any(node.name().startswith(("ScaledDotProduct", "WeightNormInterface")) for node in nodes([outputs]))
+
+
+@contextmanager
+def unfused() -> Generator[None]:
+    """A context for passes that are differentiated twice, without the fused kernels of attention and weight_norm.
+
+    Those of attention have no second derivative, that of weight_norm has a wrong one.
+    """
+    with sdpa_kernel(SDPBackend.MATH), SumsAndProducts({weight_norm: FORMS[weight_norm]}):
+        yield
+
+
 class ForwardPass:
     """The outputs z [N, C] and the mean loss of one batch as functions of `parameters`, with their graph.
 
-    Every method counts its work in `cost`.
+    Every method counts its work in `cost`. Each raises Unsupported where torch has no derivative of an operation.
     """
 
     def __init__(
@@ -111,12 +147,13 @@ class ForwardPass:
     def ggn(self, targets: Tensor) -> LinearOperator:
         """The generalised Gauss-Newton matrix [P, P] of the mean loss. Its linearisation costs one backward pass."""
         z = self.outputs
-        u = torch.zeros_like(z, requires_grad=True)
-        JTu = self._vjp(z, u, create_graph=True)
+        if z.dim() < 2:
+            raise Unsupported(f"the Gauss-Newton matrix takes outputs [N, C], the model returns {list(z.shape)}")
+        u, JTu = self.linearised()
         self.cost.backward(self.samples)
 
         def product(V: tuple[Tensor, ...], batched: bool) -> tuple[Tensor, ...]:
-            (JV,) = self._vjp(JTu, V, wrt=(u,), batched=batched)
+            JV = self.push_forward(u, JTu, V, batched)
             HJV = self.loss_function.hessian_product(z.detach(), targets, JV) / self.samples
             return self._vjp(z, HJV, batched=batched)
 
@@ -129,6 +166,15 @@ class ForwardPass:
             return self.space.flatten_batch(product(self.space.unflatten(V.T), batched=True)).T
 
         return self._operator(matvec, matmat)
+
+    def linearised(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """u [N, C], and J^T u with its graph, one tensor per parameter. Not metered."""
+        u = torch.zeros_like(self.outputs, requires_grad=True)
+        return u, self._vjp(self.outputs, u, create_graph=True)
+
+    def push_forward(self, u: Tensor, JTu: tuple[Tensor, ...], V: tuple[Tensor, ...], batched: bool = False) -> Tensor:
+        """J v [N, C], or J V [K, N, C] if `batched`, from what `linearised` returns. Not metered."""
+        return self._vjp(JTu, V, wrt=(u,), batched=batched)[0]
 
     def pull_back(self, cotangents: Tensor) -> Tensor:
         """J^T u [K, P] for cotangents u [K, N, C]: a backward pass for each."""
@@ -151,16 +197,23 @@ class ForwardPass:
         result have a leading dimension K. recorded: whether hooks of `record()` observe the pass.
         """
         wrt = self.parameters if wrt is None else wrt
-        with torch.enable_grad(), nullcontext() if recorded else unrecorded():
-            grads = torch.autograd.grad(
-                outputs,
-                wrt,
-                cotangents,
-                retain_graph=True,
-                create_graph=create_graph,
-                is_grads_batched=batched,
-                allow_unused=True,
-            )
+        try:
+            with torch.enable_grad(), nullcontext() if recorded else unrecorded():
+                grads = torch.autograd.grad(
+                    outputs,
+                    wrt,
+                    cotangents,
+                    retain_graph=True,
+                    create_graph=create_graph,
+                    is_grads_batched=batched,
+                    allow_unused=True,
+                )
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if batched:  # an operation that takes no batch of cotangents
+                return self._vjp_by_rows(outputs, cotangents, wrt)
+            raise no_derivative(error) from error
         used = cast(
             "tuple[Tensor | None, ...]", grads
         )  # allow_unused gives None, which torch's annotation does not say
@@ -171,6 +224,17 @@ class ForwardPass:
         zeros = [p.new_zeros((*lead, *p.shape), requires_grad=create_graph) for p in wrt]
         return tuple(zero if g is None else g for g, zero in zip(used, zeros))
 
+    def _vjp_by_rows(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        cotangents: Tensor | tuple[Tensor, ...] | None,
+        wrt: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...]:
+        """`_vjp` of batched cotangents, one after the other."""
+        columns = zip(*cotangents) if isinstance(cotangents, tuple) else cotangents if cotangents is not None else ()
+        rows = [self._vjp(outputs, column, wrt=wrt) for column in columns]
+        return tuple(torch.stack(parts) for parts in zip(*rows))
+
     def _operator(self, matvec: Callable[[Tensor], Tensor], matmat: Callable[[Tensor], Tensor]) -> LinearOperator:
-        z = self.outputs
-        return LinearOperator(matvec, self.space.size, matmat=matmat, dtype=z.dtype, device=z.device)
+        space = self.space
+        return LinearOperator(matvec, space.size, matmat=matmat, dtype=space.dtype, device=self.outputs.device)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
+from sobench.errors import Unsupported, UsageError
 from sobench.objective.torch_private import multi_add_, multi_copy_, unflatten
 
 
@@ -15,15 +18,24 @@ class ParameterSpace:
     """The trainable tensors of a model as coordinates of R^P, in the order of `model.parameters()`.
 
     A *flat* vector has shape [P]. Methods that return views of it do not copy.
+
+    dtype: the precision of a flat vector, the widest of those of the tensors.
+    mixed: whether they are of several precisions.
+
+    Raises UsageError, which names the tensor, for a complex one, for one without values yet (a lazy module), and for
+    tensors on several devices; also if there is no trainable tensor.
     """
 
     def __init__(self, named: Iterable[tuple[str, Tensor]]):
         pairs = [(name, p) for name, p in named if p.requires_grad]
+        _check(pairs)
         self.names = tuple(name for name, _ in pairs)
         self.parameters = tuple(p for _, p in pairs)
         self.shapes = tuple(p.shape for p in self.parameters)
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         self.size = sum(self.sizes)
+        self.dtype = reduce(torch.promote_types, (p.dtype for p in self.parameters))
+        self.mixed = any(p.dtype != self.dtype for p in self.parameters)
 
     def get(self) -> Tensor:
         """A copy of the current parameters, [P], without a graph."""
@@ -41,13 +53,21 @@ class ParameterSpace:
 
     @staticmethod
     def flatten(tensors: Sequence[Tensor]) -> Tensor:
-        """[P] from one tensor per parameter; always a copy."""
-        return torch.cat([t.reshape(-1) for t in tensors])
+        """[P] from one tensor per parameter; always a copy. Raises Unsupported for sparse tensors."""
+        try:
+            return torch.cat([t.reshape(-1) for t in tensors])
+        except RuntimeError as error:
+            _refuse_sparse(tensors, error)
+            raise
 
     @staticmethod
     def flatten_batch(tensors: Sequence[Tensor]) -> Tensor:
-        """[K, P] from one tensor [K, *shape] per parameter; always a copy."""
-        return torch.cat([t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors], dim=1)
+        """[K, P] from one tensor [K, *shape] per parameter; always a copy. Raises Unsupported for sparse tensors."""
+        try:
+            return torch.cat([t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors], dim=1)
+        except RuntimeError as error:
+            _refuse_sparse(tensors, error)
+            raise
 
     def unflatten(self, vector: Tensor) -> tuple[Tensor, ...]:
         """One view [..., *shape] per parameter, of a vector [..., P]. Raises ValueError for any other length."""
@@ -61,3 +81,27 @@ class ParameterSpace:
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """{parameter name: view [..., *shape]} of a vector [..., P]. Raises ValueError for any other length."""
         return dict(zip(self.names, self.unflatten(vector)))
+
+
+def _refuse_sparse(tensors: Sequence[Tensor], error: RuntimeError) -> None:
+    """Raise Unsupported if one of the tensors is sparse."""
+    if any(t.is_sparse for t in tensors):
+        reason = "the gradient of an embedding is sparse (F.embedding with sparse=True); allowed: sparse=False"
+        raise Unsupported(reason) from error
+
+
+def _check(named: list[tuple[str, Tensor]]) -> None:
+    """Raise the errors of `ParameterSpace`."""
+    if not named:
+        raise UsageError("the model has no parameter that requires a gradient: there is nothing to train")
+    for name, p in named:
+        if is_lazy(p):
+            raise UsageError(f"parameter {name} has no values yet: call the model once on a batch first")
+        if p.is_complex():
+            dtype = str(p.dtype).removeprefix("torch.")
+            raise UsageError(f"parameter {name} is {dtype}; allowed: real parameters (real and imaginary part apart)")
+        if p.device != named[0][1].device:
+            first, device = named[0]
+            raise UsageError(
+                f"parameter {first} is on {device.device} and {name} on {p.device}; allowed: a model on one device"
+            )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sobench.objective.forward_pass import LossFunction
+from sobench.objective.forward_pass import LossFunction, differentiating
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.taylor import series
 from sobench.objective.taylor.normalizations import SumsAndProducts
@@ -46,7 +46,7 @@ def by_series(
         with series.Tape() as tape:
             z = outputs_at(leaves)
         value = loss(z, targets)
-    if not series.has_rules(RULES, tape.operations, leaves):
+    if not series.has_rules(RULES, tape.operations, leaves, z):
         return None
     outputs = [operation.output for operation in tape.operations]
     grads = torch.autograd.grad(value, [*leaves, *outputs], materialize_grads=True)
@@ -84,7 +84,7 @@ def by_products(
     partition: Partition,
 ) -> Summary:
     """The derivatives of `by_series`, by S Hessian products along the groups and a third derivative of each."""
-    with torch.enable_grad(), SumsAndProducts():
+    with torch.enable_grad(), SumsAndProducts(), differentiating():
         eta = u.new_zeros(len(partition), requires_grad=True)
         value = loss(outputs_at(space.unflatten(theta + u * partition.spread(eta))), targets)
         (first,) = torch.autograd.grad(value, eta, create_graph=True)

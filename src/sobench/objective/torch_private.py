@@ -16,6 +16,7 @@ from functools import cache
 import torch
 from torch import Tensor
 from torch._utils import _unflatten_dense_tensors
+from torch.autograd.graph import Node
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
 
@@ -30,6 +31,7 @@ __all__ = [
     "multi_div_",
     "multi_mul_",
     "multi_zero_",
+    "node_dtypes",
     "unflatten",
     "version",
     "weight_norm",
@@ -76,6 +78,11 @@ def unflatten(vector: Tensor, like: Sequence[Tensor]) -> Sequence[Tensor]:
 def in_backward() -> bool:
     """Whether a backward pass runs this code: as a hook, or as a forward pass that checkpointing repeats."""
     return torch._C._current_graph_task_id() != -1
+
+
+def node_dtypes(node: Node) -> list[torch.dtype]:
+    """The types of the results of the operation whose backward pass is this node of a graph."""
+    return [metadata.dtype for metadata in node._input_metadata]
 
 
 weight_norm = torch._weight_norm

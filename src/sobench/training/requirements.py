@@ -182,6 +182,8 @@ def _check_complex(problem: Problem, requires: frozenset[str]) -> None:
     try:
         if "curvature" in requires:
             two.curvature(theta)
+        elif "value_and_grad" in requires:
+            two.value_and_grad(theta + 0j)
         else:
             two.loss(theta + 0j)
     except Unsupported as error:
