@@ -6,6 +6,7 @@ What an optimizer declares also tells what a step costs if it factors matrices w
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import cache
 
 import torch
@@ -88,10 +89,10 @@ def check_problem(
     """
     if "dense" in requires:
         _check_dense(problem, device)
-        _check_time({"the model": _size(problem)}, EIGEN_FLOPS, problem, device, longest_step)
+        _check_time([_size(problem)], EIGEN_FLOPS, problem, device, longest_step)
     if "dense_blocks" in requires:
         _check_blocks(problem, device)
-        _check_time(_block_sizes(problem), CHOLESKY_FLOPS, problem, device, longest_step)
+        _check_time(list(_block_sizes(problem).values()), CHOLESKY_FLOPS, problem, device, longest_step)
     if "complex" in requires:
         _check_complex(problem, requires)
 
@@ -136,15 +137,15 @@ def _block_sizes(problem: Problem) -> dict[str, int]:
 
 
 def _check_time(
-    sizes: dict[str, int], flops: float, problem: Problem, device: torch.device, longest_step: float | None
+    sizes: Sequence[int], flops: float, problem: Problem, device: torch.device, longest_step: float | None
 ) -> None:
     """The time to factor a matrix of each of these sizes, `flops` n^3 operations each, at the rate of this machine."""
-    n, sample = max(sizes.values()), SAMPLE[device.type]
+    n, sample = max(sizes), SAMPLE[device.type]
     if longest_step is None or n <= sample:
         return
     dtype = next(problem.model.parameters()).dtype
     rate = EIGEN_FLOPS * sample**3 / _decomposition_seconds(sample, dtype, device, torch.get_num_threads())
-    seconds = flops * sum(size**3 for size in sizes.values()) / rate
+    seconds = flops * sum(size**3 for size in sizes) / rate
     if seconds > longest_step:
         largest = int(n * (longest_step / seconds) ** (1 / 3))
         raise Unsupported(
