@@ -378,6 +378,20 @@ class Optional(Plain):
         return super().step(f)
 
 
+class ByColumns(Plain):
+    requires = frozenset({"closure", "hessian", "dense"})
+
+    def step(self, f):
+        H, I = f.hessian(), torch.eye(sum(p.numel() for p in self.param_groups[0]["params"]), dtype=torch.double)
+        torch.stack([H @ column for column in I])
+        return super().step(f)
+
+
+class Diverges(Plain):
+    def __init__(self, params, lr=1e300):
+        super().__init__(params, lr)
+
+
 class ManyIterations(Plain):
     requires = frozenset({"closure", "hessian", "value_and_grad"})
 
@@ -393,7 +407,8 @@ class ManyIterations(Plain):
 def others(plugins, workplace, monkeypatch):
     names = [line.split()[1].split("(")[0] for line in MODULE.splitlines() if line.startswith("class ")]
     plugins("others", {"others.py": MODULE}, {name.lower(): f"others:{name}" for name in names})
-    monkeypatch.setattr(contract, "LONG", 50)
+    for name, steps in (("STEPS", 4), ("LONG", 45), ("FEW", 2)):
+        monkeypatch.setattr(contract, name, steps)
     return lambda name: Subject(name, ("model.widths=[1]",))
 
 
@@ -410,6 +425,8 @@ def others(plugins, workplace, monkeypatch):
         ("told", "hyperparameters"),
         ("seldom", "requires"),
         ("optional", "requires"),
+        ("bycolumns", "requires"),
+        *[("diverges", check) for check in ("same_seed_same_bits", "moves", "resume", "modes")],
     ],
 )
 def test_a_legitimate_method_passes(name, check, others):
