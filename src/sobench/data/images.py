@@ -45,4 +45,4 @@ def checked(pixels: np.ndarray, labels: np.ndarray, classes: int) -> tuple[Tenso
         )
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise UsageError(f"it has labels from {labels.min()} to {labels.max()}; allowed: 0 to {classes - 1}")
-    return torch.from_numpy(np.require(pixels, requirements="CW")), torch.from_numpy(labels.astype(np.int64))
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])), torch.from_numpy(labels.astype(np.int64))

@@ -91,6 +91,7 @@ def _member(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
 
     if archive.files.count(key) > 1:
         raise UsageError(f"{key} is there twice")
+    assert archive.zip is not None  # it is open
     with parsing(f"{key} is not an array", UsageError):
         entry = archive.zip.getinfo(f"{key}.npy")
         with archive.zip.open(entry) as stream:

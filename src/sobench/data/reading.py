@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from sobench.errors import Failure, SobenchError, described, one_line
 
@@ -48,11 +48,10 @@ def parsing(form: str, error: type[SobenchError] = Failure, advice: str = "") ->
 
 
 @contextmanager
-def opened(file: Path) -> Iterator[BinaryIO]:
+def opened(file: Path) -> Iterator[IO[bytes]]:
     """A file that is read, decompressed by its suffix (.gz, .bz2, .xz), after its byte-order mark if it has one."""
-    open_it: Callable[[Path], IO[bytes]]
-    open_it = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}.get(file.suffix, Path.open)
-    with open_it(file, "rb") as stream:
+    compressed: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+    with compressed.get(file.suffix, Path.open)(file, "rb") as stream:
         if stream.read(len(BYTE_ORDER_MARK)) != BYTE_ORDER_MARK:
             stream.seek(0)
         yield stream
