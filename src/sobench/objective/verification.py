@@ -246,8 +246,8 @@ def _is_analytic(f: Objective, actual: Tensor, expected: Tensor, size: Tensor) -
     if bool(error > torch.finfo(expected.dtype).eps ** 0.5 * size + torch.finfo(expected.dtype).tiny ** 0.5):
         raise Unsupported(
             f"no complex pass through {type(f.network.model).__name__}: its imaginary part is not the derivative of "
-            f"its real part (relative error {float(error / size):.1e}); allowed: functions of torch with a complex form, "
-            "outside torch.autograd.Function, activation checkpointing and torch.no_grad()"
+            f"its real part (relative error {float(error / size):.1e}); allowed: functions of torch with a complex "
+            "form, outside torch.autograd.Function, activation checkpointing and torch.no_grad()"
         )
     return True
 
