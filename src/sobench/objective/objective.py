@@ -348,7 +348,7 @@ class Objective:
         """
         self.cost.used.add("record")
         self._kept_pass = None
-        with recording(self.network.layers) as records:
+        with recording(self.network.model, self.network.layers) as records:
             self._records = records
             try:
                 yield records
@@ -361,7 +361,7 @@ class Objective:
         model, kept = self.network.model, self._kept_pass
         if layer_oracles.is_verified(model) or kept is None or kept.versions != self._versions():
             return
-        layer_oracles.verify(self.network, kept.forward, records, len(self))
+        layer_oracles.verify(self.network, kept.forward, records, self.batch.inputs)
 
     def recorded(self, when: bool = True) -> AbstractContextManager[dict[str, LayerRecord] | None]:
         """`record()` if `when`, else a context that records nothing and yields None."""

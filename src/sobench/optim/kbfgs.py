@@ -121,14 +121,14 @@ class KBFGS(SecondOrderOptimizer):
     def step(self, f: Objective) -> Tensor:
         hp, k = self.hyperparameters, self.begin(f)
         due = k % hp["curvature_period"] == 0
-        with f.recorded(due) as before:
+        with f.recorded(due or k == 1) as before:  # the first step verifies the records, also if none is due
             loss, g = f.value_and_grad()
         m = self.update_momentum(self._with_second(g), hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)
         p = {l: mode_products(M[l], (self.inverse(H["H_G"]), H["H_A"])) for l, H in self.factors.items()}
         self.descend(f, f.matrices.write_(torch.div(m, hp["damping"], out=g), p))
         self.diagnostics = {}
-        if before is not None:  # due
+        if due and before is not None:
             with f.record() as after:
                 self._second_pass(f)
             for l, factor in self.factors.items():

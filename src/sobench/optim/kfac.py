@@ -13,6 +13,11 @@ gradient DW [I, D], inputs a_t [D] and gradients Dh_t [I] of its outputs at the 
 Omega and Gamma start as means over the training set, and the first step uses them as they are. BatchNorm's parameters
 follow m (section 3.7.2).
 
+T contains the positions of a sequence, the pixels of a convolution, and all calls of a layer that the network uses
+several times: each is taken as an independent sample. This is K-FAC-expand of R. Eschenhagen et al., Kronecker-Factored
+Approximate Curvature for Modern Neural Network Architectures (2023), section 3; nothing is summed before the factors,
+as in K-FAC-reduce.
+
 split: the division of the damping between the two factors. `balanced`: pi = sqrt(tr(Omega x I) / tr(I x Gamma))
 (algorithm 12, line 19); `equal`: pi = 1 (algorithm 7). fisher: `empirical` takes Dh_t for the labels of the batch
 (KFAC-EF, section 4.7.3). lambda = damping + tau. With damping_rule `levenberg_marquardt` the first of the two adapts
