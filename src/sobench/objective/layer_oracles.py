@@ -78,6 +78,9 @@ def verify(network: Network, forward: ForwardPass, records: Records, inputs: Ten
         _VERIFIED.add(network.model)
         return
     weights = {name: weight for name, weight in matrices.weights.items() if weight.requires_grad}
+    if not weights:
+        _VERIFIED.add(network.model)
+        return
     called = {name: records[name] for name in weights if name in records and records[name].calls}
     ends = edges(called)
     grads = _gradients(forward, [*ends, *weights.values()])

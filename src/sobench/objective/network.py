@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
@@ -16,7 +16,10 @@ from sobench.objective.holomorphic.mode import ComplexFunctions
 from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import with_parameters
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.precision import at_least_single
 from sobench.objective.torch_private import BatchNorm, Dropout
+
+_AS_IT_IS: AbstractContextManager[object] = nullcontext()
 
 _DRAWS: WeakKeyDictionary[nn.Module, dict[bool, bool]] = WeakKeyDictionary()
 """{model: {training mode: whether a pass draws random numbers other than by a dropout layer}}, as far as known."""
@@ -36,6 +39,7 @@ class Network:
         self.space = ParameterSpace(model.named_parameters())
         self._normalisers = [m for m in model.modules() if isinstance(m, BatchNorm)]
         self._droppers = [m for m in model.modules() if _drops(m)]
+        self._sparse = [m for m in model.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag) and m.sparse]
         self._places = _places(model, self.space.parameters)
         self._frozen = tuple(p for p in model.parameters() if not p.requires_grad)
         self._draws = _DRAWS.setdefault(model, {})
@@ -111,14 +115,21 @@ class Network:
         The buffers of the model are only read. A pass in training mode writes into copies of them: `buffers`, if given.
         """
         if parameters is None and not self.writes_buffers:
-            return self.model(inputs)
+            with _dense_gradients(self._sparse) if self._sparse else _AS_IT_IS:
+                return at_least_single(self.model(inputs))
         state = self.state(self.space.parameters if parameters is None else parameters)
         if self.writes_buffers:
             state |= self.buffers() if buffers is None else buffers
-        return functional_call(self.model, state, (inputs,), tie_weights=False)
+        return self.call(state, inputs)
+
+    def call(self, state: dict[str, Tensor], inputs: Tensor) -> Tensor:
+        """The outputs [N, C], at least in float32, with these parameters and buffers in place of those of the model."""
+        with _dense_gradients(self._sparse) if self._sparse else _AS_IT_IS:
+            return at_least_single(functional_call(self.model, state, (inputs,), tie_weights=False))
 
     def state(self, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
         """{name: tensor} for `functional_call`, from one tensor for each parameter; a shared one has several names."""
+        parameters = self.space.rounded(parameters)
         return {name: parameters[index] for name, index in self._places.items()}
 
     def buffers(self) -> dict[str, Tensor]:
@@ -153,6 +164,12 @@ class Network:
             for handle in handles:
                 handle.remove()
 
+    def check_complex(self) -> None:
+        """Check that complex passes have the precision of the parameters. Raises Unsupported for a rounded model."""
+        if self.space.is_rounded:
+            types = ", ".join(sorted({str(p.dtype).removeprefix("torch.") for p in self.space.parameters}))
+            raise Unsupported(f"no complex pass through parameters in {types}; allowed: all in float32, or in float64")
+
     def noise(self, seed: int) -> AbstractContextManager[object]:
         """A context in which dropout draws its masks from `seed`. The global random state is unchanged afterwards."""
         return seeded(seed, self.space.parameters[0].device)
@@ -171,6 +188,18 @@ def _places(model: nn.Module, parameters: tuple[Tensor, ...]) -> dict[str, int]:
         for name, p in module.named_parameters(recurse=False, remove_duplicate=False)
         if id(p) in index
     }
+
+
+@contextmanager
+def _dense_gradients(embeddings: Sequence[nn.Embedding | nn.EmbeddingBag]) -> Generator[None]:
+    """A context in which embeddings have dense gradients, which a flat vector and curvature products need."""
+    for module in embeddings:
+        module.sparse = False
+    try:
+        yield
+    finally:
+        for module in embeddings:
+            module.sparse = True
 
 
 def _drops(module: nn.Module) -> bool:

@@ -33,7 +33,7 @@ from typing import NamedTuple, NoReturn, Protocol
 import torch
 from torch import Tensor, nn
 
-from sobench.errors import Unsupported
+from sobench.errors import Unsupported, UsageError
 from sobench.linalg.complex_step import STEP
 from sobench.linalg.operator import LinearOperator
 from sobench.objective import complex_oracles, layer_oracles, per_sample, taylor_oracles
@@ -43,6 +43,7 @@ from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import LayerRecord, recording, unrecorded
 from sobench.objective.network import Network
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.precision import at_least_single
 from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor_oracles import Summary
 from sobench.objective.torch_private import multi_add, multi_add_, version
@@ -151,7 +152,7 @@ class Objective:
         parameters = self.space.parameters
         self.network.clear_gradients()
         with torch.enable_grad(), self._noise():
-            loss = self.loss_function(self.network.model(self.batch.inputs), self.batch.targets)
+            loss = self.loss_function(at_least_single(self.network.model(self.batch.inputs)), self.batch.targets)
             loss.backward()
         for p in parameters:
             if p.grad is None and p.requires_grad:  # the outputs do not depend on p
@@ -162,6 +163,9 @@ class Objective:
         if self.l2:
             with torch.no_grad():
                 trained = [p for p in parameters if p.requires_grad]  # the others were frozen since
+                for p in trained:
+                    if p.grad is not None and p.grad.is_sparse:  # the gradient of the penalty is not
+                        p.grad = p.grad.to_dense()
                 multi_add_([p.grad for p in trained if p.grad is not None], trained, alpha=self.l2)
             loss = loss + self._penalty(parameters)
         return loss
@@ -498,7 +502,15 @@ class Objective:
         return self.source
 
     def _forward(self, at: Tensor | None = None) -> ForwardPass:
-        """A forward pass with its graph. At the model's own parameters it is kept until one of them is written."""
+        """A forward pass with its graph. At the model's own parameters it is kept until one of them is written.
+
+        Raises UsageError inside torch.autocast, which would round the matrices that a method makes of its results.
+        """
+        if torch.is_autocast_enabled(self.batch.inputs.device.type):
+            raise UsageError(
+                "an oracle other than the closure is called inside torch.autocast; allowed: torch.autocast inside the "
+                "forward of the model"
+            )
         versions = self._versions() if at is None else ()
         if at is None:
             if self._kept_pass is not None and self._kept_pass.versions == versions:
@@ -532,6 +544,7 @@ class Objective:
     def _complex_loss(self, parameters: tuple[Tensor, ...]) -> Tensor:
         """The loss at complex parameters, a complex scalar, without the penalty."""
         self.cost.used.add("complex")
+        self.network.check_complex()
         with self._noise(), unrecorded():
             return self.loss_function(self.network.complex(self.batch.inputs, parameters), self.batch.targets)
 
@@ -553,7 +566,7 @@ class Objective:
 
     def _penalty(self, parameters: tuple[Tensor, ...]) -> Tensor:
         """l2/2 theta . theta, a scalar, without conjugation, so that it is holomorphic."""
-        return 0.5 * self.l2 * _total((p.detach() * p.detach()).sum() for p in parameters)
+        return 0.5 * self.l2 * _total((p * p).sum() for p in map(at_least_single, map(Tensor.detach, parameters)))
 
     def _regularised(self, A: LinearOperator) -> LinearOperator:
         """A + l2 I."""
@@ -668,8 +681,8 @@ class FullObjective(Objective):
         def product(V: Tensor) -> Tensor:
             return _total(weight * (linearise(f) @ V) for weight, f in self._parts())
 
-        p = self.space.parameters[0]
-        return LinearOperator(product, self.space.size, matmat=product, dtype=p.dtype, device=p.device)
+        device = self.space.parameters[0].device
+        return LinearOperator(product, self.space.size, matmat=product, dtype=self.space.dtype, device=device)
 
 
 def _total(tensors: Iterable[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import grad, jacrev, vmap
 
 from sobench.objective.forward_pass import ForwardPass, LossFunction
 from sobench.objective.layers.records import unrecorded
@@ -56,7 +56,7 @@ def separable_jacobian(network: Network, inputs: Tensor, parameters: tuple[Tenso
 
 def _output(network: Network, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
     """The output [C] of one sample."""
-    return functional_call(network.model, network.state(parameters), (x[None],), tie_weights=False)[0]
+    return network.call(network.state(parameters), x[None])[0]
 
 
 def coupled_grads(forward: ForwardPass, targets: Tensor) -> Tensor:

@@ -14,7 +14,8 @@ the first step uses it as it is.
 Deviations. H is formed at the first step too, where the boxes have none before step T2. early_inverses: each of the
 first T2 steps whose statistics are new forms H again, as in chapter 2 (algorithm 7, line 10). Without it the first H
 lasts from the initial point to step T2, and TNT with the thesis's settings diverges on the MNIST autoencoder at step
-18; with it, the loss after an epoch is within 1 % of the authors' own. G is kept in the precision of its parameter.
+18; with it, the loss after an epoch is within 1 % of the authors' own. G has the precision of a flat vector: at
+least float32.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class TensorOptimizer(SecondOrderOptimizer):
     def initialize(self, f: Objective) -> None:
         """G_i: means of the contractions over the batches of the training set, at the initial parameters."""
         for (name, shape), p in zip(tensor_shapes(f).items(), f.space.parameters):
-            self.factors[name] = {"G": [p.new_zeros(d, d) for d in shape]}
+            self.factors[name] = {"G": [torch.zeros(d, d, dtype=f.space.dtype, device=p.device) for d in shape]}
         for count, batch in enumerate(f.batches(), 1):
             self.accumulate(batch, self.statistic(batch), decay=1 - 1 / count)
 

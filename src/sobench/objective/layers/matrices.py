@@ -31,7 +31,8 @@ class LayerMatrices:
     """theta [P] as one matrix W_l [I, D] per layer, and the remaining parameters (BatchNorm, embeddings).
 
     names: the layers, in the order of the model. Raises Unsupported for a layer that is not of the form W a (grouped
-    convolutions), and for a layer that shares its weight with another one (tied weights).
+    convolutions), that shares its weight with another one (tied weights), or whose weight or bias is computed from
+    other parameters (weight_norm, pruning).
     """
 
     def __init__(self, model: nn.Module, space: ParameterSpace):
@@ -209,10 +210,19 @@ def _kernel_gradient(module: nn.Conv2d, x: Tensor, shape: tuple[int, ...], h: Te
 
 
 def _is_matrix(module: nn.Module, name: str) -> TypeGuard[MatrixLayer]:
-    """Whether a module is a Linear or Conv2d layer with a trained weight. Raises Unsupported for other convolutions."""
+    """Whether a module is a Linear or Conv2d layer with a trained weight. Raises Unsupported for what has no matrix."""
+    if not isinstance(module, MatrixLayer):
+        return False
     if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
         raise Unsupported(f"layer {name} ({module}): allowed: groups=1 and padding_mode='zeros'")
-    return isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.requires_grad
+    own = {part for part, _ in module.named_parameters(recurse=False)}
+    computed = [part for part in ("weight", "bias") if part not in own and isinstance(getattr(module, part), Tensor)]
+    if computed and any(p.requires_grad for p in module.parameters()):
+        raise Unsupported(
+            f"layer {name} ({type(module).__name__}): its {computed[0]} is computed from other parameters (a "
+            "parametrization, weight_norm or pruning); allowed: a weight and a bias that are parameters"
+        )
+    return module.weight.requires_grad
 
 
 def _has_bias(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
+from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils.hooks import RemovableHandle
 
 from sobench.errors import Unsupported, UsageError
@@ -150,6 +151,21 @@ def recorded_output_grads(record: LayerRecord) -> Tensor:
     return at_least_single(output_grads)
 
 
+def used(records: Mapping[str, LayerRecord], names: Iterable[str]) -> list[str]:
+    """The layers of `names` with gradients at their outputs: the loss of the recorded batch depends on them."""
+    return [name for name in names if records[name].is_differentiated]
+
+
+def check_used(counts: Mapping[str, int]) -> None:
+    """Check that each layer is used by a batch, given the number of batches. Raises UsageError with its name."""
+    for name, count in counts.items():
+        if not count:
+            raise UsageError(
+                f"layer {name} is used by no batch before the first step, so it has no statistics; allowed: layers "
+                f"that the loss depends on, and {name}.requires_grad_(False)"
+            )
+
+
 def _unrecorded(record: LayerRecord, part: str) -> UsageError:
     return UsageError(
         f"layer {record.name} ({record.module}) has no {part}: it was in no pass inside `with f.record()`"
@@ -157,11 +173,12 @@ def _unrecorded(record: LayerRecord, part: str) -> UsageError:
 
 
 def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules with trainable parameters of their own, by name."""
+    """The modules with trainable parameters of their own, by name, without parametrizations of another module."""
     return {
         name: module
         for name, module in model.named_modules()
         if any(p.requires_grad for p in module.parameters(recurse=False))
+        and not isinstance(module, ParametrizationList)
     }
 
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sobench.errors import Unsupported
 from sobench.linalg.kronecker import gram
 from sobench.objective.layers.matrices import LayerMatrices, by_location, patches, to_outputs, weight_gradient_
 from sobench.objective.layers.records import LayerRecord, recorded_output_grads
@@ -45,7 +46,7 @@ class LayerRows:
     """U [N K, P] for the samples `index` [N] (None: all) of a recorded batch.
 
     rows: {layer: h [N, K, ...]}, with the shape of the outputs of the layer after K. Layers that are not in `rows` are
-    left out. The columns of parameters that belong to no layer are zero.
+    left out. The columns of parameters that belong to no layer are zero. Raises Unsupported without a layer.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class LayerRows:
         rows: Mapping[str, Tensor],
         index: Tensor | None = None,
     ):
+        if not rows:
+            raise Unsupported(
+                "no Linear or Conv2d layer with a trained weight has rows; allowed: at least one in a pass"
+            )
         self._matrices, self._index = matrices, index
         self._parts = {name: self._part(name, layers[name], h) for name, h in rows.items()}
         self.samples = len(next(iter(rows.values())))
