@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import GradientEdge
 
+from sobench.errors import Unsupported
 from sobench.linalg.operator import LinearOperator
 from sobench.objective.cost import Cost
 from sobench.objective.layers.records import unrecorded
@@ -46,7 +47,7 @@ class LossFunction(Protocol):
 class ForwardPass:
     """The outputs z [N, C] and the mean loss of one batch as functions of `parameters`, with their graph.
 
-    Every method counts its work in `cost`.
+    Every method counts its work in `cost`. Each raises Unsupported where torch has no derivative of an operation.
     """
 
     def __init__(
@@ -111,12 +112,13 @@ class ForwardPass:
     def ggn(self, targets: Tensor) -> LinearOperator:
         """The generalised Gauss-Newton matrix [P, P] of the mean loss. Its linearisation costs one backward pass."""
         z = self.outputs
-        u = torch.zeros_like(z, requires_grad=True)
-        JTu = self._vjp(z, u, create_graph=True)
+        if z.dim() < 2:
+            raise Unsupported(f"the Gauss-Newton matrix takes outputs [N, C], the model returns {list(z.shape)}")
+        u, JTu = self.linearised()
         self.cost.backward(self.samples)
 
         def product(V: tuple[Tensor, ...], batched: bool) -> tuple[Tensor, ...]:
-            (JV,) = self._vjp(JTu, V, wrt=(u,), batched=batched)
+            JV = self.push_forward(u, JTu, V, batched)
             HJV = self.loss_function.hessian_product(z.detach(), targets, JV) / self.samples
             return self._vjp(z, HJV, batched=batched)
 
@@ -129,6 +131,15 @@ class ForwardPass:
             return self.space.flatten_batch(product(self.space.unflatten(V.T), batched=True)).T
 
         return self._operator(matvec, matmat)
+
+    def linearised(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """u [N, C], and J^T u with its graph, one tensor per parameter. Not metered."""
+        u = torch.zeros_like(self.outputs, requires_grad=True)
+        return u, self._vjp(self.outputs, u, create_graph=True)
+
+    def push_forward(self, u: Tensor, JTu: tuple[Tensor, ...], V: tuple[Tensor, ...], batched: bool = False) -> Tensor:
+        """J v [N, C], or J V [K, N, C] if `batched`, from what `linearised` returns. Not metered."""
+        return self._vjp(JTu, V, wrt=(u,), batched=batched)[0]
 
     def pull_back(self, cotangents: Tensor) -> Tensor:
         """J^T u [K, P] for cotangents u [K, N, C]: a backward pass for each."""
@@ -151,18 +162,25 @@ class ForwardPass:
         result have a leading dimension K. recorded: whether hooks of `record()` observe the pass.
         """
         wrt = self.parameters if wrt is None else wrt
-        if self.space.is_rounded and isinstance(outputs, tuple) and isinstance(cotangents, tuple):
+        if self.space.mixed and isinstance(outputs, tuple) and isinstance(cotangents, tuple):
             cotangents = tuple(v.to(y.dtype) for v, y in zip(cotangents, outputs))
-        with torch.enable_grad(), nullcontext() if recorded else unrecorded():
-            grads = torch.autograd.grad(
-                outputs,
-                wrt,
-                cotangents,
-                retain_graph=True,
-                create_graph=create_graph,
-                is_grads_batched=batched,
-                allow_unused=True,
-            )
+        try:
+            with torch.enable_grad(), nullcontext() if recorded else unrecorded():
+                grads = torch.autograd.grad(
+                    outputs,
+                    wrt,
+                    cotangents,
+                    retain_graph=True,
+                    create_graph=create_graph,
+                    is_grads_batched=batched,
+                    allow_unused=True,
+                )
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            if batched:  # an operation that takes no batch of cotangents
+                return self._vjp_by_rows(outputs, cotangents, wrt)
+            raise Unsupported(f"no derivative of the outputs of the model: {str(error).splitlines()[0]}") from error
         used = cast(
             "tuple[Tensor | None, ...]", grads
         )  # allow_unused gives None, which torch's annotation does not say
@@ -173,6 +191,17 @@ class ForwardPass:
         zeros = [p.new_zeros((*lead, *p.shape), requires_grad=create_graph) for p in wrt]
         return tuple(zero if g is None else g for g, zero in zip(used, zeros))
 
+    def _vjp_by_rows(
+        self,
+        outputs: Tensor | tuple[Tensor, ...],
+        cotangents: Tensor | tuple[Tensor, ...] | None,
+        wrt: tuple[Tensor, ...],
+    ) -> tuple[Tensor, ...]:
+        """`_vjp` of batched cotangents, one after the other."""
+        columns = zip(*cotangents) if isinstance(cotangents, tuple) else cotangents if cotangents is not None else ()
+        rows = [self._vjp(outputs, column, wrt=wrt) for column in columns]
+        return tuple(torch.stack(parts) for parts in zip(*rows))
+
     def _operator(self, matvec: Callable[[Tensor], Tensor], matmat: Callable[[Tensor], Tensor]) -> LinearOperator:
-        z = self.outputs
-        return LinearOperator(matvec, self.space.size, matmat=matmat, dtype=z.dtype, device=z.device)
+        space = self.space
+        return LinearOperator(matvec, space.size, matmat=matmat, dtype=space.dtype, device=self.outputs.device)

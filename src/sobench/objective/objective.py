@@ -9,6 +9,7 @@
     layer_oracles     passes that go back to recorded layers
     complex_oracles   passes at complex parameters
     taylor_oracles    derivatives along the groups of a partition
+    verification      comparisons of passes, made once for a model
 
 An objective without arguments is torch's closure, so `torch.optim.SGD(...).step(f)` works unmodified.
 
@@ -32,11 +33,12 @@ from typing import NamedTuple, NoReturn, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sobench.errors import Unsupported, UsageError
 from sobench.linalg.complex_step import STEP
 from sobench.linalg.operator import LinearOperator
-from sobench.objective import complex_oracles, layer_oracles, per_sample, taylor_oracles
+from sobench.objective import complex_oracles, layer_oracles, per_sample, taylor_oracles, verification
 from sobench.objective.cost import COMPLEX, DUAL, Cost
 from sobench.objective.forward_pass import ForwardPass, LossFunction
 from sobench.objective.layers.matrices import LayerMatrices
@@ -92,7 +94,9 @@ class StepStreams(Protocol):
 class Objective:
     """The regularised loss of one batch, with the oracles that optimizers request.
 
-    model: any module whose output is [N, C], or the `network` of another objective.
+    A pass raises Unsupported for a model that it cannot evaluate or differentiate, and says why.
+
+    model: any module whose output is [N, C], or the `network` of another objective. On the device of the batch.
     loss: one of `sobench.losses`.
     batch: (inputs, targets).
     l2: the coefficient of the penalty.
@@ -119,6 +123,8 @@ class Objective:
         self.network = model if isinstance(model, Network) else Network(model)
         self.space: ParameterSpace = self.network.space
         self.loss_function, self.batch, self.l2 = loss, Batch(*batch), l2
+        if not self.batch.inputs.device == self.batch.targets.device == self.space.parameters[0].device:
+            raise UsageError(_devices(self.space.parameters[0], *self.batch))
         self.source, self.streams, self.key = source, streams, key
         self.cost = Cost() if cost is None else cost
         if noise_seed is None and self.network.draws_on(self.batch.inputs):
@@ -152,7 +158,8 @@ class Objective:
         parameters = self.space.parameters
         self.network.clear_gradients()
         with torch.enable_grad(), self._noise():
-            loss = self.loss_function(at_least_single(self.network.model(self.batch.inputs)), self.batch.targets)
+            outputs = self.network.one_tensor(self.network.model(self.batch.inputs))
+            loss = self.loss_function(self._with_graph(outputs), self.batch.targets)
             loss.backward()
         for p in parameters:
             if p.grad is None and p.requires_grad:  # the outputs do not depend on p
@@ -164,7 +171,7 @@ class Objective:
             with torch.no_grad():
                 trained = [p for p in parameters if p.requires_grad]  # the others were frozen since
                 for p in trained:
-                    if p.grad is not None and p.grad.is_sparse:  # the gradient of the penalty is not
+                    if p.grad is not None and p.grad.is_sparse:  # of an embedding; l2 theta is not sparse
                         p.grad = p.grad.to_dense()
                 multi_add_([p.grad for p in trained if p.grad is not None], trained, alpha=self.l2)
             loss = loss + self._penalty(parameters)
@@ -191,10 +198,13 @@ class Objective:
         """
         self.cost.used.add("loss")
         parameters = None if at is None else self.space.unflatten(at)
-        if parameters is not None and parameters[0].is_complex():
+        if at is not None and parameters is not None and at.is_complex():
+            verification.complex_loss(self, at)
             self.cost.forward(len(self), scale=COMPLEX)
             value = self._complex_loss(parameters)
         else:
+            if at is not None:
+                verification.elsewhere(self, at)
             self.cost.forward(len(self))
             with self._noise():
                 value = self.loss_function(self.network(self.batch.inputs, parameters), self.batch.targets)
@@ -220,6 +230,7 @@ class Objective:
 
     def _complex_value_and_grad(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """`value_and_grad` at a complex `at` [P]."""
+        verification.complex_gradient(self, at)
         self.cost.forward(len(self), scale=COMPLEX)
         self.cost.backward(len(self), scale=COMPLEX)
         loss, g = complex_oracles.value_and_grad(self._complex_loss, self.space, at)
@@ -238,7 +249,8 @@ class Objective:
         parameters afterwards makes no further pass. The operator keeps the graph alive.
         """
         self.cost.used.add("hessian")
-        forward = self._forward(at)
+        verification.hessian(self, at)
+        forward = self.pass_at(at)
         gradient = self._known_gradient(at) or forward.gradient(self.batch.targets, create_graph=True)
         if at is None and self._kept_pass is not None:
             self._kept_pass.gradient = gradient
@@ -251,7 +263,8 @@ class Objective:
         alive.
         """
         self.cost.used.add("ggn")
-        return self._regularised(self._forward(at).ggn(self.batch.targets))
+        verification.jacobian(self, at)
+        return self._regularised(self.pass_at(at).ggn(self.batch.targets))
 
     @torch.no_grad()
     def curvature(self, p: Tensor, h: float = STEP, at: Tensor | None = None) -> Tensor:
@@ -261,6 +274,7 @@ class Objective:
         complex form.
         """
         self.cost.used.add("curvature")
+        verification.curvature(self, at)
         self.cost.forward(len(self), scale=COMPLEX * DUAL)
         theta = self.space.get() if at is None else at
         return complex_oracles.curvature(self._complex_loss, self.space, theta, p, h) + self.l2 * p.dot(p)
@@ -275,6 +289,8 @@ class Objective:
         """
         self.cost.used.add("summary")
         theta = self.space.get() if at is None else at.detach()
+        verification.elsewhere_gradient(self, theta)
+        verification.hessian(self, theta)
         summary = self._summary_by_series(theta, u, partition) or self._summary_by_products(theta, u, partition)
         if not self.l2:
             return summary
@@ -284,15 +300,18 @@ class Objective:
     def _summary_by_series(self, theta: Tensor, u: Tensor, partition: Partition) -> Summary | None:
         """The summary without the penalty, by Taylor mode.
 
-        None if a group divides a tensor, or if the network has an operation without a rule. The latter is remembered,
-        so that it costs a pass only once.
+        None if a group divides a tensor, if the network has an operation without a rule, or if the first summary is not
+        that by products. Either is remembered, so that it costs a pass only once.
         """
-        if partition.tensors is None or not self.network.has_series:
+        if partition.tensors is None or self.network.known("series") is False:
             return None
         loss, targets = self.loss_function, self.batch.targets
         self.cost.forward(len(self))
-        summary = taylor_oracles.by_series(self._outputs_at, loss, targets, self.space, theta, u, partition)
-        self.network.has_series = summary is not None
+        summary = taylor_oracles.by_series(self.outputs_at, loss, targets, self.space, theta, u, partition)
+        if summary is None:
+            self.network.learn("series", False)
+        elif self.network.known("series") is None and not self._verify_series(summary, theta, u, partition):
+            return None
         if summary is not None:
             self.cost.backward(len(self))
             self.cost.jets(len(self), columns=len(partition))
@@ -305,7 +324,7 @@ class Objective:
         self.cost.product(len(self), columns=len(partition))
         self.cost.third(len(self), columns=len(partition))
         loss, targets = self.loss_function, self.batch.targets
-        return taylor_oracles.by_products(self._outputs_at, loss, targets, self.space, theta, u, partition)
+        return taylor_oracles.by_products(self.outputs_at, loss, targets, self.space, theta, u, partition)
 
     # Single samples
 
@@ -318,6 +337,7 @@ class Objective:
         self.cost.used.add("per_sample_grads")
         parameters = self._parameters(at)
         if per_sample.separable(self.network, self.batch.inputs, parameters):
+            verification.elsewhere(self, at)
             self.cost.forward(len(self))
             self.cost.backward(len(self))
             G = per_sample.separable_grads(self.network, self.loss_function, *self.batch, parameters)
@@ -335,6 +355,7 @@ class Objective:
         parameters = self._parameters(at)
         if not per_sample.separable(self.network, self.batch.inputs, parameters):
             return per_sample.coupled_jacobian(self._forward(at))
+        verification.elsewhere(self, at)
         J = per_sample.separable_jacobian(self.network, self.batch.inputs, parameters)
         self.cost.forward(len(self))
         self.cost.backward(len(self), scale=J.shape[1])
@@ -516,16 +537,54 @@ class Objective:
             if self._kept_pass is not None and self._kept_pass.versions == versions:
                 return self._kept_pass.forward
             self._kept_pass = None  # frees its graph before the next one is built
+        if at is not None:
+            verification.elsewhere_gradient(self, at)
         leaves = None if at is None else tuple(p.detach().requires_grad_() for p in self.space.unflatten(at))
         buffers = self.network.buffers() if self.network.writes_buffers else None
         with torch.enable_grad(), self._noise():
-            outputs = self.network(self.batch.inputs, leaves, buffers)
+            outputs = self._with_graph(self.network(self.batch.inputs, leaves, buffers))
         self.cost.forward(len(self))
         forward = ForwardPass(self.space, self.loss_function, outputs, leaves or self.space.parameters, self.cost)
         if at is None:
             self._kept_pass = _KeptPass(forward, versions)
             self._statistics = self._statistics or buffers
         return forward
+
+    def pass_at(self, at: Tensor | None) -> ForwardPass:
+        """A forward pass that can be differentiated twice. It is kept as one for the gradient is.
+
+        Such a pass computes attention without a fused kernel, which has no second derivative. If the model has
+        attention, it is not the kept pass of `value_and_grad()`.
+        """
+        if self.network.known("fused_attention") is None:
+            outputs = self.unmetered()._forward(at).outputs
+            self.network.learn("fused_attention", verification.has_fused_attention(outputs))
+        if not self.network.known("fused_attention"):
+            return self._forward(at)
+        if at is None and self._kept_pass is not None and not self._kept_pass.twice:
+            self._kept_pass = None
+        with sdpa_kernel(SDPBackend.MATH):
+            forward = self._forward(at)
+        if at is None and self._kept_pass is not None:
+            self._kept_pass.twice = True
+        return forward
+
+    def unmetered(self) -> Objective:
+        """This objective without its penalty, with counters of its own and the same dropout masks."""
+        with self._noise():  # draws the seed, if there is none yet
+            return Objective(self.network, self.loss_function, self.batch, noise_seed=self._noise_seed)
+
+    def _with_graph(self, outputs: Tensor) -> Tensor:
+        """The outputs. Raises Unsupported if they depend on no parameter."""
+        if outputs.requires_grad:
+            return outputs
+        model = type(self.network.model).__name__
+        raise Unsupported(f"the outputs of {model} depend on no parameter that requires a gradient")
+
+    def _verify_series(self, summary: Summary, theta: Tensor, u: Tensor, partition: Partition) -> bool:
+        """Whether the first summary by a series, without the penalty, is right."""
+        right = verification.series_is_right(self, summary, theta, u, partition)
+        return self.network.learn("series", right)
 
     def _versions(self) -> tuple[object, ...]:
         """What a kept pass depends on: the mode of the model, and where and in which version the parameters are."""
@@ -535,16 +594,18 @@ class Objective:
         """The gradient, with its graph, that `hessian()` has formed on the kept pass; None without one."""
         return self._kept_pass.gradient if at is None and self._kept_pass is not None else None
 
-    def _outputs_at(self, parameters: tuple[Tensor, ...]) -> Tensor:
-        """The outputs [N, C] of a pass that is not kept and writes no buffer of the model."""
+    def outputs_at(self, parameters: tuple[Tensor, ...] | None) -> Tensor:
+        """The outputs [N, C] of a pass that is not kept and writes no buffer; None: at the model's own parameters.
+
+        It can be differentiated twice, as those of `pass_at`. Not metered.
+        """
         buffers = self.network.buffers() if self.network.writes_buffers else None
-        with self._noise():
+        with self._noise(), sdpa_kernel(SDPBackend.MATH):
             return self.network(self.batch.inputs, parameters, buffers)
 
     def _complex_loss(self, parameters: tuple[Tensor, ...]) -> Tensor:
         """The loss at complex parameters, a complex scalar, without the penalty."""
         self.cost.used.add("complex")
-        self.network.check_complex()
         with self._noise(), unrecorded():
             return self.loss_function(self.network.complex(self.batch.inputs, parameters), self.batch.targets)
 
@@ -575,11 +636,15 @@ class Objective:
 
 @dataclass
 class _KeptPass:
-    """A pass at the model's own parameters, their versions at that time, and its gradient with a graph, if formed."""
+    """A pass at the model's own parameters, their versions at that time, and its gradient with a graph, if formed.
+
+    twice: whether it was made without fused kernels of attention.
+    """
 
     forward: ForwardPass
     versions: tuple[object, ...]
     gradient: tuple[Tensor, tuple[Tensor, ...]] | None = None
+    twice: bool = False
 
 
 class FullObjective(Objective):
@@ -692,3 +757,11 @@ def _total(tensors: Iterable[Tensor]) -> Tensor:
     for tensor in remaining:
         total = total + tensor
     return total
+
+
+def _devices(parameter: Tensor, inputs: Tensor, targets: Tensor) -> str:
+    """The message about tensors on several devices."""
+    return (
+        f"the model is on {parameter.device}, the inputs are on {inputs.device} and the targets on {targets.device}; "
+        "allowed: one device for all"
+    )

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.parameter import is_lazy
 
+from sobench.errors import Unsupported, UsageError
 from sobench.objective.precision import at_least_single, common
 from sobench.objective.torch_private import multi_add_, multi_copy_, unflatten
 
@@ -15,19 +17,25 @@ from sobench.objective.torch_private import multi_add_, multi_copy_, unflatten
 class ParameterSpace:
     """The trainable tensors of a model as coordinates of R^P, in the order of `model.parameters()`.
 
-    A *flat* vector has shape [P], and the type `dtype`: that of the parameters, at least float32. Methods that return
-    views of it do not copy. is_rounded: whether some parameter has less precision than a flat vector.
+    A *flat* vector has shape [P]. Methods that return views of it do not copy.
+
+    dtype: the precision of a flat vector: the widest of those of the tensors, and at least float32.
+    mixed: whether some tensor has less precision than that.
+
+    Raises UsageError, which names the tensor, for a complex one, for one without values yet (a lazy module), and for
+    tensors on several devices; also if there is no trainable tensor.
     """
 
     def __init__(self, named: Iterable[tuple[str, Tensor]]):
         pairs = [(name, p) for name, p in named if p.requires_grad]
+        _check(pairs)
         self.names = tuple(name for name, _ in pairs)
         self.parameters = tuple(p for _, p in pairs)
         self.shapes = tuple(p.shape for p in self.parameters)
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         self.size = sum(self.sizes)
         self.dtype = common(p.dtype for p in self.parameters)
-        self.is_rounded = any(p.dtype != self.dtype for p in self.parameters)
+        self.mixed = any(p.dtype != self.dtype for p in self.parameters)
 
     def get(self) -> Tensor:
         """A copy of the current parameters, [P], without a graph."""
@@ -45,8 +53,15 @@ class ParameterSpace:
 
     @staticmethod
     def flatten(tensors: Sequence[Tensor]) -> Tensor:
-        """[P] from one tensor per parameter; always a copy."""
-        return at_least_single(torch.cat([t.reshape(-1) for t in tensors]))
+        """[P] from one tensor per parameter; always a copy. Raises Unsupported for sparse tensors."""
+        try:
+            return at_least_single(torch.cat([t.reshape(-1) for t in tensors]))
+        except RuntimeError as error:
+            if not any(t.is_sparse for t in tensors):
+                raise
+            raise Unsupported(
+                "the gradient of an embedding is sparse (F.embedding with sparse=True); allowed: sparse=False"
+            ) from error
 
     @staticmethod
     def flatten_batch(tensors: Sequence[Tensor]) -> Tensor:
@@ -62,12 +77,23 @@ class ParameterSpace:
         lead, parts = vector.shape[:-1], torch.split_with_sizes(vector, self.sizes, dim=-1)
         return tuple(v.view(lead + s) for v, s in zip(parts, self.shapes))
 
-    def rounded(self, tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-        """Real tensors, one per parameter, in the types of the parameters; complex ones as they are."""
-        if not self.is_rounded:
-            return tensors
-        return tuple(t if t.is_complex() else t.to(p.dtype) for t, p in zip(tensors, self.parameters))
-
     def named(self, vector: Tensor) -> dict[str, Tensor]:
         """{parameter name: view [..., *shape]} of a vector [..., P]. Raises ValueError for any other length."""
         return dict(zip(self.names, self.unflatten(vector)))
+
+
+def _check(named: list[tuple[str, Tensor]]) -> None:
+    """Raise the errors of `ParameterSpace`."""
+    if not named:
+        raise UsageError("the model has no parameter that requires a gradient: there is nothing to train")
+    for name, p in named:
+        if is_lazy(p):
+            raise UsageError(f"parameter {name} has no values yet: call the model once on a batch first")
+        if p.is_complex():
+            dtype = str(p.dtype).removeprefix("torch.")
+            raise UsageError(f"parameter {name} is {dtype}; allowed: real parameters (real and imaginary part apart)")
+        if p.device != named[0][1].device:
+            first, device = named[0]
+            raise UsageError(
+                f"parameter {first} is on {device.device} and {name} on {p.device}; allowed: a model on one device"
+            )

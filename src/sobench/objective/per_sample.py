@@ -1,8 +1,8 @@
 """Derivatives of single samples: gradients [N, P] and the Jacobian of the outputs [N, C, P].
 
 If samples do not interact in the network, one vectorised map over samples costs about one gradient. If they do
-(BatchNorm in training mode), the derivative for sample n is that of its own term with all the other samples present: a
-backward pass of the whole batch for each sample.
+(BatchNorm in training mode), or torch cannot map one of its operations, the derivative for sample n is that of its own
+term with all the other samples present: a backward pass of the whole batch for each sample.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
+from sobench.errors import Unsupported
 from sobench.objective.forward_pass import ForwardPass, LossFunction
 from sobench.objective.layers.records import unrecorded
 from sobench.objective.network import Network
@@ -18,21 +19,37 @@ from sobench.objective.network import Network
 
 @unrecorded()
 def separable(network: Network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> bool:
-    """Whether the output of each sample depends only on that sample.
+    """Whether the output of each sample depends only on that sample, and torch maps its gradient over samples.
 
-    The first call with several samples compares their outputs with those of each sample alone, by two forward passes
-    that are not metered.
+    The first call with several samples compares their outputs with those of each sample alone, and one gradient of them
+    with the sum of those of each sample alone, by passes that are not metered. Raises Unsupported for a model that does
+    not return one row for each sample.
     """
     if network.separable and network.interacts is None and len(inputs) > 1:
-        together = network(inputs, parameters)
-        try:
-            alone = vmap(lambda x: _output(network, parameters, x))(inputs)
-        except (ValueError, RuntimeError):  # the model takes no sample alone
-            network.interacts = True
-        else:
-            tolerance = torch.finfo(together.dtype).eps ** 0.5 * together.abs().max()
-            network.interacts = not bool((together - alone).abs().max() <= tolerance)
+        network.interacts = not _is_separable(network, inputs, parameters)
     return network.separable
+
+
+def _is_separable(network: Network, inputs: Tensor, parameters: tuple[Tensor, ...]) -> bool:
+    """The comparisons of `separable`."""
+    leaves = tuple(p.detach().requires_grad_() for p in parameters)
+    with torch.enable_grad():
+        together = network(inputs, leaves)
+    if len(together) != len(inputs):
+        shape = list(together.shape)
+        raise Unsupported(f"the model returns {shape} for {len(inputs)} samples; allowed: a row for each sample")
+    w = torch.arange(1, together.numel() + 1, device=together.device).cos().view_as(together).to(together.dtype)
+    try:
+        alone = vmap(lambda x: _output(network, parameters, x))(inputs)
+        slope = grad(lambda theta, x, w: (_output(network, theta, x) * w).sum())
+        grads_alone = vmap(slope, in_dims=(None, 0, 0))(parameters, inputs, w)
+    except (ValueError, RuntimeError):  # the model takes no sample alone, or torch does not map an operation
+        return False
+    grads = torch.autograd.grad(together, leaves, w, materialize_grads=True)
+    flat = network.space.flatten
+    pairs = (together.detach(), alone), (flat(grads), network.space.flatten_batch(grads_alone).sum(0))
+    tolerance = network.eps**0.5
+    return all(bool((a - b).abs().max() <= tolerance * a.abs().max()) for a, b in pairs)
 
 
 @unrecorded()
@@ -56,7 +73,7 @@ def separable_jacobian(network: Network, inputs: Tensor, parameters: tuple[Tenso
 
 def _output(network: Network, parameters: tuple[Tensor, ...], x: Tensor) -> Tensor:
     """The output [C] of one sample."""
-    return network.call(network.state(parameters), x[None])[0]
+    return network.call(x[None], network.state(parameters))[0]
 
 
 def coupled_grads(forward: ForwardPass, targets: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def by_series(
         with series.Tape() as tape:
             z = outputs_at(leaves)
         value = loss(z, targets)
-    if not series.has_rules(RULES, tape.operations, leaves):
+    if not series.has_rules(RULES, tape.operations, leaves, z):
         return None
     outputs = [operation.output for operation in tape.operations]
     grads = torch.autograd.grad(value, [*leaves, *outputs], materialize_grads=True)

@@ -56,7 +56,7 @@ DAMPINGS = {"lm": lm_damping, "double": double_damping}
 class KBFGS(SecondOrderOptimizer):
     """damping: the thesis's lambda; stats_decay: its beta; curvature_period: its T."""
 
-    requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss"})
+    requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss", "dense_inputs", "dense_outputs"})
     rules = OPTIMIZER_RULES["kbfgs"]
     inverse: type[Dense] | type[Compact] = Dense
 
@@ -200,6 +200,7 @@ def _mean(h: Tensor) -> Tensor:
 class KBFGSL(KBFGS):
     """K-BFGS(L): H_G by L-BFGS from the last `history` pairs (p)."""
 
+    requires = KBFGS.requires - {"dense_outputs"}
     rules = OPTIMIZER_RULES["kbfgs_l"]
     inverse = Compact
 

@@ -52,7 +52,9 @@ from sobench.optim.base import SecondOrderOptimizer
 class KFAC(SecondOrderOptimizer):
     """damping: the thesis's lambda (lambda_LM); stats_decay: its beta; stats_period, inverse_period: its T1, T2."""
 
-    requires = frozenset({"value_and_grad", "record", "propagate", "sampled", "batches"})
+    requires = frozenset(
+        {"value_and_grad", "record", "propagate", "sampled", "batches", "dense_inputs", "dense_outputs"}
+    )
     rules = OPTIMIZER_RULES["kfac"]
 
     def __init__(

@@ -20,15 +20,14 @@ least float32.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvNd
 
 from sobench.linalg.kronecker import contraction, mode_products
 from sobench.objective import Objective
+from sobench.objective.layers.modes import tensor_shapes
 from sobench.optim.base import SecondOrderOptimizer
 
 
@@ -52,7 +51,7 @@ class TensorOptimizer(SecondOrderOptimizer):
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
         """G_i: means of the contractions over the batches of the training set, at the initial parameters."""
-        for (name, shape), p in zip(tensor_shapes(f).items(), f.space.parameters):
+        for (name, shape), p in zip(tensor_shapes(f.network.model, f.space).items(), f.space.parameters):
             self.factors[name] = {"G": [torch.zeros(d, d, dtype=f.space.dtype, device=p.device) for d in shape]}
         for count, batch in enumerate(f.batches(), 1):
             self.accumulate(batch, self.statistic(batch), decay=1 - 1 / count)
@@ -85,12 +84,3 @@ class TensorOptimizer(SecondOrderOptimizer):
         for name, part in f.space.named(vector).items():
             factor = self.factors[name]
             yield factor, part.view([len(G) for G in factor["G"]])
-
-
-def tensor_shapes(f: Objective) -> dict[str, tuple[int, ...]]:
-    """{parameter: (d_1, ..., d_k)}, k >= 1."""
-    kernels = {id(module.weight) for module in f.network.model.modules() if isinstance(module, _ConvNd)}
-    shapes = {}
-    for name, p in zip(f.space.names, f.space.parameters):
-        shapes[name] = (*p.shape[:2], math.prod(p.shape[2:])) if id(p) in kernels else tuple(p.shape) or (1,)
-    return shapes

@@ -31,6 +31,7 @@ from sobench.config.signature import optimizer_rules
 from sobench.errors import SobenchError, Unsupported
 from sobench.results.rundir import Metrics
 from sobench.training import snapshot
+from sobench.training.requirements import MEMORY
 from sobench.training.trainer import Trainer
 
 # The subject
@@ -170,7 +171,7 @@ def check_requires(subject: Subject) -> None:
     """`requires` names exactly the oracles that are used; a class without it uses the closure alone."""
     trainer = subject.trainer()
     advance(trainer, STEPS)
-    declared = set(getattr(type(trainer.optimizer), "requires", {"closure"})) - {"dense_blocks"}  # memory, not work
+    declared = set(getattr(type(trainer.optimizer), "requires", {"closure"})) - MEMORY
     cost, size = trainer.problem.cost, theta(trainer).numel()
     used = cost.used | ({"dense"} if cost.products >= STEPS * size else set())
     if declared != used:

@@ -11,13 +11,15 @@ refused: a function that conjugates, takes a modulus or stops a derivative (abs,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sobench.objective.holomorphic import layers, scalars
+from sobench.objective.nested import tensors_in
 
 Function = Callable[..., Any]
 
@@ -50,16 +52,25 @@ ANALYTIC = frozenset(_NAMES.split())
 class ComplexFunctions(TorchFunctionMode):
     """A context in which torch's functions of complex tensors are analytic extensions.
 
-    A function without one raises NotImplementedError with its name.
+    A function without one raises NotImplementedError with its name. So does one that writes into a real tensor, and
+    one inside `torch.no_grad()`, which stops a derivative without a function of its own.
     """
+
+    def __init__(self):
+        super().__init__()
+        self._derivatives = torch.is_grad_enabled()
 
     def __torch_function__(
         self, func: Function, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not any(t.is_complex() for t in _tensors([*args, *kwargs.values()])):
+        if not any(t.is_complex() for t in tensors_in([*args, *kwargs.values()])):
             return func(*args, **kwargs)
         name = _name(func)
+        if self._derivatives and not torch.is_grad_enabled():
+            raise NotImplementedError(f"{name} inside torch.no_grad() has no complex form")
+        if "out" in kwargs or (name == "__setitem__" and not args[0].is_complex()):
+            raise NotImplementedError(f"{name} writes complex numbers into a real tensor")
         if form := EXTENDED.get(name.removesuffix("_")):
             if kwargs.pop("inplace", False) or name.endswith("_"):
                 # on a copy, because the gradient of the form may need its argument
@@ -79,14 +90,14 @@ def _unlisted(name: str, function: Function, args: tuple[Any, ...], kwargs: dict
         result = function(*args, **kwargs)
     except RuntimeError as error:
         raise NotImplementedError(f"{name} has no complex form") from error
-    if any(t.is_complex() for t in _tensors([result])):
+    if isinstance(result, complex) or any(t.is_complex() for t in tensors_in([result])):
         raise NotImplementedError(f"{name} has no complex form")
     return _holomorphic(name, result)
 
 
 def _holomorphic(name: str, result: Any) -> Any:
     """`result`, of a function of complex tensors. Raises NotImplementedError if it has real numbers."""
-    if any(t.is_floating_point() for t in _tensors([result])):
+    if any(t.is_floating_point() for t in tensors_in([result])):
         raise NotImplementedError(f"{name} makes real numbers of complex ones")
     return result
 
@@ -95,14 +106,3 @@ def _name(function: Any) -> str:
     """The name of a function: relu, add_, __getitem__; for the getter of an attribute its name: T, real."""
     name = getattr(function, "__name__", str(function))
     return function.__self__.__name__ if name == "__get__" else name
-
-
-def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among `values`, and in lists and tuples among them."""
-    tensors: list[Tensor] = []
-    for value in values:
-        if isinstance(value, Tensor):
-            tensors.append(value)
-        elif isinstance(value, (list, tuple)):
-            tensors += _tensors(value)
-    return tensors

@@ -1,12 +1,13 @@
 """Normalizations as sums and products, for derivatives of third order: torch's own have none, or wrong ones.
 
-torch differentiates the backward pass of batch_norm no further, and its third derivatives of layer_norm, group_norm,
-instance_norm and weight_norm are wrong. The forms here have all derivatives, at the price of more operations.
+torch differentiates the backward pass of batch_norm no further. Its third derivatives of layer_norm, group_norm and
+instance_norm are wrong, and its second ones of weight_norm. The forms here have all derivatives, at the price of more
+operations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -94,9 +95,16 @@ FORMS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
 }
 """{torch's function: the same as sums and products}."""
 
+OF_WEIGHTS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {torch_private.weight_norm: weight_norm}
+"""Those of which torch's second derivatives are wrong too: its backward pass takes the norm for a constant."""
+
 
 class SumsAndProducts(TorchFunctionMode):
-    """A context in which the normalizations of torch are computed by the forms of this module."""
+    """A context in which these normalizations of torch are computed by the forms of this module."""
+
+    def __init__(self, forms: Mapping[Callable[..., Tensor], Callable[..., Tensor]] = FORMS):
+        super().__init__()
+        self._forms = forms
 
     def __torch_function__(
         self,
@@ -105,4 +113,4 @@ class SumsAndProducts(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        return FORMS.get(func, func)(*args, **(kwargs or {}))
+        return self._forms.get(func, func)(*args, **(kwargs or {}))

@@ -34,6 +34,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from sobench.objective.nested import tensors_in
+
 Moves = dict[int, tuple[int, Tensor]]
 """{id of a parameter: (its group, its part of u, shaped as the parameter)}."""
 
@@ -75,9 +77,17 @@ class Operation(NamedTuple):
         """The ids of the arguments."""
         return [id(x) for x in (*self.args, *self.kwargs.values())]
 
+    @property
+    def dependent(self) -> set[int]:
+        """The ids of the arguments, also of those in lists, that depend on the parameters."""
+        return {id(x) for x in tensors_in([*self.args, *self.kwargs.values()]) if x.requires_grad}
+
 
 class Tape(TorchFunctionMode):
-    """A context that records every torch function whose result depends on the parameters, in `operations`."""
+    """A context that records every torch function whose result depends on the parameters, in `operations`.
+
+    A `torch.autograd.Function` is none, so that it is seen only where a recorded function takes its result.
+    """
 
     def __init__(self):
         super().__init__()
@@ -92,8 +102,8 @@ class Tape(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         output = func(*args, **kwargs)
-        if isinstance(output, Tensor) and output.requires_grad:
-            self.operations.append(Operation(func, args, kwargs, output))
+        results = [result for result in tensors_in([output]) if result.requires_grad]
+        self.operations += [Operation(func, args, kwargs, result) for result in results]
         return output
 
 
@@ -127,11 +137,12 @@ Rules = Mapping[Callable[..., Any], Callable[..., Jet]]
 """torch's function -> rule(series, w, y, *arguments), which adds its terms to the series and returns the jet of y."""
 
 
-def has_rules(rules: Rules, operations: list[Operation], parameters: Sequence[Tensor]) -> bool:
-    """Whether every operation of a tape has a rule for its arguments, and none worked in place.
+def has_rules(rules: Rules, operations: list[Operation], parameters: Sequence[Tensor], outputs: Tensor) -> bool:
+    """Whether every operation of a tape to these outputs has a rule for its arguments, and none worked in place.
 
     The rules take an intermediate result as the first argument and parameters as the others. An operation that depends
-    on the parameters in any other way has no rule: `torch.cat` of a list of results, a product of two results.
+    on the parameters in any other way has no rule: `torch.cat` of a list of results, a product of two results. Nor has
+    a tensor that no operation of the tape has made.
     """
     parameter_ids = {id(p) for p in parameters}
     result_ids: set[int] = set()
@@ -139,10 +150,11 @@ def has_rules(rules: Rules, operations: list[Operation], parameters: Sequence[Te
         first, others, output = operation.inputs[0], operation.inputs[1:], id(operation.output)
         moves = first in result_ids or not parameter_ids.isdisjoint(others)
         misplaced = first in parameter_ids or not result_ids.isdisjoint(others)
-        if operation.function not in rules or not moves or misplaced or output in result_ids:
+        unknown = operation.dependent - parameter_ids - result_ids
+        if operation.function not in rules or not moves or misplaced or unknown or output in result_ids:
             return False
         result_ids.add(output)
-    return True
+    return id(outputs) in result_ids
 
 
 def series(rules: Rules, operations: list[Operation], adjoints: list[Tensor], moves: Moves, S: int) -> Series:
