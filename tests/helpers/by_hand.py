@@ -45,7 +45,7 @@ def by_location(module: nn.Module, h: Tensor) -> Tensor:
 
 @dataclass
 class Layer:
-    """One layer in a pass.
+    """One layer in a pass, T being the locations of all its calls.
 
     a: inputs, [N, T, D].
     h: outputs, [N, T, I].
@@ -83,18 +83,20 @@ def layers(
     model: nn.Module, mean_loss: Callable[[Tensor, Tensor], Tensor], inputs: Tensor, targets: Tensor
 ) -> dict[str, Layer]:
     """Every Linear and Conv2d layer of a copy of the model, by plain torch. The model itself is left alone."""
-    model, seen = copy.deepcopy(model), {}
-    for name, module in model.named_modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            module.register_forward_hook(
-                lambda module, x, h, name=name: seen.update({name: (module, x[0].detach().clone(), h)})
-            )
+    model = copy.deepcopy(model)
+    modules = {name: m for name, m in model.named_modules() if isinstance(m, (nn.Linear, nn.Conv2d))}
+    calls = {name: [] for name in modules}
+    for name, module in modules.items():
+        module.register_forward_hook(lambda _, x, h, name=name: calls[name].append((x[0].detach().clone(), h)))
     loss = mean_loss(model(inputs), targets)
-    grads = torch.autograd.grad(loss, [h for _, _, h in seen.values()])
-    return {
-        name: Layer(m, locations(m, x), by_location(m, h.detach()), len(inputs) * by_location(m, g))
-        for (name, (m, x, h)), g in zip(seen.items(), grads)
-    }
+    grads = iter(torch.autograd.grad(loss, [h for seen in calls.values() for _, h in seen]))
+    return {name: _layer(modules[name], [(*call, next(grads)) for call in seen]) for name, seen in calls.items()}
+
+
+def _layer(module: nn.Module, calls: list[tuple[Tensor, Tensor, Tensor]]) -> Layer:
+    a = torch.cat([locations(module, x) for x, _, _ in calls], 1)
+    h = torch.cat([by_location(module, h.detach()) for _, h, _ in calls], 1)
+    return Layer(module, a, h, len(a) * torch.cat([by_location(module, g) for _, _, g in calls], 1))
 
 
 def matrix(module: nn.Module, weight: Tensor, bias: Tensor | None) -> Tensor:

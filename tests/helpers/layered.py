@@ -8,6 +8,7 @@ import by_hand
 import pytest
 import torch
 import torch.nn.functional as F
+from forwards import Model
 from problems import noise
 from torch import nn
 
@@ -29,7 +30,25 @@ MODELS = {
         ),
         (2, 3, 3),
     ),
+    "recurrent": (
+        lambda: Model(
+            lambda self, x: self.last(self.layer(self.layer(self.layer(x).tanh()).tanh()).tanh()),
+            layer=nn.Linear(4, 4),
+            last=nn.Linear(4, C),
+        ),
+        (4,),
+    ),
+    "two_scales": (
+        lambda: Model(
+            lambda self, x: self.last(sum(self.layer(y).tanh().mean((2, 3)) for y in (x, F.avg_pool2d(x, 2)))),
+            layer=nn.Conv2d(2, 3, 2, padding=1),
+            last=nn.Linear(3, C),
+        ),
+        (2, 4, 6),
+    ),
 }
+SHARED = ("recurrent", "two_scales")
+"""Models that call a layer several times in a pass."""
 MODEL = pytest.mark.parametrize("model", MODELS)
 
 

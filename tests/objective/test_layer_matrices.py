@@ -1,6 +1,7 @@
 """Tests of Linear and Conv2d layers as matrices against convolutions unfolded by Python loops."""
 
 import by_hand
+import layered
 import pytest
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,7 @@ MODELS = {
     "all": (lambda: conv(stride=(1, 2), padding=(2, 1), dilation=(2, 1), bias=False), (2, 6, 5)),
     "same": (lambda: nn.Sequential(nn.Conv2d(2, 3, (3, 1), padding="same", dilation=(2, 1)), nn.Flatten()), (2, 5, 4)),
     "valid": (lambda: nn.Sequential(nn.Conv2d(2, 3, (2, 3), padding="valid"), nn.Flatten()), (2, 5, 4)),
-}
+} | {name: layered.MODELS[name] for name in layered.SHARED}
 
 
 @pytest.fixture(params=MODELS)

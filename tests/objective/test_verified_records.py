@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from forwards import Model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recorded import CLASSES, LAYERED, WIDTH, N, last, objective, seeded, square
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -13,33 +14,16 @@ from sobench import Objective, load_optimizer
 from sobench.errors import Unsupported, UsageError
 from sobench.losses import CrossEntropy
 
-N, WIDTH, CLASSES = 6, 4, 3
-LAYERED = ("kfac", "block_fisher", "kbfgs", "kbfgs_l", "kbfgs20", "smw_gn", "smw_ng", "smw_ng_bd")
-"""Optimizers that take layer records."""
-
 
 class Scaled(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         return F.linear(input, 0.5 * self.weight, self.bias)
 
 
-def square() -> nn.Linear:
-    return nn.Linear(WIDTH, WIDTH)
-
-
-def last() -> nn.Linear:
-    return nn.Linear(WIDTH, CLASSES)
-
-
 def _hooked() -> nn.Module:
     model = nn.Sequential(square(), nn.Tanh(), last())
     model[0].register_forward_hook(lambda module, args, outputs: 2 * outputs)
     return model
-
-
-def _same_module_twice() -> nn.Module:
-    layer = square()
-    return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), last())
 
 
 def _tied() -> nn.Module:
@@ -55,11 +39,6 @@ UNUSED = {
     ),
 }
 UNEXPLAINED = {
-    "a layer called twice": lambda: Model(
-        lambda self, x: self.o(torch.tanh(self.a(torch.tanh(self.a(x))))), a=square(), o=last()
-    ),
-    "siamese": lambda: Model(lambda self, x: self.o(self.a(x[:, :2]) * self.a(x[:, 2:])), a=nn.Linear(2, 4), o=last()),
-    "the same module twice in a Sequential": _same_module_twice,
     "a weight that F.linear uses too": _tied,
     "a layer that only F.linear uses": lambda: Model(
         lambda self, x: F.linear(torch.tanh(self.a(x)), self.o.weight, self.o.bias), a=square(), o=last()
@@ -75,6 +54,9 @@ UNEXPLAINED = {
         lambda self, x: self.o(torch.tanh(self.a(x.view(len(x), 2, 2).transpose(0, 1))).sum(0)),
         a=nn.Linear(2, 2),
         o=nn.Linear(2, CLASSES),
+    ),
+    "time before samples, as many": lambda: Model(
+        lambda self, x: self.o(torch.tanh(self.a(x * torch.arange(N).view(N, 1, 1))).sum(0)), a=square(), o=last()
     ),
 }
 EXPLAINED = {
@@ -97,16 +79,6 @@ def _watched() -> nn.Module:
     model = nn.Sequential(square(), nn.Tanh(), last())
     model[0].register_forward_hook(lambda module, args, outputs: None)
     return model
-
-
-def objective(model: nn.Module) -> Objective:
-    torch.manual_seed(1)
-    return Objective(model, CrossEntropy(), (torch.randn(N, WIDTH).double(), torch.arange(N) % CLASSES))
-
-
-def seeded(make) -> nn.Module:
-    torch.manual_seed(0)
-    return make().double()
 
 
 @pytest.mark.parametrize("optimizer", LAYERED)
@@ -132,10 +104,29 @@ def test_what_it_explains_is_trained(name, optimizer):
     assert torch.isfinite(f.space.get()).all()
 
 
+@pytest.mark.parametrize("optimizer", ("kbfgs", "kbfgs_l", "kbfgs20"))
+def test_a_layer_whose_output_nothing_reads_stays(optimizer):
+    """K-BFGS starts from inputs alone. Such a layer has no gradient, and the others take the steps without it."""
+    ends = []
+    for build in (UNUSED["an output that nothing reads"], EXPLAINED["plain"]):
+        model = seeded(build)
+        method, f = load_optimizer(optimizer)(model.parameters()), objective(model)
+        for part, name in (("a", "0"), ("o", "2")) if hasattr(model, "a") else ():
+            getattr(model, part).load_state_dict(seeded(EXPLAINED["plain"]).get_submodule(name).state_dict())
+        before = {name: p.detach().clone() for name, p in model.named_parameters()}
+        for _ in range(2):
+            method.step(f.on(f.batch))
+        assert all(torch.equal(p, before[name]) == name.startswith("b.") for name, p in model.named_parameters())
+        ends.append(torch.cat([p.detach().flatten() for name, p in model.named_parameters() if name[:2] != "b."]))
+    torch.testing.assert_close(*ends, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("optimizer", ("kfac", "block_fisher", "kbfgs", "kbfgs_l", "kbfgs20"))
 @pytest.mark.parametrize("name", UNUSED)
 def test_a_layer_without_a_gradient_is_named(name, optimizer):
     """Its factors would be those of nothing."""
+    if name == "an output that nothing reads" and optimizer.startswith("kbfgs"):
+        pytest.skip("the layer stays: see above")
     model = seeded(UNUSED[name])
     with pytest.raises((Unsupported, UsageError), match="layer b"):
         load_optimizer(optimizer)(model.parameters()).step(objective(model))

@@ -145,7 +145,7 @@ NEEDED = 4 * (3 * 260**2 + 50**2)
 def test_layers_too_large_for_their_blocks_are_named(monkeypatch):
     monkeypatch.setattr(requirements.environment, "available_memory", lambda where: NEEDED - 1)
     with pytest.raises(
-        Unsupported, match=r"^optimizer: .* layer 1 has n = 260: .* GiB needed, .* GiB free; allowed: narrower"
+        Unsupported, match=r"^optimizer: .* layer 1 with n = 260: .* GiB needed for all, .* GiB free; allowed: narrower"
     ):
         Trainer(run_with(**SETTINGS))
     monkeypatch.setattr(requirements.environment, "available_memory", lambda where: NEEDED)

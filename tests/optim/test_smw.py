@@ -5,6 +5,8 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from forwards import Model
 from objectives import moved, objective, through_a_file
 from problems import LOSSES, Dense, Problem, error, noise, problem, targets
 from torch import nn
@@ -16,12 +18,15 @@ from sobench.training.streams import Streams
 
 METHODS = {"gn": SMWGN, "ng": SMWNG, "bd": SMWNGBD}
 METHOD = pytest.mark.parametrize("method", METHODS)
-SHAPES = {"mlp": (4,), "sequence": (2, 4), "conv": (2, 5, 4)}
+SHAPES = {"mlp": (4,), "sequence": (2, 4), "conv": (2, 5, 4), "recurrent": (3,), "two_scales": (2, 4, 4)}
 N, TAU = 7, 0.01
 
 
 def network(kind, outputs):
-    """conv has stride, padding and a layer without a bias; sequence a Linear layer with two locations."""
+    """conv has stride, padding and a layer without a bias; sequence a Linear layer with two locations.
+
+    recurrent and two_scales call a layer twice.
+    """
     return {
         "mlp": lambda: nn.Sequential(
             nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 3, bias=False), nn.Sigmoid(), nn.Linear(3, outputs)
@@ -34,6 +39,16 @@ def network(kind, outputs):
             nn.Tanh(),
             nn.Flatten(),
             nn.Linear(24, outputs),
+        ),
+        "recurrent": lambda: Model(
+            lambda self, x: self.last(self.layer(self.layer(x).tanh()).tanh()),
+            layer=nn.Linear(3, 3),
+            last=nn.Linear(3, outputs),
+        ),
+        "two_scales": lambda: Model(
+            lambda self, x: self.last(sum(self.layer(y).tanh().mean((2, 3)) for y in (x, F.avg_pool2d(x, 2)))),
+            layer=nn.Conv2d(2, 3, 2, padding=1),
+            last=nn.Linear(3, outputs),
         ),
     }[kind]()
 

@@ -363,8 +363,8 @@ def test_a_copy_has_the_digests_of_the_original_and_each_method_its_own(copy):
     [
         (
             "objective/layers/matrices.py",
-            "alpha=alpha * samples / locations",
-            "alpha=2 * alpha * samples / locations",
+            "alpha * record.samples / locations",
+            "2 * alpha * record.samples / locations",
             {"kfac"},
         ),
         (
@@ -387,16 +387,16 @@ def test_a_copy_has_the_digests_of_the_original_and_each_method_its_own(copy):
         ),  # input_action
         ("objective/layers/matrices.py", "torch.mm(h.reshape", "torch.mm(-h.reshape", SMW),  # weight_gradient_
         (
-            "objective/layers/matrices.py",
-            "return h.flatten(2)",
-            "return 2 * h.flatten(2)",
+            "objective/layers/calls.py",
+            "return h.flatten(-2)",
+            "return 2 * h.flatten(-2)",
             {"kfac", "block_fisher", *KBFGS, *SMW},
         ),
         ("objective/layers/rows.py", "G.addcmul_(G, A)", "G.mul_(A)", SMW),
         (
             "objective/layers/records.py",
-            "record.output_grads = grad.detach()",
-            "record.output_grads = 2 * grad",
+            "call.output_grads = grad.detach()",
+            "call.output_grads = 2 * grad",
             ON_MATRICES - {"kernel_sgd"},
         ),
         ("linalg/krylov.py", "if curvature <= 0", "if curvature < 0", {"hf_newton", "hf_gauss_newton"}),  # cg

@@ -496,6 +496,31 @@ def test_a_problem_too_large_for_a_dense_matrix(monkeypatch):
     Trainer(run_with(optimizer={"name": "hf_newton", "lr": 0.5, "damping": 1.0, "cg_iterations": 1, "cg_tol": 0.1}))
 
 
+KEPT = {  # the numbers of rows of the matrices that are kept for a weight [I, J] and a bias [I]
+    "tnt": lambda I, J: [I, J, I],
+    "shampoo": lambda I, J: [I, J, I],
+    "kfac": lambda I, J: [J + 1, I],
+    "kbfgs": lambda I, J: [J + 1, I],
+    "kbfgs20": lambda I, J: [J + 1, I],
+    "kbfgs_l": lambda I, J: [J + 1],
+    "block_fisher": lambda I, J: [I * (J + 1)],
+}
+
+
+@pytest.mark.parametrize("optimizer", KEPT)
+def test_a_problem_too_large_for_the_matrices_that_are_kept(monkeypatch, optimizer):
+    """Refused below the memory of all matrices and two more of the largest size, and not above it."""
+    run = run_with(optimizer={"name": optimizer})
+    weights = [p for p in Trainer(run).problem.model.parameters() if p.dim() == 2]
+    rows = [n for W in weights for n in KEPT[optimizer](*W.shape)]
+    needed = 4 * (sum(n**2 for n in rows) + 2 * max(rows) ** 2)
+    monkeypatch.setattr(environment, "available_memory", lambda where: needed - 1)
+    with pytest.raises(Unsupported, match=f"a matrix of n x n for .* with n = {max(rows)}: .*allowed: narrower layers"):
+        Trainer(run)
+    monkeypatch.setattr(environment, "available_memory", lambda where: needed)
+    Trainer(run)
+
+
 def test_an_error_of_a_constructor_is_one_line():
     with pytest.raises(UsageError, match="^optimizer 'sgd': Nesterov momentum requires"):
         Trainer(run_with(optimizer__nesterov=True))

@@ -197,6 +197,8 @@ class ForwardPass:
         result have a leading dimension K. recorded: whether hooks of `record()` observe the pass.
         """
         wrt = self.parameters if wrt is None else wrt
+        if self.space.mixed and isinstance(outputs, tuple) and isinstance(cotangents, tuple):
+            cotangents = tuple(v.to(y.dtype) for v, y in zip(cotangents, outputs))
         try:
             with torch.enable_grad(), nullcontext() if recorded else unrecorded():
                 grads = torch.autograd.grad(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,7 +18,9 @@ from sobench.objective.holomorphic.mode import ComplexFunctions
 from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import with_parameters
 from sobench.objective.parameter_space import ParameterSpace
-from sobench.objective.torch_private import BatchNorm, Dropout
+from sobench.objective.precision import LOW, at_least_single
+from sobench.objective.taylor.normalizations import OF_WEIGHTS, SumsAndProducts
+from sobench.objective.torch_private import BatchNorm, Dropout, has_weight_norm
 
 _FACTS: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], bool]] = WeakKeyDictionary()
 """{model: {(what, training mode): whether it is so}}, as far as passes of the model have shown it."""
@@ -28,8 +30,9 @@ class Network:
     """z = network(inputs, parameters): the outputs [N, C] of `model` in its current mode (train or eval).
 
     A pass raises Unsupported for a model that returns anything else than one tensor [N, ...]. The gradient of an
-    embedding is dense in every pass, also with `sparse=True`.
+    embedding is dense in every pass, also with `sparse=True`, and weight_norm has right second derivatives.
 
+    eps: the precision of a pass: the coarsest of those of the parameters, and of the outputs that it had so far.
     interacts: whether samples interact other than through BatchNorm (a mean over the batch, `F.batch_norm`). None until
     `per_sample.separable` has compared them.
     """
@@ -47,8 +50,10 @@ class Network:
         self._places = _places(model, self.space.parameters)
         self._frozen = tuple(p for p in model.parameters() if not p.requires_grad)
         self._sparse = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.sparse]
+        self._norms_weights = has_weight_norm(model)
         self._facts = _FACTS.setdefault(model, {})
         self.interacts: bool | None = None
+        self.eps = max(torch.finfo(p.dtype).eps for p in self.space.parameters)
         self._has_buffers = next(model.buffers(), None) is not None
 
     @cached_property
@@ -140,7 +145,7 @@ class Network:
         The buffers of the model are only read. A pass in training mode writes into copies of them: `buffers`, if given.
         """
         if parameters is None and not self.writes_buffers:
-            with self._dense_gradients():
+            with self._differentiable():
                 return self.one_tensor(self.model(inputs))
         state = self.state(self.space.parameters if parameters is None else parameters)
         if self.writes_buffers:
@@ -151,18 +156,27 @@ class Network:
         """The outputs [N, C] with these tensors in place of parameters and buffers."""
         if self._functional is not self.model:
             state = {f"model.{name}": tensor for name, tensor in state.items()}
-        with self._dense_gradients():
+        with self._differentiable():
             return self.one_tensor(functional_call(self._functional, state, (inputs,), tie_weights=False))
 
     def one_tensor(self, outputs: Any) -> Tensor:
-        """What the model returned. Raises Unsupported unless it is one tensor with a dimension of samples."""
+        """What the model returned, at least in float32. Raises Unsupported unless it is one tensor [N, ...]."""
         if isinstance(outputs, Tensor) and outputs.dim():
-            return outputs
+            if outputs.dtype in LOW:
+                self.eps = max(self.eps, torch.finfo(outputs.dtype).eps)
+            return at_least_single(outputs)
         raise Unsupported(f"{type(self.model).__name__} returns {_kind(outputs)}; allowed: one tensor [N, ...]")
 
-    def _dense_gradients(self) -> AbstractContextManager[object]:
-        """A context in which embeddings make dense gradients: those of sparse ones have no second derivative."""
-        return _with_dense_gradients(self._sparse) if self._sparse else nullcontext()
+    def _differentiable(self) -> AbstractContextManager[object]:
+        """A context in which passes have right second derivatives: sparse gradients and weight_norm have not."""
+        if not (self._sparse or self._norms_weights):
+            return nullcontext()
+        context = ExitStack()
+        if self._sparse:
+            context.enter_context(_with_dense_gradients(self._sparse))
+        if self._norms_weights:
+            context.enter_context(SumsAndProducts(OF_WEIGHTS))
+        return context
 
     def state(self, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
         """{name: tensor} for `functional_call`, from one tensor for each parameter; a shared one has several names."""
@@ -183,7 +197,13 @@ class Network:
             b.copy_(buffers[name])
 
     def complex(self, inputs: Tensor, parameters: tuple[Tensor, ...]) -> Tensor:
-        """The outputs [N, C] at complex parameters, for real inputs. Raises Unsupported for a layer without one."""
+        """The outputs [N, C] at complex parameters, for real inputs.
+
+        Raises Unsupported for a layer without a complex form, and for parameters in float16 or bfloat16.
+        """
+        low = sorted({str(p.dtype).removeprefix("torch.") for p in self.space.parameters if p.dtype in LOW})
+        if low:
+            raise Unsupported(f"no complex pass through parameters in {', '.join(low)}; allowed: float32 or float64")
         running: list[tuple[str, nn.Module]] = []
         handles: list[RemovableHandle] = []
         for name, module in self.model.named_modules():

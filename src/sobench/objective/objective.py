@@ -45,6 +45,7 @@ from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import LayerRecord, recording, unrecorded
 from sobench.objective.network import Network
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.precision import at_least_single
 from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor_oracles import Summary
 from sobench.objective.torch_private import multi_add, multi_add_, version
@@ -375,7 +376,7 @@ class Objective:
         """
         self.cost.used.add("record")
         self._kept_pass = None
-        with recording(self.network.layers) as records:
+        with recording(self.network.model, self.network.layers) as records:
             self._records = records
             try:
                 yield records
@@ -388,7 +389,7 @@ class Objective:
         model, kept = self.network.model, self._kept_pass
         if layer_oracles.is_verified(model) or kept is None or kept.versions != self._versions():
             return
-        layer_oracles.verify(self.network, kept.forward, records, len(self))
+        layer_oracles.verify(self.network, kept.forward, records, self.batch.inputs)
 
     def recorded(self, when: bool = True) -> AbstractContextManager[dict[str, LayerRecord] | None]:
         """`record()` if `when`, else a context that records nothing and yields None."""
@@ -525,7 +526,15 @@ class Objective:
         return self.source
 
     def _forward(self, at: Tensor | None = None) -> ForwardPass:
-        """A forward pass with its graph. At the model's own parameters it is kept until one of them is written."""
+        """A forward pass with its graph. At the model's own parameters it is kept until one of them is written.
+
+        Raises UsageError inside torch.autocast, which would round the matrices that a method makes of its results.
+        """
+        if torch.is_autocast_enabled(self.batch.inputs.device.type):
+            raise UsageError(
+                "an oracle other than the closure is called inside torch.autocast; allowed: torch.autocast inside the "
+                "forward of the model"
+            )
         versions = self._versions() if at is None else ()
         if at is None:
             if self._kept_pass is not None and self._kept_pass.versions == versions:
@@ -619,7 +628,7 @@ class Objective:
 
     def _penalty(self, parameters: tuple[Tensor, ...]) -> Tensor:
         """l2/2 theta . theta, a scalar, without conjugation, so that it is holomorphic."""
-        return 0.5 * self.l2 * _total((p.detach() * p.detach()).sum() for p in parameters)
+        return 0.5 * self.l2 * _total((p * p).sum() for p in map(at_least_single, map(Tensor.detach, parameters)))
 
     def _regularised(self, A: LinearOperator) -> LinearOperator:
         """A + l2 I."""
@@ -738,8 +747,8 @@ class FullObjective(Objective):
         def product(V: Tensor) -> Tensor:
             return _total(weight * (linearise(f) @ V) for weight, f in self._parts())
 
-        p = self.space.parameters[0]
-        return LinearOperator(product, self.space.size, matmat=product, dtype=p.dtype, device=p.device)
+        device = self.space.parameters[0].device
+        return LinearOperator(product, self.space.size, matmat=product, dtype=self.space.dtype, device=device)
 
 
 def _total(tensors: Iterable[Tensor]) -> Tensor:

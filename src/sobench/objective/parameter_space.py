@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import reduce
 
 import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from sobench.errors import Unsupported, UsageError
+from sobench.objective.precision import at_least_single, common
 from sobench.objective.torch_private import multi_add_, multi_copy_, unflatten
 
 
@@ -19,8 +19,8 @@ class ParameterSpace:
 
     A *flat* vector has shape [P]. Methods that return views of it do not copy.
 
-    dtype: the precision of a flat vector, the widest of those of the tensors.
-    mixed: whether they are of several precisions.
+    dtype: the precision of a flat vector: the widest of those of the tensors, and at least float32.
+    mixed: whether some tensor has less precision than that.
 
     Raises UsageError, which names the tensor, for a complex one, for one without values yet (a lazy module), and for
     tensors on several devices; also if there is no trainable tensor.
@@ -34,7 +34,7 @@ class ParameterSpace:
         self.shapes = tuple(p.shape for p in self.parameters)
         self.sizes = tuple(math.prod(shape) for shape in self.shapes)
         self.size = sum(self.sizes)
-        self.dtype = reduce(torch.promote_types, (p.dtype for p in self.parameters))
+        self.dtype = common(p.dtype for p in self.parameters)
         self.mixed = any(p.dtype != self.dtype for p in self.parameters)
 
     def get(self) -> Tensor:
@@ -55,7 +55,7 @@ class ParameterSpace:
     def flatten(tensors: Sequence[Tensor]) -> Tensor:
         """[P] from one tensor per parameter; always a copy. Raises Unsupported for sparse tensors."""
         try:
-            return torch.cat([t.reshape(-1) for t in tensors])
+            return at_least_single(torch.cat([t.reshape(-1) for t in tensors]))
         except RuntimeError as error:
             _refuse_sparse(tensors, error)
             raise
@@ -64,10 +64,11 @@ class ParameterSpace:
     def flatten_batch(tensors: Sequence[Tensor]) -> Tensor:
         """[K, P] from one tensor [K, *shape] per parameter; always a copy. Raises Unsupported for sparse tensors."""
         try:
-            return torch.cat([t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors], dim=1)
+            rows = [t.reshape(len(t), math.prod(t.shape[1:])) for t in tensors]
         except RuntimeError as error:
             _refuse_sparse(tensors, error)
             raise
+        return at_least_single(torch.cat(rows, dim=1))
 
     def unflatten(self, vector: Tensor) -> tuple[Tensor, ...]:
         """One view [..., *shape] per parameter, of a vector [..., P]. Raises ValueError for any other length."""

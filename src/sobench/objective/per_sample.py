@@ -50,7 +50,7 @@ def _is_separable(network: Network, inputs: Tensor, parameters: tuple[Tensor, ..
     grads = torch.autograd.grad(together, leaves, w, materialize_grads=True)
     flat = network.space.flatten
     pairs = (together.detach(), alone), (flat(grads), network.space.flatten_batch(grads_alone).sum(0))
-    tolerance = torch.finfo(together.dtype).eps ** 0.5
+    tolerance = network.eps**0.5
     return all(bool((a - b).abs().max() <= tolerance * a.abs().max()) for a, b in pairs)
 
 

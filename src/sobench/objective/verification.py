@@ -117,7 +117,7 @@ def _agree(f: Objective, actual: Tensor, expected: Tensor, mistake: str) -> bool
     if not bool(actual.isfinite().all() and expected.isfinite().all()):
         return False
     error, size = (actual - expected).norm(), expected.norm()
-    if bool(error > torch.finfo(expected.dtype).eps ** 0.5 * size + torch.finfo(expected.dtype).tiny ** 0.5):
+    if bool(error > f.network.eps**0.5 * size + torch.finfo(expected.dtype).tiny ** 0.5):
         raise Unsupported(
             f"{type(f.network.model).__name__}: {mistake}; allowed: modules that read their parameters by attribute, "
             "in the forward pass alone (no activation checkpointing, no references to parameters)"
@@ -243,7 +243,7 @@ def _is_analytic(f: Objective, actual: Tensor, expected: Tensor, size: Tensor) -
     if not bool(actual.isfinite().all() and expected.isfinite().all()):
         return False
     error = (actual - expected).norm()
-    if bool(error > torch.finfo(expected.dtype).eps ** 0.5 * size + torch.finfo(expected.dtype).tiny ** 0.5):
+    if bool(error > f.network.eps**0.5 * size + torch.finfo(expected.dtype).tiny ** 0.5):
         raise Unsupported(
             f"no complex pass through {type(f.network.model).__name__}: its imaginary part is not the derivative of "
             f"its real part (relative error {float(error / size):.1e}); allowed: functions of torch with a complex "

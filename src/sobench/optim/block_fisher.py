@@ -13,7 +13,8 @@ being 0.9": beta = momentum = dampening = 0.9.
 Decisions where the thesis is silent. F starts as the mean over the training set, and the first step uses it as it is,
 as the thesis's K-FAC, TNT and Shampoo do (section 4.7.2). Parameters that no layer's matrix contains (BatchNorm)
 follow m, as in K-FAC. The thesis prints neither lr nor damping; conf/experiment/tnt/fig-4.1.yaml says how they were
-chosen. A block that is not positive definite makes its layer's direction NaN.
+chosen. A block that is not positive definite makes its layer's direction NaN. A batch whose loss does not depend on a
+layer leaves the layer's block as it is.
 
 Memory: the blocks of all layers are kept, and a step holds two more of the size of the largest. A layer of 20 x 257
 has a block of 26 million entries, 0.1 GB in float32.
@@ -29,7 +30,7 @@ from sobench.linalg.dense import spd_solve
 from sobench.linalg.kronecker import gram
 from sobench.objective import Objective
 from sobench.objective.layers.matrices import sample_grads
-from sobench.objective.layers.records import LayerRecord
+from sobench.objective.layers.records import LayerRecord, check_used, used
 from sobench.optim.base import SecondOrderOptimizer
 
 
@@ -59,10 +60,14 @@ class BlockFisher(SecondOrderOptimizer):
 
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
-        for count, batch in enumerate(f.batches(), 1):
+        counts = dict.fromkeys(f.matrices.names, 0)
+        for batch in f.batches():
             with batch.record() as layers:
                 batch.sampled().propagate()
-            self._accumulate(f, layers, decay=1 - 1 / count)
+            for l in used(layers, counts):
+                counts[l] += 1
+                self._accumulate(l, layers[l], decay=1 - 1 / counts[l])
+        check_used(counts)
 
     @torch.no_grad()
     def step(self, f: Objective) -> Tensor:
@@ -72,15 +77,15 @@ class BlockFisher(SecondOrderOptimizer):
             if k > 1:
                 f.sampled().propagate()
         if layers is not None:
-            self._accumulate(f, layers, hp["stats_decay"])
+            for l in used(layers, self.blocks):
+                self._accumulate(l, layers[l], hp["stats_decay"])
         m = self.update_momentum(g, hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)
         P = {l: spd_solve(F, M[l].flatten(), hp["damping"]).view_as(M[l]) for l, F in self.blocks.items()}
         self.descend(f, f.matrices.write_(m.clone(), P))
         return loss
 
-    def _accumulate(self, f: Objective, layers: dict[str, LayerRecord], decay: float) -> None:
+    def _accumulate(self, l: str, record: LayerRecord, decay: float) -> None:
         """F <- decay F + (1 - decay) times the mean over the batch. With decay 0 there need be no F before."""
-        for l in f.matrices.names:
-            G = sample_grads(layers[l])
-            self.blocks[l] = gram(G.flatten(1), self.blocks.get(l), alpha=(1 - decay) * len(G), beta=decay)
+        G = sample_grads(record)
+        self.blocks[l] = gram(G.flatten(1), self.blocks.get(l), alpha=(1 - decay) * len(G), beta=decay)

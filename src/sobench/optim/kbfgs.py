@@ -28,7 +28,7 @@ With both improvements off, `double` and `average`, the method is K-BFGS-20 (tab
 
 Decisions. y is of the loss alone, without l2 and weight_decay. A pair of either factor whose s'y is not positive and
 finite is skipped; a dead layer gives 0. A Linear layer over a sequence counts its rows as |T|. BatchNorm's parameters
-follow m / damping (section 3.4.3).
+follow m / damping (section 3.4.3). A batch whose loss does not depend on a layer leaves its A, H_A and H_G as they are.
 
 diagnostics, of the curvature steps: `yhy/<l>` is y'H_G y / s'y after damping for the layers l = 1, 2, ..., and
 `yhy_ok/<l>` is 1 where that is at most 2 / mu1 (figure 2.1).
@@ -47,7 +47,7 @@ from sobench.linalg.kronecker import mode_products
 from sobench.linalg.quasi_newton import Compact, Dense, Inverse, bfgs_, double_damping, lm_damping
 from sobench.objective import Objective
 from sobench.objective.layers.matrices import input_action, input_factor, locations, mean_input, output_grads, outputs
-from sobench.objective.layers.records import LayerRecord
+from sobench.objective.layers.records import LayerRecord, check_used, used
 from sobench.optim.base import SecondOrderOptimizer
 
 DAMPINGS = {"lm": lm_damping, "double": double_damping}
@@ -56,7 +56,7 @@ DAMPINGS = {"lm": lm_damping, "double": double_damping}
 class KBFGS(SecondOrderOptimizer):
     """damping: the thesis's lambda; stats_decay: its beta; curvature_period: its T."""
 
-    requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss"})
+    requires = frozenset({"value_and_grad", "record", "propagate", "batches", "loss", "dense_inputs", "dense_outputs"})
     rules = OPTIMIZER_RULES["kbfgs"]
     inverse: type[Dense] | type[Compact] = Dense
 
@@ -103,14 +103,19 @@ class KBFGS(SecondOrderOptimizer):
 
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
-        hp, A = self.hyperparameters, {}
-        for count, batch in enumerate(f.batches(), 1):
+        hp, A, latest = self.hyperparameters, {}, {}
+        counts = dict.fromkeys(f.matrices.names, 0)
+        for batch in f.batches():
             with batch.record() as layers:
                 batch.loss()
-            A = {l: input_factor(layers[l], A.get(l), alpha=1 / count, beta=1 - 1 / count) for l in f.matrices.names}
+            for l in (l for l in counts if layers[l].calls):
+                counts[l] += 1
+                A[l] = input_factor(layers[l], A.get(l), alpha=1 / counts[l], beta=1 - 1 / counts[l])
+                latest[l] = layers[l]
+        check_used(counts)
         for l in f.matrices.names:
-            lambda_A, lambda_G = self._split(layers[l])
-            s = A[l].new_zeros(outputs(layers[l]).shape[2])
+            lambda_A, lambda_G = self._split(latest[l])
+            s = A[l].new_zeros(outputs(latest[l]).shape[2])
             H_A = spd_inverse(A[l], lambda_A) if hp["start"] == "inverse" else torch.eye(len(A[l])).to(A[l])
             H_G = self._scaled_identity(1 / lambda_G if hp["powell"] == "lm" else 1.0, like=s)
             self.factors[l] = {"H_A": H_A, "H_G": H_G.state, "s": s, "y": s.clone()}
@@ -121,19 +126,21 @@ class KBFGS(SecondOrderOptimizer):
     def step(self, f: Objective) -> Tensor:
         hp, k = self.hyperparameters, self.begin(f)
         due = k % hp["curvature_period"] == 0
-        with f.recorded(due) as before:
+        with f.recorded(due or k == 1) as before:  # the first step verifies the records, also if none is due
             loss, g = f.value_and_grad()
         m = self.update_momentum(self._with_second(g), hp["momentum"], hp["dampening"])
         M = f.matrices.join(m)
         p = {l: mode_products(M[l], (self.inverse(H["H_G"]), H["H_A"])) for l, H in self.factors.items()}
         self.descend(f, f.matrices.write_(torch.div(m, hp["damping"], out=g), p))
         self.diagnostics = {}
-        if before is not None:  # due
+        if due and before is not None:
             with f.record() as after:
                 self._second_pass(f)
-            for l, factor in self.factors.items():
-                self._update_A(factor, before[l])
-            self._report([self._update_G(factor, before[l], after[l]) for l, factor in self.factors.items()])
+            both = set(used(before, self.factors)) & set(used(after, self.factors))
+            numbered = {number: l for number, l in enumerate(self.factors, 1) if l in both}
+            for l in numbered.values():
+                self._update_A(self.factors[l], before[l])
+            self._report({n: self._update_G(self.factors[l], before[l], after[l]) for n, l in numbered.items()})
         return loss
 
     def _split(self, record: LayerRecord) -> tuple[float, float]:
@@ -175,11 +182,14 @@ class KBFGS(SecondOrderOptimizer):
         second = self.global_state.pop("second", None)
         return g if second is None else torch.lerp(g, second, 0.5)
 
-    def _report(self, ratios: list[Tensor]) -> None:
-        yhy = torch.stack(ratios)
+    def _report(self, ratios: dict[int, Tensor]) -> None:
+        """y'H_G y / s'y by the number of the layer."""
+        if not ratios:
+            return
+        yhy = torch.stack(list(ratios.values()))
         ok = (yhy <= 2 / self.hyperparameters["mu1"]).to(yhy)
-        self.diagnostics = {f"yhy/{l}": r for l, r in enumerate(yhy.unbind(), 1)}
-        self.diagnostics |= {f"yhy_ok/{l}": r for l, r in enumerate(ok.unbind(), 1)}
+        self.diagnostics = {f"yhy/{l}": r for l, r in zip(ratios, yhy.unbind())}
+        self.diagnostics |= {f"yhy_ok/{l}": r for l, r in zip(ratios, ok.unbind())}
 
 
 def _mean(h: Tensor) -> Tensor:
@@ -190,6 +200,7 @@ def _mean(h: Tensor) -> Tensor:
 class KBFGSL(KBFGS):
     """K-BFGS(L): H_G by L-BFGS from the last `history` pairs (p)."""
 
+    requires = KBFGS.requires - {"dense_outputs"}
     rules = OPTIMIZER_RULES["kbfgs_l"]
     inverse = Compact
 

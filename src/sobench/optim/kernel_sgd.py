@@ -68,7 +68,7 @@ class KernelSGD(SecondOrderOptimizer):
         for weight in self._preconditioned(f):  # line 7
             assert weight.grad is not None  # f() assigns it
             G, r = weight.grad.flatten(1), min(len(H_inv), weight[0].numel())
-            G[:, :r] = G[:, :r] @ H_inv[:r, :r]
+            G[:, :r] = G[:, :r].to(H_inv.dtype) @ H_inv[:r, :r]
             G[:, r:] = 0
         parameters = list(f.space.parameters)
         multi_add_(parameters, [p.grad for p in parameters if p.grad is not None], alpha=-self.hyperparameters["lr"])
@@ -96,7 +96,7 @@ class KernelSGD(SecondOrderOptimizer):
         H = self._kernel_matrix(f)
         inverse, rank = pseudo_inverse(H)
         widest = max(weight[0].numel() for weight in self._preconditioned(f))
-        return inverse[:widest, :widest].to(f.space.parameters[0].dtype, copy=True), rank, H.trace()
+        return inverse[:widest, :widest].to(f.space.dtype, copy=True), rank, H.trace()
 
     @property
     def _redrawn(self) -> bool:

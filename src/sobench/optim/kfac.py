@@ -11,7 +11,12 @@ gradient DW [I, D], inputs a_t [D] and gradients Dh_t [I] of its outputs at the 
     W <- W - lr (H_Gamma M H_Omega + weight_decay W)
 
 Omega and Gamma start as means over the training set, and the first step uses them as they are. BatchNorm's parameters
-follow m (section 3.7.2).
+follow m (section 3.7.2). A batch whose loss does not depend on a layer leaves the layer's factors as they are.
+
+T contains the positions of a sequence, the pixels of a convolution, and all calls of a layer that the network uses
+several times: each is taken as an independent sample. This is K-FAC-expand of R. Eschenhagen et al., Kronecker-Factored
+Approximate Curvature for Modern Neural Network Architectures (2023), section 3; nothing is summed before the factors,
+as in K-FAC-reduce.
 
 split: the division of the damping between the two factors. `balanced`: pi = sqrt(tr(Omega x I) / tr(I x Gamma))
 (algorithm 12, line 19); `equal`: pi = 1 (algorithm 7). fisher: `empirical` takes Dh_t for the labels of the batch
@@ -40,14 +45,16 @@ from sobench.linalg.kronecker import balance, mode_products
 from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
 from sobench.objective import Objective
 from sobench.objective.layers.matrices import grad_factor, input_factor
-from sobench.objective.layers.records import LayerRecord
+from sobench.objective.layers.records import LayerRecord, check_used, used
 from sobench.optim.base import SecondOrderOptimizer
 
 
 class KFAC(SecondOrderOptimizer):
     """damping: the thesis's lambda (lambda_LM); stats_decay: its beta; stats_period, inverse_period: its T1, T2."""
 
-    requires = frozenset({"value_and_grad", "record", "propagate", "sampled", "batches"})
+    requires = frozenset(
+        {"value_and_grad", "record", "propagate", "sampled", "batches", "dense_inputs", "dense_outputs"}
+    )
     rules = OPTIMIZER_RULES["kfac"]
 
     def __init__(
@@ -95,10 +102,14 @@ class KFAC(SecondOrderOptimizer):
 
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
-        for count, batch in enumerate(f.batches(), 1):
+        counts = dict.fromkeys(f.matrices.names, 0)
+        for batch in f.batches():
             with batch.record() as layers:
                 batch.sampled().propagate() if self.hyperparameters["fisher"] == "true" else batch.propagate()
-            self._accumulate(f, layers, decay=1 - 1 / count)
+            for l in used(layers, counts):
+                counts[l] += 1
+                self._accumulate(l, layers[l], decay=1 - 1 / counts[l])
+        check_used(counts)
 
     @torch.no_grad()
     def step(self, f: Objective) -> Tensor:
@@ -109,7 +120,8 @@ class KFAC(SecondOrderOptimizer):
             if due and hp["fisher"] == "true":
                 f.sampled().propagate()
         if layers is not None:
-            self._accumulate(f, layers, hp["stats_decay"])
+            for l in used(layers, self.factors):
+                self._accumulate(l, layers[l], hp["stats_decay"])
         if self.inverses_due(k, fresh=due):
             self._invert()
         m = self.update_momentum(g, hp["momentum"], hp["dampening"])
@@ -121,12 +133,11 @@ class KFAC(SecondOrderOptimizer):
         self.descend(f, p)
         return loss
 
-    def _accumulate(self, f: Objective, layers: dict[str, LayerRecord], decay: float) -> None:
+    def _accumulate(self, l: str, record: LayerRecord, decay: float) -> None:
         """Omega and Gamma <- decay times the old + (1 - decay) times the batch's. With decay 0 there need be no old."""
-        for l in f.matrices.names:
-            factor = self.factors.setdefault(l, {})
-            factor["Omega"] = input_factor(layers[l], factor.get("Omega"), alpha=1 - decay, beta=decay)
-            factor["Gamma"] = grad_factor(layers[l], factor.get("Gamma"), alpha=1 - decay, beta=decay)
+        factor = self.factors.setdefault(l, {})
+        factor["Omega"] = input_factor(record, factor.get("Omega"), alpha=1 - decay, beta=decay)
+        factor["Gamma"] = grad_factor(record, factor.get("Gamma"), alpha=1 - decay, beta=decay)
 
     def _invert(self) -> None:
         """Form H_Omega and H_Gamma of every layer."""

@@ -30,7 +30,7 @@ from sobench.optim.tensors import TensorOptimizer
 class Shampoo(TensorOptimizer):
     """damping: the thesis's epsilon; stats_decay: its beta; stats_period, inverse_period: its T1, T2."""
 
-    requires = frozenset({"value_and_grad", "batches"})
+    requires = frozenset({"value_and_grad", "batches", "dense_modes"})
     rules = OPTIMIZER_RULES["shampoo"]
 
     def __init__(

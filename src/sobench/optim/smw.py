@@ -40,7 +40,7 @@ from sobench.errors import UsageError
 from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
 from sobench.linalg.woodbury import inner_solve
 from sobench.objective import Objective
-from sobench.objective.layers.records import LayerRecord
+from sobench.objective.layers.records import LayerRecord, recorded_output_grads
 from sobench.objective.layers.rows import LayerRows
 from sobench.objective.torch_private import multi_div_
 from sobench.optim.base import SecondOrderOptimizer
@@ -71,7 +71,7 @@ class SMWNG(SecondOrderOptimizer):
             raise UsageError(f"damping, tau: got {damping} and {tau}, allowed: a sum above 0")
 
     def initialize(self, f: Objective) -> None:
-        self.global_state["damping"] = f.space.parameters[0].new_full((), self.hyperparameters["damping"])
+        self.global_state["damping"] = f.space.get().new_full((), self.hyperparameters["damping"])
 
     @torch.no_grad()
     def step(self, f: Objective) -> Tensor:
@@ -101,7 +101,8 @@ class SMWNG(SecondOrderOptimizer):
 
     def rows(self, f: Objective, layers: Mapping[str, LayerRecord], S2: Tensor | None) -> dict[str, Tensor]:
         """Rows of J times a root of H, as gradients at the layers' outputs: {layer: [N2, K, ...]}."""
-        grads = {l: h for l in f.matrices.names if (h := layers[l].output_grads) is not None}
+        used = {l: layers[l] for l in f.matrices.names if layers[l].is_differentiated}
+        grads = {l: recorded_output_grads(record) for l, record in used.items()}
         return {l: (h if S2 is None else h[S2]).unsqueeze(1) * len(f) for l, h in grads.items()}
 
     def _inner(self, J: LayerRows, penalty: Tensor | None, lam: Tensor) -> Tensor:

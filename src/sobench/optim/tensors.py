@@ -14,20 +14,20 @@ the first step uses it as it is.
 Deviations. H is formed at the first step too, where the boxes have none before step T2. early_inverses: each of the
 first T2 steps whose statistics are new forms H again, as in chapter 2 (algorithm 7, line 10). Without it the first H
 lasts from the initial point to step T2, and TNT with the thesis's settings diverges on the MNIST autoencoder at step
-18; with it, the loss after an epoch is within 1 % of the authors' own. G is kept in the precision of its parameter.
+18; with it, the loss after an epoch is within 1 % of the authors' own. G has the precision of a flat vector: at
+least float32.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor
-from torch.nn.modules.conv import _ConvNd
 
 from sobench.linalg.kronecker import contraction, mode_products
 from sobench.objective import Objective
+from sobench.objective.layers.modes import tensor_shapes
 from sobench.optim.base import SecondOrderOptimizer
 
 
@@ -51,8 +51,8 @@ class TensorOptimizer(SecondOrderOptimizer):
     @torch.no_grad()
     def initialize(self, f: Objective) -> None:
         """G_i: means of the contractions over the batches of the training set, at the initial parameters."""
-        for (name, shape), p in zip(tensor_shapes(f).items(), f.space.parameters):
-            self.factors[name] = {"G": [p.new_zeros(d, d) for d in shape]}
+        for (name, shape), p in zip(tensor_shapes(f.network.model, f.space).items(), f.space.parameters):
+            self.factors[name] = {"G": [torch.zeros(d, d, dtype=f.space.dtype, device=p.device) for d in shape]}
         for count, batch in enumerate(f.batches(), 1):
             self.accumulate(batch, self.statistic(batch), decay=1 - 1 / count)
 
@@ -84,12 +84,3 @@ class TensorOptimizer(SecondOrderOptimizer):
         for name, part in f.space.named(vector).items():
             factor = self.factors[name]
             yield factor, part.view([len(G) for G in factor["G"]])
-
-
-def tensor_shapes(f: Objective) -> dict[str, tuple[int, ...]]:
-    """{parameter: (d_1, ..., d_k)}, k >= 1."""
-    kernels = {id(module.weight) for module in f.network.model.modules() if isinstance(module, _ConvNd)}
-    shapes = {}
-    for name, p in zip(f.space.names, f.space.parameters):
-        shapes[name] = (*p.shape[:2], math.prod(p.shape[2:])) if id(p) in kernels else tuple(p.shape) or (1,)
-    return shapes

@@ -34,7 +34,7 @@ from sobench.optim.tensors import TensorOptimizer
 class TNT(TensorOptimizer):
     """damping: the thesis's epsilon; stats_decay: its beta; stats_period, inverse_period: its T1, T2."""
 
-    requires = frozenset({"value_and_grad", "sampled", "batches"})
+    requires = frozenset({"value_and_grad", "sampled", "batches", "dense_modes"})
     rules = OPTIMIZER_RULES["tnt"]
 
     def __init__(

@@ -39,7 +39,7 @@ from sobench.objective.cost import Cost
 from sobench.results.rundir import Metrics
 from sobench.training import snapshot
 from sobench.training.optimizer import has_modes
-from sobench.training.requirements import ORACLES, requirements_of
+from sobench.training.requirements import MEMORY, ORACLES, requirements_of
 from sobench.training.trainer import Trainer
 
 # The subject
@@ -246,7 +246,7 @@ def check_requires(subject: Subject) -> None:
     """`requires` names exactly the oracles that are used; a class without it uses the closure alone."""
     if unknown := subject.requires - ORACLES:
         raise Broken(f"requires {', '.join(sorted(unknown))}, allowed: {', '.join(sorted(ORACLES))}")
-    declared, usage = subject.requires - {"dense_blocks"}, Usage()  # memory, not work
+    declared, usage = subject.requires - MEMORY, Usage()
     trainer = subject.trainer()
     usage.watch(trainer, STEPS)
     many_products = usage.products >= STEPS * usage.size

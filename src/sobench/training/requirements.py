@@ -15,6 +15,7 @@ from sobench.config import registry
 from sobench.errors import Unsupported
 from sobench.linalg.dense import eigh
 from sobench.objective import Objective
+from sobench.objective.layers.modes import tensor_shapes
 from sobench.objective.network import Network
 from sobench.system import environment
 from sobench.system.text import format_duration
@@ -28,7 +29,6 @@ ORACLES = frozenset(
         "hessian",
         "ggn",
         "dense",
-        "dense_blocks",
         "per_sample_grads",
         "output_jacobian",
         "record",
@@ -42,11 +42,19 @@ ORACLES = frozenset(
         "summary",
         "complex",
         "curvature",
+        "dense_blocks",
+        "dense_inputs",
+        "dense_outputs",
+        "dense_modes",
     }
 )
-"""The names that an optimizer may list in `requires`: the oracles of Objective, and three further names. `dense`: the
-optimizer forms P x P matrices. `dense_blocks`: it keeps an I D x I D matrix for each layer W [I, D]. `complex`: it
-takes complex steps (`curvature`, or any oracle at complex parameters)."""
+"""The names that an optimizer may list in `requires`: the oracles of Objective, and six further names. `dense`: the
+optimizer forms P x P matrices. `complex`: it takes complex steps (`curvature`, or any oracle at complex parameters).
+The others, MEMORY, name matrices that it keeps."""
+
+MEMORY = frozenset({"dense_blocks", "dense_inputs", "dense_outputs", "dense_modes"})
+"""Matrices that an optimizer keeps: I D x I D, D x D or I x I for each layer W [I, D], or d x d for each mode of length
+d of each tensor."""
 
 DENSE_COPIES = 3
 """P x P matrices in memory at once during a dense step: the matrix, its factor, and one work matrix."""
@@ -90,9 +98,11 @@ def check_problem(
     if "dense" in requires:
         _check_dense(problem, device)
         _check_time([_size(problem)], EIGEN_FLOPS, problem, device, longest_step)
+    if requires & MEMORY:
+        _check_kept(problem, requires, device)
     if "dense_blocks" in requires:
-        _check_blocks(problem, device)
-        _check_time(list(_block_sizes(problem).values()), CHOLESKY_FLOPS, problem, device, longest_step)
+        sizes = [size for _, size in _kept_sizes(Network(problem.model), frozenset({"dense_blocks"}))]
+        _check_time(sizes, CHOLESKY_FLOPS, problem, device, longest_step)
     if "complex" in requires:
         _check_complex(problem, requires)
 
@@ -110,19 +120,38 @@ def _check_dense(problem: Problem, device: torch.device) -> None:
         )
 
 
-def _check_blocks(problem: Problem, device: torch.device) -> None:
-    """Room for the blocks of all layers, and for a factor and a work matrix of the largest block."""
-    sizes = _block_sizes(problem)
-    largest = max(sizes, key=lambda name: sizes[name])
-    entries = sum(size**2 for size in sizes.values()) + (DENSE_COPIES - 1) * sizes[largest] ** 2
-    element_size = next(problem.model.parameters()).element_size()
-    needed, available = entries * element_size, environment.available_memory(device)
+def _check_kept(problem: Problem, requires: frozenset[str], device: torch.device) -> None:
+    """Room for the matrices of MEMORY that are kept, and for a factor and a work matrix of the largest one."""
+    network = Network(problem.model)
+    sizes = _kept_sizes(network, requires)
+    if not sizes:
+        return
+    largest, size = max(sizes, key=lambda kept: kept[1])
+    entries = sum(n**2 for _, n in sizes) + (DENSE_COPIES - 1) * size**2
+    needed, available = entries * network.space.dtype.itemsize, environment.available_memory(device)
     if needed > available:
         raise Unsupported(
-            f"optimizer: forms a matrix of n x n for the n parameters of each layer, and layer {largest} has "
-            f"n = {sizes[largest]:,}: {needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; "
-            "allowed: narrower layers"
+            f"optimizer: forms a matrix of n x n for {largest} with n = {size:,}: {needed / 2**30:,.1f} GiB needed for "
+            f"all, {available / 2**30:,.1f} GiB free; allowed: narrower layers"
         )
+
+
+def _kept_sizes(network: Network, requires: frozenset[str]) -> list[tuple[str, int]]:
+    """What each matrix is for, and its number of rows."""
+    sizes: list[tuple[str, int]] = []
+    if "dense_modes" in requires:
+        shapes = tensor_shapes(network.model, network.space)
+        sizes += [(f"a mode of {name}", d) for name, shape in shapes.items() for d in shape]
+    if requires & (MEMORY - {"dense_modes"}):
+        for name, (weight, bias) in network.matrices.parts(network.space.get()).items():
+            I, D = len(weight), weight[0].numel() + (bias is not None)
+            for word, what, n in (
+                ("dense_blocks", "the parameters", I * D),
+                ("dense_inputs", "the inputs", D),
+                ("dense_outputs", "the outputs", I),
+            ):
+                sizes += [(f"{what} of layer {name}", n)] if word in requires else []
+    return sizes
 
 
 def _size(problem: Problem) -> int:
@@ -130,17 +159,11 @@ def _size(problem: Problem) -> int:
     return sum(q.numel() for q in problem.model.parameters() if q.requires_grad)
 
 
-def _block_sizes(problem: Problem) -> dict[str, int]:
-    """The number of entries of each layer's matrix."""
-    theta = torch.cat([p.detach().flatten() for p in problem.model.parameters() if p.requires_grad])
-    return {name: W.numel() for name, W in Network(problem.model).matrices.join(theta).items()}
-
-
 def _check_time(
     sizes: Sequence[int], flops: float, problem: Problem, device: torch.device, longest_step: float | None
 ) -> None:
     """The time to factor a matrix of each of these sizes, `flops` n^3 operations each, at the rate of this machine."""
-    n, sample = max(sizes), SAMPLE[device.type]
+    n, sample = max(sizes, default=0), SAMPLE[device.type]
     if longest_step is None or n <= sample:
         return
     dtype = next(problem.model.parameters()).dtype

@@ -4,7 +4,8 @@
 
 Y. Ren, thesis, equations 2.1 and 3.2. A Linear layer has one location, or one per row of a sequence. A Conv2d layer has
 one location per pixel of its output, with D = J |Delta| + 1 (input channels times kernel size, and the bias). The
-functions take the record of a layer from `record()`. They raise UsageError for a layer that was in no recorded pass.
+functions take the record of a layer from `record()`. T contains the locations of all calls of the layer in the pass.
+They raise UsageError for a layer that was in no recorded pass.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from torch.nn.grad import conv2d_weight
 
 from sobench.errors import Unsupported
 from sobench.linalg.kronecker import gram
+from sobench.objective.layers.calls import MatrixLayer, input_rows, output_rows, padding
 from sobench.objective.layers.records import LayerRecord, recorded_inputs, recorded_output_grads, recorded_outputs
 from sobench.objective.parameter_space import ParameterSpace
-
-MatrixLayer = nn.Linear | nn.Conv2d
 
 
 class LayerMatrices:
     """theta [P] as one matrix W_l [I, D] per layer, and the remaining parameters (BatchNorm, embeddings).
 
     names: the layers, in the order of the model. Raises Unsupported for a layer that is not of the form W a (grouped
-    convolutions), and for a layer that shares its weight with another one (tied weights).
+    convolutions), that shares its weight with another one (tied weights), or whose weight or bias is computed from
+    other parameters (weight_norm, pruning).
     """
 
     def __init__(self, model: nn.Module, space: ParameterSpace):
@@ -99,22 +100,24 @@ def inputs(record: LayerRecord) -> Tensor:
     return torch.cat([a, a.new_ones(*a.shape[:2], 1)], dim=2) if _has_bias(record.module) else a
 
 
-def patches(record: LayerRecord) -> Tensor:
-    """a_t without the 1 of the bias, [N, |T|, columns of the weight]; a view of the inputs of a Linear layer."""
-    module, x = record.module, recorded_inputs(record)
-    if isinstance(module, nn.Conv2d):
-        return F.unfold(x, module.kernel_size, module.dilation, _padding(module), module.stride).transpose(1, 2)
-    return x.reshape(len(x), -1, x.shape[-1])
+def patches(record: LayerRecord, index: Tensor | None = None) -> Tensor:
+    """a_t without the 1 of the bias, [N, |T|, columns of the weight]; a view of the inputs of a Linear layer.
+
+    index: the samples [N] to take; None: all.
+    """
+    x = recorded_inputs(record)
+    x = x if index is None else x[index]
+    return x.reshape(len(x), -1, x.shape[-1]) if record.convolution is None else input_rows(record.convolution, x)
 
 
 def outputs(record: LayerRecord) -> Tensor:
     """h_t for every sample and location, [N, |T|, I]."""
-    return _by_location(record, recorded_outputs(record))
+    return by_location(record, recorded_outputs(record))
 
 
 def output_grads(record: LayerRecord) -> Tensor:
     """1/N Dh_t for every sample and location, [N, |T|, I], with Dh_t the gradient of the loss of that sample."""
-    return _by_location(record, recorded_output_grads(record))
+    return by_location(record, recorded_output_grads(record))
 
 
 def sample_grads(record: LayerRecord) -> Tensor:
@@ -122,9 +125,14 @@ def sample_grads(record: LayerRecord) -> Tensor:
     return output_grads(record).transpose(1, 2) @ inputs(record)
 
 
+def by_location(record: LayerRecord, h: Tensor) -> Tensor:
+    """[N, |T|, I] of h [N, ...], shaped as the outputs of the layer."""
+    return h.reshape(len(h), -1, h.shape[-1]) if record.convolution is None else output_rows(record.convolution, h)
+
+
 def to_outputs(record: LayerRecord, h: Tensor) -> Tensor:
     """h [N, |T|, I], as from `outputs` and `output_grads`, in the shape [N, ...] of the outputs of the layer."""
-    h = h.transpose(1, 2) if isinstance(record.module, nn.Conv2d) else h
+    h = h if record.convolution is None else h.transpose(1, 2)
     return h.reshape(len(h), *record.output_shape[1:])
 
 
@@ -133,19 +141,19 @@ def weight_gradient_(record: LayerRecord, h: Tensor, weight: Tensor, bias: Tenso
 
     h: [N, ...], shaped as the outputs. For the gradient in the outputs the result is the gradient in W.
     """
-    module, x = record.module, recorded_inputs(record)
-    if isinstance(module, nn.Conv2d):
-        weight.copy_(_kernel_gradient(module, x, weight.shape, h))
+    x, conv = recorded_inputs(record), record.convolution
+    if conv is not None:
+        weight.copy_(_kernel_gradient(conv, x, weight.shape, h))
     else:
-        torch.mm(h.reshape(-1, h.shape[-1]).T, x.reshape(-1, x.shape[-1]), out=weight)
+        torch.mm(h.reshape(-1, h.shape[-1]).T, x.reshape(-1, x.shape[-1]), out=weight.view(len(weight), -1))
     if bias is not None:
-        torch.sum(_by_location(record, h), dim=(0, 1), out=bias)
+        torch.sum(by_location(record, h), dim=(0, 1), out=bias)
 
 
 def locations(record: LayerRecord) -> int:
     """|T|, the number of locations."""
     shape = record.output_shape
-    return math.prod(shape[2:]) if isinstance(record.module, nn.Conv2d) else math.prod(shape[1:-1])
+    return math.prod(shape[1:-1] if record.convolution is None else shape[2:])
 
 
 def input_factor(record: LayerRecord, out: Tensor | None = None, *, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
@@ -153,7 +161,7 @@ def input_factor(record: LayerRecord, out: Tensor | None = None, *, alpha: float
 
     Written into `out` if given; without it beta must be 0.
     """
-    return gram(inputs(record).flatten(0, 1), out, alpha=alpha / len(recorded_inputs(record)), beta=beta)
+    return gram(inputs(record).flatten(0, 1), out, alpha=alpha / record.samples, beta=beta)
 
 
 def grad_factor(record: LayerRecord, out: Tensor | None = None, *, alpha: float = 1.0, beta: float = 0.0) -> Tensor:
@@ -161,26 +169,24 @@ def grad_factor(record: LayerRecord, out: Tensor | None = None, *, alpha: float 
 
     Written into `out` if given; without it beta must be 0.
     """
-    samples = len(recorded_inputs(record))
-    return gram(output_grads(record).flatten(0, 1), out, alpha=alpha * samples / locations(record), beta=beta)
+    alpha = alpha * record.samples / locations(record)
+    return gram(output_grads(record).flatten(0, 1), out, alpha=alpha, beta=beta)
 
 
 def mean_input(record: LayerRecord) -> Tensor:
     """E_n [1/|T| sum_t a_t(n)], [D]. Does not form the a_t."""
     shape = record.output_shape
-    ones = recorded_inputs(record).new_ones(
-        (shape[0], 1, *shape[2:]) if isinstance(record.module, nn.Conv2d) else shape[:-1]
-    )
+    ones = recorded_inputs(record).new_ones(shape[:-1] if record.convolution is None else (shape[0], 1, *shape[2:]))
     return _pull_back(record, ones) / ones.numel()
 
 
 def input_action(record: LayerRecord, s: Tensor) -> Tensor:
     """A s = E_n [sum_t (a_t(n)' s) a_t(n)], [D], for s [D] (thesis, equation 3.15). Forms neither A nor the a_t."""
-    module, x = record.module, recorded_inputs(record)
-    weight, bias = (s[:-1], s[-1]) if _has_bias(module) else (s, s.new_zeros(()))
-    if isinstance(module, nn.Conv2d):
-        kernel = weight.view(1, x.shape[1], *module.kernel_size)
-        u = F.conv2d(x, kernel, bias[None], module.stride, _padding(module), module.dilation)
+    x, conv = recorded_inputs(record), record.convolution
+    weight, bias = (s[:-1], s[-1]) if _has_bias(record.module) else (s, s.new_zeros(()))
+    if conv is not None:
+        kernel = weight.view(1, x.shape[1], *conv.kernel_size)
+        u = F.conv2d(x, kernel, bias[None], conv.stride, padding(conv), conv.dilation)
     else:
         u = x @ weight + bias
     return _pull_back(record, u) / len(x)
@@ -188,32 +194,35 @@ def input_action(record: LayerRecord, s: Tensor) -> Tensor:
 
 def _pull_back(record: LayerRecord, u: Tensor) -> Tensor:
     """The sum over samples and locations of u_t a_t, [D]. u: [N, 1, H, W] for a Conv2d, [N, ...] for a Linear layer."""
-    module, x = record.module, recorded_inputs(record)
-    if isinstance(module, nn.Conv2d):
-        shape = (1, x.shape[1], *module.kernel_size)
-        v = _kernel_gradient(module, x, shape, u).flatten()
+    x, conv = recorded_inputs(record), record.convolution
+    if conv is not None:
+        v = _kernel_gradient(conv, x, (1, x.shape[1], *conv.kernel_size), u).flatten()
     else:
         v = x.reshape(-1, x.shape[-1]).T @ u.reshape(-1)
-    return torch.cat([v, u.sum()[None]]) if _has_bias(module) else v
+    return torch.cat([v, u.sum()[None]]) if _has_bias(record.module) else v
 
 
 def _kernel_gradient(module: nn.Conv2d, x: Tensor, shape: tuple[int, ...], h: Tensor) -> Tensor:
     """The gradient in a kernel of this shape, for inputs x [N, J, ...] and gradients h [N, ...] at the outputs."""
     # torch has no annotations here, and a checker infers int from the default values
-    options: dict[str, Any] = {"stride": module.stride, "padding": _padding(module), "dilation": module.dilation}
+    options: dict[str, Any] = {"stride": module.stride, "padding": padding(module), "dilation": module.dilation}
     return conv2d_weight(x, shape, h, **options)
 
 
-def _by_location(record: LayerRecord, h: Tensor) -> Tensor:
-    """[N, |T|, I] of h [N, ...], shaped as the outputs of the layer."""
-    return h.flatten(2).transpose(1, 2) if isinstance(record.module, nn.Conv2d) else h.reshape(len(h), -1, h.shape[-1])
-
-
 def _is_matrix(module: nn.Module, name: str) -> TypeGuard[MatrixLayer]:
-    """Whether a module is a Linear or Conv2d layer with a trained weight. Raises Unsupported for other convolutions."""
+    """Whether a module is a Linear or Conv2d layer with a trained weight. Raises Unsupported for what has no matrix."""
+    if not isinstance(module, MatrixLayer):
+        return False
     if isinstance(module, nn.Conv2d) and (module.groups != 1 or module.padding_mode != "zeros"):
         raise Unsupported(f"layer {name} ({module}): allowed: groups=1 and padding_mode='zeros'")
-    return isinstance(module, (nn.Linear, nn.Conv2d)) and module.weight.requires_grad
+    own = {part for part, _ in module.named_parameters(recurse=False)}
+    computed = [part for part in ("weight", "bias") if part not in own and isinstance(getattr(module, part), Tensor)]
+    if computed and any(p.requires_grad for p in module.parameters()):
+        raise Unsupported(
+            f"layer {name} ({type(module).__name__}): its {computed[0]} is computed from other parameters (a "
+            "parametrization, weight_norm or pruning); allowed: a weight and a bias that are parameters"
+        )
+    return module.weight.requires_grad
 
 
 def _has_bias(module: nn.Module) -> bool:
@@ -225,13 +234,3 @@ def _has_bias(module: nn.Module) -> bool:
 def _prefix(name: str) -> str:
     """The beginning of the parameter names of a module."""
     return f"{name}." if name else ""
-
-
-def _padding(module: nn.Conv2d) -> tuple[int, ...]:
-    """The zeros at each side, per dimension. Raises Unsupported if the two sides of a dimension differ."""
-    if not isinstance(module.padding, str):
-        return module.padding
-    total = [d * (k - 1) if module.padding == "same" else 0 for d, k in zip(module.dilation, module.kernel_size)]
-    if any(t % 2 for t in total):
-        raise Unsupported(f"{module}: padding='same' of an even kernel; allowed: the same padding at each side")
-    return tuple(t // 2 for t in total)

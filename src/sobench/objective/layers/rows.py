@@ -16,15 +16,16 @@ product of two gradients I D. The cheaper one is used.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sobench.errors import Unsupported
 from sobench.linalg.kronecker import gram
-from sobench.objective.layers.matrices import LayerMatrices, output_grads, patches, to_outputs, weight_gradient_
-from sobench.objective.layers.records import LayerRecord, recorded_inputs, recorded_output_grads
+from sobench.objective.layers.matrices import LayerMatrices, by_location, patches, to_outputs, weight_gradient_
+from sobench.objective.layers.records import LayerRecord, recorded_output_grads
 
 CHUNK = 2**24
 """The number of entries of rows that are formed at once, if rows are formed."""
@@ -45,7 +46,7 @@ class LayerRows:
     """U [N K, P] for the samples `index` [N] (None: all) of a recorded batch.
 
     rows: {layer: h [N, K, ...]}, with the shape of the outputs of the layer after K. Layers that are not in `rows` are
-    left out. The columns of parameters that belong to no layer are zero.
+    left out. The columns of parameters that belong to no layer are zero. Raises Unsupported without a layer.
     """
 
     def __init__(
@@ -55,6 +56,10 @@ class LayerRows:
         rows: Mapping[str, Tensor],
         index: Tensor | None = None,
     ):
+        if not rows:
+            raise Unsupported(
+                "no Linear or Conv2d layer with a trained weight has rows; allowed: at least one in a pass"
+            )
         self._matrices, self._index = matrices, index
         self._parts = {name: self._part(name, layers[name], h) for name, h in rows.items()}
         self.samples = len(next(iter(rows.values())))
@@ -78,11 +83,15 @@ class LayerRows:
         return {name: self._subtracted(part, d_l) for (name, part), d_l in parts}
 
     def _part(self, name: str, record: LayerRecord, h: Tensor) -> _Part:
-        x = recorded_inputs(record)
-        a = patches(replace(record, inputs=x if self._index is None else x[self._index]))
-        by_location = output_grads(replace(record, output_grads=h.flatten(0, 1)))
-        by_location = by_location.reshape(*h.shape[:2], *by_location.shape[1:])
-        return _Part(record, a, by_location, self._matrices.has_bias(name), self._matrices.weights[name].shape)
+        rows = by_location(record, h.flatten(0, 1))
+        rows = rows.reshape(*h.shape[:2], *rows.shape[1:])
+        return _Part(
+            record,
+            patches(record, self._index),
+            rows,
+            self._matrices.has_bias(name),
+            self._matrices.weights[name].shape,
+        )
 
     def _subtracted(self, part: _Part, d: Tensor) -> Tensor:
         N, K, T, I = part.h.shape

@@ -1,8 +1,8 @@
 """Normalizations as sums and products, for derivatives of third order: torch's own have none, or wrong ones.
 
 torch differentiates the backward pass of batch_norm no further. Its third derivatives of layer_norm, group_norm and
-instance_norm are wrong, and the second ones of weight_norm already. The forms here have all derivatives, at the price
-of more operations.
+instance_norm are wrong, and its second ones of weight_norm. The forms here have all derivatives, at the price of more
+operations.
 """
 
 from __future__ import annotations
@@ -94,6 +94,9 @@ FORMS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
     torch_private.weight_norm: weight_norm,
 }
 """{torch's function: the same as sums and products}."""
+
+OF_WEIGHTS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {torch_private.weight_norm: weight_norm}
+"""Those of which torch's second derivatives are wrong too: its backward pass takes the norm for a constant."""
 
 
 class SumsAndProducts(TorchFunctionMode):
