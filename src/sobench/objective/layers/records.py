@@ -44,8 +44,10 @@ class LayerRecord:
     @property
     def inputs(self) -> Tensor | None:
         """The inputs [N, ...]; None before a pass."""
-        if len(self.calls) <= 1:
-            return self.calls[0].inputs if self.calls else None
+        if len(self.calls) == 1:
+            return self.calls[0].inputs
+        if not self.calls:
+            return None
         module = self._matrix()
         return self._join([input_rows(module, call.inputs) for call in self.calls])
 
@@ -61,6 +63,8 @@ class LayerRecord:
     @property
     def output_grads(self) -> Tensor | None:
         """The gradients [N, ...] at the outputs; None before a backward pass."""
+        if len(self.calls) == 1:
+            return self.calls[0].output_grads
         return self.at_outputs([call.output_grads for call in self.calls])
 
     @property
