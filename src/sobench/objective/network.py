@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
-from sobench.errors import SobenchError, Unsupported, UsageError, one_line
+from sobench.errors import SobenchError, Unsupported, UsageError
 from sobench.objective.holomorphic.mode import ComplexFunctions
 from sobench.objective.layers.matrices import LayerMatrices
-from sobench.objective.layers.records import with_parameters
+from sobench.objective.layers.records import described, with_parameters
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.precision import LOW, at_least_single
 from sobench.objective.taylor.normalizations import OF_WEIGHTS, SumsAndProducts
@@ -219,7 +219,7 @@ class Network:
         except (torch.OutOfMemoryError, SobenchError):
             raise
         except Exception as error:  # torch has a dozen words for a type that a function does not take
-            where = _described(*running[-1]) if running else type(self.model).__name__
+            where = described(*running[-1]) if running else type(self.model).__name__
             raise Unsupported(f"no complex pass through {where}: {str(error).splitlines()[0]}") from error
         finally:
             for handle in handles:
@@ -248,12 +248,6 @@ def _leave(running: list[tuple[str, nn.Module]]) -> Callable[..., None]:
         running.pop()
 
     return hook
-
-
-def _described(name: str, module: nn.Module) -> str:
-    """A module for a message: its name, and its options if it has no modules inside."""
-    kind = type(module).__name__ if next(module.children(), None) is not None else one_line(module)
-    return f"{name} ({kind})" if name else kind
 
 
 def _kind(outputs: Any) -> str:

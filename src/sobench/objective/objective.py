@@ -162,8 +162,11 @@ class Objective:
             loss = self.loss_function(self.with_graph(outputs), self.batch.targets)
             loss.backward()
         for p in parameters:
-            if p.grad is None and p.requires_grad:  # the outputs do not depend on p
-                p.grad = torch.zeros_like(p)
+            if p.grad is None:
+                if p.requires_grad:  # the outputs do not depend on p
+                    p.grad = torch.zeros_like(p)
+            elif not p.grad.is_sparse and not p.grad.is_contiguous():  # channels_last; torch's L-BFGS takes views
+                p.grad = p.grad.contiguous()
         self.cost.forward(len(self))
         self.cost.backward(len(self))
         loss = loss.detach()

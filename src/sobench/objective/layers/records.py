@@ -13,7 +13,7 @@ from torch.autograd.graph import get_gradient_edge
 from torch.nn.utils.parametrize import ParametrizationList
 from torch.utils.hooks import RemovableHandle
 
-from sobench.errors import Unsupported, UsageError
+from sobench.errors import Unsupported, UsageError, one_line
 from sobench.objective.layers.calls import LayerCall, MatrixLayer, input_rows, output_rows
 from sobench.objective.precision import at_least_single
 from sobench.objective.torch_private import in_backward, version
@@ -172,8 +172,14 @@ def check_used(counts: Mapping[str, int]) -> None:
 
 def _unrecorded(record: LayerRecord, part: str) -> UsageError:
     return UsageError(
-        f"layer {record.name} ({record.module}) has no {part}: it was in no pass inside `with f.record()`"
+        f"layer {described(record.name, record.module)} has no {part}: it was in no pass inside `with f.record()`"
     )
+
+
+def described(name: str, module: nn.Module) -> str:
+    """A module for a message: its name, and its options if it has no modules inside."""
+    kind = type(module).__name__ if next(module.children(), None) is not None else one_line(module)
+    return f"{name} ({kind})" if name else kind
 
 
 def with_parameters(model: nn.Module) -> dict[str, nn.Module]:
@@ -205,9 +211,9 @@ def recording(model: nn.Module, modules: Mapping[str, nn.Module]) -> Generator[d
         if _paused or in_backward():
             return
         if not (args and isinstance(args[0], Tensor)):
-            raise Unsupported(f"no record of {record.name} ({record.module}): its input is not one tensor")
+            raise Unsupported(f"no record of {described(record.name, record.module)}: its input is not one tensor")
         if not isinstance(outputs, Tensor):
-            raise Unsupported(f"no record of {record.name} ({record.module}): its output is not one tensor")
+            raise Unsupported(f"no record of {described(record.name, record.module)}: its output is not one tensor")
         call = LayerCall(args[0].detach(), outputs.detach(), version(outputs))
         record.calls.append(call)
 
