@@ -163,6 +163,14 @@ def test_a_sparse_function_is_refused():
         assert refuses(objective(model), oracle, "sparse=False")
 
 
+@pytest.mark.parametrize("oracle", ["loss elsewhere", "gradient elsewhere", "summary"])
+def test_a_pass_that_writes_its_parameters_is_refused(oracle):
+    """It would write into the vector of the caller."""
+    model = _embedded()
+    model.e.max_norm = 0.1
+    assert refuses(objective(model), oracle, "writes its parameters; allowed: embeddings without max_norm")
+
+
 # Precisions
 
 

@@ -172,7 +172,7 @@ def test_arguments_that_no_rule_takes_are_done_by_products(model):
     f = Objective(model().double(), CrossEntropy(), (noise((5, 3), 1), torch.tensor([0, 1, 1, 0, 1])))
     partition, u = make_partition(f.space, "trivial"), noise((f.space.size,), 2)
     summary = f.summary(u, partition)
-    assert not f.network.has_series
+    assert f.network.known("series") is False
     assert error(summary.first[0], f.value_and_grad()[1] @ u) < 1e-12
     assert error(summary.second[0, 0], u @ (f.hessian() @ u)) < 1e-12
 

@@ -324,6 +324,24 @@ def test_comparisons_leave_everything_as_it_is():
     assert all(p.grad is None for p in model.parameters()) and torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.parametrize("takes", [lambda n: True, lambda n: n == 40], ids=["any batch", "one size"])
+def test_comparisons_take_few_samples_if_the_model_does(takes):
+    sizes = []
+
+    def counted(self, x: Tensor) -> Tensor:
+        sizes.append(len(x))
+        if not takes(len(x)):
+            raise RuntimeError("a batch of another size")
+        return self.b(SquareOnce.apply(torch.tanh(self.a(x))))
+
+    model = Model(counted, a=nn.Linear(4, 5), b=nn.Linear(5, 3)).double()
+    f = Objective(model, CrossEntropy(), (noise((40, 4), 1), torch.arange(40) % 3))
+    with pytest.raises(Unsupported, match="once_differentiable"):
+        f.hessian()
+    assert sizes[-1] == (32 if takes(1) else 40)
+    f.value_and_grad(f.space.get() * 2)
+
+
 def test_numbers_that_are_not_finite_show_nothing():
     f = objective(between(lambda h: h))
     f.value_and_grad(f.space.get() * float("nan"))

@@ -55,10 +55,10 @@ def no_derivative(error: RuntimeError) -> Unsupported:
 
 @contextmanager
 def differentiating() -> Generator[None]:
-    """A context in which an error of torch, but for a lack of memory, becomes that of `no_derivative`."""
+    """A context in which an error of torch, but for one of the device, becomes that of `no_derivative`."""
     try:
         yield
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, torch.AcceleratorError):
         raise
     except RuntimeError as error:
         raise no_derivative(error) from error
@@ -210,7 +210,7 @@ class ForwardPass:
                     is_grads_batched=batched,
                     allow_unused=True,
                 )
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
         except RuntimeError as error:
             if batched:  # an operation that takes no batch of cotangents

@@ -53,6 +53,9 @@ from sobench.objective.torch_private import multi_add, multi_add_, version
 REVISION = 1
 """Part of every method's fingerprint. Raise it when a change in this package can change the result of a run."""
 
+FEW = 32
+"""The largest number of samples for what is not metered: its memory is small beside that of an oracle."""
+
 _SILENCE: AbstractContextManager[object] = nullcontext()
 
 
@@ -562,7 +565,8 @@ class Objective:
         Of a model with attention or weight_norm it is another than the kept pass of `value_and_grad()`: see `unfused`.
         """
         if self.network.known("fused") is None:
-            self.network.learn("fused", is_fused(self.unmetered()._forward(at).outputs))
+            with unrecorded():
+                self.network.learn("fused", is_fused(self.unmetered()._forward(at).outputs))
         if not self.network.known("fused"):
             return self._forward(at)
         if at is None and self._kept_pass is not None and not self._kept_pass.twice:
@@ -573,10 +577,30 @@ class Objective:
             self._kept_pass.twice = True
         return forward
 
-    def unmetered(self) -> Objective:
-        """This objective without its penalty, with counters of its own and the same dropout masks."""
+    def unmetered(self, whole: bool = False) -> Objective:
+        """This objective without its penalty, with counters of its own, on few samples or on the `whole` batch.
+
+        On the whole batch as well if the model does not take fewer.
+        """
+        inputs, targets = self.batch
         with self._noise():  # draws the seed, if there is none yet
-            return Objective(self.network, self.loss_function, self.batch, noise_seed=self._noise_seed)
+            few = (inputs[:FEW], targets[:FEW])
+            f = Objective(self.network, self.loss_function, few, noise_seed=self._noise_seed)
+        if whole or len(self) <= FEW or not f._is_possible():
+            f.batch = self.batch
+        return f
+
+    def _is_possible(self) -> bool:
+        """Whether the model takes a batch of this size, as it takes others."""
+        if self.network.known("few") is None:
+            try:
+                self.loss()
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # of the model or the loss, which says no more than that it is not possible
+                return self.network.learn("few", False)
+            self.network.learn("few", True)
+        return self.network.known("few") is True
 
     def with_graph(self, outputs: Tensor) -> Tensor:
         """The outputs. Raises Unsupported if they depend on no parameter."""

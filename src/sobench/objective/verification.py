@@ -12,6 +12,7 @@
 A model may contain what a pass does not follow: a `torch.autograd.Function`, compiled code, a reference to a parameter.
 The first call of an oracle compares, by passes that are not metered, and raises Unsupported if the numbers differ. What
 a comparison has shown holds for every objective of the model in the same mode, so that later calls cost nothing more.
+Only `series` takes all samples of the batch; 32 of them show what the others do.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import Concatenate, ParamSpec, Protocol
 
 import torch
 from torch import Tensor
@@ -28,15 +29,16 @@ from torch.autograd.function import BackwardCFunction
 from sobench.errors import Unsupported
 from sobench.linalg import complex_step
 from sobench.linalg.complex_step import STEP
+from sobench.linalg.operator import LinearOperator
 from sobench.objective import taylor_oracles
-from sobench.objective.forward_pass import ForwardPass
+from sobench.objective.cost import Cost
+from sobench.objective.forward_pass import ForwardPass, LossFunction
 from sobench.objective.graph import coarsest_eps, nodes
 from sobench.objective.layers.records import unrecorded
+from sobench.objective.network import Network
+from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor_oracles import Summary
-
-if TYPE_CHECKING:
-    from sobench.objective.objective import Objective
 
 P = ParamSpec("P")
 
@@ -44,7 +46,27 @@ HALF = 1e-6
 """An eps above which a precision has too few digits for differences."""
 
 
-def once(comparison: Callable[Concatenate[Objective, P], bool]) -> Callable[Concatenate[Objective, P], None]:
+class Oracles(Protocol):
+    """The part of an `Objective` that comparisons use."""
+
+    network: Network
+    space: ParameterSpace
+    loss_function: LossFunction
+    cost: Cost
+
+    @property
+    def batch(self) -> tuple[Tensor, Tensor]: ...
+    def unmetered(self, whole: bool = False) -> Oracles: ...
+    def outputs_at(self, parameters: tuple[Tensor, ...] | None) -> Tensor: ...
+    def with_graph(self, outputs: Tensor) -> Tensor: ...
+    def pass_at(self, at: Tensor | None) -> ForwardPass: ...
+    def loss(self, at: Tensor | None = None) -> Tensor: ...
+    def value_and_grad(self, at: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+    def hessian(self, at: Tensor | None = None) -> LinearOperator: ...
+    def curvature(self, p: Tensor, h: float = STEP, at: Tensor | None = None) -> Tensor: ...
+
+
+def once(comparison: Callable[Concatenate[Oracles, P], bool]) -> Callable[Concatenate[Oracles, P], None]:
     """`comparison`, made only until it has shown something of a model in its mode, on an objective that is not metered.
 
     It returns whether it has: numbers that are not finite show nothing. Oracles that it calls do not make it again.
@@ -52,7 +74,7 @@ def once(comparison: Callable[Concatenate[Objective, P], bool]) -> Callable[Conc
     name = comparison.__name__
 
     @wraps(comparison)
-    def compare(f: Objective, *args: P.args, **kwargs: P.kwargs) -> None:
+    def compare(f: Oracles, *args: P.args, **kwargs: P.kwargs) -> None:
         if f.network.known(name) is not None:
             return
         f.network.learn(name, True)
@@ -68,18 +90,23 @@ def once(comparison: Callable[Concatenate[Objective, P], bool]) -> Callable[Conc
 
 
 @once
-def elsewhere(f: Objective, at: Tensor | None) -> bool:
+def elsewhere(f: Oracles, at: Tensor | None) -> bool:
     """Compare the outputs at `at` [P] with those of the model with `at` written into it."""
-    parts = f.space.unflatten(_other_than_own(f, at))
+    theta = _other_than_own(f, at)
+    parts = f.space.unflatten(theta.clone())
     outputs = f.outputs_at(parts)
+    if not torch.equal(f.space.flatten(parts).nan_to_num(), theta.nan_to_num()):
+        model = type(f.network.model).__name__
+        raise Unsupported(f"a forward pass of {model} writes its parameters; allowed: embeddings without max_norm")
     with _written(f, parts):
         expected = f.outputs_at(None)
     return _agree(f, outputs, expected, "its outputs at other parameters than its own are not right")
 
 
 @once
-def elsewhere_gradient(f: Objective, at: Tensor | None) -> bool:
+def elsewhere_gradient(f: Oracles, at: Tensor | None) -> bool:
     """Compare a gradient of the outputs at `at` [P] with that of the model with `at` written into it."""
+    elsewhere(f, at)
     parts = tuple(p.detach().clone().requires_grad_() for p in f.space.unflatten(_other_than_own(f, at)))
     with torch.enable_grad():
         outputs = f.with_graph(f.outputs_at(parts))
@@ -91,7 +118,7 @@ def elsewhere_gradient(f: Objective, at: Tensor | None) -> bool:
     return _agree(f, grads, expected, "its gradients at other parameters than its own are not right")
 
 
-def _other_than_own(f: Objective, at: Tensor | None) -> Tensor:
+def _other_than_own(f: Oracles, at: Tensor | None) -> Tensor:
     """`at` [P], or a point near the parameters of the model, where nothing would be seen."""
     theta = f.space.get()
     if at is not None and not torch.equal(at, theta):
@@ -100,7 +127,7 @@ def _other_than_own(f: Objective, at: Tensor | None) -> Tensor:
 
 
 @contextmanager
-def _written(f: Objective, parts: Sequence[Tensor]) -> Generator[None]:
+def _written(f: Oracles, parts: Sequence[Tensor]) -> Generator[None]:
     """A context in which the parameters of the model have other values. A kept pass does not notice."""
     own = [p.data for p in f.space.parameters]
     try:
@@ -112,7 +139,7 @@ def _written(f: Objective, parts: Sequence[Tensor]) -> Generator[None]:
             p.data = value
 
 
-def _agree(f: Objective, actual: Tensor, expected: Tensor, mistake: str) -> bool:
+def _agree(f: Oracles, actual: Tensor, expected: Tensor, mistake: str) -> bool:
     """Whether two tensors are equal up to rounding. False if not finite; raises Unsupported if they differ."""
     if not bool(actual.isfinite().all() and expected.isfinite().all()):
         return False
@@ -126,10 +153,10 @@ def _agree(f: Objective, actual: Tensor, expected: Tensor, mistake: str) -> bool
 
 
 @once
-def hessian(f: Objective, at: Tensor | None) -> bool:
+def hessian(f: Oracles, at: Tensor | None) -> bool:
     """Look for a backward pass that torch does not differentiate, in the gradient at `at` [P]."""
     forward = f.pass_at(at)
-    grads = forward.gradient(f.batch.targets, create_graph=True)[1]
+    grads = forward.gradient(f.batch[1], create_graph=True)[1]
     if _is_differentiable_once(grads):
         raise Unsupported(_no_hessian(f, "a backward pass is marked once_differentiable"))
     if any(isinstance(node, BackwardCFunction) for node in nodes(grads)):
@@ -147,7 +174,7 @@ def hessian(f: Objective, at: Tensor | None) -> bool:
 
 
 @once
-def jacobian(f: Objective, at: Tensor | None) -> bool:
+def jacobian(f: Oracles, at: Tensor | None) -> bool:
     """Compare w . (J v) with (J^T w) . v at `at` [P]."""
     forward = f.pass_at(at)
     w = _probe(forward.outputs)
@@ -164,7 +191,7 @@ def jacobian(f: Objective, at: Tensor | None) -> bool:
     return True
 
 
-def _no_hessian(f: Objective, reason: str) -> str:
+def _no_hessian(f: Oracles, reason: str) -> str:
     return (
         f"no second derivatives of {type(f.network.model).__name__}: {reason}; allowed: a torch.autograd.Function "
         "whose backward consists of functions of torch, without detach() and numpy"
@@ -179,7 +206,7 @@ def _is_differentiable_once(grads: Sequence[Tensor]) -> bool:
     return any(node.name() == "torch::autograd::Error" for node in nodes(grads))
 
 
-def _compare_with_differences(f: Objective, forward: ForwardPass, grads: tuple[Tensor, ...], theta: Tensor) -> None:
+def _compare_with_differences(f: Oracles, forward: ForwardPass, grads: tuple[Tensor, ...], theta: Tensor) -> None:
     """Raise Unsupported if Hessian products are not differences of the gradient, where these have converged.
 
     Nothing is said if the gradient itself is none of the loss: a straight-through estimator is meant so.
@@ -206,18 +233,18 @@ def _compare_with_differences(f: Objective, forward: ForwardPass, grads: tuple[T
 
 
 @once
-def complex_loss(f: Objective, at: Tensor) -> bool:
+def complex_loss(f: Oracles, at: Tensor) -> bool:
     """Compare the slope of the loss at Re `at` [P] by a complex step with that of its gradient."""
-    theta = at.real.clone()
+    theta = at.real.to(f.space.dtype, copy=True)
     g = f.value_and_grad(theta)[1]
     v = _unit(_unit(g) + _unit(_probe(g)))
     return _is_analytic(f, f.loss(complex_step.shifted(theta, v, STEP)).imag / STEP, g @ v, g.norm())
 
 
 @once
-def complex_gradient(f: Objective, at: Tensor) -> bool:
+def complex_gradient(f: Oracles, at: Tensor) -> bool:
     """Compare a Hessian product at Re `at` [P] by a complex step with that by double backward."""
-    theta = at.real.clone()
+    theta = at.real.to(f.space.dtype, copy=True)
     v = _unit(_probe(theta))
     Hv = f.hessian(theta) @ v
     gradient = f.value_and_grad(complex_step.shifted(theta, v, STEP))[1]
@@ -225,7 +252,7 @@ def complex_gradient(f: Objective, at: Tensor) -> bool:
 
 
 @once
-def curvature(f: Objective, at: Tensor | None) -> bool:
+def curvature(f: Oracles, at: Tensor | None) -> bool:
     """Compare v'Hv at `at` [P] by dual numbers with that by double backward."""
     theta = _theta(f, at)
     H = f.hessian(theta)
@@ -235,7 +262,7 @@ def curvature(f: Objective, at: Tensor | None) -> bool:
     return _is_analytic(f, f.curvature(v, at=theta), v @ Hv, Hv.norm())
 
 
-def _is_analytic(f: Objective, actual: Tensor, expected: Tensor, size: Tensor) -> bool:
+def _is_analytic(f: Oracles, actual: Tensor, expected: Tensor, size: Tensor) -> bool:
     """Whether a complex step gave what real passes give, up to rounding and relative to `size`.
 
     False if not finite; raises Unsupported if they differ.
@@ -252,18 +279,18 @@ def _is_analytic(f: Objective, actual: Tensor, expected: Tensor, size: Tensor) -
     return True
 
 
-def series_is_right(f: Objective, summary: Summary, theta: Tensor, u: Tensor, partition: Partition) -> bool:
+def series_is_right(f: Oracles, summary: Summary, theta: Tensor, u: Tensor, partition: Partition) -> bool:
     """Whether a summary without the penalty is that by products: its second derivatives, and the third of a group.
 
     The bounds are wide, because terms cancel: an operation that is left out is wrong in the first digit.
     """
-    f = f.unmetered()
+    f = f.unmetered(whole=True)
     with unrecorded():
         rows = partition.sums(u * (f.hessian(theta) @ u))
         first_group = torch.where(partition.labels == 0, u, 0)
         everything = Partition(f.space, ("all",), (0,) * len(f.space.names))
         alone = taylor_oracles.by_products(
-            f.outputs_at, f.loss_function, f.batch.targets, f.space, theta, first_group, everything
+            f.outputs_at, f.loss_function, f.batch[1], f.space, theta, first_group, everything
         )
     if not all(bool(part.isfinite().all()) for part in (rows, *alone)):
         return True
@@ -273,7 +300,7 @@ def series_is_right(f: Objective, summary: Summary, theta: Tensor, u: Tensor, pa
     return bool(second <= wide * summary.second.norm()) and bool(third <= wide * size)
 
 
-def _theta(f: Objective, at: Tensor | None) -> Tensor:
+def _theta(f: Oracles, at: Tensor | None) -> Tensor:
     """`at` [P], or the parameters of the model."""
     return f.space.get() if at is None else at.detach()
 
