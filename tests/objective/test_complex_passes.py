@@ -237,6 +237,7 @@ REFUSED = {  # what is not analytic, or has no form: the name that the message g
     "hardtanh": F.hardtanh,
     "gelu": F.gelu,
     "abs_": lambda x: (x * 1).abs_(),
+    "hstack": lambda x: torch.hstack([x, x]),
 }
 
 
