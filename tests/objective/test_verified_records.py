@@ -204,3 +204,18 @@ def test_convolutions_of_any_geometry(geometry, size, channels):
     options = {"lr": 1.0, "damping": 1.0, "tau": 0.0, "curvature_batch": None}
     load_optimizer("smw_ng")(model.parameters(), **options).step(f)
     torch.testing.assert_close(before - f.space.get(), dense, rtol=1e-8, atol=1e-10)
+
+
+class InChunks(nn.Linear):
+    """The same function, whose gradient is summed in another order."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.cat([F.linear(part, self.weight, self.bias) for part in input.chunk(7)])
+
+
+def test_rounding_of_large_gradients_in_single_precision_is_no_difference():
+    torch.manual_seed(0)
+    f = Objective(InChunks(40, CLASSES), CrossEntropy(), (1e6 * torch.randn(300, 40), torch.arange(300) % CLASSES))
+    with f.record() as layers:
+        f.value_and_grad()
+    assert layers[""].output_grads is not None
