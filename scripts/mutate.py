@@ -67,6 +67,8 @@ WARM = ("hydra", "hypothesis", "numpy", "omegaconf", "pandas", "scipy.optimize",
 EQUIVALENT: dict[str, str] = {
     "linalg/cg_descent.py::_due: 1 -> 2": "one more number of updates, above max_iterations",
     "linalg/cubic.py::minimise_cubic: H_zz_inv @ (g - H @ x) -> (g - H @ x) @ H_zz_inv": "the matrix is symmetric",
+    "linalg/cubic.py::_secular: c.abs() - r_0 * shifted -> c.abs() + r_0 * shifted #2": "an iteration that converges "
+    "from any start left of the root starts at most a factor of sqrt(3) further left",
     "linalg/kronecker.py::gram: 2 -> 3": "the size above which a product is made by blocks: speed alone",
     "linalg/quasi_newton.py::Compact.__matmul__: min(self.state['count'], len(self.state['pairs'])) -> "
     "max(self.state['count'], len(self.state['pairs']))": "the further pairs are zero: speed alone",
@@ -74,6 +76,7 @@ EQUIVALENT: dict[str, str] = {
     "losses.py::module: 1 -> 2": "REVISION, which is raised by hand",
     "objective/layers/records.py::module: 0 -> 1": "the version of outputs that there are not yet",
     "objective/layers/rows.py::module: 24 -> 25": "CHUNK: memory alone",
+    "optim/kbfgs.py::KBFGS._update_A: H @ a -> a @ H": "the matrix is symmetric",
 }
 """Name of a mutant -> the reason why it changes nothing that the documentation promises."""
 
