@@ -69,6 +69,7 @@ EQUIVALENT: dict[str, str] = {
     "linalg/cubic.py::minimise_cubic: H_zz_inv @ (g - H @ x) -> (g - H @ x) @ H_zz_inv": "the matrix is symmetric",
     "linalg/cubic.py::_secular: c.abs() - r_0 * shifted -> c.abs() + r_0 * shifted #2": "an iteration that converges "
     "from any start left of the root starts at most a factor of sqrt(3) further left",
+    "linalg/cubic.py::_secular: range(ITERATIONS) -> range(ITERATIONS - 1)": "30 Newton steps where ten are enough",
     "linalg/kronecker.py::gram: 2 -> 3": "the size above which a product is made by blocks: speed alone",
     "linalg/quasi_newton.py::Compact.__matmul__: min(self.state['count'], len(self.state['pairs'])) -> "
     "max(self.state['count'], len(self.state['pairs']))": "the further pairs are zero: speed alone",
