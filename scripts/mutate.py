@@ -333,14 +333,16 @@ def _code(node: ast.AST, inside: str, prefix: str = "") -> Iterator[tuple[ast.AS
 def choose(count: int, seed: int) -> list[Mutant]:
     """`count` mutants without the equivalent ones: in each round one of every file per started hundred lines.
 
-    Within a file the rules take turns, and a hash of seed and name decides the order.
+    Within a file the rules take turns, and a hash of seed and name decides the order. Says which equivalent ones the
+    source no longer has.
     """
     files = [
         path for part in TESTS for path in [ROOT / "src/sobench" / part, *(ROOT / "src/sobench" / part).rglob("*")]
     ]
-    queues = []
+    queues, gone = [], set(EQUIVALENT)
     for file in sorted({file for file in files if file.suffix == ".py"}):
         ranked = sorted((hashlib.sha256(f"{seed} {m.name}".encode()).digest(), m) for m in mutants_of(file))
+        gone -= {mutant.name for _, mutant in ranked}
         turns = Counter[str]()
         order = []
         for place, (code, mutant) in enumerate(ranked):
@@ -349,6 +351,8 @@ def choose(count: int, seed: int) -> list[Mutant]:
                 order.append((turns[mutant.rule], place, mutant))
         left = [mutant for _, _, mutant in sorted(order, key=lambda entry: entry[:2]) if mutant.name not in EQUIVALENT]
         queues.append((1 + file.read_bytes().count(b"\n") // 100, left))
+    for name in sorted(gone):
+        print(f"EQUIVALENT: not in the source: {name}", file=sys.stderr)
     chosen: list[Mutant] = []
     while any(queue for _, queue in queues):
         for share, queue in queues:
