@@ -67,13 +67,19 @@ WARM = ("hydra", "hypothesis", "numpy", "omegaconf", "pandas", "scipy.optimize",
 EQUIVALENT: dict[str, str] = {
     "linalg/cg_descent.py::_due: 1 -> 2": "one more number of updates, above max_iterations",
     "linalg/cubic.py::minimise_cubic: H_zz_inv @ (g - H @ x) -> (g - H @ x) @ H_zz_inv": "the matrix is symmetric",
+    "linalg/cubic.py::_pseudo_inverse: 0 -> 1 #3": "the scale of a row of zeros, which stays one",
     "linalg/cubic.py::_secular: c.abs() - r_0 * shifted -> c.abs() + r_0 * shifted #2": "an iteration that converges "
     "from any start left of the root starts at most a factor of sqrt(3) further left",
     "linalg/cubic.py::_secular: range(ITERATIONS) -> range(ITERATIONS - 1)": "30 Newton steps where ten are enough",
+    "linalg/dense.py::_solve: b.isfinite().all() -> b.isfinite().any()": "the eigenvalues give the same outcome later",
     "linalg/kronecker.py::gram: 2 -> 3": "the size above which a product is made by blocks: speed alone",
     "linalg/quasi_newton.py::Compact.__matmul__: min(self.state['count'], len(self.state['pairs'])) -> "
     "max(self.state['count'], len(self.state['pairs']))": "the further pairs are zero: speed alone",
     "linalg/roots.py::inverse_roots: 2 * BLOCK -> BLOCK": "the size above which matrices are not stacked: speed alone",
+    "linalg/roots.py::inverse_roots: A.is_cuda or len(A) < 2 * BLOCK -> A.is_cuda and len(A) < 2 * BLOCK": "matrices are "
+    "not stacked: speed alone",
+    "losses.py::SquaredError.sample: outputs + torch.empty_like(outputs).normal_(generator=generator) -> "
+    "outputs - torch.empty_like(outputs).normal_(generator=generator)": "the normal distribution is symmetric",
     "losses.py::module: 1 -> 2": "REVISION, which is raised by hand",
     "objective/layers/records.py::module: 0 -> 1": "the version of outputs that there are not yet",
     "objective/layers/rows.py::module: 24 -> 25": "CHUNK: memory alone",

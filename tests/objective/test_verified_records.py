@@ -12,6 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from sobench import Objective, load_optimizer
 from sobench.errors import Unsupported, UsageError
 from sobench.losses import CrossEntropy
+from sobench.objective.layer_oracles import is_verified
 
 N, WIDTH, CLASSES = 6, 4, 3
 LAYERED = ("kfac", "block_fisher", "kbfgs", "kbfgs_l", "kbfgs20", "smw_gn", "smw_ng", "smw_ng_bd")
@@ -219,3 +220,21 @@ def test_rounding_of_large_gradients_in_single_precision_is_no_difference():
     with f.record() as layers:
         f.value_and_grad()
     assert layers[""].output_grads is not None
+
+
+def test_a_gradient_that_is_infinite_in_part_shows_nothing():
+    """The run diverges; that is not the fault of a layer."""
+    x = torch.ones(N, WIDTH)
+    x[:, 0] = torch.inf
+    f = Objective(nn.Linear(WIDTH, CLASSES), CrossEntropy(), (x, torch.arange(N) % CLASSES))
+    with f.record():
+        f.value_and_grad()
+
+
+def test_a_model_without_layer_matrices_is_asked_once():
+    model = nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.Flatten(), nn.Linear(4, CLASSES))
+    f = Objective(model, CrossEntropy(), (torch.ones(N, 2, 2, 2), torch.arange(N) % CLASSES))
+    assert not is_verified(model)
+    with f.record():
+        f.value_and_grad()
+    assert is_verified(model)

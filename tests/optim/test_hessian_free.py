@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from objectives import moved, objective, through_a_file
+from objectives import make, moved, objective, through_a_file
 from problems import LOSSES, Dense, error, problem
 from torch import nn
 
@@ -14,6 +14,7 @@ from sobench.linalg import cg
 from sobench.linalg.cg_descent import cg_descent
 from sobench.losses import SquaredError
 from sobench.optim.hessian_free import HessianFree
+from sobench.optim.subsample import subsample
 from sobench.training.streams import Streams
 
 EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
@@ -267,3 +268,9 @@ def test_a_part_of_a_batch_on_a_model_of_one_tensor():
     theta = f.space.get()
     HessianFree(model.parameters(), damping=1.0, curvature_batch=2).step(f)
     assert error(f.space.get(), theta - 0.5 * theta / 1.5) < 1e-12
+
+
+def test_a_part_as_large_as_the_batch_is_the_batch_in_its_order():
+    _, f = make("mlp_tanh", "cross_entropy", step=1)
+    assert subsample(f, len(f)) is None and subsample(f, None) is None
+    assert len(set(subsample(f, len(f) - 1).tolist())) == len(f) - 1
