@@ -213,3 +213,10 @@ def test_the_inverse_and_the_solution_of_a_positive_definite_matrix(eigenvalues,
 )
 def test_what_is_not_positive_definite_is_not_a_number(A):
     assert spd_inverse(A).isnan().all() and spd_solve(A, torch.ones(3)).isnan().all()
+
+
+def test_a_factor_that_leaves_no_digit_is_rejected_at_the_limit_too():
+    """diag(1, eps) has a Cholesky factor, and min lambda = eps max lambda: its rank is 1."""
+    eps = torch.finfo(torch.float64).eps
+    solution = solve_symmetric(torch.diag(torch.tensor([1.0, eps]).double()), torch.tensor([0.0, 1.0]).double())
+    assert (solution.outcome, solution.rank) == ("singular", 1) and not solution.x.any()

@@ -120,3 +120,11 @@ def test_no_gradient_and_no_start_is_no_work():
 def test_wrong_arguments():
     with pytest.raises(UsageError, match="max_iterations >= 1, got 0"):
         early_cg(Matrix(1.0, 1.0, 1.0), ONES, ZERO, max_iterations=0, tol=0.0)
+
+
+@pytest.mark.parametrize("curvature, flat", [(0.9e-8, True), (1.1e-8, False)])
+def test_a_unit_direction_is_flat_below_a_curvature_of_1e_8(curvature, flat):
+    """For H = c I one step ends at -g / c, or at -g / 0.01 by the local momentum."""
+    result = early_cg(Matrix(curvature, curvature, curvature), 3 * ONES, ZERO, max_iterations=1, tol=0.0)
+    torch.testing.assert_close(result.x, -3 * ONES / (0.01 if flat else curvature), rtol=1e-12, atol=0)
+    assert result.flat == flat

@@ -152,3 +152,8 @@ def test_a_rise_that_is_foreseen_is_no_reduction():
 
 def test_no_step_has_no_error():
     assert sized(lambda t: 0.0, 0.0, 0.0)[0] == Sized(1.0, 0.0, 0)
+
+
+def test_rounding_does_not_depend_on_the_sign_of_f():
+    eps = torch.finfo(torch.float64).eps
+    assert sized(lambda t: -7.0 + 7 * eps, -1e-20, 0.0, value=-7.0)[0] == Sized(1.0, 0.0, 0)

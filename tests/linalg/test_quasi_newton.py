@@ -202,3 +202,11 @@ def test_compact_in_single_precision_bears_pairs_that_are_nearly_parallel():
         H.update_(s, y)
         expected = recursion(expected, s.double(), y.double())
     assert float(((H @ torch.eye(d)).double() - expected).norm() / expected.norm()) < 1e-5
+
+
+@pytest.mark.parametrize("start", [Compact.start, Scaled.start])
+def test_the_state_counts_the_updates(start):
+    H = start(0.7, torch.zeros(6, dtype=torch.float64), 3)
+    for number, (s, y) in enumerate(pairs(5, 6), 1):
+        H.update_(s, y)
+        assert H.state["count"] == number

@@ -179,3 +179,17 @@ def test_and_if_that_fails_the_run_ends_with_its_reason(monkeypatch):
     monkeypatch.setattr(torch.linalg, "eigh", broken)
     with pytest.raises(Failure, match="eigendecomposition of a 3 x 3 matrix did not converge: no"):
         inverse_root(torch.eye(3), 2, method="eigen")
+
+
+def test_its_tolerance_is_a_millionth_unless_given():
+    """For one eigenvalue the error is as large as the tolerance allows, for some d from 1e-4 to 1e-2."""
+    for d in torch.logspace(-4, -2, 60, dtype=torch.float64).tolist():
+        X, converged = coupled_newton(torch.full((1, 1, 1), 1 - d, dtype=torch.float64), 2, [1.0], 1 - d)
+        assert converged == [True] and abs(X.item() ** 2 * (1 - d) - 1) <= 1.01e-6
+
+
+def test_a_bound_of_all_spectra_of_a_batch_saves_steps():
+    """The smallest eigenvalue, 1e-6, is that of the matrix of norm 1; the other one has the norm 1e-5."""
+    (A, root), (small, small_root) = known(20, spread(20, 1e6)), known(20, 1e-5 * spread(20, 10.0))
+    X, converged = coupled_newton(torch.stack([A, small]), 4, [1.0, 1e-5], 1e-6, max_iterations=11)
+    assert converged == [True, True] and error(X[0], root(4)) < 1e-6 and error(X[1], small_root(4)) < 1e-6

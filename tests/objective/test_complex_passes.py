@@ -19,6 +19,7 @@ from sobench.models.lstm import lstm
 from sobench.models.vgg import vgg
 from sobench.objective.complex_oracles import complex_hessian
 from sobench.objective.holomorphic.mode import ComplexFunctions
+from sobench.objective.torch_private import load_forward_rules
 
 STEPS = {1e-8: 1e-10, 1e-10: 1e-12, 1e-12: 1e-12, 1e-20: 1e-12, 1e-30: 1e-12}
 """h: the relative error allowed of Hp, of which h^2 is a part."""
@@ -237,6 +238,7 @@ REFUSED = {  # what is not analytic, or has no form: the name that the message g
     "hardtanh": F.hardtanh,
     "gelu": F.gelu,
     "abs_": lambda x: (x * 1).abs_(),
+    "hstack": lambda x: torch.hstack([x, x]),
 }
 
 
@@ -283,3 +285,18 @@ def test_images_without_a_batch():
         with ComplexFunctions():
             alone, batch = layer.double()(z), layer(z[None])
         assert torch.equal(alone, batch[0])
+
+
+def test_functions_in_place_keep_their_further_arguments():
+    z = torch.complex(noise((2, 3), 1), noise((2, 3), 2))
+    with ComplexFunctions():
+        cube, leaky = z.clone().pow_(3), F.leaky_relu_(z.clone(), 0.5)
+    assert error(cube, z * z * z) < 1e-12 and error(leaky, torch.where(z.real > 0, z, 0.5 * z)) < 1e-12
+
+
+def test_dual_numbers_find_their_rules_loaded():
+    """torch would load them at the first dual number, with a warning."""
+    load_forward_rules.cache_clear()
+    p = problem("mlp_tanh", "cross_entropy")
+    Objective(p.model, p.loss, p.batch).curvature(p.theta)
+    assert load_forward_rules.cache_info().currsize == 1

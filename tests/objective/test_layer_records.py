@@ -305,3 +305,10 @@ def test_a_layer_in_place_leaves_gradients_as_they_were_before_it(backward, devi
         Unsupported, match=r"outputs of 0 \(Linear.*overwritten by an in-place layer: use inplace=False"
     ):
         _ = passes[1]["0"].outputs
+
+
+def test_recorded_records_unless_it_is_told_otherwise(device):
+    f = make(device=device)
+    with f.recorded() as io:
+        f.value_and_grad()
+    assert all(record.output_grads is not None for record in io.values())

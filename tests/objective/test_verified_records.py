@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 from sobench import Objective, load_optimizer
 from sobench.errors import Unsupported, UsageError
 from sobench.losses import CrossEntropy
+from sobench.objective.layer_oracles import is_verified
 
 
 class Scaled(nn.Linear):
@@ -195,3 +196,36 @@ def test_convolutions_of_any_geometry(geometry, size, channels):
     options = {"lr": 1.0, "damping": 1.0, "tau": 0.0, "curvature_batch": None}
     load_optimizer("smw_ng")(model.parameters(), **options).step(f)
     torch.testing.assert_close(before - f.space.get(), dense, rtol=1e-8, atol=1e-10)
+
+
+class InChunks(nn.Linear):
+    """The same function, whose gradient is summed in another order."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.cat([F.linear(part, self.weight, self.bias) for part in input.chunk(7)])
+
+
+def test_rounding_of_large_gradients_in_single_precision_is_no_difference():
+    torch.manual_seed(0)
+    f = Objective(InChunks(40, CLASSES), CrossEntropy(), (1e6 * torch.randn(300, 40), torch.arange(300) % CLASSES))
+    with f.record() as layers:
+        f.value_and_grad()
+    assert layers[""].output_grads is not None
+
+
+def test_a_gradient_that_is_infinite_in_part_shows_nothing():
+    """The run diverges; that is not the fault of a layer."""
+    x = torch.ones(N, WIDTH)
+    x[:, 0] = torch.inf
+    f = Objective(nn.Linear(WIDTH, CLASSES), CrossEntropy(), (x, torch.arange(N) % CLASSES))
+    with f.record():
+        f.value_and_grad()
+
+
+def test_a_model_without_layer_matrices_is_asked_once():
+    model = nn.Sequential(nn.Conv2d(2, 4, 2, groups=2), nn.Flatten(), nn.Linear(4, CLASSES))
+    f = Objective(model, CrossEntropy(), (torch.ones(N, 2, 2, 2), torch.arange(N) % CLASSES))
+    assert not is_verified(model)
+    with f.record():
+        f.value_and_grad()
+    assert is_verified(model)

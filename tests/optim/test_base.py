@@ -9,7 +9,7 @@ from problems import Source, error, problem
 from torch import nn
 
 from sobench import Objective, load_optimizer
-from sobench.config import rules
+from sobench.config import files, registry, rules
 from sobench.errors import UsageError
 from sobench.optim.base import SecondOrderOptimizer
 
@@ -223,3 +223,22 @@ def test_a_step_after_a_descent_is_at_the_new_parameters(device):
     f, optimizer = averaging(device)
     optimizer.step(f)
     assert error(f.value_and_grad()[1], f.value_and_grad(f.space.get())[1]) < 1e-14
+
+
+@pytest.mark.parametrize("name", [n for n, e in registry.entries("optimizers").items() if registry.is_ours(e)])
+def test_a_constructor_has_the_defaults_of_conf(name):
+    """`sobench optimizer=name` and `Name(params)` are the same method."""
+    optimizer = load_optimizer(name)([nn.Parameter(torch.zeros(2, 2))])
+    if not isinstance(optimizer, SecondOrderOptimizer):
+        pytest.skip("its constructor is torch's")
+    for key, default in files.group_defaults("optimizer", name).items():
+        if key != "name":
+            setting = optimizer.hyperparameters[key]
+            assert (list(setting) if isinstance(setting, tuple) else setting) == default, key
+
+
+def test_as_many_parameters_of_another_model_are_not_those_of_the_objective():
+    f, _ = averaging()
+    others = problem("mlp_tanh", "cross_entropy").model.parameters()
+    with pytest.raises(UsageError, match="allowed: model.parameters"):
+        Averaging(others).step(f)

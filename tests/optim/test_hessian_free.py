@@ -5,14 +5,16 @@ import math
 
 import pytest
 import torch
-from objectives import moved, objective, through_a_file
+from objectives import make, moved, objective, through_a_file
 from problems import LOSSES, Dense, error, problem
 from torch import nn
 
 from sobench import Objective
 from sobench.linalg import cg
 from sobench.linalg.cg_descent import cg_descent
+from sobench.losses import SquaredError
 from sobench.optim.hessian_free import HessianFree
+from sobench.optim.subsample import subsample
 from sobench.training.streams import Streams
 
 EXACT = {"cg_tol": 0.0, "cg_iterations": 2000}
@@ -243,3 +245,32 @@ def test_a_loss_that_is_not_a_number_is_not_hidden(device):
     optimizer = HessianFree(p.model.parameters())
     _, loss = moved(optimizer, objective(p))
     assert loss.isnan() and optimizer.diagnostics["cg_status"] == "not_finite"
+
+
+def test_a_direction_along_which_the_model_is_flat_is_not_predicted():
+    """z = u v x at u = v = 0: g = 0 and B = 0, so q = 0 everywhere, while f falls along (1, 1)."""
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)).double()
+    for p in model.parameters():
+        nn.init.zeros_(p)
+    x = torch.ones(2, 1, dtype=torch.float64)
+    optimizer, f = HessianFree(model.parameters(), damping=0.0, tau=0.0), Objective(model, SquaredError(), (x, x))
+    optimizer.warm_start(f)
+    optimizer.global_state["solution"] = torch.ones(2, dtype=torch.float64)
+    optimizer.step(f)
+    assert optimizer.diagnostics["rho"].isnan()
+
+
+def test_a_part_of_a_batch_on_a_model_of_one_tensor():
+    """For inputs of zero f is the penalty alone: (l2 + lambda) p = -l2 theta."""
+    model = nn.Linear(2, 1, bias=False).double()
+    x = torch.zeros(6, 2, dtype=torch.float64)
+    f = Objective(model, SquaredError(), (x, x[:, :1]), l2=0.5, streams=Streams(0).at(1))
+    theta = f.space.get()
+    HessianFree(model.parameters(), damping=1.0, curvature_batch=2).step(f)
+    assert error(f.space.get(), theta - 0.5 * theta / 1.5) < 1e-12
+
+
+def test_a_part_as_large_as_the_batch_is_the_batch_in_its_order():
+    _, f = make("mlp_tanh", "cross_entropy", step=1)
+    assert subsample(f, len(f)) is None and subsample(f, None) is None
+    assert len(set(subsample(f, len(f) - 1).tolist())) == len(f) - 1

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from objectives import through_a_file
-from problems import LOSSES, error, noise
+from problems import LOSSES, Source, error, noise, problem
 from problems import targets as make_targets
 from torch import nn
 
@@ -329,3 +329,13 @@ def test_bad_hyperparameters(name):
     for key, value in bad.items():
         with pytest.raises(UsageError, match=rf"^{key}: got {value!r}, allowed: "):
             load_optimizer(name)(nn.Linear(2, 2).parameters(), **{key: value})
+
+
+def test_the_average_starts_as_the_mean_over_all_batches(device):
+    """A = E[(x, 1) (x, 1)'] of the first layer, over 12 samples in batches of 6."""
+    p = problem("mlp_tanh", "cross_entropy", device=device)
+    f = Objective(p.model, p.loss, p.batch, source=Source(p, samples=12))
+    optimizer = KBFGS20(p.model.parameters())
+    optimizer.warm_start(f)
+    x = torch.cat([f.source.inputs, torch.ones_like(f.source.inputs[:, :1])], 1)
+    assert error(optimizer.factors["0"]["A"], x.T @ x / 12) < 1e-12

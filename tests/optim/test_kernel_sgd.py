@@ -174,3 +174,14 @@ def test_proposition_3_2_under_its_assumption_and_without():
     ones = torch.ones(n_c, d, dtype=torch.float64)
     alike = kernel_matrix(torch.ones(d, 3, dtype=torch.float64), 0.7)
     assert torch.isclose((ones @ root(alike)).norm(), d**0.5 * ones.norm())
+
+
+def test_the_random_control_acts_on_a_model_of_one_tensor():
+    """W <- W - lr grad_W R^-1, with R the leading part of the random matrix: as many rows as the batch has samples."""
+    model = nn.Linear(4, 3, bias=False).double()
+    optimizer, (x, y) = KernelSGD(model.parameters(), lr=0.1, kernel="random_psd"), batch(4, shape=(4,))
+    before, f = model.weight.detach().clone(), Objective(model, CrossEntropy(), (x, y))
+    G = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), model.weight)[0]
+    optimizer.step(f)
+    expected = before - 0.1 * G @ torch.linalg.inv(optimizer.global_state["random"])
+    torch.testing.assert_close(model.weight.detach(), expected, rtol=1e-8, atol=1e-8)

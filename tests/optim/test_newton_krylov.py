@@ -14,7 +14,7 @@ from sobench import Objective
 from sobench.config.grid import expand
 from sobench.errors import Unsupported
 from sobench.losses import SquaredError
-from sobench.optim.newton_krylov import CURVATURES, NewtonKrylov, without
+from sobench.optim.newton_krylov import CURVATURES, NewtonKrylov, Products, without
 from sobench.training.trainer import Trainer
 
 INDEFINITE = ("mlp_tanh", "squared_error", 0.01)
@@ -386,3 +386,22 @@ def test_a_loss_that_is_not_a_number_is_not_hidden(device):
     with torch.no_grad():
         p.model[0].weight[0, 0] = math.nan
     assert optimizer.step(f).isnan()
+
+
+def test_the_share_of_the_global_gradient_is_of_the_work_of_its_step(device):
+    """A gradient costs three passes a sample."""
+    _, f, optimizer = make(device=device)
+    f.source = Whole(*f.batch)
+    for _ in range(3):
+        before = f.cost.passes
+        optimizer.step(f)
+        assert optimizer.diagnostics["global_share"] == pytest.approx(3 * len(f) / (f.cost.passes - before))
+
+
+def test_the_product_that_gave_a_curvature_is_not_made_again():
+    """CG asks for p'Hp and then for H p."""
+    made = []
+    H = Products(lambda p: made.append(p) or 2 * p)
+    p = torch.tensor([1.0, 3.0])
+    assert H.along(p) == 20 and torch.equal(H @ p, 2 * p) and len(made) == 1
+    assert torch.equal(H @ (2 * p), 4 * p) and len(made) == 2

@@ -227,3 +227,15 @@ def test_groups_that_do_not_fit_are_refused_before_anything_runs():
         UsageError, match="partition: got 'layers', allowed: canonical, trivial, discrete, kinds, depth"
     ):
         Trainer(run_with(optimizer=settings | {"partition": "layers"}))
+
+
+def test_the_record_has_the_extremes_of_eta(device):
+    """Newton's step is u eta with u = g: eta_i = (H^-1 g)_i / g_i. All P groups are free of the damping."""
+    p, f = same(device=device, l2=0.1)
+    optimizer = NewtonSummary(p.model.parameters(), lambda_int=0.0, momentum=0.0, partition="discrete")
+    g, H = Dense(p).gradient.detach(), Dense(p).hessian
+    optimizer.step(f)
+    eta = torch.linalg.solve(H, g) / g
+    assert error(optimizer.diagnostics["smallest_eta"], eta.min()) < 1e-8
+    assert error(optimizer.diagnostics["largest_eta"], eta.max()) < 1e-8
+    assert optimizer.diagnostics["free"] == len(g) and optimizer.diagnostics["cubic_norm"] == 0
