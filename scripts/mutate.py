@@ -76,8 +76,8 @@ EQUIVALENT: dict[str, str] = {
     "linalg/quasi_newton.py::Compact.__matmul__: min(self.state['count'], len(self.state['pairs'])) -> "
     "max(self.state['count'], len(self.state['pairs']))": "the further pairs are zero: speed alone",
     "linalg/roots.py::inverse_roots: 2 * BLOCK -> BLOCK": "the size above which matrices are not stacked: speed alone",
-    "linalg/roots.py::inverse_roots: A.is_cuda or len(A) < 2 * BLOCK -> A.is_cuda and len(A) < 2 * BLOCK": "matrices are "
-    "not stacked: speed alone",
+    "linalg/roots.py::inverse_roots: A.is_cuda or len(A) < 2 * BLOCK -> A.is_cuda and len(A) < 2 * BLOCK": "stacking: "
+    "speed alone",
     "losses.py::SquaredError.sample: outputs + torch.empty_like(outputs).normal_(generator=generator) -> "
     "outputs - torch.empty_like(outputs).normal_(generator=generator)": "the normal distribution is symmetric",
     "losses.py::module: 1 -> 2": "REVISION, which is raised by hand",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -19,8 +19,7 @@ from sobench.objective.layers.matrices import LayerMatrices
 from sobench.objective.layers.records import described, with_parameters
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.precision import LOW, at_least_single
-from sobench.objective.taylor.normalizations import OF_WEIGHTS, SumsAndProducts
-from sobench.objective.torch_private import BatchNorm, Dropout, has_weight_norm
+from sobench.objective.torch_private import BatchNorm, Dropout
 
 _FACTS: WeakKeyDictionary[nn.Module, dict[tuple[str, bool], bool]] = WeakKeyDictionary()
 """{model: {(what, training mode): whether it is so}}, as far as passes of the model have shown it."""
@@ -50,7 +49,6 @@ class Network:
         self._places = _places(model, self.space.parameters)
         self._frozen = tuple(p for p in model.parameters() if not p.requires_grad)
         self._sparse = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.sparse]
-        self._norms_weights = has_weight_norm(model)
         self._facts = _FACTS.setdefault(model, {})
         self.interacts: bool | None = None
         self.eps = max(torch.finfo(p.dtype).eps for p in self.space.parameters)
@@ -145,7 +143,7 @@ class Network:
         The buffers of the model are only read. A pass in training mode writes into copies of them: `buffers`, if given.
         """
         if parameters is None and not self.writes_buffers:
-            with self._differentiable():
+            with self._dense_gradients():
                 return self.one_tensor(self.model(inputs))
         state = self.state(self.space.parameters if parameters is None else parameters)
         if self.writes_buffers:
@@ -156,7 +154,7 @@ class Network:
         """The outputs [N, C] with these tensors in place of parameters and buffers."""
         if self._functional is not self.model:
             state = {f"model.{name}": tensor for name, tensor in state.items()}
-        with self._differentiable():
+        with self._dense_gradients():
             return self.one_tensor(functional_call(self._functional, state, (inputs,), tie_weights=False))
 
     def one_tensor(self, outputs: Any) -> Tensor:
@@ -167,16 +165,9 @@ class Network:
             return at_least_single(outputs)
         raise Unsupported(f"{type(self.model).__name__} returns {_kind(outputs)}; allowed: one tensor [N, ...]")
 
-    def _differentiable(self) -> AbstractContextManager[object]:
-        """A context in which passes have right second derivatives: sparse gradients and weight_norm have not."""
-        if not (self._sparse or self._norms_weights):
-            return nullcontext()
-        context = ExitStack()
-        if self._sparse:
-            context.enter_context(_with_dense_gradients(self._sparse))
-        if self._norms_weights:
-            context.enter_context(SumsAndProducts(OF_WEIGHTS))
-        return context
+    def _dense_gradients(self) -> AbstractContextManager[object]:
+        """A context in which the gradients of embeddings are dense."""
+        return _with_dense_gradients(self._sparse) if self._sparse else nullcontext()
 
     def state(self, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
         """{name: tensor} for `functional_call`, from one tensor for each parameter; a shared one has several names."""

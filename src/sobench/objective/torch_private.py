@@ -14,18 +14,15 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import Node
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
-from torch.nn.utils.parametrizations import _WeightNorm
-from torch.nn.utils.weight_norm import WeightNorm
 
 __all__ = [
     "BatchNorm",
     "Dropout",
-    "has_weight_norm",
     "in_backward",
     "load_forward_rules",
     "multi_add",
@@ -90,12 +87,6 @@ def node_dtypes(node: Node) -> list[torch.dtype]:
 
 weight_norm = torch._weight_norm
 """The function behind weight normalization: (v, g, dim) -> g v / ||v||."""
-
-
-def has_weight_norm(model: nn.Module) -> bool:
-    """Whether a layer has a weight by `weight_norm`, of torch.nn.utils or of its parametrizations."""
-    hooks = (hook for module in model.modules() for hook in module._forward_pre_hooks.values())
-    return any(isinstance(part, (_WeightNorm, WeightNorm)) for part in (*model.modules(), *hooks))
 
 
 def version(tensor: Tensor) -> int:

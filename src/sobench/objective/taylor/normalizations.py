@@ -95,9 +95,6 @@ FORMS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {
 }
 """{torch's function: the same as sums and products}."""
 
-OF_WEIGHTS: dict[Callable[..., Tensor], Callable[..., Tensor]] = {torch_private.weight_norm: weight_norm}
-"""Those of which torch's second derivatives are wrong too: its backward pass takes the norm for a constant."""
-
 
 class SumsAndProducts(TorchFunctionMode):
     """A context in which the normalizations of torch are computed by the forms of this module, or by some of them."""
