@@ -10,7 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm as weight_normalized
 from sobench import Objective
 from sobench.losses import CrossEntropy
 from sobench.objective import make_partition
-from sobench.objective.taylor.normalizations import FORMS, SumsAndProducts
+from sobench.objective.normalizations import FORMS, SumsAndProducts
 
 SHAPE = (6, 4, 3)
 w, b = noise((4,), 1), noise((4,), 2)

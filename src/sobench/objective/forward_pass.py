@@ -23,8 +23,8 @@ from sobench.linalg.operator import LinearOperator
 from sobench.objective.cost import Cost
 from sobench.objective.graph import nodes
 from sobench.objective.layers.records import unrecorded
+from sobench.objective.normalizations import FORMS, SumsAndProducts
 from sobench.objective.parameter_space import ParameterSpace
-from sobench.objective.taylor.normalizations import FORMS, SumsAndProducts
 from sobench.objective.torch_private import weight_norm
 
 

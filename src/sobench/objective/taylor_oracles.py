@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from sobench.objective.forward_pass import LossFunction, differentiating
+from sobench.objective.normalizations import SumsAndProducts
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.objective.taylor import series
-from sobench.objective.taylor.normalizations import SumsAndProducts
 from sobench.objective.taylor.partition import Partition
 from sobench.objective.taylor.rules import RULES
 

@@ -1,9 +1,9 @@
-"""Linear maps, convolutions, pooling, batch normalization and dropout of complex tensors, by real operations.
+"""Linear maps, convolutions, pooling, normalizations and dropout of complex tensors, by real operations.
 
     bilinear          f(x, W) = f(Re x, Re W) - f(Im x, Im W) + i (f(Re x, Im W) + f(Im x, Re W))
     average pooling   of the real and of the imaginary part
     max pooling       the entry with the largest real part
-    BatchNorm         (z - m) / sqrt(v + eps) gamma + beta,  m = mean z,  v = mean (z - m)^2, without conjugation
+    normalizations    (z - m) / sqrt(v + eps) gamma + beta,  m = mean z,  v = mean (z - m)^2, without conjugation
 
 torch's own complex convolution is not usable. It computes three real ones instead of four, with Im f(x, W) =
 f(Re x + Im x, Re W + Im W) - f(Re x, Re W) - f(Im x, Im W), which loses imaginary parts of 1e-20 completely. The forms
@@ -22,6 +22,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sobench.objective.normalizations import FORMS as NORMALIZATIONS
 
 Bilinear = Callable[[Tensor, Tensor], Tensor]
 Form = Callable[..., Tensor]
@@ -98,38 +100,6 @@ def max_pool(pool: Form, dimensions: int) -> Form:
     return form
 
 
-def batch_norm(
-    z: Tensor,
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    """The complex form of F.batch_norm, for z [N, C, ...]. It consists of sums and products, and takes real z too.
-
-    training: whether the statistics are those of the batch. Running statistics are not updated. Raises RuntimeError, as
-    torch does, without running statistics if not `training`.
-    """
-
-    def wide(channels: Tensor) -> Tensor:
-        return channels.view(-1, *[1] * (z.dim() - 2))
-
-    others = [0, *range(2, z.dim())]
-    if training:
-        centred = z - wide(z.mean(others))
-        variance = centred.square().mean(others)
-    elif running_mean is None or running_var is None:
-        raise RuntimeError("batch_norm takes running_mean and running_var unless it is training")
-    else:
-        centred, variance = z - wide(running_mean), running_var
-    scale = (variance + eps).rsqrt() if weight is None else weight / (variance + eps).sqrt()
-    scaled = centred * wide(scale)
-    return scaled if bias is None else scaled + wide(bias)
-
-
 def dropout(drop: Form) -> Form:
     """The complex form of a dropout, with the random mask that a real tensor would meet."""
 
@@ -145,10 +115,11 @@ AVERAGES = F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.ad
 MAXIMA = F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d
 DROPOUTS = F.dropout, F.dropout1d, F.dropout2d, F.dropout3d
 
-FORMS: dict[str, Form] = {"linear": linear, "batch_norm": batch_norm}
+FORMS: dict[str, Form] = {"linear": linear}
 FORMS |= {f.__name__: convolution(f) for f in CONVOLUTIONS}
 FORMS |= {f.__name__: mixed(f) for f in PRODUCTS}
 FORMS |= {f.__name__: average_pool(f) for f in AVERAGES}
 FORMS |= {f.__name__: max_pool(f, dimensions=i % 3 + 1) for i, f in enumerate(MAXIMA)}
 FORMS |= {f.__name__: dropout(f) for f in DROPOUTS}
+FORMS |= {f.__name__: form for f, form in NORMALIZATIONS.items()}
 """Name of a function of torch -> its complex form."""

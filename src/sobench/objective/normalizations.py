@@ -1,8 +1,8 @@
-"""Normalizations as sums and products, for derivatives of third order: torch's own have none, or wrong ones.
+"""Normalizations as sums and products, for complex tensors and for derivatives of third order.
 
-torch differentiates the backward pass of batch_norm no further. Its third derivatives of layer_norm, group_norm and
-instance_norm are wrong, and its second ones of weight_norm. The forms here have all derivatives, at the price of more
-operations.
+torch's own take real tensors alone. The backward pass of batch_norm is differentiated no further, the third derivatives
+of layer_norm, group_norm and instance_norm are wrong, and so are the second ones of weight_norm. The forms here have
+all derivatives, at the price of more operations.
 """
 
 from __future__ import annotations
@@ -16,7 +16,38 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from sobench.objective import torch_private
-from sobench.objective.holomorphic.layers import batch_norm
+
+
+def batch_norm(
+    z: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """F.batch_norm, for z [N, C, ...].
+
+    training: whether the statistics are those of the batch. Running statistics are not updated. Raises RuntimeError, as
+    torch does, without running statistics if not `training`.
+    """
+
+    def wide(channels: Tensor) -> Tensor:
+        return channels.view(-1, *[1] * (z.dim() - 2))
+
+    others = [0, *range(2, z.dim())]
+    if training:
+        centred = z - wide(z.mean(others))
+        variance = centred.square().mean(others)
+    elif running_mean is None or running_var is None:
+        raise RuntimeError("batch_norm takes running_mean and running_var unless it is training")
+    else:
+        centred, variance = z - wide(running_mean), running_var
+    scale = (variance + eps).rsqrt() if weight is None else weight / (variance + eps).sqrt()
+    scaled = centred * wide(scale)
+    return scaled if bias is None else scaled + wide(bias)
 
 
 def layer_norm(
