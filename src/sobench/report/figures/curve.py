@@ -52,7 +52,14 @@ def _y(panel: Panel, method: str) -> str:
 
 def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
     rows = evidence.rows(method, panel, panel.rows, status)
-    points = curve(rows, panel.x, _y(panel, method), smooth=panel.smooth, by_epoch=panel.mean_by == "epoch")
+    points = curve(
+        rows,
+        panel.x,
+        _y(panel, method),
+        smooth=panel.smooth,
+        by_epoch=panel.mean_by == "epoch",
+        hold=status == "done",
+    )
     keep = np.ones(len(points), bool)
     if panel.scale == "log":
         keep &= points["mean"].to_numpy() > 0
