@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 POINTS = 1000  # of a curve, at most
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""The places, x and y of one run. Runs are paired by place: the number of the row, or that of the epoch. Where x or y is
-not finite, both are NaN."""
+"""The places, x and y of one run. Runs are paired by place: the number of the row, or that of the epoch. Both x and y
+are NaN where either is not finite."""
 
 
 def curve(
