@@ -152,7 +152,7 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
         places = ks(searches)
         axes.set_xticks(places, labels=[str(place) for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
-        common, labels = short_labels([search.label for search in searches])
+        common, labels = short_labels([search.label.replace("optimizer.", "") for search in searches])
         axes.set_title(plain(common), loc="left")
         legend.below(sheet, lines, labels)
         layout: Any = sheet.get_layout_engine()

@@ -59,20 +59,18 @@ def below(sheet: Figure, artists: Sequence[Artist], texts: Sequence[str], note: 
     texts, note = [_wrapped(text, width - HANDLE) for text in texts], _wrapped(note, width - 0.3)
     widest = HANDLE + LETTER * max((len(line) for text in texts for line in text.split("\n")), default=0)
     rows = -(-len(texts) // max(1, int(width / widest)))
-    tall = rows * (1 + max((text.count("\n") for text in texts), default=0))
-    foot = LINE * (note.count("\n") + 1) + 0.05 if note else 0.0
-    height += LINE * tall + foot + 0.1
+    tall = sum(max(text.count("\n") + 1 for text in texts[row::rows]) for row in range(rows))
+    note_height = LINE * (note.count("\n") + 1) + 0.05 if note else 0.0
+    height += LINE * tall + note_height + 0.15
     sheet.set_figheight(height)
-    share = foot / height
+    foot, bottom = note_height / height, (LINE * tall + note_height + 0.1) / height
     layout: Any = sheet.get_layout_engine()
-    layout.set(rect=(0, share, 1, 1 - share))
+    layout.set(rect=(0, bottom, 1, 1 - bottom))
     if note:
         sheet.text(0.5, 0.05 / height, note, ha="center", va="bottom", fontsize=rcParams["legend.fontsize"])
     if texts:
-        anchor = (0, share, 1, 1 - share)
-        sheet.legend(
-            list(artists), texts, loc="outside lower center", ncols=-(-len(texts) // rows), bbox_to_anchor=anchor
-        )
+        look: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, foot), "borderaxespad": 0}
+        sheet.legend(list(artists), texts, ncols=-(-len(texts) // rows), **look)
 
 
 def _wrapped(text: str, width: float) -> str:

@@ -93,4 +93,6 @@ def common_label(labels: list[str]) -> str:
     common = os.path.commonprefix(labels)
     if any(len(label) > len(common) and label[len(common)].isalnum() for label in labels) and common[-1:].isalnum():
         common = common.rpartition(" ")[0]
-    return common.rstrip(" ,(:")
+    if common.count("(") > common.count(")"):
+        common = common.rpartition("(")[0]
+    return common.rstrip(" ,:")
