@@ -74,7 +74,7 @@ def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.Data
 
 
 def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: Style) -> None:
-    if mean["stderr"].isna().all():
+    if np.isnan(mean["stderr"].to_numpy()).all():
         return
     low, _, high = _band(mean, log=panel.scale == "log")
     axes.fill_between(mean["x"].to_numpy(), low, high, color=style["color"], alpha=0.22, linewidth=0)
@@ -101,7 +101,7 @@ def _finish(axes: Axes, panel: Panel, evidence: Evidence, methods: list[str]) ->
 
 def _limit(axes: Axes, panel: Panel, means: dict[str, pd.DataFrame], diverged: dict[str, pd.DataFrame]) -> None:
     """Set the limits of the axes, and the ticks of log axes. The label says where the curves begin outside of them."""
-    xs = [points["x"] for points in (*means.values(), *diverged.values()) if len(points)]
+    xs = [points["x"].to_numpy() for points in (*means.values(), *diverged.values()) if len(points)]
     if xs and any(isinstance(points, list) for points in panel.published.values()):  # the paper's may go on for longer
         axes.set_xlim(*_widened(min(x.min() for x in xs), max(x.max() for x in xs), log=panel.x_scale == "log"))
     log = panel.scale == "log"
@@ -120,7 +120,7 @@ def _limit(axes: Axes, panel: Panel, means: dict[str, pd.DataFrame], diverged: d
 
 def _say_first(axes: Axes, means: list[pd.DataFrame], low: float, high: float) -> None:
     """If curves begin outside of the limits, write it below the axis; a log axis begins where the first enters."""
-    firsts = [float(points["mean"].iloc[0]) for points in means]
+    firsts = [float(points["mean"].to_numpy()[0]) for points in means]
     outside = [first for first in firsts if not low <= first <= high]
     if not outside:
         return
@@ -128,9 +128,9 @@ def _say_first(axes: Axes, means: list[pd.DataFrame], low: float, high: float) -
     note = f"(begins {where} the axes, at {axis.tick_label(float(f'{farthest:.2g}'))})"
     axes.set_xlabel(f"{axes.get_xlabel()}\n{note}")
     if axes.get_xscale() == "log":
-        enters = [points["x"][points["mean"].between(low, high)].min() for points in means]
-        ends = max(points["x"].max() for points in means)
-        axes.set_xlim(*_widened(float(np.nanmin(enters)), float(ends), log=True))
+        values = [(points["x"].to_numpy(), points["mean"].to_numpy()) for points in means]
+        seen = np.concatenate([x[(low <= mean) & (mean <= high)] for x, mean in values])
+        axes.set_xlim(*_widened(seen.min(), max(x.max() for x, _ in values), log=True))
 
 
 def _band(points: pd.DataFrame, *, log: bool) -> np.ndarray:
