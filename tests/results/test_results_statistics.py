@@ -125,20 +125,66 @@ def curves(tmp_path, *rows_of_seeds, x="step", y="train_loss", **how):
     return curve(table(tmp_path).of_kind("eval"), x, y, **how)
 
 
-def test_a_shared_grid_is_kept_as_far_as_every_seed_came(tmp_path):
+def table_value(tmp_path, metric="train_loss"):
+    """The mean and standard error of a table's column with `at: last`, over the runs that `curves` wrote."""
+    runs = [a_run("sgd", seed) for seed in range(len(list(tmp_path.glob("*/seed-*"))))]
+    results = collect(runs, tmp_path)
+    found = aggregate(pick(results.table, metric), results.runs, results.states)
+    return found.mean, found.stderr, found.found
+
+
+def test_a_run_that_ended_keeps_its_last_value_until_the_last_run_ends(tmp_path):
     found = curves(tmp_path, evals("train_loss", 2.0, 1.0, 0.5), evals("train_loss", 4.0, 2.0))
-    assert found["x"].tolist() == [0, 10] and found["mean"].tolist() == [3.0, 1.5]
-    np.testing.assert_allclose(found["stderr"], [np.std([2, 4], ddof=1) / 2**0.5, np.std([1, 2], ddof=1) / 2**0.5])
+    assert found["x"].tolist() == [0, 10, 20] and found["mean"].tolist() == [3.0, 1.5, 1.25]
+    pairs = [(2, 4), (1, 2), (0.5, 2)]
+    np.testing.assert_allclose(found["stderr"], [np.std(pair, ddof=1) / 2**0.5 for pair in pairs])
     assert set(found["n"]) == {2}
 
 
-def test_times_are_interpolated_inside_what_all_seeds_cover(tmp_path):
-    # both are straight lines in time, value = 10 - t and 20 - t, recorded at different times
-    first = [row("eval", k, seconds=t, train_loss=10 - t) for k, t in enumerate([0.0, 1.0, 4.0, 8.0])]
-    second = [row("eval", k, seconds=t, train_loss=20 - t) for k, t in enumerate([0.5, 3.0, 6.0])]
-    found = curves(tmp_path, first, second, x="seconds")
-    assert found["x"].iloc[0] == 0.5 and found["x"].iloc[-1] == 6.0
-    np.testing.assert_allclose(found["mean"], 15 - found["x"])
+def test_without_holding_a_mean_ends_with_the_first_run(tmp_path):
+    found = curves(tmp_path, evals("train_loss", 2.0, 1.0, 0.5), evals("train_loss", 4.0, 2.0), hold=False)
+    assert found["x"].tolist() == [0, 10] and found["mean"].tolist() == [3.0, 1.5]
+
+
+def test_runs_of_unequal_speed_are_paired_by_evaluation_at_the_mean_of_their_times(tmp_path):
+    values = [[3.0, 2.0, 1.0, 0.5], [5.0, 4.0, 2.0, 0.7]]
+    seconds = [[0.0, 1.0, 2.0, 3.0], [0.0, 4.0, 8.0, 12.0]]
+    runs = [
+        [row("eval", 10 * i, seconds=t, train_loss=v) for i, (t, v) in enumerate(zip(*run, strict=True))]
+        for run in zip(seconds, values, strict=True)
+    ]
+    found = curves(tmp_path, *runs, x="seconds")
+    np.testing.assert_allclose(found["x"], np.mean(seconds, axis=0))
+    np.testing.assert_allclose(found["mean"], np.mean(values, axis=0))
+
+
+@pytest.mark.parametrize("x", ["step", "epoch", "seconds", "work"])
+@pytest.mark.parametrize("draw", range(5))
+def test_the_end_of_a_curve_is_the_value_of_the_table(tmp_path, x, draw):
+    """Runs of unequal speed and length; every value may be undefined, the last one too."""
+    rng, runs = np.random.default_rng(draw), []
+    for _ in range(4):
+        values = rng.lognormal(size=rng.integers(3, 12))
+        values[rng.random(len(values)) < 0.2] = math.nan
+        values[0] = 1.0
+        times = np.cumsum(rng.lognormal(size=len(values)))
+        runs.append([row("eval", 10 * i, seconds=t, train_loss=v) for i, (t, v) in enumerate(zip(times, values))])
+    found = curves(tmp_path, *runs, x=x)
+    mean, stderr, n = table_value(tmp_path)
+    assert n
+    end = found.iloc[-1]
+    np.testing.assert_allclose([end["mean"], end["stderr"], end["n"]], [mean, stderr, n])
+    if n == 4:
+        assert (np.diff(found["x"]) >= 0).all()
+    if n == 4 and x != "seconds":
+        assert end["x"] == max(rows[-1][x] for rows in runs)
+
+
+def test_a_value_that_one_run_lacks_is_interpolated_and_a_row_that_all_lack_is_left_out(tmp_path):
+    found = curves(
+        tmp_path, evals("train_loss", 4.0, math.nan, math.nan, 1.0), evals("train_loss", 2.0, 2.0, math.inf, 2.0)
+    )
+    assert found["x"].tolist() == [0, 10, 30] and found["mean"].tolist() == [3.0, 2.5, 1.5]
 
 
 def test_one_seed_has_no_standard_error_and_none_no_curve(tmp_path):

@@ -134,18 +134,37 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
 
     matplotlib.use("agg", force=False)
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullLocator
 
+    from sobench.report.figures import legend, overlap
     from sobench.report.figures.style import DASHES, PALETTE, RC, plain
 
     with matplotlib.rc_context(RC):
-        sheet = Figure(figsize=(6.5, 4.0), layout="constrained")
+        sheet = Figure(figsize=(6.5, 3.6), layout="constrained", dpi=RC["savefig.dpi"])
         axes = sheet.subplots()
+        lines = []
         for place, search in enumerate(searches):
             xs = range(1, len(search.trials) + 1)
             style = {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
-            axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, label=plain(search.label), **style)
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_major_formatter("{x:.0f}")
+            lines += axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, gid=overlap.LINE, **style)
+        axes.set_xscale("log")
         axes.set(xlabel="trials k", ylabel=f"expected best {criterion['metric'].replace('_', ' ')} of k")
-        sheet.legend(loc="outside right upper")
+        places = ks(searches)
+        axes.set_xticks(places, labels=[str(place) for place in places])
+        axes.xaxis.set_minor_locator(NullLocator())
+        common, labels = short_labels([search.label.replace("optimizer.", "") for search in searches])
+        axes.set_title(plain(common), loc="left")
+        legend.below(sheet, lines, labels)
+        layout: Any = sheet.get_layout_engine()
+        layout.execute(sheet)
+        sheet.set_layout_engine(None)
+        overlap.alternate(axes)
         sheet.savefig(path, metadata={"Software": None})
+
+
+def short_labels(labels: Sequence[str]) -> tuple[str, list[str]]:
+    """The words that all labels have, and each label without them."""
+    words = [label.split(" ") for label in labels]
+    common = [word for word in words[0] if all(word in other for other in words)] if len(words) > 1 else []
+    short = [" ".join(word for word in own if word not in common) for own in words]
+    return (" ".join(common), short) if all(short) else ("", list(labels))

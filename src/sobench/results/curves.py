@@ -1,7 +1,13 @@
-"""Mean and standard error over seeds along an x-axis."""
+"""Mean and standard error over seeds along an x-axis.
+
+The seeds are paired by evaluation: the i-th row of every run is one point of the mean, at the mean of their x. A run
+that ended before the others keeps its last value. So every point is a mean over the same runs, and the last point is
+the mean of the runs' last values: that of a table's column with `at: last`.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,60 +20,51 @@ if TYPE_CHECKING:
 
 POINTS = 1000  # of a curve, at most
 
+Series = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""The places, x and y of one run. Runs are paired by place: the number of the row, or that of the epoch. Both x and y
+are NaN where either is not finite."""
 
-def curve(rows: Table, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False) -> pd.DataFrame:
-    """The columns x, mean, stderr, n over the runs of `rows` (one kind), within the range of x that every run covers.
 
-    Runs that recorded different x (seconds) are interpolated linearly; nothing is extrapolated. smooth: y is first
-    averaged over the last `smooth` steps, run by run. by_epoch: y is first averaged over the rows of each epoch, and x
-    is the number of the epoch, from 1.
+def curve(
+    rows: Table, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False, hold: bool = True
+) -> pd.DataFrame:
+    """The columns x, mean, stderr, n of the mean over the runs of `rows` (one kind); see `mean` and `series`."""
+    return mean(list(series(rows, x, y, smooth=smooth, by_epoch=by_epoch).values()), hold=hold)
+
+
+def series(rows: Table, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False) -> dict[str, Series]:
+    """The series of each run, by run id.
+
+    smooth: y is averaged over the last `smooth` steps. by_epoch: y is averaged over the rows of each epoch, and x is
+    the number of the epoch, from 1.
     """
-    all_series = _epochs(rows, y) if by_epoch else _series(rows, x, y, smooth)
-    series = [(xs, ys) for xs, ys in all_series if len(xs)]
-    if not series:
+    own_rows = _by_run(rows)
+    return _epochs(rows, y, own_rows) if by_epoch else _series(rows, x, y, smooth, own_rows)
+
+
+def mean(runs: Sequence[Series], *, hold: bool = True) -> pd.DataFrame:
+    """The columns x, mean, stderr, n over the series of several runs, paired by place.
+
+    A place where no run has a value is left out. Between two values of a run, a missing one is interpolated linearly;
+    a run whose last value is undefined is not in the last means, as in tables. hold: a run that ended keeps its last
+    value, at the x of the furthest run, until the last run ends; without it the mean ends with the first run that ends.
+    """
+    recorded = [one for one in runs if np.isfinite(one[2]).any()]
+    if not recorded:
         return pd.DataFrame({"x": [], "mean": [], "stderr": [], "n": []}, dtype=float)
-    grid = _grid([xs for xs, _ in series])
-    values = np.array([np.interp(grid, xs, ys) for xs, ys in series])  # [runs, points]
-    n = len(series)
-    stderr = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(grid), np.nan)
-    return pd.DataFrame({"x": grid, "mean": values.mean(axis=0), "stderr": stderr, "n": n})
+    places = _places(recorded)
+    aligned = [_aligned(one, places) for one in recorded]
+    if not hold:
+        shared = min(length for _, _, length in aligned)
+        places, aligned = places[:shared], [(x[:shared], y[:shared], shared) for x, y, _ in aligned]
+    xs, ys = np.array([x for x, _, _ in aligned]), np.array([y for _, y, _ in aligned])
+    _follow(xs, [length for _, _, length in aligned])
+    return _thinned(_statistics(xs, ys))
 
 
 def without_value(rows: Table, y: str) -> int:
     """The number of rows without a finite value of y, which means leave out."""
     return int((~np.isfinite(column(rows, y).to_numpy(float))).sum())
-
-
-def _series(rows: Table, x: str, y: str, smooth: float | None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(x, y) of each run where both are finite, in ascending order of x."""
-    xs, ys, steps = column(rows, x).to_numpy(float), column(rows, y).to_numpy(float), rows["step"].to_numpy(float)
-    runs = _by_run(rows, np.isfinite(xs) & np.isfinite(ys))
-    return [(xs[own], trailing_mean(steps[own], ys[own], smooth) if smooth else ys[own]) for own in runs]
-
-
-def _epochs(rows: Table, y: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(epoch, mean of its finite values) of each run; epochs without any are left out.
-
-    A row belongs to the epoch of its last step: a row at epoch 1.0 ends the first epoch.
-    """
-    values = column(rows, y).to_numpy(float)
-    epochs = np.ceil(rows["epoch"].to_numpy(float) - 1e-9)
-    return [_means(epochs[own], values[own]) for own in _by_run(rows, np.isfinite(values))]
-
-
-def _means(places: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct places, and the mean of the values at each."""
-    distinct, numbers = np.unique(places, return_inverse=True)
-    sums = np.bincount(numbers, weights=values, minlength=len(distinct))
-    return distinct, sums / np.bincount(numbers, minlength=len(distinct))
-
-
-def _by_run(rows: Table, keep: np.ndarray) -> list[np.ndarray]:
-    """The numbers of the rows of each run, of those rows to keep."""
-    runs = pd.factorize(rows["run"].array, sort=True)[0]
-    order = np.argsort(runs, kind="stable")
-    order = order[keep[order]]
-    return np.split(order, np.flatnonzero(np.diff(runs[order])) + 1)
 
 
 def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:
@@ -78,8 +75,84 @@ def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.nd
     return (total[last] - total[first]) / (last - first)
 
 
-def _grid(xs: list[np.ndarray]) -> np.ndarray:
-    """Every x recorded in the range that all runs cover; between these the mean of the curves is linear."""
-    grid = np.unique(np.concatenate(xs))
-    grid = grid[(grid >= max(x[0] for x in xs)) & (grid <= min(x[-1] for x in xs))]
-    return grid[np.linspace(0, len(grid) - 1, POINTS).round().astype(int)] if len(grid) > POINTS else grid
+def _series(rows: Table, x: str, y: str, smooth: float | None, own_rows: dict[str, np.ndarray]) -> dict[str, Series]:
+    xs, ys, steps = column(rows, x).to_numpy(float), column(rows, y).to_numpy(float), rows["step"].to_numpy(float)
+    ok = np.isfinite(xs) & np.isfinite(ys)
+    found = {}
+    for run, own in own_rows.items():
+        with_value = ok[own]
+        x_of_run, y_of_run = np.where(with_value, xs[own], np.nan), np.where(with_value, ys[own], np.nan)
+        if smooth:
+            y_of_run[with_value] = trailing_mean(steps[own][with_value], y_of_run[with_value], smooth)
+        found[run] = (np.arange(len(own), dtype=float), x_of_run, y_of_run)
+    return found
+
+
+def _epochs(rows: Table, y: str, own_rows: dict[str, np.ndarray]) -> dict[str, Series]:
+    """A row belongs to the epoch of its last step: a row at epoch 1.0 ends the first epoch. Epochs without a finite
+    value are left out."""
+    values = column(rows, y).to_numpy(float)
+    epochs = np.ceil(rows["epoch"].to_numpy(float) - 1e-9)
+    found = {}
+    for run, own in own_rows.items():
+        kept = own[np.isfinite(values[own])]
+        distinct, numbers = np.unique(epochs[kept], return_inverse=True)
+        counts = np.bincount(numbers, minlength=len(distinct))
+        means = np.bincount(numbers, weights=values[kept], minlength=len(distinct)) / np.maximum(counts, 1)
+        found[run] = (distinct, distinct, means)
+    return found
+
+
+def _by_run(rows: Table) -> dict[str, np.ndarray]:
+    """The numbers of the rows of each run, by run id."""
+    if not len(rows):
+        return {}
+    codes, names = pd.factorize(rows["run"].array, sort=True)
+    order = np.argsort(codes, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+    return {str(name): part for name, part in zip(names, parts, strict=True)}
+
+
+def _places(runs: Sequence[Series]) -> np.ndarray:
+    """The places where any run has a value, and the end of the longest run if any run's last value is defined."""
+    places = np.unique(np.concatenate([place[np.isfinite(y)] for place, _, y in runs]))
+    end = max(place[-1] for place, _, _ in runs)
+    return np.union1d(places, end) if any(np.isfinite(y[-1]) for _, _, y in runs) else places
+
+
+def _aligned(one: Series, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """x and y of a run at all places, and the number of places up to its end. Beyond its end y is its last value."""
+    place, x, y = one
+    length = int(np.searchsorted(places, place[-1], side="right"))
+    ok = np.isfinite(y)
+    inside = (places >= place[ok][0]) & (places <= place[ok][-1])
+    at_x, at_y = np.full(len(places), np.nan), np.full(len(places), np.nan)
+    at_x[inside] = np.interp(places[inside], place[ok], x[ok])
+    at_y[inside] = np.interp(places[inside], place[ok], y[ok])
+    at_y[length:] = at_y[length - 1]
+    return at_x, at_y, length
+
+
+def _follow(xs: np.ndarray, lengths: list[int]) -> None:
+    """Put each run that has ended at the x of the furthest run, place by place."""
+    reached = np.fmax.accumulate(np.fmax.reduce(xs, axis=0))
+    for x, length in zip(xs, lengths, strict=True):
+        x[length:] = reached[length:]
+
+
+def _statistics(xs: np.ndarray, ys: np.ndarray) -> pd.DataFrame:
+    """Mean and standard error of each column of ys [runs, places], over the runs with a value there."""
+    there = np.isfinite(ys)
+    n = there.sum(axis=0)
+    middle, x = (np.where(there, values, 0.0).sum(axis=0) / n for values in (ys, xs))
+    squares = np.where(there, (ys - middle) ** 2, 0.0).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stderr = np.where(n > 1, np.sqrt(squares / (n - 1) / n), np.nan)
+    return pd.DataFrame({"x": x, "mean": middle, "stderr": stderr, "n": n})
+
+
+def _thinned(points: pd.DataFrame) -> pd.DataFrame:
+    """At most POINTS of the points, with the first and the last."""
+    if len(points) <= POINTS:
+        return points
+    return points.iloc[np.linspace(0, len(points) - 1, POINTS).round().astype(int)].reset_index(drop=True)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sobench.report.evidence import Evidence
-from sobench.report.figures import legend
+from sobench.report.figures import axis, legend
+from sobench.report.figures.overlap import LINE
 from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.schema.panels import Panel
 from sobench.results.axes import AXES
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+FEW = 8  # points, up to which each has a dot
+MARGIN = 0.02  # of the x-axis
+
 
 def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend.Entries:
     """Draw every method of the panel; its entries of the legend.
@@ -25,21 +29,22 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     the runs that diverged, thin and dashed, up to a cross where the first of them ended.
     """
     methods = list(panel.methods or evidence.report.methods)
+    means = {method: _mean(evidence, method, panel, "done") for method in methods}
+    diverged = {method: _mean(evidence, method, panel, "diverged") for method in methods if not len(means[method])}
     for method in methods:
         style, label = styles[method], evidence.report.methods[method].label
-        mean = _mean(evidence, method, panel, "done")
-        diverged = _mean(evidence, method, panel, "diverged") if not len(mean) else mean[:0]
-        if len(mean):
-            marker = "o" if len(mean) <= 8 else None
-            axes.plot(mean["x"], mean["mean"], label=label, marker=marker, markersize=3.5, **style)
+        if len(mean := means[method]):
+            marker = "o" if len(mean) <= FEW else None
+            axes.plot(mean["x"], mean["mean"], label=label, marker=marker, markersize=3.5, gid=LINE, **style)
             _shade(axes, mean, panel, style)
-        elif len(diverged):
+        elif len(diverged[method]):
             dashed: Style = {**style, "linestyle": "--", "linewidth": 1.1}
-            axes.plot(diverged["x"], diverged["mean"], label=label, **dashed)
-            last = diverged.iloc[-1:]
-            axes.plot(last["x"], last["mean"], marker="x", markersize=7, markeredgewidth=1.8, **style)
+            axes.plot(diverged[method]["x"], diverged[method]["mean"], label=label, **dashed)
         _published(axes, panel, method, style)
     _finish(axes, panel, evidence, methods)
+    _limit(axes, panel, means, diverged)
+    for method, points in diverged.items():
+        _cross(axes, points, styles[method])
     if not any(legend.drawable(evidence, method, panel) for method in methods):
         legend.say_empty(axes)
         axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
@@ -52,7 +57,14 @@ def _y(panel: Panel, method: str) -> str:
 
 def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
     rows = evidence.rows(method, panel, panel.rows, status)
-    points = curve(rows, panel.x, _y(panel, method), smooth=panel.smooth, by_epoch=panel.mean_by == "epoch")
+    points = curve(
+        rows,
+        panel.x,
+        _y(panel, method),
+        smooth=panel.smooth,
+        by_epoch=panel.mean_by == "epoch",
+        hold=status == "done",
+    )
     keep = np.ones(len(points), bool)
     if panel.scale == "log":
         keep &= points["mean"].to_numpy() > 0
@@ -62,13 +74,10 @@ def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.Data
 
 
 def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: Style) -> None:
-    x, middle, error = (mean[name].to_numpy() for name in ("x", "mean", "stderr"))
-    if np.isnan(error).all():
+    if np.isnan(mean["stderr"].to_numpy()).all():
         return
-    low, high = middle - error, middle + error
-    if panel.scale == "log":  # a band that reaches zero has no lower end
-        low = np.maximum(low, middle / 10)
-    axes.fill_between(x, low, high, color=style["color"], alpha=0.22, linewidth=0)
+    low, _, high = _band(mean, log=panel.scale == "log")
+    axes.fill_between(mean["x"].to_numpy(), low, high, color=style["color"], alpha=0.22, linewidth=0)
 
 
 def _published(axes: Axes, panel: Panel, method: str, style: Style) -> None:
@@ -87,9 +96,66 @@ def _finish(axes: Axes, panel: Panel, evidence: Evidence, methods: list[str]) ->
     axes.set_title(legend.title(evidence, panel, methods), loc="left")
     axes.set_yscale(panel.scale)
     axes.set_xscale(panel.x_scale)
+    axes.margins(x=MARGIN)
+
+
+def _limit(axes: Axes, panel: Panel, means: dict[str, pd.DataFrame], diverged: dict[str, pd.DataFrame]) -> None:
+    """Set the limits of the axes, and the ticks of log axes. The label says where the curves begin outside of them."""
+    xs = [points["x"].to_numpy() for points in (*means.values(), *diverged.values()) if len(points)]
+    if xs and any(isinstance(points, list) for points in panel.published.values()):  # the paper's may go on for longer
+        axes.set_xlim(*_widened(min(x.min() for x in xs), max(x.max() for x in xs), log=panel.x_scale == "log"))
+    log = panel.scale == "log"
+    bands = [_band(points, log=log) for points in means.values() if len(points)]
+    levels = [level for level in panel.published.values() if not isinstance(level, list)]
+    away = [points["mean"].to_numpy() for points in diverged.values()]
     if panel.limits:
         axes.set_ylim(*panel.limits)
-    axes.margins(x=0.02)
+    elif limits := axis.limits(bands, levels, away, log=log):
+        axes.set_ylim(*limits)
+        _say_first(axes, [points for points in means.values() if len(points)], *limits)
+    for name, scale in (("x", panel.x_scale), ("y", panel.scale)):
+        if scale == "log" and xs:
+            axis.number_ticks(axes, name)
+
+
+def _say_first(axes: Axes, means: list[pd.DataFrame], low: float, high: float) -> None:
+    """If curves begin outside of the limits, write it below the axis; a log axis begins where the first enters."""
+    firsts = [float(points["mean"].to_numpy()[0]) for points in means]
+    outside = [first for first in firsts if not low <= first <= high]
+    if not outside:
+        return
+    where, farthest = ("above", max(outside)) if outside[0] > high else ("below", min(outside))
+    note = f"(begins {where} the axes, at {axis.tick_label(float(f'{farthest:.2g}'))})"
+    axes.set_xlabel(f"{axes.get_xlabel()}\n{note}")
+    if axes.get_xscale() == "log":
+        values = [(points["x"].to_numpy(), points["mean"].to_numpy()) for points in means]
+        seen = np.concatenate([x[(low <= mean) & (mean <= high)] for x, mean in values])
+        axes.set_xlim(*_widened(seen.min(), max(x.max() for x, _ in values), log=True))
+
+
+def _band(points: pd.DataFrame, *, log: bool) -> np.ndarray:
+    """The mean and the edges of its band [3, points]. On a log axis a band that reaches zero has no lower end."""
+    middle, error = points["mean"].to_numpy(), points["stderr"].fillna(0.0).to_numpy()
+    low = np.maximum(middle - error, middle / 10) if log else middle - error
+    return np.stack([low, middle, middle + error])
+
+
+def _widened(low: float, high: float, *, log: bool) -> tuple[float, float]:
+    """The range with the margin of the x-axis."""
+    if log:
+        pad = (high / low) ** MARGIN
+        return low / pad, high * pad
+    pad = MARGIN * ((high - low) or 1.0)
+    return low - pad, high + pad
+
+
+def _cross(axes: Axes, points: pd.DataFrame, style: Style) -> None:
+    """Mark the end of a diverged method, on the frame if it lies beyond."""
+    if not len(points):
+        return
+    last, (low, high) = points.iloc[-1], sorted(axes.get_ylim())
+    end = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "clip_on": False, "zorder": 4}
+    axes.plot([last["x"]], [min(max(last["mean"], low), high)], **end, **style)
 
 
 def _left_out(panel: Panel, evidence: Evidence, methods: list[str]) -> str:

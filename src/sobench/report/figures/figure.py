@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.report.evidence import Evidence
-from sobench.report.figures import contour, curve, groups, trajectory
+from sobench.report.figures import contour, curve, groups, legend, overlap, trajectory
 from sobench.report.figures.legend import Entries
-from sobench.report.figures.style import RC, colours, plain
+from sobench.report.figures.style import RC, colours
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -43,7 +43,7 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     rows = math.ceil(len(panels) / columns)
     styles = colours(evidence.report, folder=folder)
     with matplotlib.rc_context(RC):
-        sheet = Figure(figsize=(3.7 * columns, 3.0 * rows + 0.5), layout="constrained", dpi=RC["savefig.dpi"])
+        sheet = Figure(figsize=(3.7 * columns, 3.0 * rows), layout="constrained", dpi=RC["savefig.dpi"])
         grid = list(sheet.subplots(rows, columns, squeeze=False).flat)
         entries: dict[tuple[str, str], Artist] = {}
         for axes, panel in zip(grid, panels, strict=False):
@@ -52,27 +52,25 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
             entries |= {(group, text): artist for text, artist in drawn.items()}
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        _legend(sheet, entries, dotted=any(panel.published for panel in panels))
+        _below(sheet, entries, legend.absent(evidence, styles), dotted=any(panel.published for panel in panels))
         layout = sheet.get_layout_engine()
         assert layout is not None  # constrained
         layout.execute(sheet)
         sheet.set_layout_engine(None)  # the layout is made once for both files, instead of twice by each savefig
+        for axes in grid[: len(panels)]:
+            overlap.alternate(axes)
         sheet.savefig(out / "figure.png", metadata={"Software": None})
         sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
     return [out / "figure.png", out / "figure.pdf"]
 
 
-def _legend(sheet: Figure, entries: dict[tuple[str, str], Artist], *, dotted: bool) -> None:
-    """One legend below all panels, each entry once, in as many columns as fit. entries: by kind and text."""
+def _below(sheet: Figure, entries: dict[tuple[str, str], Artist], absent: list[str], *, dotted: bool) -> None:
+    """The legend below all panels: each entry once, and the methods without a line. entries: by kind and text."""
     from matplotlib.lines import Line2D
 
     if dotted:
         entries = entries | {
             ("published", "published"): Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)
         }
-    if not entries:  # a figure of matrices
-        return
-    texts = [plain(text) for _, text in entries]
-    widest = 0.65 + 0.07 * max(len(text) for _, text in entries)  # inches: 0.65 for the line, about 0.07 a character
-    fit = max(1, int(sheet.get_figwidth() / widest))
-    sheet.legend(list(entries.values()), texts, loc="outside lower center", ncols=min(len(entries), fit))
+    note = f"Not drawn: {', '.join(absent)}." if absent else ""
+    legend.below(sheet, list(entries.values()), [text for _, text in entries], note)

@@ -6,14 +6,16 @@ Both show one run, that of the first finished seed: signs and sizes differ betwe
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from sobench.report.evidence import Evidence
-from sobench.report.figures import legend
-from sobench.report.figures.style import Styles, plain
+from sobench.report.figures import axis, legend
+from sobench.report.figures.overlap import LINE
+from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.schema.panels import Heatmap, Profile
 from sobench.results.pick import column, pick
 
@@ -37,14 +39,23 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: Styles) -> l
         values = matrix(rows, panel)
         top = np.nanmax(np.abs(values)) or 1.0
         norm = SymLogNorm(linthresh=FLOOR * top, vmin=-top, vmax=top)
-        axes.figure.colorbar(
-            axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes, ticks=[-top, 0, top], format="%.1e"
-        )
+        bar = axes.figure.colorbar(axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes)
+        ticks = colour_ticks(top)
+        bar.set_ticks(ticks, labels=[axis.tick_label(tick) for tick in ticks])
+        bar.minorticks_off()
     axes.set_xticks(range(len(panel.across)), [plain(label) for label in panel.across])
     axes.set_yticks(range(len(panel.down)), [plain(label) for label in panel.down])
     axes.set_title(legend.title(evidence, panel, panel.methods), loc="left")
     axes.grid(False)
     return {}
+
+
+def colour_ticks(top: float) -> list[float]:
+    """Powers of ten on both sides of zero, from the largest within the scale to the end of its linear part."""
+    power = math.floor(math.log10(top) + 1e-9)
+    count = round(-math.log10(FLOOR))
+    sizes = [float(f"1e{power - i}") for i in range(count)]
+    return [*(-size for size in sizes), 0.0, *reversed(sizes)]
 
 
 def matrix(rows: Table, panel: Heatmap) -> np.ndarray:
@@ -67,7 +78,8 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: Styles) -> l
     for epoch, shade in zip(panel.epochs, shades):
         values = means(rows, panel, epoch) if len(rows) else None
         if values is not None:
-            (line,) = axes.plot(range(len(panel.across)), values, marker="o", markersize=4, color=shade)
+            look: Style = {"marker": "o", "markersize": 4, "color": shade, "clip_on": False, "gid": LINE}
+            (line,) = axes.plot(range(len(panel.across)), values, **look)
             entries[f"epoch {epoch:g}"] = line
     if not entries:
         legend.say_empty(axes)
