@@ -21,9 +21,6 @@ from sobench.results.row_table import Table
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
 
-SHARED = "shared"
-"""The status of a run that shared its GPU, where its time is asked for."""
-
 
 @dataclass(frozen=True)
 class Results:
@@ -73,19 +70,21 @@ class Results:
         return {}
 
     @cached_property
-    def shared(self) -> list[Run]:
-        """The runs that shared their GPU."""
-        return [run for run in self.runs if self.states[run.id].summary.get("shared")]
+    def disturbed(self) -> dict[str, str]:
+        """The runs whose times do not count, by id: SHARED or CONTENDED, see `State.disturbed`."""
+        reasons = {run.id: self.states[run.id].disturbed for run in self.runs}
+        return {id: reason for id, reason in reasons.items() if reason}
 
     def alone(self, of_time: bool) -> dict[str, State]:
-        """The states of all runs, where a run that shared its GPU has the status SHARED.
+        """The states of all runs, where a run whose time does not count has SHARED or CONTENDED as its status.
 
         of_time: whether a time is asked for. If not, only the runs with a budget in seconds have that status.
         """
         states = dict(self.states)
-        for run in self.shared:
-            if of_time or run.config["budget"].get("seconds"):
-                states[run.id] = replace(states[run.id], status=SHARED)
+        for run in self.runs:
+            reason = self.disturbed.get(run.id)
+            if reason and (of_time or run.config["budget"].get("seconds")):
+                states[run.id] = replace(states[run.id], status=reason)
         return states
 
     def rows(self, runs: list[Run], kind: str) -> Table:
