@@ -60,8 +60,8 @@ def judge(
     """The judgement: `quality` (quiet, contended or unknown), `factor` (the slowdown), and the signs behind them.
 
     seconds, process_seconds: of the steps; process_seconds is None on a GPU, where the process waits for the device.
-    fastest: the fastest time of the kernel on this machine, None if unknown. idle: whether a reading was ever made there
-    while nothing else ran.
+    fastest: the fastest time of the kernel on this machine, None if unknown. idle: whether a reading was ever made
+    there while nothing else ran.
     """
     queued = (signs.ran + signs.queued) / signs.ran if signs.ran else 1.0
     slept = seconds / process_seconds if process_seconds else 1.0
