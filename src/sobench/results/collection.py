@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sobench.config.registry import warn
 from sobench.config.run import Run
-from sobench.results import fingerprint
+from sobench.results import fingerprint, step_costs
 from sobench.results.frame import joined
 from sobench.results.reading import records
-from sobench.results.record import Wanted, everything
+from sobench.results.record import STEP_COST, Record, Wanted, everything
 from sobench.results.row_table import Table
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
@@ -116,7 +117,26 @@ def collect(runs: Sequence[Run], root: Path, wanted: Wanted = everything) -> Res
             reason = why(then, judge.now(run.config))
             if reason:
                 stale[run.id] = reason
+    run_records = _with_costs(unique, root, run_records, environments, wanted)
     return Results(unique, states, joined(directories, run_records, wanted), environments, stale)
+
+
+def _with_costs(
+    runs: list[Run], root: Path, records: list[Record], environments: dict[str, dict[str, Any]], wanted: Wanted
+) -> list[Record]:
+    """The records with the cost of a step of each run, where it is known. A warning names the command for the others,
+    if an axis or a column of cost is wanted by its name."""
+    if not wanted(STEP_COST):
+        return records
+    costs = step_costs.of_runs(runs, root, environments)
+    if wanted is not everything and (line := step_costs.missing(runs, costs, environments)):
+        warn(line)
+    return [
+        replace(record, state=replace(record.state, summary={**record.state.summary, STEP_COST: costs[run.id]}))
+        if run.id in costs
+        else record
+        for run, record in zip(runs, records, strict=True)
+    ]
 
 
 def matches(config: Mapping[str, Any], where: Mapping[str, object]) -> bool:
