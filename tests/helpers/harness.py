@@ -26,6 +26,7 @@ TIMES = (
     "warm_start_seconds",
     "peak_host_bytes",
     "peak_device_bytes",
+    "timing",
     "finished",
     "metrics_bytes",
 )

@@ -1,4 +1,5 @@
-"""Runs that shared their GPU: kept out of times, and of nothing else, unless the report says otherwise."""
+"""Runs that shared their GPU or were contended: kept out of times, and of nothing else, unless the report says
+otherwise."""
 
 import json
 import math
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from run_tree import a_run, evals, put, row
 
 from sobench.errors import UsageError
-from sobench.report import table
+from sobench.report import provenance, table
 from sobench.report.evidence import Evidence
 from sobench.report.figures import contour, curve, legend
 from sobench.report.schema.catalogue import read
@@ -73,6 +74,30 @@ def test_a_column_of_times_leaves_them_out(tmp_path, column):
     assert "shared 1/3" in gap
     ((_, gap),) = columns(tmp_path, runs, column, timing="shared")["sgd"]
     assert "shared" not in gap
+
+
+@pytest.mark.parametrize("quality, gap", [("contended", "contended 1/2"), ("quiet", ""), ("unknown", ""), (None, "")])
+def test_contended_runs_are_left_out_alike(tmp_path, quality, gap):
+    runs = [a_run("sgd", seed) for seed in (0, 1)]
+    timing = {"timing": {"quality": quality, "factor": 2.0}} if quality else {}  # older runs have no judgement
+    for run in runs:
+        put(
+            tmp_path,
+            run,
+            evals("test_accuracy", 0.1, 0.9),
+            **(timing if run.seed else {"timing": {"quality": "quiet"}}),
+        )
+    both = Column("seconds", "t"), Column("test_accuracy", "a")
+    assert columns(tmp_path, runs, *both)["sgd"] == [(1.0, gap), (0.9, "")]
+    assert columns(tmp_path, runs, *both, timing="shared")["sgd"] == [(1.0, ""), (0.9, "")]
+    told = "left out of seconds: 1 contended run, beside other work on the machine"
+    assert provenance.timing(evidence(tmp_path, runs)) == (told if gap else None)
+
+
+def test_a_run_on_a_shared_gpu_counts_once(tmp_path):
+    run = a_run("sgd")
+    put(tmp_path, run, evals("test_accuracy", 0.1), shared=True, timing={"quality": "contended", "factor": 2.0})
+    assert provenance.timing(evidence(tmp_path, [run])) == "left out of seconds: 1 run that shared its GPU"
 
 
 def test_only_times_are_left_out(tmp_path):

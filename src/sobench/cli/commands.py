@@ -14,6 +14,7 @@ from sobench.cli.report import report, reproduce
 from sobench.cli.retry import DEFAULT, FLAGS, retry
 from sobench.cli.tune import tune
 from sobench.cli.wandb import wandb
+from sobench.errors import UsageError
 from sobench.system import text
 
 Command = Callable[[argparse.Namespace], int]
@@ -26,6 +27,7 @@ KINDS = ["datasets", "models", "optimizers", "losses", "experiments", "reports"]
 BENCHMARKS = {
     "overhead": "sobench.cli.bench.overhead:overhead",
     "step": "sobench.cli.bench.step:step",
+    "cells": "sobench.cli.bench.cells:cells",
     "csdd": "sobench.cli.bench.second_order:csdd",
     "results": "sobench.cli.bench.results:results",
     "sweep": "sobench.cli.bench.sweep:sweep",
@@ -76,10 +78,14 @@ def add_parsers(subparsers: Subparsers) -> None:
 
     parser = _add(subparsers, "bench", bench, "measure sobench itself")
     about = (
-        "overhead: our training loop and a bare torch loop; step: a step of each optimizer; csdd: second derivatives "
-        "by complex steps; results: reading 10,000 runs; sweep: one worker and two"
+        "overhead: our training loop and a bare torch loop; step: a step of each optimizer; cells: a step of each cell "
+        "of an experiment, kept for `x: cost` in reports; csdd: second derivatives by complex steps; results: reading "
+        "10,000 runs; sweep: one worker and two"
     )
     parser.add_argument("benchmark", choices=list(BENCHMARKS), help=about)
+    _add_experiment(parser, optional=True)
+    _add_overrides(parser)
+    parser.add_argument("--again", action="store_true", help="cells: measure the known costs again")
 
 
 def _add_retry(subparsers: Subparsers) -> None:
@@ -203,5 +209,13 @@ def check(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run one benchmark."""
-    return resolve_name(BENCHMARKS[args.benchmark])()
+    """Run one benchmark. Raises UsageError for `cells` without an experiment, and for another one with arguments."""
+    function = resolve_name(BENCHMARKS[args.benchmark])
+    if args.benchmark == "cells":
+        if not args.experiment or "=" in args.experiment:
+            raise UsageError("bench cells: got no experiment, allowed: sobench bench cells EXPERIMENT [KEY=VALUE ...]")
+        return function(args)
+    if args.experiment or args.again:
+        got = args.experiment or "--again"
+        raise UsageError(f"bench {args.benchmark}: got {got}, allowed: no argument; only `bench cells` takes any")
+    return function()

@@ -305,8 +305,12 @@ def _train(run: Run, steps: int) -> tuple[Trainer, int | None, _Stamps, float]:
 
 def _steps_to_measure(optimizer: dict[str, Any]) -> int:
     """The first step, and one whole period of what the optimizer does periodically, within MIN_STEPS and MAX_STEPS."""
-    periods = [value for key, value in optimizer.items() if key.endswith("_period") and isinstance(value, int)]
-    return 1 + min(MAX_STEPS, max(MIN_STEPS, *periods, 0))
+    return 1 + min(MAX_STEPS, max(MIN_STEPS, longest_period(optimizer)))
+
+
+def longest_period(optimizer: dict[str, Any]) -> int:
+    """The largest number of steps after which an optimizer with these settings does something again; 1 without any."""
+    return max(1, *(value for key, value in optimizer.items() if key.endswith("_period") and isinstance(value, int)), 1)
 
 
 def _steps_of_run(limit: int | None, seconds: float | None, step: float) -> int:

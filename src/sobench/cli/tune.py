@@ -42,8 +42,10 @@ def tune(args: argparse.Namespace) -> int:
     all_searches = searches(sweeper, results)
     if not any(search.best for search in all_searches):
         alone = ""
-        if results.shared:
-            alone = f" alone on its GPU ({len(results.shared)} of {plural(len(runs), 'run')} shared theirs)"
+        if results.disturbed:
+            alone = (
+                f" undisturbed ({len(results.disturbed)} of {plural(len(runs), 'run')} shared a GPU or were contended)"
+            )
         raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds{alone}")
     criterion = {key: tune_settings[key] for key in ("metric", "better", "at")}
     criterion |= {"seeds": seeds, "budget": runs[0].config["budget"]["name"]}

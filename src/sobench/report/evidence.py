@@ -89,8 +89,8 @@ class Evidence:
         """The outcome of each seed for a claim about one cell: a value; for a test by row, the values by step.
 
         A run that diverged, ended at a value that is not finite, or did not reach the level, is worse than any number:
-        +-infinity, except for a cost. Runs that are not over, failed, lack the metric, or were timed on a shared GPU
-        are left out.
+        +-infinity, except for a cost. Runs that are not over, failed, lack the metric, or were disturbed where a time
+        is asked for, are left out.
         """
         worst = math.inf if test.better == "lower" else -math.inf
         values = self._series(test, metric, method) if test.by_row else self.values(test, metric, method)

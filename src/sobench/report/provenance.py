@@ -10,6 +10,8 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 from sobench.report.evidence import Evidence
+from sobench.results.state import CONTENDED, SHARED
+from sobench.system.text import plural
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
@@ -65,13 +67,17 @@ def command(report_id: str, runs: Sequence[Run], settings: Sequence[str] | None 
 
 
 def timing(evidence: Evidence) -> str | None:
-    """The treatment of the times of runs that shared their GPU: "left out of seconds: 3 runs that shared their GPU"."""
-    count = len(evidence.results.shared)
-    if not count:
+    """The treatment of the times of disturbed runs: "left out of seconds: 3 runs that shared their GPU"."""
+    counts = Counter(evidence.results.disturbed.values())
+    parts = []
+    if count := counts[SHARED]:
+        parts.append("1 run that shared its GPU" if count == 1 else f"{count} runs that shared their GPU")
+    if count := counts[CONTENDED]:
+        parts.append(f"{plural(count, 'contended run')}, beside other work on the machine")
+    if not parts:
         return None
     treatment = "left out of seconds" if evidence.report.timing == "alone" else "counted in seconds"
-    runs = "1 run that shared its GPU" if count == 1 else f"{count} runs that shared their GPU"
-    return f"{treatment}: {runs}"
+    return f"{treatment}: {'; '.join(parts)}"
 
 
 def version() -> str:

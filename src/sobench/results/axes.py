@@ -1,6 +1,8 @@
 """The x-axes of a run's rows, the other columns that every row has, and the places at which a metric is taken.
 
-The clock stands still during a warm start: `seconds` excludes it, `total_seconds` includes it.
+The clock stands still during a warm start: `seconds` excludes it, `total_seconds` includes it. `cost` is the number of
+steps times the cost of one, which `sobench bench cells` measures: a time that other work on the machine does not
+change.
 """
 
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ AXES = {
     "total_seconds": "training time with warm start (s)",
     "process_seconds": "CPU time (s)",
     "work": "work (gradient-equivalent epochs)",
+    "cost": "cost (steps of SGD with momentum)",
 }
 
 COUNTERS = ("forwards", "backwards", "products", "samples", "passes")

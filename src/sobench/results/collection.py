@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sobench.config.registry import warn
 from sobench.config.run import Run
-from sobench.results import fingerprint
+from sobench.results import fingerprint, step_costs
 from sobench.results.frame import joined
 from sobench.results.reading import records
-from sobench.results.record import Wanted, everything
+from sobench.results.record import STEP_COST, Record, Wanted, everything
 from sobench.results.row_table import Table
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
-
-SHARED = "shared"
-"""The status of a run that shared its GPU, where its time is asked for."""
 
 
 @dataclass(frozen=True)
@@ -73,19 +71,21 @@ class Results:
         return {}
 
     @cached_property
-    def shared(self) -> list[Run]:
-        """The runs that shared their GPU."""
-        return [run for run in self.runs if self.states[run.id].summary.get("shared")]
+    def disturbed(self) -> dict[str, str]:
+        """The runs whose times do not count, by id: SHARED or CONTENDED, see `State.disturbed`."""
+        reasons = {run.id: self.states[run.id].disturbed for run in self.runs}
+        return {id: reason for id, reason in reasons.items() if reason}
 
     def alone(self, of_time: bool) -> dict[str, State]:
-        """The states of all runs, where a run that shared its GPU has the status SHARED.
+        """The states of all runs, where a run whose time does not count has SHARED or CONTENDED as its status.
 
         of_time: whether a time is asked for. If not, only the runs with a budget in seconds have that status.
         """
         states = dict(self.states)
-        for run in self.shared:
-            if of_time or run.config["budget"].get("seconds"):
-                states[run.id] = replace(states[run.id], status=SHARED)
+        for run in self.runs:
+            reason = self.disturbed.get(run.id)
+            if reason and (of_time or run.config["budget"].get("seconds")):
+                states[run.id] = replace(states[run.id], status=reason)
         return states
 
     def rows(self, runs: list[Run], kind: str) -> Table:
@@ -117,7 +117,26 @@ def collect(runs: Sequence[Run], root: Path, wanted: Wanted = everything) -> Res
             reason = why(then, judge.now(run.config))
             if reason:
                 stale[run.id] = reason
+    run_records = _with_costs(unique, root, run_records, environments, wanted)
     return Results(unique, states, joined(directories, run_records, wanted), environments, stale)
+
+
+def _with_costs(
+    runs: list[Run], root: Path, records: list[Record], environments: dict[str, dict[str, Any]], wanted: Wanted
+) -> list[Record]:
+    """The records with the cost of a step of each run, where it is known. A warning names the command for the others,
+    if an axis or a column of cost is wanted by its name."""
+    if not wanted(STEP_COST):
+        return records
+    costs = step_costs.of_runs(runs, root, environments)
+    if wanted is not everything and (line := step_costs.missing(runs, costs, environments)):
+        warn(line)
+    return [
+        replace(record, state=replace(record.state, summary={**record.state.summary, STEP_COST: costs[run.id]}))
+        if run.id in costs
+        else record
+        for run, record in zip(runs, records, strict=True)
+    ]
 
 
 def matches(config: Mapping[str, Any], where: Mapping[str, object]) -> bool:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.results.axes import AXES, EXTREMES, At
-from sobench.results.record import SUMMARY
+from sobench.results.record import STEP_COST, SUMMARY
 
 if TYPE_CHECKING:
     from sobench.results.row_table import Table
@@ -31,12 +31,15 @@ DERIVED = {
     "train_error": Derived(("train_accuracy",), lambda accuracy: 1 - accuracy),
     "test_error": Derived(("test_accuracy",), lambda accuracy: 1 - accuracy),
     "total_seconds": Derived(("seconds", "warm_start_seconds"), lambda seconds, warm: seconds + warm.fillna(0.0)),
+    "cost": Derived(("step", STEP_COST), lambda step, cost: step * cost),
     "accuracy_gap": Derived(("train_accuracy", "test_accuracy"), lambda train, test: train - test),
     "state_megabytes": Derived(("state_bytes",), lambda size: size / 2**20),
     "state_bytes_over_parameters": Derived(("state_bytes", "parameters"), lambda size, parameters: size / parameters),
 }
 """The derived metrics, by name. A run that records no warm start had none."""
-COSTS = frozenset({"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", *SUMMARY})
+COSTS = frozenset(
+    {"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", STEP_COST, *SUMMARY}
+)
 """The costs, which every run that made steps has, also one that diverged or was cut to a smaller budget."""
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """The counts that do not depend on the seed: one run is enough."""

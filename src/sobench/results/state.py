@@ -15,6 +15,9 @@ FINISHED = ("done", "diverged", "out-of-memory", "timed-out", "failed", "skipped
 """The states that a run writes to its summary.json when it is over."""
 KEEPS = ("done", "diverged")
 """The states of a result: a repeated command skips the run. A run of any other state is tried again."""
+SHARED, CONTENDED = "shared", "contended"
+"""Instead of the status of a run, where its time is asked for: another process computed on its GPU, or other work on
+the machine slowed it down (see sobench.system.contention)."""
 STATUSES = (*FINISHED, "running", "queued", "interrupted", "missing")
 
 _TAIL = 1 << 16  # bytes: many lines of metrics.jsonl, of which the last complete one is read
@@ -35,6 +38,15 @@ class State:
     @property
     def finished(self) -> bool:
         return self.status in FINISHED
+
+    @property
+    def disturbed(self) -> str | None:
+        """The reason why the times of the run do not count, SHARED or CONTENDED; None for a run without a judgement,
+        made before there was any."""
+        if self.summary.get("shared"):
+            return SHARED
+        timing = self.summary.get("timing")
+        return CONTENDED if isinstance(timing, dict) and timing.get("quality") == CONTENDED else None
 
 
 def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> State:

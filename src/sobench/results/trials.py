@@ -93,7 +93,7 @@ class Search:
 def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
     """The search of each cell of the experiment of which some runs are trials, in the experiment's order.
 
-    A run that shared its GPU is no trial where trials are judged by a time.
+    A run whose time does not count is no trial where trials are judged by a time.
     """
     tune = tuning.checked(sweeper)
     places = [*tune["at"], *tune["at"].values()] if isinstance(tune["at"], Mapping) else []

@@ -51,7 +51,7 @@ def environment(where: torch.device) -> dict[str, Any]:
         "platform": f"{platform.system()} {platform.machine()}",
         "host": socket.gethostname(),
         "device": str(where),
-        "device_name": torch.cuda.get_device_name(where) if cuda else _processor(),
+        "device_name": torch.cuda.get_device_name(where) if cuda else processor(),
         "threads": torch.get_num_threads(),
         "started": now(),
     }
@@ -99,7 +99,8 @@ def _peak_resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _processor() -> str:
+def processor() -> str:
+    """The name of the processor's model."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -17,7 +17,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from sobench.errors import Failure, UsageError
 from sobench.system import devices, environment, stopping
-from sobench.system.heartbeat import beating, locked, who
+from sobench.system.heartbeat import STALE, beating, locked, who
 
 POLL = 0.2
 """Seconds between two looks for free slots."""
@@ -232,6 +232,23 @@ def holders(folder: Path, patterns: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The notes of the slots that are held and match any of the patterns, by the name of the slot."""
     slots = {path.name: Slot(path).holder() for pattern in patterns for path in sorted(folder.glob(pattern))}
     return {name: about for name, about in slots.items() if about is not None}
+
+
+def cores_of_others(setting: str | None, name: str) -> int:
+    """The number of cores that runs other than `name` have leased now; 0 where no leases can be read.
+
+    It reads the notes and touches no lock, so that it never keeps another process from a slot.
+    """
+    count = 0
+    try:
+        notes = list(folder_at(setting).glob("cpu-*.json"))
+    except Failure:
+        return 0
+    for note in notes:
+        with suppress(OSError, ValueError):  # it was released, or is being written
+            fresh = time.time() - note.stat().st_mtime < STALE
+            count += fresh and json.loads(note.read_bytes()).get("run") != name
+    return count
 
 
 def described(held: Mapping[str, Mapping[str, Any]]) -> str:

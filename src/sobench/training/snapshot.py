@@ -24,6 +24,7 @@ def state(trainer: Trainer) -> dict[str, Any]:
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": trainer.schedule.state_dict(),
         "instrument": trainer.instrument.state_dict(),
+        "watch": trainer.watch.state_dict(),
         "final": trainer.final,
         "still": trainer.stalled_evaluations,
         "random": torch.get_rng_state(),
@@ -42,6 +43,7 @@ def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
     trainer.optimizer.load_state_dict(saved["optimizer"])
     trainer.schedule.load_state_dict(saved["schedule"])
     trainer.instrument.load_state_dict(saved.get("instrument", {}))
+    trainer.watch.load_state_dict(saved.get("watch", {}))
     trainer.final = saved["final"]
     trainer.stalled_evaluations = saved.get("still", 0)
     torch.set_rng_state(saved["random"].cpu())
@@ -52,7 +54,8 @@ def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
 def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
     """The contents of summary.json: status and reason, length and cost of the run, memory, and its final metrics.
 
-    `shared` is true if another process computed on the run's GPU. `state_bytes` is the size of the optimizer's state.
+    `shared` is true if another process computed on the run's GPU; `timing` is the judgement whether other work slowed
+    the steps down, see `sobench.system.contention.judge`. `state_bytes` is the size of the optimizer's state.
     """
     parameters = [p.detach() for p in trainer.problem.model.parameters()]
     position = trainer.position()
@@ -65,6 +68,7 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         **{key: position[key] for key in ("seconds", "process_seconds", "work")},
         "warm_start_seconds": trainer.warm_start_seconds,
         "shared": trainer.gpu_shared,
+        "timing": trainer.timing(),
         **environment.peak_memory(trainer.device),
         "state_bytes": _tensor_bytes(trainer.optimizer.state_dict()),
         "parameters": sum(p.numel() for p in parameters),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol, cast
 
 import torch
@@ -15,8 +16,10 @@ from torch import Tensor
 
 from sobench.config import registry
 from sobench.config.run import Run
+from sobench.data import Store
 from sobench.objective.parameter_space import ParameterSpace
-from sobench.system import environment
+from sobench.system import environment, leases
+from sobench.system.contention import Watch
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
 from sobench.training.instruments import make_instrument
@@ -76,6 +79,8 @@ class Trainer:
         self.stalled_evaluations = 0
         """Evaluations in a row in which the training loss changed by less than `convergence.change`."""
         self.budget = Budget(settings, self.problem.steps_per_epoch)
+        folder = Store.default(settings["data"]["mirror"], settings["data"]["cache"]).cache / "yardsticks"
+        self.watch = Watch(folder, partial(leases.cores_of_others, settings["slots"], run.slug))
 
     def train(self, record: RowWriter, save: Callable[[Trainer], None], progress: ProgressCallback) -> str | None:
         """Train until the budget is spent or the run has converged.
@@ -152,6 +157,7 @@ class Trainer:
             stalled = abs(loss - self.final["train_loss"]) < change
             self.stalled_evaluations = self.stalled_evaluations + 1 if stalled else 0
         self.final = metrics
+        self.watch.read(self.clock.seconds)
         return None if math.isfinite(loss) else f"training loss is {loss} after step {self.step}"
 
     @contextmanager
@@ -175,6 +181,11 @@ class Trainer:
             finally:
                 with torch.no_grad():
                     optimizer.train()
+
+    def timing(self) -> dict[str, Any]:
+        """Whether other work on the machine slowed the steps down, see `sobench.system.contention.judge`."""
+        waits = self.device.type == "cuda"  # for the device
+        return self.watch.judgement(self.clock.seconds, None if waits else self.clock.process_seconds)
 
     def position(self) -> dict[str, float]:
         """The position of the run on every x-axis (steps, epochs, seconds, work), and the counters of the meter."""

@@ -9,15 +9,14 @@ convolutions, by torch's own counter: what the ratio of times would be if nothin
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
-from typing import cast
+
+import torch
 
 from sobench.cli.bench.overhead import COMMON, mnist_shaped, ratio
 from sobench.config.grid import expand
-from sobench.objective import Objective
+from sobench.training.clock import Clock
 from sobench.training.trainer import Trainer
 
 SGD = "optimizer=sgd optimizer.momentum=0.9"
@@ -90,34 +89,40 @@ def step() -> int:
     return 0
 
 
-def _walker(common: list[str], optimizer: str) -> _Walker:
+def _walker(common: list[str], optimizer: str) -> Walker:
     overrides = " ".join([*common, optimizer]).split()
-    return _Walker(Trainer(expand([*overrides, "optimizer.lr=1e-6"])[0]))
+    return Walker(Trainer(expand([*overrides, "optimizer.lr=1e-6"])[0]), SETTLED)
 
 
-def _compare(sgd: _Walker, other: _Walker, steps: int) -> str:
+def _compare(sgd: Walker, other: Walker, steps: int) -> str:
     operations = other.operations(steps) / sgd.operations(steps)
     pairs = [(other.seconds(steps), sgd.seconds(steps)) for _ in range(ROUNDS)]
     return ratio(pairs, steps, more=f"; multiplications {operations:.2f}")
 
 
-class _Walker:
+class Walker:
     """One optimizer in training, a round of steps at a time, without a record and without evaluations."""
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: Trainer, settled: int):
         self.trainer = trainer
         if warm_start := getattr(trainer.optimizer, "warm_start", None):
             warm_start(trainer.problem.first_objective())
-        self.seconds(SETTLED)
+        self._objectives = trainer.problem.objectives()
+        self._alone = trainer.device.type == "cpu" and torch.get_num_threads() == 1
+        self.seconds(settled)
 
     def seconds(self, steps: int) -> float:
-        """The time of so many steps."""
-        step = cast("Callable[[Objective], object]", self.trainer.optimizer.step)  # torch's type has closures only
-        start = time.perf_counter()
-        for number, f in islice(self.trainer.problem.objectives(after=self.trainer.step), steps):
-            self.trainer.step = number
-            step(f)
-        return time.perf_counter() - start
+        """The time of so many steps: of a single thread its CPU time, which a busy machine lengthens less; else wall
+        time."""
+        trainer, clock = self.trainer, Clock(self.trainer.device)
+        clock.start()
+        for trainer.step, f in islice(self._objectives, steps):
+            trainer.optimizer.step(f)
+            if trainer.commits:
+                f.commit()
+            trainer.schedule(trainer.step)
+        clock.stop()
+        return clock.process_seconds if self._alone else clock.seconds
 
     def operations(self, steps: int) -> int:
         """Multiplications and additions of so many steps, in matrix products and convolutions."""

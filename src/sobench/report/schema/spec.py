@@ -153,7 +153,7 @@ class Report:
 
     methods: the rows, their order, and the names that everything else in the file uses. budgets: `any` where the paper
     itself gives its methods different numbers of epochs; no method is then marked as cut. timing: `shared` where the
-    times of runs that shared their GPU count like any other.
+    times of runs that shared their GPU, or were contended, count like any other.
     """
 
     title: str = key(words)

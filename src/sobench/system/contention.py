@@ -1,0 +1,183 @@
+"""The signs that other work on the machine slowed a run down, and the judgement: quiet, contended, or unknown.
+
+There are three signs. Each costs nothing during a step.
+
+waited   The time of the steps, relative to what it would have been if a core had always been free. Wall time that
+         exceeds process time, and on Linux the time that the main thread spent in the scheduler's queue.
+speed    The time of a fixed kernel, relative to the fastest time ever seen on this machine. The kernel is a mix of
+         float32 products and elementwise operations, and is timed at evaluations while the training clock stands still.
+         A reading is a median of short passes, so that it sees a slow core (shared caches, hyperthreads, a lower
+         frequency) and not the queue.
+beside   The cores on which other processes compute: those in the run queue, or those leased by other runs.
+
+The slowdown of the run is waited times speed. The fastest time ever seen is a valid yardstick only if some reading was
+made while nothing else ran; without one, a run beside other work is `unknown` unless its slowdown shows by itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sobench.system.environment import processor
+from sobench.system.files import write_atomically
+
+LIMIT = 1.2
+"""The slowdown above which a run is contended: its times are more than 20 % too long."""
+SHARE = 0.01
+"""The largest part of the training time that readings may take; the first two are always made."""
+PASSES = 5
+"""Passes of the kernel in a reading. One pass takes about 1 ms."""
+
+
+@dataclass
+class Signs:
+    """What is known about one run.
+
+    kernel: seconds of one pass, a number a reading. beside: the cores at work for others, a number a reading. ran,
+    queued: seconds that the main thread ran and waited for a core; 0 where the system does not tell.
+    """
+
+    kernel: list[float] = field(default_factory=list)
+    beside: list[int] = field(default_factory=list)
+    ran: float = 0.0
+    queued: float = 0.0
+
+
+def judge(
+    signs: Signs, seconds: float, process_seconds: float | None, fastest: float | None, idle: bool
+) -> dict[str, Any]:
+    """The judgement: `quality` (quiet, contended or unknown), `factor` (the slowdown), and the signs behind them.
+
+    seconds, process_seconds: of the steps; process_seconds is None on a GPU, where the process waits for the device.
+    fastest: the fastest time of the kernel on this machine, None if unknown. idle: whether a reading was ever made
+    there while nothing else ran.
+    """
+    queued = (signs.ran + signs.queued) / signs.ran if signs.ran else 1.0
+    slept = seconds / process_seconds if process_seconds else 1.0
+    waited = max(1.0, queued, slept)
+    speed = max(1.0, statistics.median(signs.kernel) / fastest) if signs.kernel and fastest else 1.0
+    beside = statistics.median(signs.beside) if signs.beside else 0
+    factor = waited * speed
+    quality = "contended" if factor > LIMIT else "quiet" if signs.kernel and (idle or not beside) else "unknown"
+    numbers = {"factor": factor, "waited": waited, "speed": speed}
+    return {"quality": quality, **{key: round(number, 3) for key, number in numbers.items()}, "beside": beside}
+
+
+class Watch:
+    """Collects the signs of one run.
+
+    folder: where the fastest times of the machine are kept. leased: the number of cores leased by other runs, now.
+    """
+
+    def __init__(self, folder: Path, leased: Callable[[], int]):
+        self.signs = Signs()
+        self._leased, self._spent = leased, 0.0
+        self._folder = folder
+        self._queue = _queue()
+
+    def read(self, seconds: float) -> None:
+        """Time the kernel and count the other work, unless readings have taken their share of `seconds` of training.
+
+        The caller's clock stands still. Random streams and the run's tensors are left alone.
+        """
+        if len(self.signs.kernel) > 1 and self._spent > SHARE * seconds:
+            return
+        began = time.perf_counter()
+        self.signs.beside.append(max(self._leased(), running() - torch.get_num_threads()))
+        self.signs.kernel.append(kernel_seconds())
+        self._spent += time.perf_counter() - began
+
+    def judgement(self, seconds: float, process_seconds: float | None) -> dict[str, Any]:
+        """The judgement of the run up to now, see `judge`. Keeps the machine's fastest time of the kernel."""
+        self._advance()
+        yardstick = Yardstick(self._folder)
+        yardstick.learn(self.signs)
+        return judge(self.signs, seconds, process_seconds, yardstick.fastest, yardstick.idle)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The signs up to now, for a checkpoint."""
+        self._advance()
+        return asdict(self.signs)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from the signs of a checkpoint; {} for one that was made before there were any."""
+        self.signs = Signs(**state)
+
+    def _advance(self) -> None:
+        """Add the main thread's time in the scheduler's queue since the last call."""
+        before, self._queue = self._queue, _queue()
+        if before and self._queue:
+            self.signs.ran += self._queue[0] - before[0]
+            self.signs.queued += self._queue[1] - before[1]
+
+
+class Yardstick:
+    """The fastest time of the kernel on machines of this processor, with this torch and number of threads.
+
+    fastest: seconds, None if nothing is known. idle: whether a reading was made while nothing else ran.
+    """
+
+    def __init__(self, folder: Path):
+        key = [processor(), torch.__version__, torch.get_num_threads()]
+        self._key = key
+        self._path = folder / f"{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.json"
+        self.fastest: float | None = None
+        self.idle = False
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            kept = json.loads(self._path.read_bytes())
+            self.fastest, self.idle = float(kept["fastest"]), bool(kept["idle"])
+
+    def learn(self, signs: Signs) -> None:
+        """Take the readings into account, and keep what is new. A folder that cannot be written changes nothing."""
+        before = self.fastest, self.idle
+        self.fastest = min([*signs.kernel, *([] if self.fastest is None else [self.fastest])], default=None)
+        self.idle = self.idle or 0 in signs.beside
+        if (self.fastest, self.idle) == before:
+            return
+        kept = {"machine": self._key, "fastest": self.fastest, "idle": self.idle}
+        with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(self._path, json.dumps(kept).encode(), sync=False)
+
+
+@torch.no_grad()
+def kernel_seconds() -> float:
+    """The median time of a pass of the kernel on the CPU, with the present number of threads."""
+    matrix = torch.linspace(-1 / 16, 1 / 16, 256 * 256).reshape(256, 256)
+    vector = torch.linspace(-1, 1, 1 << 18)
+    times = []
+    for _ in range(PASSES + 1):
+        began = time.perf_counter()
+        torch.tanh(torch.tanh(matrix @ matrix) @ matrix)
+        torch.add(vector * 0.9, vector, alpha=0.1).square_().sqrt_()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])  # the first pass fetches the tensors
+
+
+def running() -> int:
+    """The processes and threads on this machine that compute or wait for a core now; elsewhere than on Linux, their
+    mean over the last minute."""
+    try:
+        return int(Path("/proc/loadavg").read_text().split()[3].partition("/")[0])
+    except (OSError, ValueError, IndexError):
+        return round(os.getloadavg()[0])
+
+
+def _queue() -> tuple[float, float] | None:
+    """Seconds that this thread has run, and has waited for a core; None where the system does not tell."""
+    try:
+        ran, queued, _ = Path("/proc/thread-self/schedstat").read_text().split()
+        return int(ran) / 1e9, int(queued) / 1e9
+    except (OSError, ValueError):
+        return None
