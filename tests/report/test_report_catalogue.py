@@ -54,7 +54,7 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
             "better: higher, published",
             "beter: higher, published",
             "columns[0].beter: no such key, allowed: at, better, format, growth, label, metric, published, "
-            "reach, rows, where; "
+            "published_as, reach, rows, where; "
             "did you mean 'better'?",
         ),
         ("better: lower", "better: smaller", "table.columns[1].better: got 'smaller'"),
