@@ -90,7 +90,7 @@ SHRINK: dict[str, list[list[str]]] = {
         ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"],
         ["model=lenet", "batch_size=20"],
     ],
-    r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time)": [["batch_size=20"]],
+    r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time|early-termination)": [["batch_size=20"]],
     r"groupednewton/diagonal": GROUPED,
     r"groupednewton/(fig-3|test-curves|train-times|partition)": [
         *GROUPED,
