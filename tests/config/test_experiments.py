@@ -48,7 +48,9 @@ GROUPED = [
     ["model=vgg11_prime", "model.width=2", "batch_size=20"],
 ]
 SHRINK: dict[str, list[list[str]]] = {
-    r"kbfgs20/(fig-2\.[124567]|authors-log)|kbfgs/(table-3\.[38]|fig-3\.[123])|tnt/fig-4\.[246]": [AUTOENCODERS],
+    r"kbfgs20/(fig-2\.[124567]|authors-log|beta2)|kbfgs/(table-3\.[38]|fig-3\.[123]|kfac-split)|tnt/fig-4\.[246]": [
+        AUTOENCODERS
+    ],
     r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
     r"kbfgs20/table-2\.[12]": [["model.widths=[16,16],[24,24]", "batch_size=400"]],
     r"kbfgs/table-3\.[12]": [["model.width=1", "batch_size=400"]],
@@ -58,7 +60,9 @@ SHRINK: dict[str, list[list[str]]] = {
     ],
     r"kbfgs/fig-3\.[46]": [["model.width=4", "batch_size=20"]],
     r"kbfgs/fig-3\.[57]": [["model.depth=8", "batch_size=20"]],
-    r"kbfgs/(table-3\.9|fig-3\.[89])": [["model.width=2", "model.depth=8", "batch_size=20"]],
+    r"kbfgs/(table-3\.9|fig-3\.[89])": [
+        ["model=resnet32_4,resnet32", "model.width=2", "model.depth=8", "batch_size=20"]
+    ],
     r"tnt/fig-4\.1": [["batch_size=60"]],
     r"tnt/table-4\.1|smw/table-costs": [["model.widths=[16,16],[24,24]"]],
     r"kernelsgd/theorem-3\.1": [[]],
@@ -74,7 +78,7 @@ SHRINK: dict[str, list[list[str]]] = {
         ["model=vgg11_prime", "model.width=2", "batch_size=20"],
     ],
     r"csfd/fig-3": [
-        ["model=linear", "dataset=a9a,letter", "batch_size=20"],
+        ["model=linear", "dataset=a9a,mnist", "batch_size=20"],
         ["model=mnist_autoencoder", *AUTOENCODERS],
         ["dataset=mnist,svhn,cifar10", "model=lenet", "batch_size=20"],
         ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"],
@@ -86,14 +90,14 @@ SHRINK: dict[str, list[list[str]]] = {
         ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"],
         ["model=lenet", "batch_size=20"],
     ],
-    r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time)": [["batch_size=20"]],
+    r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time|early-termination)": [["batch_size=20"]],
     r"groupednewton/diagonal": GROUPED,
     r"groupednewton/(fig-3|test-curves|train-times|partition)": [
         *GROUPED,
         ["model=big_mlp", f"model.widths={[4] * 20}".replace(" ", ""), "batch_size=20"],
     ],
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
-    r"practical/(fig|table)-.*": [["dataset=digits"]],
+    r"practical/((fig|table)-.*|damping)": [["dataset=digits"]],
 }
 """What makes an experiment small, by its name: the words of each command that runs it, together all of its cells (of
 five sets that differ in their files alone, two).

@@ -68,6 +68,15 @@ def test_a_start_that_is_good_enough_is_returned():
     assert (result.iterations, result.terminated) == (0, False) and result.x.equal(start)
 
 
+def test_without_early_termination_an_indefinite_system_is_solved():
+    """Conjugate directions solve H x = -g in as many steps as H has rows, whatever the signs of the curvatures."""
+    H, g, start = generic(-2.0, 1.0, 3.0, 5.0)
+    result = early_cg(H, g, start, max_iterations=4, tol=0.0, early_termination=False)
+    torch.testing.assert_close(result.x, -torch.linalg.solve(H.matrix, g), rtol=1e-9, atol=1e-9)
+    assert (result.iterations, result.terminated, result.flat) == (4, False, 0)
+    assert early_cg(H, g, start, max_iterations=4, tol=0.0).terminated
+
+
 def test_later_negative_curvature_gives_the_iterate_before_it_and_no_product():
     H = Matrix(3.0, 1.0, -0.5)
     result = early_cg(H, -ONES, ZERO, max_iterations=9, tol=1e-10)

@@ -54,7 +54,7 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
             "better: higher, published",
             "beter: higher, published",
             "columns[0].beter: no such key, allowed: at, better, format, growth, label, metric, published, "
-            "reach, rows, where; "
+            "published_as, reach, rows, where; "
             "did you mean 'better'?",
         ),
         ("better: lower", "better: smaller", "table.columns[1].better: got 'smaller'"),
@@ -147,6 +147,11 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
             "'epoch'?",
         ),
         ("format: .3g}", "format: .3g, at: {highest: 3}}", "columns[1].at.highest: got 3, allowed: text"),
+        (
+            "format: .3g}",
+            "format: .3g, at: {mean_of_epoch: 0.5}}",
+            "columns[1].at.mean_of_epoch: got 0.5, allowed: a whole number of at least 1",
+        ),
         ("format: .3g}", "format: .3g, at: first}", "columns[1].at: got 'first', allowed: best, last"),
         ("figure:", "figure:\n  columns: 0", "figure.columns: got 0, allowed: a whole number of at least 1"),
         ("title: Test", "budgets: some\ntitle: Test", "budgets: got 'some', allowed: any, equal"),
@@ -198,11 +203,11 @@ WHOLE = "{kind: compare, metric: test_accuracy, better: higher, subject: hf_newt
         ("kind: bound, at_most: 3, at: ever", "test.at: got 'ever', allowed: best, every, last; did you mean 'every'?"),
         (
             "kind: bound, at_most: 3, at: every, growth: model.widths",
-            "test.growth: an exponent can be compared or bound",
+            "test.growth: an exponent has a compare, ratio or bound",
         ),
         (
-            "kind: ratio, at_most: 3, rivals: [sgd], growth: model.widths",
-            "test.growth: an exponent can be compared or bound",
+            "kind: share, share: 0.5, at_most: 3, growth: model.widths",
+            "test.growth: an exponent has a compare, ratio or bound",
         ),
         (
             "kind: bound, at_most: 3, at: best, reach: {metric: loss, at_most: 2}",

@@ -50,6 +50,10 @@ def test_a_growth_is_bound_and_compared_by_its_exponent(tmp_path):
     )
     less = widths(tmp_path, exponents, kind="compare", metric="seconds_per_step", subject="a", rivals=["b"])
     assert less.verdict == "holds" and less.effect == pytest.approx(6.05 / 3 - 3)
+    ratio = {"kind": "ratio", "metric": "seconds_per_step", "subject": "b", "rivals": ["a"]}
+    more = widths(tmp_path, exponents, **ratio, at_least=1.4)
+    logs = [math.log(b / a) for a, b in zip(exponents["a"], exponents["b"])]
+    assert more.verdict == "holds" and more.effect == pytest.approx(math.exp(sum(logs) / 3))
     counted = widths(tmp_path / "1", {"a": [2.0]}, kind="bound", metric="state_bytes", subject="a", within=[1.9, 2.1])
     assert counted.verdict == "holds" and counted.n == 1
 

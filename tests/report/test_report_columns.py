@@ -30,6 +30,7 @@ def a_report(**parts) -> Report:
             {"claims": [Claim("c", "t", "s", Test("share", ["a", "b"], "sgd", "lower", start={"work": 2.0}))]},
             ["a", "b", "work"],
         ),
+        ({"table": Table([Column("|eta/{method}|", "e")])}, ["eta/b"]),
     ],
 )
 def test_every_metric_and_axis(parts, names):

@@ -117,3 +117,9 @@ def test_the_growth_of_the_counts_of_time(name, counts, layers, pass_, widths):
     assert growth.published == pytest.approx(
         {m: exponent(count, layers, widths) for m, count in both.items()}, abs=0.005
     )
+
+
+@pytest.mark.parametrize("name", ["kbfgs20/table-2.1", "kbfgs20/table-2.2", "kbfgs/table-3.1", "kbfgs/table-3.2"])
+def test_no_count_is_called_published(name):
+    for column in read(name).table.columns:
+        assert not column.published or "constants taken as 1" in column.published_as

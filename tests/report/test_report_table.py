@@ -126,6 +126,16 @@ def test_bytes_by_width_and_the_exponent_of_their_growth(folder, tmp_path):
     assert "last, growth with model.widths" in formats.to_csv(found)
 
 
+def test_numbers_that_the_paper_does_not_print_have_a_heading_of_their_own(folder, tmp_path):
+    named = GROWTH.replace("published: {newton: 2}", "published: {newton: 2}, published_as: 'count_4, a & b'")
+    (folder / "a" / "costs.yaml").write_text(named)
+    runs = [a_run("sgd", widths=(10, 10))]
+    put(tmp_path, runs[0], evals("train_loss", 2.0, 1.0), state_bytes=40, parameters=100)
+    found = contents(Evidence(read("a/costs", folder=folder), collect(runs, tmp_path)))
+    assert "| count\\_4, a & b |" in formats.to_markdown(found) and "| published |" not in formats.to_markdown(found)
+    assert r"count\_4, a \& b" in formats.to_latex(found, "t") and "published" not in formats.to_latex(found, "t")
+
+
 def test_stale_runs_are_marked_and_named(folder, tmp_path):
     root = tmp_path / "runs"
     table(folder, root, FULL)

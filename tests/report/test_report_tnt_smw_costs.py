@@ -79,3 +79,9 @@ def test_the_growth_of_the_counts_of_chapter_5():
     (growth,) = [c for c in read("smw/table-costs").table.columns if c.growth]
     expected = {method: exponent({w: cost(count, w) for w in (128, 256, 512, 1024)}) for method, count in COSTS.items()}
     assert growth.published == pytest.approx(expected, abs=0.005)
+
+
+@pytest.mark.parametrize("name", ["tnt/table-4.1", "smw/table-costs"])
+def test_no_count_is_called_published(name):
+    for column in read(name).table.columns:
+        assert not column.published or "constants taken as 1" in column.published_as

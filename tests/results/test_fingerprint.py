@@ -543,6 +543,17 @@ def test_methods_are_compared_within_a_scheme_and_data_always():
     assert is_earlier({"method": "c", "data": "b"}) and not is_earlier(now)
 
 
+def test_a_setting_that_was_added_makes_no_result_stale():
+    """Each entry leads to the digest of an installed method; one that does not is dead."""
+    installed = {method({"optimizer": {"name": name}}) for name in METHODS}
+    assert installed >= set(method_code.SAME_RESULTS.values())
+    for before, after in method_code.SAME_RESULTS.items():
+        now = {"scheme": 2, "method": after, "data": "b"}
+        assert why(now | {"method": before}, now) is None
+        assert why(now, now | {"method": before}) == "older code of its method"
+        assert why({"scheme": 1, "method": before, "data": "c"}, now) == "other data"
+
+
 # Data and runs
 
 

@@ -42,6 +42,24 @@ def test_where_another_metric_is_best(tmp_path):
     assert math.isnan(picked(tmp_path, rows, "test_accuracy", at={"highest": "unheard_of"}))
 
 
+def test_the_absolute_value_of_a_metric(tmp_path):
+    rows = evals("eta/b", 2.0, -3.0, 1.0)
+    assert picked(tmp_path, rows, "|eta/b|", at="best", better="higher") == 3.0
+    assert picked(tmp_path, rows, "|eta/b|", at={"step": 10}) == 3.0
+    assert math.isnan(picked(tmp_path, rows, "|eta/c|"))
+
+
+def test_the_mean_over_an_epoch_is_of_its_own_rows(tmp_path):
+    """Ten steps an epoch: steps 1 to 10 are the first epoch, 11 to 20 the second; the third is not completed."""
+    tries = [math.nan if step == 13 else step**2 for step in range(1, 26)]
+    rows = [row("train", step + 1, tries=value) for step, value in enumerate(tries)]
+    of = lambda number: picked(tmp_path, rows, "tries", kind="train", at={"mean_of_epoch": number})
+    assert of(1) == statistics.mean(tries[:10]) == 38.5
+    assert of(2) == pytest.approx(statistics.mean(v for v in tries[10:20] if not math.isnan(v)))
+    run = a_run("sgd")
+    assert run.id not in pick(table(tmp_path), "tries", kind="train", at={"mean_of_epoch": 3})
+
+
 def test_a_run_that_never_came_as_far_has_no_value_there(tmp_path):
     run = a_run("sgd")
     put(tmp_path, run, evals("train_loss", 2.0, 0.5))

@@ -82,6 +82,9 @@ def test_the_summary_is_that_of_the_whole_training_set():
             assert row[f"coupling/{s}/{t}"] == pytest.approx(
                 abs(H[i, j].item()) / (H[i, i] * H[j, j]).abs().sqrt().item(), rel=1e-7
             )
+            assert row[f"inverse_coupling/{s}/{t}"] == pytest.approx(
+                abs(inverse[i, j].item()) / abs(inverse[i, i] * inverse[j, j]).sqrt().item(), rel=1e-6
+            )
     others = [row[f"coupling/{s}/{t}"] for s in names for t in names if s != t]
     assert row["coupling/hessian"] == pytest.approx(sum(others) / len(others))
     assert len(rows(record, "eval")) == 2 and "eta/1.weight" in rows(record, "eval")[0]

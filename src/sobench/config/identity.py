@@ -45,6 +45,7 @@ NOTHING: dict[str, Any] = {
 """Settings that do not identify a run while they have these values: they were added after the first runs were made."""
 
 NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
+    ("optimizer", "newton_krylov"): {"early_termination": True},
     ("model", "vgg"): {"activation": "relu", "batch_norm": True, "classifier": []},
 }
 """The same for the settings of one member of a group: (group, name) -> settings."""

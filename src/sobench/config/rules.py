@@ -195,6 +195,7 @@ OPTIMIZER_RULES: Mapping[str, Mapping[str, Rule]] = {
     "newton_krylov": {
         **_CG,
         "solver": choice("cg", "lscg", "levenberg_marquardt"),
+        "early_termination": FLAG,
         "curvature": choice("complex_step", "autograd", "forward_difference"),
         "h": optional(POSITIVE),
         "step_rule": choice("taylor", "backtracking"),

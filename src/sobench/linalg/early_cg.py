@@ -20,6 +20,7 @@ momentum ("to avoid the division-by-zero problem"): here kappa = 0 counts as sma
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -63,12 +64,15 @@ class EarlyCG:
     flat: int
 
 
-def early_cg(H: Curvature, g: Tensor, x: Tensor, *, max_iterations: int, tol: float) -> EarlyCG:
+def early_cg(
+    H: Curvature, g: Tensor, x: Tensor, *, max_iterations: int, tol: float, early_termination: bool = True
+) -> EarlyCG:
     """Minimise g'x + x'Hx / 2 from x [P], for a gradient g [P].
 
     Stops at ||r|| <= tol ||g||, after max_iterations updates, or at a direction of negative curvature, along which x is
-    not moved. Makes one quadratic form and one product per iteration, and one product at the start. Synchronises with
-    the device twice per iteration. Raises UsageError for arguments out of range.
+    not moved. Without early_termination the iteration goes on there, to the maximum of the energy along the direction;
+    only a curvature that is NaN stops it. Makes one quadratic form and one product per iteration, and one product at
+    the start. Synchronises with the device twice per iteration. Raises UsageError for arguments out of range.
     """
     check(g, x, max_iterations, tol)
     r = -(g + H @ x)  # line 12
@@ -76,9 +80,9 @@ def early_cg(H: Curvature, g: Tensor, x: Tensor, *, max_iterations: int, tol: fl
     i, flat = 0, 0
     while i < max_iterations and rr > small:
         kappa, pp = torch.stack((H.along(p), p.dot(p))).tolist()
-        if not kappa >= 0:
+        if not kappa >= 0 and (early_termination or math.isnan(kappa)):
             return EarlyCG(x, i, True, flat)
-        if kappa < FLAT * pp:
+        if 0 <= kappa < FLAT * pp:
             kappa, flat = MOMENTUM * pp, flat + 1
         alpha = rr / kappa
         x = x + alpha * p

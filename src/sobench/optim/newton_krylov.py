@@ -27,8 +27,8 @@ corrections to its lines of the listing. Corrections to the other lines:
 Where the paper is silent. "Not small enough" (line 13) is ||r|| > cg_tol ||g_j||, for at most cg_iterations ("seldom
 iterates more than 20 loops"). `tries` bounds the "few attempts" at gamma. f and E_Q in the Taylor ratio are of the
 mini-batch. Line 48 computes g after every step that moves; global_period > 1, the steps from one g to the next, is
-ours. screening=false leaves out both screenings, and g with them. full_batch is the Newton-CG of the supplement:
-f_j = f, and g_j = g.
+ours. early_termination=false leaves out lines 15 to 17, as the supplement does in "Early termination". screening=false
+leaves out both screenings, and g with them. full_batch is the Newton-CG of the supplement: f_j = f, and g_j = g.
 
 The paper compares three parts with alternatives, which are settings:
 
@@ -80,6 +80,7 @@ class NewtonKrylov(SecondOrderOptimizer):
         damping: float = 1.0,
         cg_iterations: int = 20,
         cg_tol: float = 1e-5,
+        early_termination: bool = True,
         curvature: str = "complex_step",
         h: float | None = None,
         step_rule: str = "taylor",
@@ -95,6 +96,7 @@ class NewtonKrylov(SecondOrderOptimizer):
             damping=damping,
             cg_iterations=cg_iterations,
             cg_tol=cg_tol,
+            early_termination=early_termination,
             curvature=curvature,
             h=h,
             step_rule=step_rule,
@@ -236,7 +238,14 @@ class Damped:
 
 def cg(H: Curvature, g: Tensor, start: Tensor, hp: dict[str, Any]) -> EarlyCG:
     """The Krylov loop of algorithm 1."""
-    return early_cg(H, g, start, max_iterations=hp["cg_iterations"], tol=hp["cg_tol"])
+    return early_cg(
+        H,
+        g,
+        start,
+        max_iterations=hp["cg_iterations"],
+        tol=hp["cg_tol"],
+        early_termination=hp["early_termination"],
+    )
 
 
 def lscg(H: Curvature, g: Tensor, start: Tensor, hp: dict[str, Any]) -> EarlyCG:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from sobench.report.schema.spec import Report
-from sobench.results.pick import DERIVED
+from sobench.results.pick import DERIVED, SIZE
 from sobench.results.record import Wanted
 
 
@@ -19,6 +19,7 @@ def of(report: Report) -> Wanted:
     of the derived metrics, include the needed ones. {method} and other names in braces stand for anything.
     """
     names = set(_words(report))
+    names |= {size[1] for name in names if (size := SIZE.fullmatch(name))}
     names |= {name for metric in names & DERIVED.keys() for name in DERIVED[metric].columns}
     pattern = re.compile("|".join(re.sub(r"\\\{\w+\\\}", ".*", re.escape(name)) for name in sorted(names)), re.DOTALL)
     return cache(lambda name: pattern.fullmatch(name) is not None)

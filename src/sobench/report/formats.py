@@ -152,7 +152,7 @@ def _texts(table: Contents, style: Format) -> tuple[list[str], list[list[str]]]:
     """Head and rows as text: each column with our and, if there are any, published values; n, steps, epochs."""
     head = ["Method"]
     for column in table.columns:
-        head += [style.escape(column.label)] + (["published"] if column.published else [])
+        head += [style.escape(column.label)] + ([style.escape(column.published_as)] if column.published else [])
     body = []
     for row in table.rows:
         line = [style.escape(row.label)]

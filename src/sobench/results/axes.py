@@ -32,5 +32,8 @@ def is_time(*names: str) -> bool:
 EXTREMES = {"highest": "idxmax", "lowest": "idxmin"}
 """The extremes of another metric at which a metric may be taken, and the pandas method that finds the row."""
 
+MEAN_OF_EPOCH = "mean_of_epoch"
+"""The key of a mean over the rows of one epoch, counted from 1."""
+
 At = str | Mapping[str, float] | Mapping[str, str]
-"""The place at which a metric is taken: a name, {axis: number}, or {extreme: other metric}."""
+"""The place at which a metric is taken: a name, {axis: number}, {extreme: other metric}, or {mean_of_epoch: number}."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -10,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from sobench.errors import UsageError
-from sobench.results.axes import AXES, EXTREMES, At
+from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH, At
 from sobench.results.record import STEP_COST, SUMMARY
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ COSTS = frozenset(
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """The counts that do not depend on the seed: one run is enough."""
 
+SIZE = re.compile(r"\|(.+)\|")
+"""The name of the absolute value of a metric."""
+
 SLACK = 1e-9
 """Relative tolerance of a place on an x-axis."""
 
@@ -53,11 +57,12 @@ def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval", bett
 
     at: "last"; "best" (the lowest or highest number, as `better` says); {axis: x}, the last row at or before x, NaN for
     a run that did not reach x; {"highest": other} or {"lowest": other}, the first row in which another metric is
-    highest or lowest, NaN if that was never recorded. An axis or a cost is taken from rows of any kind: all rows have
+    highest or lowest, NaN if that was never recorded; {"mean_of_epoch": n}, the mean of the numbers in the rows of the
+    n-th epoch, NaN for a run that did not complete it. An axis or a cost is taken from rows of any kind: all rows have
     it, and a run may diverge before its first evaluation. Raises UsageError for any other `at`.
     """
     key, value = next(iter(at.items())) if isinstance(at, Mapping) and len(at) == 1 else (None, None)
-    other = value if key in EXTREMES else key if key in AXES else metric
+    other = value if key in EXTREMES else key if key in AXES else "epoch" if key == MEAN_OF_EPOCH else metric
     kind_of_rows = None if metric in AXES or metric in COSTS else kind
     rows = _rows(table, kind_of_rows, value=metric, of=str(other)).set_index("run")
     if at == "last":
@@ -68,8 +73,11 @@ def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval", bett
         return _where(_column(rows, "value"), _column(rows, "of"), EXTREMES[key])
     if key in AXES and isinstance(value, (int, float)):
         return _last(_until(rows, value))
+    if key == MEAN_OF_EPOCH and isinstance(value, (int, float)):
+        return _mean_of_epoch(rows, value)
     raise UsageError(
-        f"at: got {at!r}, allowed: last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}"
+        f"at: got {at!r}, allowed: last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}, "
+        f"{{{MEAN_OF_EPOCH}: number}}"
     )
 
 
@@ -87,6 +95,14 @@ def _until(rows: pd.DataFrame, x: float) -> pd.DataFrame:
     of = _column(rows, "of")
     last = cast(pd.Series, of.groupby(level=0, observed=True).transform("max"))
     return cast(pd.DataFrame, rows[(last >= x - slack) & (of <= x + slack)])
+
+
+def _mean_of_epoch(rows: pd.DataFrame, number: float) -> pd.Series:
+    """By run, the mean of the values that are numbers in the rows of an epoch, of the runs that completed it."""
+    own = _until(rows, number)
+    before = _column(own, "of") <= number - 1 + SLACK * max(1.0, abs(number))
+    values = _column(own, "value").where(~before).groupby(level=0, observed=True)
+    return cast(pd.Series, values.mean())
 
 
 def _where(values: pd.Series, of: pd.Series, extreme: str) -> pd.Series:
@@ -141,7 +157,9 @@ def series(
 
 
 def column(rows: Table | pd.DataFrame, metric: str) -> pd.Series:
-    """The metric in each row, recorded or derived; NaN in a row without it."""
+    """The metric in each row, recorded or derived; NaN in a row without it. |metric| is its absolute value."""
+    if size := SIZE.fullmatch(metric):
+        return column(rows, size[1]).abs()
     if metric in rows:
         return cast(pd.Series, pd.to_numeric(cast(pd.Series, rows[metric]), errors="coerce"))
     if metric in DERIVED and all(name in rows for name in DERIVED[metric].columns):

@@ -9,7 +9,7 @@ from typing import Any
 
 from sobench.results import fingerprint
 from sobench.results.fingerprint import Fingerprint
-from sobench.results.method_code import SCHEME
+from sobench.results.method_code import SAME_RESULTS, SCHEME
 
 REASONS = {"method": "older code of its method", "data": "other data"}
 """The reason, by the part of the fingerprint that differs."""
@@ -45,7 +45,8 @@ def why(then: Fingerprint, now: Fingerprint) -> str | None:
     for part, reason in REASONS.items():
         if part == "method" and fingerprint.scheme(then) != now["scheme"]:
             continue
-        if None not in (then.get(part), now[part]) and then[part] != now[part]:
+        before, after = then.get(part), now[part]
+        if None not in (before, after) and after not in (before, SAME_RESULTS.get(str(before))):
             reasons.append(reason)
     return " and ".join(reasons) or None
 

@@ -88,8 +88,8 @@ def _check_test(test: Test, where: str) -> None:
     _check_rivals(test, where)
     _check_bounds(test, where)
     _check_reach(test.reach, test.at, where)
-    if test.growth and (test.kind not in ("compare", "bound") or test.at == "every"):
-        raise UsageError(f"{where}.growth: an exponent can be compared or bound, got {test.kind} at {test.at}")
+    if test.growth and (test.kind not in ("compare", "ratio", "bound") or test.at == "every"):
+        raise UsageError(f"{where}.growth: an exponent has a compare, ratio or bound, got {test.kind} at {test.at}")
     if test.kind == "robust" and test.at == "every":
         raise UsageError(f"{where}.at: got 'every', allowed: one value a run, as kind: robust needs")
     if test.start and not test.by_row:

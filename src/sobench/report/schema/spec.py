@@ -59,7 +59,8 @@ class Reach:
 class Column:
     """One metric in the table.
 
-    published: for a method a number, or [number, spread], as the paper prints them. reach: the metric (an axis) is
+    published: for a method a number, or [number, spread], as the paper prints them. published_as: the heading of these
+    numbers, where the paper does not print them but they follow from what it prints. reach: the metric (an axis) is
     taken where another metric reaches a level. growth: the column shows the exponent with which the metric grows with
     this setting.
     """
@@ -74,6 +75,7 @@ class Column:
     growth: str | None = key(setting, None)
     where: dict[str, object] = key(WHERE, {})
     published: dict[str, float | list[float]] = key(mapping_of(either(number, list_of(number, 2))), {})
+    published_as: str = key(words, "published")
 
     @property
     def place(self) -> str:

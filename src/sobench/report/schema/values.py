@@ -7,7 +7,7 @@ from typing import Any
 
 from sobench.config.rules import COUNT, Rule
 from sobench.config.schema import Shape, inside, name_of, read, refuse
-from sobench.results.axes import AXES, EXTREMES
+from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH
 
 _TEXT = Rule((str,), "text", lambda v: v.strip() != "")
 _NUMBER = Rule((int, float), "a number")  # infinity included: a bound may be open
@@ -65,15 +65,19 @@ anything = Shape("anything", lambda value, key: value)
 
 
 def at(*names: str) -> Shape:
-    """Where a metric is taken: a name, a place on an x-axis, or where another metric is extreme ({highest: metric})."""
+    """Where a metric is taken: a name, a place on an x-axis, where another metric is extreme ({highest: metric}), or
+    over the rows of an epoch ({mean_of_epoch: 1})."""
     named = name_of(*names)
-    places = f"{{axis: number}}, {', '.join(f'{{{extreme}: metric}}' for extreme in EXTREMES)}"
+    extremes = ", ".join(f"{{{extreme}: metric}}" for extreme in EXTREMES)
+    places = f"{{axis: number}}, {extremes}, {{{MEAN_OF_EPOCH}: number}}"
 
     def read_at(value: Any, key: str) -> str | dict[str, float] | dict[str, str]:
         if isinstance(value, str):
             return read(value, named, key)
         if isinstance(value, Mapping) and len(value) == 1 and next(iter(value)) in EXTREMES:
             return {extreme: _read_metric(of, inside(key, extreme)) for extreme, of in value.items()}
+        if isinstance(value, Mapping) and list(value) == [MEAN_OF_EPOCH]:
+            return {MEAN_OF_EPOCH: read(value[MEAN_OF_EPOCH], COUNT, inside(key, MEAN_OF_EPOCH))}
         if not isinstance(value, Mapping):
             refuse(key, value, f"allowed: {', '.join(names)}, {places}")
         return _read_place(value, key)

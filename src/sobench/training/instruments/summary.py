@@ -27,6 +27,7 @@ class SummaryInstrument(Instrument):
         gradient/<s>        g_bar
         eta/<s>             the step sizes of equation 10 with the setting lambda_int
         coupling/<s>/<t>    |H_st| / sqrt(|H_ss H_tt|), which does not depend on the scale of a group
+        inverse_coupling/<s>/<t>  the same of the inverse
         coupling/hessian    the mean coupling over s != t of H_bar
         coupling/inverse    the mean coupling over s != t of the inverse
     """
@@ -45,11 +46,12 @@ class SummaryInstrument(Instrument):
         names, finite = self._partition.names, bool(second.isfinite().all())
         inverse = torch.linalg.pinv(second, hermitian=True) if finite else torch.full_like(second, torch.nan)
         pairs = [f"{s}/{t}" for s in names for t in names]
-        coupled = _coupling(second)
+        coupled, inverse_coupled = _coupling(second), _coupling(inverse)
         return {
             "coupling/hessian": _mean_of_others(coupled),
-            "coupling/inverse": _mean_of_others(_coupling(inverse)),
+            "coupling/inverse": _mean_of_others(inverse_coupled),
             **_named("coupling", pairs, coupled.flatten()),
+            **_named("inverse_coupling", pairs, inverse_coupled.flatten()),
             **_named("gradient", names, first),
             **_named("eta", names, eta),
             **_named("hessian", pairs, second.flatten()),
