@@ -31,12 +31,12 @@ def show(title: str, folder: Path, console: Console) -> None:
 def _lines(rows: list[dict[str, str]]) -> Table:
     """A line for each claim whose runs were asked for: the answer, its numbers or its reason, and what is claimed."""
     lines = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("answer", "claim", "n", "adjusted p", "what it says, and why it is not answered"):
-        lines.add_column(column, no_wrap=column in ("answer", "n"))
+    for column in ("answer", "claim", "n", "p", "what it says (and why there is no answer)"):
+        lines.add_column(column, no_wrap=column in ("answer", "n", "p"))
     for row in rows:
         if row["verdict"] == NOT_RUN and not int(row["expected"]):
             continue
-        why = "; ".join(row[key] for key in ("reason", "more", "reading_without_verdict") if row[key])
+        why = "; ".join(row[key] for key in ("reason", "more") if row[key])
         says = escape(row["reading"] or row["text"]) + (f" [dim]({escape(why)})[/dim]" if why else "")
         p = f"{float(row['adjusted_p']):.2g}" if row["adjusted_p"] else "–"
         lines.add_row(f"[{COLOURS[row['verdict']]}]{row['verdict']}[/]", row["id"], row["n"], p, says)
