@@ -18,11 +18,13 @@ def a_run(
     cell: str | None = None,
     **settings,
 ) -> Run:
+    """A run whose experiment declares the budget of the paper as one epoch."""
     config = {
         "dataset": {"name": dataset},
         "model": {"name": "mlp", "widths": list(widths)},
         "optimizer": {"name": optimizer, "lr": lr, "damping": damping},
         "budget": {"name": "cpu", "epochs": 7, "steps": None, "seconds": None},
+        "budgets": {"paper": {"epochs": 1}},
         "batch_size": 64,
         "seed": seed,
     }

@@ -17,7 +17,8 @@ DIVERGED, MISSING = "diverged", "missing"
 def verdict(root, outcomes: dict[str, list], cut: tuple[str, ...] = (), **test):
     """The verdict on a claim about the last train_loss of each seed; an outcome is a value, DIVERGED or MISSING."""
     test = {"kind": "compare", "metric": "train_loss", "better": "lower", "subject": "a"} | test
-    runs = [a_run(method, seed) for method, values in outcomes.items() for seed in range(len(values))]
+    paper = {"paper": {"steps": 5}}
+    runs = [a_run(method, seed, budgets=paper) for method, values in outcomes.items() for seed in range(len(values))]
     for run in runs:
         name, outcome = run.config["optimizer"]["name"], outcomes[run.config["optimizer"]["name"]][run.seed]
         if outcome == DIVERGED:
@@ -58,11 +59,11 @@ def test_a_mixture_with_diverged_runs_is_an_exact_sign_test_without_ties():
 @pytest.mark.parametrize(
     ("sample", "less", "greater"),
     [
-        ([-0.5, -0.5], 0.0, 1.0),
-        ([0.5, 0.5], 1.0, 0.0),
+        ([-0.5, -0.5], 0.25, 1.0),
+        ([0.5, 0.5], 1.0, 0.25),
         ([0.0, 0.0], 1.0, 1.0),
-        ([-math.inf] * 3, 0.0, 1.0),
-        ([math.inf] * 2, 1.0, 0.0),
+        ([-math.inf] * 3, 0.125, 1.0),
+        ([math.inf] * 2, 1.0, 0.25),
         ([math.nan] * 3, 1.0, 1.0),
         ([-7.0], 1.0, 1.0),
         ([], 1.0, 1.0),
@@ -112,9 +113,9 @@ def test_one_rival_that_is_better_makes_it_fail(tmp_path):
 
 
 def test_a_rival_that_always_diverges_is_worse_than_any_number(tmp_path):
-    assert verdict(tmp_path / "1", {"a": [9.0, 8.0], "b": [DIVERGED] * 2}, rivals=["b"]).verdict == "holds"
-    assert verdict(tmp_path / "2", {"a": [DIVERGED] * 2, "b": [9.0, 8.0]}, rivals=["b"]).verdict == "fails"
-    higher = verdict(tmp_path / "3", {"a": [0.1, 0.2], "b": [DIVERGED] * 2}, rivals=["b"], better="higher")
+    assert verdict(tmp_path / "1", {"a": [9.0, 8.0] * 3, "b": [DIVERGED] * 6}, rivals=["b"]).verdict == "holds"
+    assert verdict(tmp_path / "2", {"a": [DIVERGED] * 6, "b": [9.0, 8.0] * 3}, rivals=["b"]).verdict == "fails"
+    higher = verdict(tmp_path / "3", {"a": [0.1, 0.2] * 3, "b": [DIVERGED] * 6}, rivals=["b"], better="higher")
     assert higher.verdict == "holds"
 
 
@@ -123,12 +124,14 @@ def test_if_all_diverge_nothing_is_decided(tmp_path):
     assert (found.verdict, found.p, found.n) == ("undecided", 1.0, 3)
 
 
-def test_some_diverged_runs_take_five_pairs_to_decide(tmp_path):
-    three = {"a": [0.1, 0.2, 0.3], "b": [0.5, 0.6, DIVERGED]}
-    assert verdict(tmp_path / "3", three, rivals=["b"]).verdict == "undecided"
+def test_some_diverged_runs_take_six_pairs_to_decide(tmp_path):
+    # 2^-n for one direction, and a claim has two
     five = {"a": [0.1, 0.2, 0.3, 0.4, 0.5], "b": [0.5, 0.6, 0.7, 0.8, DIVERGED]}
     found = verdict(tmp_path / "5", five, rivals=["b"])
-    assert (found.verdict, found.p, found.test) == ("holds", pytest.approx(1 / 32), "exact sign test")
+    assert (found.verdict, found.p, found.adjusted, found.more) == ("undecided", 1 / 32, 1 / 16, "about 1 more seed")
+    six = {"a": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6], "b": [0.5, 0.6, 0.7, 0.8, 0.9, DIVERGED]}
+    found = verdict(tmp_path / "6", six, rivals=["b"])
+    assert (found.verdict, found.p, found.test) == ("holds", 1 / 64, "exact sign test")
 
 
 def test_one_pair_is_none(tmp_path):
@@ -162,33 +165,33 @@ def test_a_bound_is_on_the_mean_and_divergence_is_beyond_any(tmp_path):
     values = {"a": [2.30, 2.31, 2.29]}
     assert verdict(tmp_path / "1", values, kind="bound", at_least=2.2).verdict == "holds"
     assert verdict(tmp_path / "2", values, kind="bound", at_most=2.2).verdict == "fails"
-    assert verdict(tmp_path / "3", {"a": [DIVERGED] * 3}, kind="bound", at_least=2.2).verdict == "holds"
-    assert verdict(tmp_path / "4", {"a": [DIVERGED] * 3}, kind="bound", at_most=9e9).verdict == "fails"
-    assert verdict(tmp_path / "5", {"a": [DIVERGED] * 3}, kind="bound", better="higher", at_most=0.2).verdict == "holds"
+    assert verdict(tmp_path / "3", {"a": [DIVERGED] * 6}, kind="bound", at_least=2.2).verdict == "holds"
+    assert verdict(tmp_path / "4", {"a": [DIVERGED] * 6}, kind="bound", at_most=9e9).verdict == "fails"
+    assert verdict(tmp_path / "5", {"a": [DIVERGED] * 6}, kind="bound", better="higher", at_most=0.2).verdict == "holds"
 
 
 def test_runs_of_other_budgets_do_not_count_for_a_claim_unless_it_says_so(tmp_path):
     outcomes = {"a": [0.20, 0.31, 0.42], "b": [0.30, 0.40, 0.50]}
     found = verdict(tmp_path / "1", outcomes, cut=("b",), rivals=["b"])
-    assert found.verdict == "undecided" and found.reason == "b was cut to 5 of 10 steps"
+    assert found.verdict == "not judged" and found.reason == "b: cut to 5 of 10 steps"
     assert verdict(tmp_path / "2", outcomes, cut=("b",), rivals=["b"], budgets="any").verdict == "holds"
 
 
 def test_a_fair_rival_that_is_better_still_makes_it_fail(tmp_path):
     outcomes = {"a": [0.40, 0.50, 0.62], "b": [0.5, 0.6, 0.7], "c": [0.1, 0.2, 0.3]}
     assert verdict(tmp_path / "1", outcomes, cut=("b",), rivals=["b", "c"]).verdict == "fails"
-    assert verdict(tmp_path / "2", outcomes, cut=("c",), rivals=["b", "c"]).verdict == "undecided"
+    assert verdict(tmp_path / "2", outcomes, cut=("c",), rivals=["b", "c"]).verdict == "not judged"
 
 
 def test_a_cost_per_step_is_judged_whatever_the_budget(tmp_path):
-    outcomes = {"a": [0.2, 0.3, 0.4], "b": [0.2, 0.3, DIVERGED]}
+    outcomes = {"a": [0.2, 0.3, 0.4, 0.5, 0.6, 0.7], "b": [0.2, 0.3, 0.4, 0.5, 0.6, DIVERGED]}
     found = verdict(
         tmp_path, outcomes, cut=("b",), kind="ratio", metric="seconds_per_step", rivals=["b"], within=[0.5, 2]
     )
-    assert found.n == 2 and found.verdict == "holds"
+    assert found.n == 5 and found.verdict == "holds" and found.p == found.adjusted == 1 / 32
 
 
 def test_a_value_that_is_not_finite_is_worse_than_any_number(tmp_path):
     higher = {"rivals": ["b"], "better": "higher"}
-    assert verdict(tmp_path / "1", {"a": [math.inf, math.inf], "b": [0.5, 0.6]}, **higher).verdict == "fails"
-    assert verdict(tmp_path / "2", {"a": [0.5, 0.6], "b": [math.inf, math.inf]}, rivals=["b"]).verdict == "holds"
+    assert verdict(tmp_path / "1", {"a": [math.inf] * 6, "b": [0.5, 0.6] * 3}, **higher).verdict == "fails"
+    assert verdict(tmp_path / "2", {"a": [0.5, 0.6] * 3, "b": [math.inf] * 6}, rivals=["b"]).verdict == "holds"

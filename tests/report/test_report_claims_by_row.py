@@ -13,12 +13,13 @@ from sobench.report.schema.spec import Method
 DIVERGED = "diverged"
 SERIES = {name: Method(name, {"optimizer": "reference"}) for name in ("tnt", "shampoo")}
 """Two series of one run: its columns cosine/tnt and cosine/shampoo."""
+PAPER = {"paper": {"steps": 1}}
 RUNS = {name: Method(name, {"optimizer": name}) for name in ("a", "b")}
 
 
 def series(root, *seeds: dict[str, list[float]], **test):
     """The verdict about runs that recorded these columns, a value a step."""
-    runs = [a_run("reference", seed) for seed in range(len(seeds))]
+    runs = [a_run("reference", seed, budgets=PAPER) for seed in range(len(seeds))]
     for run, columns in zip(runs, seeds, strict=True):
         steps = max(map(len, columns.values()))
         rows = [
@@ -37,7 +38,7 @@ def series(root, *seeds: dict[str, list[float]], **test):
 
 def curves(root, outcomes: dict[str, list], **test):
     """The verdict on the training losses by step of runs of two methods; DIVERGED is a run that did at once."""
-    runs = [a_run(name, seed) for name, seeds in outcomes.items() for seed in range(len(seeds))]
+    runs = [a_run(name, seed, budgets=PAPER) for name, seeds in outcomes.items() for seed in range(len(seeds))]
     for run in runs:
         outcome = outcomes[run.config["optimizer"]["name"]][run.seed]
         values = [9e9] if outcome == DIVERGED else outcome
@@ -77,7 +78,7 @@ def test_a_mean_inside_is_not_enough_for_every_row(tmp_path):
 
 
 def test_rows_before_the_start_do_not_count(tmp_path):
-    seeds = [{"tnt": [-0.5, *values]} for values in (A, B, C)]
+    seeds = [{"tnt": [-0.5 + values[0] / 10, *values]} for values in (A, B, C)]
     bound = {"kind": "bound", "at": "every", "at_least": 0.55}
     assert series(tmp_path, *seeds, **bound).verdict == "fails"
     assert series(tmp_path, *seeds, start={"step": 2}, **bound).verdict == "holds"
@@ -111,14 +112,14 @@ def test_a_share_is_of_the_rows_that_are_there(tmp_path):
     shares = [19 / 20, 9 / 10, 18 / 19]
     assert found.effect == pytest.approx(np.mean(shares)) and found.verdict == "holds"
     assert found.p == pytest.approx(stats.ttest_1samp(shares, 0.8, alternative="greater").pvalue)
-    assert series(tmp_path, *seeds, kind="share", better="lower", at_most=10, share=0.99).verdict == "fails"
+    assert series(tmp_path, *seeds * 2, kind="share", better="lower", at_most=10, share=0.99).verdict == "fails"
     assert (
         series(tmp_path, *seeds, kind="share", better="lower", at_most=20, share=0.99).effect == 1.0
     )  # the bound counts
 
 
 def test_a_share_of_the_steps_that_a_rival_loses(tmp_path):
-    seeds = [{"tnt": [3, 3, 3, 3], "shampoo": [1, 1, 1, 4]}, {"tnt": [3, 3, 3, 3], "shampoo": [3, 1, 1, 1]}]
+    seeds = [{"tnt": [3, 3, 3, 3], "shampoo": [1, 1, 1, 4]}, {"tnt": [3, 3, 3, 3], "shampoo": [3, 1, 1, 1]}] * 3
     found = series(tmp_path, *seeds, kind="share", rivals=["shampoo"], share=0.5)  # a tie is not better
     assert (found.verdict, found.effect) == ("holds", 0.75)
     assert "share of rows better than shampoo 0.75" in found.details[0]
@@ -136,12 +137,12 @@ def test_only_steps_that_both_recorded_are_compared(tmp_path):
 
 
 def test_a_run_that_diverged_is_worse_in_every_row(tmp_path):
-    fine = [[5.0, 4.0], [5.1, 4.2]]
+    fine = [[5.0, 4.0], [5.1, 4.2]] * 3
     for at in ({"kind": "compare", "at": "every"}, {"kind": "share", "share": 0.9}):
-        assert curves(tmp_path / "1", {"a": fine, "b": [DIVERGED] * 2}, rivals=["b"], **at).verdict == "holds"
-        assert curves(tmp_path / "2", {"a": [DIVERGED] * 2, "b": fine}, rivals=["b"], **at).verdict == "fails"
+        assert curves(tmp_path / "1", {"a": fine, "b": [DIVERGED] * 6}, rivals=["b"], **at).verdict == "holds"
+        assert curves(tmp_path / "2", {"a": [DIVERGED] * 6, "b": fine}, rivals=["b"], **at).verdict == "fails"
         assert (
-            curves(tmp_path / "3", {"a": [DIVERGED] * 2, "b": [DIVERGED] * 2}, rivals=["b"], **at).verdict
+            curves(tmp_path / "3", {"a": [DIVERGED] * 6, "b": [DIVERGED] * 6}, rivals=["b"], **at).verdict
             == "undecided"
         )
-    assert curves(tmp_path / "4", {"a": [DIVERGED] * 2, "b": fine}, kind="share", at_most=1e12, share=0.5).effect == 0.0
+    assert curves(tmp_path / "4", {"a": [DIVERGED] * 6, "b": fine}, kind="share", at_most=1e12, share=0.5).effect == 0.0

@@ -76,12 +76,12 @@ def test_the_time_to_reach_a_loss(tmp_path):
     outcomes = {"a": [2, 3, 4], "b": [4, 6, 9]}
     found = reaching(tmp_path / "1", outcomes, kind="ratio", rivals=["b"], at_most=0.6)
     assert found.verdict == "holds" and found.effect == pytest.approx((2 * 3 * 4 / (4 * 6 * 9)) ** (1 / 3))
+    assert reaching(tmp_path / "2", {"a": [5] * 6, "b": ["never"] * 6}, kind="compare", rivals=["b"]).verdict == "holds"
+    assert reaching(tmp_path / "3", {"a": ["never"] * 6, "b": [5] * 6}, kind="compare", rivals=["b"]).verdict == "fails"
     assert (
-        reaching(tmp_path / "2", {"a": [5, 5], "b": ["never", "never"]}, kind="compare", rivals=["b"]).verdict
-        == "holds"
+        reaching(tmp_path / "4", {"a": [DIVERGED] * 6, "b": [5, 6] * 3}, kind="compare", rivals=["b"]).verdict
+        == "fails"
     )
-    assert reaching(tmp_path / "3", {"a": ["never"] * 2, "b": [5, 5]}, kind="compare", rivals=["b"]).verdict == "fails"
-    assert reaching(tmp_path / "4", {"a": [DIVERGED] * 2, "b": [5, 6]}, kind="compare", rivals=["b"]).verdict == "fails"
     both = reaching(tmp_path / "5", {"a": ["never"] * 2, "b": ["never"] * 2}, kind="compare", rivals=["b"])
     assert both.verdict == "undecided"
     assert reaching(tmp_path / "6", {"a": [5, MISSING], "b": [6, 7]}, kind="compare", rivals=["b"]).n == 1
@@ -103,8 +103,8 @@ def test_a_method_is_robust_where_many_settings_come_near_its_best(tmp_path):
     seeds = [{0.1: 1.0, 0.2: 1.9, 0.4: 2.1, 0.8: DIVERGED}, {0.1: 3.0, 0.2: 5.9, 0.4: 6.1, 0.8: 6.0}]
     found = tuned(tmp_path / "1", *seeds, times=2, share=0.4)
     assert found.verdict == "undecided" and found.effect == pytest.approx((2 / 4 + 3 / 4) / 2)
-    assert tuned(tmp_path / "2", seeds[0], seeds[0], times=2, share=0.4).verdict == "holds"
-    assert tuned(tmp_path / "3", seeds[0], seeds[0], times=1.5, share=0.4).verdict == "fails"
+    assert tuned(tmp_path / "2", *[seeds[0]] * 6, times=2, share=0.4).verdict == "holds"
+    assert tuned(tmp_path / "3", *[seeds[0]] * 6, times=1.5, share=0.4).verdict == "fails"
     assert (
         tuned(tmp_path / "4", {0.1: 8.0, 0.2: 3.0}, {0.1: 8.0, 0.2: 3.9}, times=2, share=0.9, better="higher").effect
         == 0.5

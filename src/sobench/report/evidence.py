@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ from sobench.report.cuts import Cut, cuts
 from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.schema.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
-from sobench.results.axes import is_time
+from sobench.results.axes import AXES, is_time
 from sobench.results.collection import Results
 from sobench.results.pick import COSTS, pick, reach, series
 from sobench.results.row_table import Table
@@ -23,6 +23,9 @@ from sobench.results.state import State
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
+
+NOT_CONVERGED = "not converged"
+"""The end of the status of a run that the budget ended, where the length until it converges is asked for."""
 
 Wanted = Column | Test | Contour
 """A part of a report that needs one number for each run."""
@@ -72,8 +75,20 @@ class Evidence:
         return runs
 
     def states(self, part: object, metric: str = "") -> Mapping[str, State]:
-        """The states of all runs, as they count for this part of the report and this metric."""
-        return self._states[_of_time(part, metric)]
+        """The states of all runs, as they count for this part of the report and this metric.
+
+        Where the length of a run until it converged is asked for, a run that did not converge is censored: its status
+        is its length as a lower bound, "> 10 s, not converged".
+        """
+        states = self._states[_of_time(part, metric)]
+        return self._censored(states, metric) if is_convergence(part, metric) else states
+
+    def censored(self, part: object, metric: str, method: str, where: Mapping[str, object]) -> int:
+        """The number of finished runs of a method that did not converge, where the length until then is asked for."""
+        if not is_convergence(part, metric):
+            return 0
+        states = self.states(part, metric)
+        return sum(states[run.id].status.endswith(NOT_CONVERGED) for run in self.fitting(method, where))
 
     def aggregate(self, wanted: Wanted, metric: str, method: str, runs: list[Run]) -> Aggregate:
         """Our value of a metric over the seeds of one cell. For a cost, diverged runs count too."""
@@ -164,10 +179,41 @@ class Evidence:
         left_out = self.report.timing == "alone"
         return {of_time: self.results.alone(of_time) if left_out else self.results.states for of_time in (True, False)}
 
+    def _censored(self, states: Mapping[str, State], axis: str) -> Mapping[str, State]:
+        """The states, where each run that the budget ended before it converged has the status of a lower bound."""
+        place = ("censored", axis, id(states))
+        if place not in self._picked:
+            self._picked[place] = {
+                run.id: replace(states[run.id], status=_lower_bound(states[run.id], axis))
+                if _was_to_converge(run) and _ended_before(states[run.id])
+                else states[run.id]
+                for run in self.results.runs
+            }
+        return self._picked[place]
+
     @cached_property
     def _picked(self) -> dict[tuple[Any, ...], Any]:
         """The cache of this class: the parts of a report ask for the same values often."""
         return {}
+
+
+def is_convergence(part: object, metric: str) -> bool:
+    """Whether a part of a report asks for the position of a run at its end: how long the run took to converge."""
+    return metric in AXES and getattr(part, "at", None) == "last" and not getattr(part, "reach", None)
+
+
+def _was_to_converge(run: Run) -> bool:
+    return (run.config.get("convergence") or {}).get("change") is not None
+
+
+def _ended_before(state: State) -> bool:
+    return state.status == "done" and not state.summary.get("converged")
+
+
+def _lower_bound(state: State, axis: str) -> str:
+    position = {"step": state.step, "epoch": state.epoch, "seconds": state.seconds} | state.summary
+    unit = "s" if is_time(axis) else f"{axis}s" if axis in ("step", "epoch") else axis
+    return f"> {position.get(axis) or 0:,.3g} {unit}, {NOT_CONVERGED}"
 
 
 def _named(metric: str, method: str) -> str:

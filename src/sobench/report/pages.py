@@ -7,46 +7,40 @@ import io
 import math
 from collections import Counter
 
-from sobench.report.claims import ALPHA, Verdict
+from sobench.report.claims import ALPHA, Verdict, counted
 from sobench.report.formats import Markdown
-from sobench.report.parts import shown
+from sobench.report.paired import NONE
+from sobench.report.parts import shown, shown_interval
 from sobench.report.schema.spec import Report
 
 _escape = Markdown.escape
+_COLUMNS = ("id", "verdict", "effect", "low", "high", "p", "adjusted_p", "n", "expected", "test", "reason", "more")
+_COLUMNS += ("reading_without_verdict", "details", "source", "text", "reading")
 
 
 def claims_csv(verdicts: list[Verdict]) -> str:
+    """Every claim of the report, also those of which no run was asked for. An unknown number is an empty cell."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(
-        ["id", "verdict", "test", "effect", "p", "n", "expected", "reason", "details", "source", "text", "reading"]
-    )
+    writer.writerow(_COLUMNS)
     for v in verdicts:
-        effect = repr(v.effect) if math.isfinite(v.effect) else shown(v.effect)
-        writer.writerow(
-            [
-                v.claim.id,
-                v.verdict,
-                v.test,
-                effect,
-                repr(v.p),
-                v.n,
-                v.expected,
-                v.reason,
-                "; ".join(v.details),
-                v.claim.source,
-                v.claim.text,
-                v.claim.reading,
-            ]
-        )
+        numbers = [_number(x) for x in (v.effect, v.low, v.high, v.p, v.adjusted)]
+        claim = v.claim
+        texts = [v.test, v.reason, v.more, v.reading, "; ".join(v.details), claim.source, claim.text, claim.reading]
+        writer.writerow([claim.id, v.verdict, *numbers, v.n, v.expected, *texts])
     return file.getvalue()
 
 
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else repr(value) if math.isfinite(value) else shown(value)
+
+
 def claims_markdown(verdicts: list[Verdict]) -> str:
-    """A block for each claim: the sentence, our reading of it, the verdict and its numbers."""
+    """A block for each claim: the sentence, our reading of it, the answer and its numbers."""
     blocks = []
     for v in verdicts:
-        reason = f" ({_escape(v.reason)})" if v.reason else ""
+        if not v.asked:
+            continue
         lines = [
             f"### {_escape(v.claim.id)}: {v.verdict}",
             "",
@@ -56,14 +50,31 @@ def claims_markdown(verdicts: list[Verdict]) -> str:
         ]
         if v.claim.reading:
             lines += [f"Read as: {_escape(v.claim.reading)}", ""]
-        lines += [f"**{v.verdict}**{reason}: {v.test}, p = {shown(v.p)}, {v.n} of {v.expected} seeds.", ""]
+        lines += [f"{_answer(v)}. {_statistics(v)}", ""]
+        if v.reading:
+            lines += [f"Reading, not a verdict: {_escape(v.reading)}.", ""]
         lines += [f"- {_escape(detail)}" for detail in v.details]
-        blocks.append("\n".join(lines))
+        blocks.append("\n".join(lines).rstrip())
     footer = (
-        f"Each claim is tested by itself at level {ALPHA}, over paired seeds. `p` is of what the verdict says: "
-        "of the opposite, where it fails. A run that diverged counts as worse than any that finished."
+        f"A claim is answered if its adjusted p value is below {ALPHA}. `p` is of what the verdict says: of the "
+        "opposite, where it fails; of `holds`, where it is undecided. The adjusted p value is by Holm's method over "
+        "all claims of the report about outcomes; a cost (memory, the time of a step) is tested by itself. The "
+        "interval is that of Student at 95 %. A run that diverged counts as worse than any that finished."
     )
     return "\n\n".join([*blocks, footer]) + "\n"
+
+
+def _answer(v: Verdict) -> str:
+    """ "**undecided**: about 4 more seeds" """
+    why = "; ".join(text for text in (v.reason, v.more and f"{v.more} would decide") if text)
+    return f"**{v.verdict}**" + (f": {_escape(why)}" if why else "")
+
+
+def _statistics(v: Verdict) -> str:
+    """ "Paired t-test, p = 0.01, adjusted 0.04, 5 of 5 seeds." """
+    test = "" if v.test == NONE else f"{v.test[0].upper()}{v.test[1:]}, "
+    p = "" if math.isnan(v.p) else f"p = {shown(v.p)}, adjusted {shown(v.adjusted)}, "
+    return f"{test}{p}{v.n} of {v.expected} seeds."
 
 
 def report_markdown(report: Report, provenance: dict, table: str | None, verdicts: list[Verdict]) -> str:
@@ -74,7 +85,7 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
     if report.figure:
         parts += ["## Figure", "![figure](figure.png)", f"{_key(report, provenance)} [As PDF](figure.pdf)."]
     if verdicts:
-        parts += ["## Claims", _overview(verdicts) + _left_out(report, verdicts), claims_markdown(verdicts).rstrip()]
+        parts += ["## Claims", _overview(verdicts) + _left_out(verdicts), claims_markdown(verdicts).rstrip()]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"
@@ -101,13 +112,48 @@ def _key(report: Report, provenance: dict) -> str:
 
 
 def _overview(verdicts: list[Verdict]) -> str:
-    rows = [f"| {_escape(v.claim.id)} | {_escape(v.claim.text)} | **{v.verdict}** |" for v in verdicts]
-    return "\n".join(["| claim | the paper says | on our runs |", "| --- | --- | --- |", *rows])
+    """The counts of the answers, a table of the claims, and the readings that are no verdicts."""
+    judged = [v for v in verdicts if v.asked]
+    rows = [
+        [
+            _escape(v.claim.id),
+            _escape(v.claim.text),
+            _escape(v.claim.reading) or "as it stands",
+            _answer(v),
+            f"{v.n} of {v.expected}",
+            _effect(v),
+            _or_dash(v.p),
+            _or_dash(v.adjusted),
+        ]
+        for v in judged
+    ]
+    head = ["claim", "the paper says", "we read it as", "answer", "n", "effect [95 % interval]", "p", "adjusted p"]
+    lines = [f"{counted(v.verdict for v in verdicts)}.", "", *(_row(row) for row in [head, ["---"] * len(head), *rows])]
+    readings = [f"- {_escape(v.claim.id)}: {_escape(v.reading)}" for v in judged if v.reading]
+    if readings:
+        lines += [
+            "",
+            "Readings of runs that decide nothing. They are not verdicts, and are not counted:",
+            "",
+            *readings,
+        ]
+    return "\n".join(lines)
 
 
-def _left_out(report: Report, verdicts: list[Verdict]) -> str:
-    judged = {v.claim.id for v in verdicts}
-    absent = [_escape(claim.id) for claim in report.claims if claim.id not in judged]
+def _row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _effect(v: Verdict) -> str:
+    return "–" if math.isnan(v.effect) else f"{shown(v.effect)}{_escape(shown_interval(v.low, v.high))}"
+
+
+def _or_dash(p: float) -> str:
+    return "–" if math.isnan(p) else shown(p)
+
+
+def _left_out(verdicts: list[Verdict]) -> str:
+    absent = [_escape(v.claim.id) for v in verdicts if not v.asked]
     return f"\n\nLeft out, as no run of theirs was asked for: {', '.join(absent)}." if absent else ""
 
 

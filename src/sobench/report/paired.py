@@ -7,21 +7,27 @@ from runs that diverged, and NaN if both runs of a pair diverged.
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 SIGN_TEST = "exact sign test"
 T_TEST = "t-test"
-BY_SIGN = "no variance, the sign alone"
 COUNTED = "a count, which no seed changes"
 NONE = "none"
+POWER = 0.8
+"""The probability with which the seeds that `needed` names would decide."""
+MOST = 1_000
+"""The largest number of seeds that `needed` names."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """The p values of "the mean lies inside" (p_holds) and "it lies outside" (p_fails); 1 if unknown."""
+    """The p values of "the mean lies inside" (p_holds) and "it lies outside" (p_fails); 1 if unknown.
+
+    Of a count they are 0 or 1: it is known, not tested.
+    """
 
     p_holds: float
     p_fails: float
@@ -49,30 +55,73 @@ def between(sample: np.ndarray, low: float = -math.inf, high: float = math.inf, 
 def one_sided(sample: np.ndarray, threshold: float, *, exact: bool = False) -> tuple[float, float, str]:
     """The p values of "mean < threshold" and "mean > threshold", and the name of the test.
 
-    - Fewer than two values: 1 and 1, no test; one exact value is decided by its sign.
-    - All values equal, or the same infinity: there is no variance, and the sign decides (p = 0); nothing is decided if
-    the
-      values equal the threshold.
-    - A value that is not finite (of a pair in which a run diverged): the t-test is not defined. The exact sign test, in
-    which
-      ties and pairs that both diverged do not count.
+    - Fewer than two values: 1 and 1, no test.
+    - Equal counts that no seed changes: known, so 0 and 1.
+    - A value that is not finite (of a pair in which a run diverged), or equal values: the t-test is not defined. The
+      exact sign test, whose p value is at least 2^-n; ties and pairs that both diverged do not count.
     - Otherwise Student's one-sample t-test (of differences: the paired t-test).
     """
-    if len(sample) < (1 if exact else 2):
+    if exact and len(sample) and _constant(sample):
+        return float(sample[0] >= threshold), float(sample[0] <= threshold), COUNTED
+    if len(sample) < 2:
         return 1.0, 1.0, NONE
-    side = np.sign(np.nan_to_num(sample - threshold, nan=0.0))  # inf - inf: both diverged, a tie
-    if _constant(sample):
-        return (float(side[0] >= 0), float(side[0] <= 0), COUNTED if exact else BY_SIGN)
-    if np.isfinite(sample).all():
-        from scipy import stats  # takes half a second, which reports without claims save
+    if _has_spread(sample):
+        from scipy import special  # takes a while, which reports without claims save
 
-        result: Any = stats.ttest_1samp(sample, threshold, alternative="less")  # scipy does not annotate its pvalue
-        less = float(result.pvalue)
-        return less, 1 - less, T_TEST
-    below, above = int((side < 0).sum()), int((side > 0).sum())
-    if below + above == 0:
-        return 1.0, 1.0, SIGN_TEST
+        t = (sample.mean() - threshold) / (sample.std(ddof=1) / math.sqrt(len(sample)))
+        less, greater = special.stdtr(len(sample) - 1, [t, -t])
+        smallest = sys.float_info.min
+        return max(float(less), smallest), max(float(greater), smallest), T_TEST
+    below, above = _signs(sample, threshold)
     return _at_least(below, below + above), _at_least(above, below + above), SIGN_TEST
+
+
+def interval(sample: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Student's two-sided confidence interval of the mean; NaN where the t-test is not defined."""
+    if len(sample) < 2 or not _has_spread(sample):
+        return math.nan, math.nan
+    from scipy import special
+
+    half = special.stdtrit(len(sample) - 1, (1 + level) / 2) * sample.std(ddof=1) / math.sqrt(len(sample))
+    return float(sample.mean() - half), float(sample.mean() + half)
+
+
+def needed(sample: np.ndarray, threshold: float, level: float) -> int | None:
+    """The number of seeds with which a one-sided test at this level would reject with probability POWER.
+
+    The truth is taken to be what the sample shows: its mean and spread, for the t-test by the noncentral t
+    distribution; the share of its signs, for the sign test by the binomial distribution. The direction is that of the
+    sample. None: more than MOST, or the sample shows nothing.
+    """
+    if len(sample) < 2:
+        return None
+    seeds = np.arange(2, MOST + 1)
+    power = _power_of_t if _has_spread(sample) else _power_of_signs
+    enough = power(sample, threshold, level, seeds) >= POWER
+    return int(seeds[enough.argmax()]) if enough.any() else None
+
+
+def _power_of_t(sample: np.ndarray, threshold: float, level: float, seeds: np.ndarray) -> np.ndarray:
+    from scipy import special
+
+    size = abs(sample.mean() - threshold) / sample.std(ddof=1)
+    critical = special.stdtrit(seeds - 1, 1 - level)
+    missed = special.nctdtr(seeds - 1, np.minimum(size * np.sqrt(seeds), 1e3), critical)
+    return 1 - np.nan_to_num(missed, nan=0.0)  # NaN: the noncentrality is out of the function's range, the power 1
+
+
+def _power_of_signs(sample: np.ndarray, threshold: float, level: float, seeds: np.ndarray) -> np.ndarray:
+    from scipy import stats
+
+    below, above = _signs(sample, threshold)
+    if below == above:
+        return np.zeros(len(seeds))
+    critical = stats.binom.isf(level, seeds, 0.5) + 1  # the fewest signs whose p value is at most the level
+    return np.asarray(stats.binom.sf(critical - 1, seeds, max(below, above) / (below + above)))
+
+
+def _has_spread(sample: np.ndarray) -> bool:
+    return bool(np.isfinite(sample).all()) and not _constant(sample)
 
 
 def _constant(sample: np.ndarray) -> bool:
@@ -84,8 +133,11 @@ def _constant(sample: np.ndarray) -> bool:
     return float(np.ptp(sample)) <= 1e-12 * float(np.abs(sample).max())
 
 
-def _at_least(successes: int, trials: int) -> float:
-    """P(X >= successes) for a fair coin."""
-    from scipy import stats
+def _signs(sample: np.ndarray, threshold: float) -> tuple[int, int]:
+    """The numbers of values below and above the threshold. NaN, of two runs that diverged, is neither."""
+    return int((sample < threshold).sum()), int((sample > threshold).sum())
 
-    return float(stats.binomtest(successes, trials, alternative="greater").pvalue)
+
+def _at_least(successes: int, trials: int) -> float:
+    """P(X >= successes) for a fair coin; 1 without a trial."""
+    return sum(math.comb(trials, k) for k in range(successes, trials + 1)) / 2**trials

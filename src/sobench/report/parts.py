@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sobench.errors import UsageError
 from sobench.report.evidence import Evidence
 from sobench.report.many_settings import exponent, robustness
-from sobench.report.paired import SIGN_TEST, T_TEST, Decision, between
+from sobench.report.paired import COUNTED, NONE, SIGN_TEST, T_TEST, Decision, between, interval, needed
 from sobench.report.schema.spec import Test
 from sobench.results.pick import EXACT
 
@@ -22,18 +23,44 @@ Bounds = tuple[float, float]
 class Part:
     """The test of one metric against one rival (None without rivals).
 
-    effect: the mean over the seeds of the tested numbers; of a ratio the geometric mean, of a share the share.
+    sample: the tested number of each seed. effect: its mean; of a ratio the geometric mean, of a share the share.
+    low, high: the 95 % confidence interval of the effect, NaN if unknown. bounds: those of a row; tested: those of the
+    mean.
     """
 
     metric: str
     rival: str | None
     decision: Decision
+    sample: np.ndarray
     effect: float
+    low: float
+    high: float
     bounds: Bounds
+    tested: Bounds
+
+    @property
+    def points_to_holds(self) -> bool:
+        """Whether the sample is rather for the claim than against it."""
+        return self.decision.p_holds <= self.decision.p_fails
+
+    def seeds_needed(self, level: float) -> int | None:
+        """The number of seeds that would decide this part one way, see `paired.needed`.
+
+        With two bounds, `holds` needs both tests, and `fails` the one of the violated bound.
+        """
+        sides = [needed(self.sample, bound, level) for bound in self.tested if math.isfinite(bound)]
+        found = [seeds for seeds in sides if seeds is not None]
+        if self.points_to_holds:
+            return max(found) if len(found) == len(sides) else None
+        return min(found, default=None)
+
+
+class Undefined(UsageError):
+    """A tested number that is not defined: the logarithm of a number that is not positive."""
 
 
 def parts(evidence: Evidence, test: Test) -> list[Part]:
-    """All parts. A claim holds if every part does."""
+    """All parts. A claim holds if every part does. Raises Undefined."""
     return [
         _part(evidence, test, metric, rival, bounds)
         for metric in test.metrics
@@ -61,11 +88,13 @@ def _log_bound(bound: float) -> float:
 
 def _part(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> Part:
     sample = _sample(evidence, test, metric, rival, bounds)
-    low, high = (test.share, math.inf) if test.share is not None else bounds
-    decision = between(sample, low, high, exact=metric in EXACT and not test.reach)
+    tested = (test.share, math.inf) if test.share is not None else bounds
+    decision = between(sample, *tested, exact=metric in EXACT and not test.reach)
     with np.errstate(invalid="ignore"):  # inf - inf: each diverged for some seed
         effect = float(sample.mean()) if len(sample) else math.nan
-    return Part(metric, rival, decision, float(np.exp(effect)) if test.kind == "ratio" else effect, bounds)
+    shown_as = np.exp if test.kind == "ratio" else np.asarray
+    effect, low, high = (float(shown_as(number)) for number in (effect, *interval(sample)))
+    return Part(metric, rival, decision, sample, effect, low, high, bounds, tested)
 
 
 def _sample(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> np.ndarray:
@@ -83,7 +112,27 @@ def _sample(evidence: Evidence, test: Test, metric: str, rival: str | None, boun
 def _outcomes(evidence: Evidence, test: Test, metric: str, method: str) -> Mapping[int, float | pd.Series]:
     if test.kind == "robust":
         return robustness(evidence, test, metric, method)
-    return exponent(evidence, test, metric, method).by_seed if test.growth else evidence.outcomes(test, metric, method)
+    if test.growth:
+        return exponent(evidence, test, metric, method).by_seed
+    outcomes = evidence.outcomes(test, metric, method)
+    if test.kind == "ratio":
+        _require_positive(evidence, test, metric, method, outcomes)
+    return outcomes
+
+
+def _require_positive(
+    evidence: Evidence, test: Test, metric: str, method: str, outcomes: Mapping[int, float | pd.Series]
+) -> None:
+    """Raises Undefined for a value without a logarithm, with the run that has it."""
+    runs = {run.seed: run for run in evidence.runs(method, test.where)}
+    for seed, values in outcomes.items():
+        numbers = np.atleast_1d(np.asarray(values, dtype=float))
+        lowest = float(np.min(numbers, initial=math.inf, where=np.isfinite(numbers)))
+        if lowest <= 0:
+            raise Undefined(
+                f"{metric.replace('{method}', method)} of run {runs[seed].slug} is {shown(lowest)}: "
+                "a ratio needs numbers above 0"
+            )
 
 
 def _rows(test: Test, ours: float | pd.Series, theirs: float | pd.Series | None) -> np.ndarray:
@@ -111,7 +160,8 @@ def _number(test: Test, rows: np.ndarray, low: float, high: float) -> float:
 
 def _log(values: np.ndarray) -> np.ndarray:
     """The logarithm; an infinity stays the same infinity, so that the worst value stays the worst."""
-    return np.where(np.isinf(values), values, np.log(np.where(values > 0, values, np.nan)))
+    finite = ~np.isinf(values)
+    return np.where(finite, np.log(np.where(finite, values, 1.0)), values)
 
 
 def named(test: Test, part: Part) -> str:
@@ -138,9 +188,19 @@ def described(test: Test, part: Part) -> str:
     growth = f", exponent over {test.growth}" if test.growth else ""
     place = f" of the {'highest' if math.isfinite(part.bounds[1]) else 'lowest'} row" if test.at == "every" else ""
     return (
-        f"{test.subject}{metric}{growth} {against}{place} {shown(part.effect)}, p = {shown(part.decision.p_holds)}, "
-        f"n = {part.decision.n}"
+        f"{test.subject}{metric}{growth} {against}{place} {shown(part.effect)}{shown_interval(part.low, part.high)}, "
+        f"p = {shown_p(part.decision)}, n = {part.decision.n}"
     )
+
+
+def shown_p(decision: Decision) -> str:
+    """The p value of "holds"; a dash without a test."""
+    return "–" if decision.test in (NONE, COUNTED) else shown(decision.p_holds)
+
+
+def shown_interval(low: float, high: float) -> str:
+    """ " [-0.4, -0.2]", or nothing if the interval is unknown."""
+    return "" if math.isnan(low) else f" [{shown(low)}, {shown(high)}]"
 
 
 def shown(value: float) -> str:

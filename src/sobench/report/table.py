@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from sobench.report.cuts import Cut
 from sobench.report.evidence import Evidence
 from sobench.report.many_settings import exponent
 from sobench.report.schema.spec import Column
@@ -17,6 +16,9 @@ BEST, SECOND = "best", "second"
 _RANKING = "Best of ours in bold, second best underlined; a method with a diverged seed or a cut budget is not ranked."
 _COST = "A cost is a mean over diverged runs too, and is ranked whatever the budget."
 _GROWTH = "A growth is the exponent of a power law fitted to all runs of a method, ± the standard error of the fit."
+_CENSORED = (
+    "> 10 s, not converged: the budget ended the run after 10 s; it is not in the mean, and its method not ranked."
+)
 _MEAN = "Mean ± standard error over the seeds that finished; n counts them, of those expected."
 
 
@@ -63,7 +65,8 @@ def contents(evidence: Evidence) -> Contents:
     for column in columns:
         aggregates = {method: _ours(evidence, column, method) for method in report.methods}
         cuts = {} if column.growth else evidence.cuts(column.where)
-        ranks = _ranks(aggregates, column, cuts)
+        unfair = {*cuts, *(m for m in aggregates if evidence.censored(column, column.metric, m, column.where))}
+        ranks = _ranks(aggregates, column, unfair)
         for method, ours in aggregates.items():
             reasons = [str(why) for why in (cuts.get(method), evidence.stale(method, column.where)) if why]
             footnote = f"{method}: {'; '.join(reasons)}"
@@ -81,6 +84,8 @@ def contents(evidence: Evidence) -> Contents:
         notes.append(_COST)
     if any(column.growth for column in columns):
         notes.append(_GROWTH)
+    if any(evidence.censored(column, column.metric, method, column.where) for column in columns for method in grid):
+        notes.append(_CENSORED)
     if any(column.better for column in columns):
         notes.append(_RANKING)
     footnotes = {mark: text for text, mark in marks.items()}
@@ -99,15 +104,18 @@ def _labelled(evidence: Evidence, column: Column) -> Column:
     return replace(column, label=f"{column.label} ({', '.join(names)})") if names else column
 
 
-def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, cuts: dict[str, Cut]) -> dict[str, str]:
-    """The best and second best of the comparable means. Costs can be compared whatever the budget."""
+def _ranks(aggregates: dict[str, Aggregate | Growth], column: Column, unfair: set[str]) -> dict[str, str]:
+    """The best and second best of the comparable means. Costs can be compared whatever the budget.
+
+    unfair: the methods that were cut, or of which a run did not converge.
+    """
     if not column.better:
         return {}
     cost = column.metric in COSTS
     means = {
         method: ours.mean
         for method, ours in aggregates.items()
-        if math.isfinite(ours.mean) and (cost or not (ours.diverged or method in cuts))
+        if math.isfinite(ours.mean) and (cost or not (ours.diverged or method in unfair))
     }
     distinct = sorted(set(means.values()), reverse=column.better == "higher")[:2]
     names = dict(zip(distinct, (BEST, SECOND), strict=False))

@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from sobench.config.registry import suggestion
 from sobench.errors import UsageError
 from sobench.report.schema.panels import Panel
-from sobench.report.schema.spec import Column, Reach, Report, Test
+from sobench.report.schema.spec import Claim, Column, Reach, Report, Test
 from sobench.results.axes import AXES, At
 
 RIVALS = {"compare": "one or more", "ratio": "exactly one", "bound": "none", "robust": "none"}
 """The number of rivals of a test, by its kind; a share may have any number."""
+OUTCOMES = ("loss", "accuracy", "train_error", "test_error", "_mse", "suboptimality")
+"""Words in the name of a metric that depends on how long a run was trained."""
 BOUNDS = ("at_most", "at_least", "within")
 
 
@@ -36,6 +38,7 @@ def check_references(report: Report) -> None:
         _check_methods(report, [claim.test.subject], f"{where}.test.subject")
         _check_methods(report, claim.test.rivals, f"{where}.test.rivals")
         _check_test(claim.test, f"{where}.test")
+        _check_scope(claim, where)
 
 
 def _check_labels(report: Report) -> None:
@@ -95,6 +98,15 @@ def _check_test(test: Test, where: str) -> None:
     if test.start and not test.by_row:
         raise UsageError(f"{where}.start: needs kind: share or at: every")
     _check_share(test, where)
+
+
+def _check_scope(claim: Claim, where: str) -> None:
+    """Refuse to judge an outcome at any budget: a loss after two steps is no evidence."""
+    outcomes = [name for name in claim.test.metrics if any(word in name for word in OUTCOMES)]
+    if claim.scope == "any" and outcomes and not claim.test.growth:
+        raise UsageError(
+            f"{where}.scope: got 'any', allowed: paper or {{axis: number}}, as {outcomes[0]} depends on the budget"
+        )
 
 
 def _check_share(test: Test, where: str) -> None:

@@ -21,7 +21,7 @@ from sobench.report.schema.panels import (
     Profile,
     Trajectory,
 )
-from sobench.report.schema.values import at, axis_value, metric, number, number_format, setting, whole, words
+from sobench.report.schema.values import at, axis_value, metric, number, number_format, scope, setting, whole, words
 from sobench.results.axes import At
 
 _BUDGETS = name_of("equal", "any")
@@ -100,7 +100,7 @@ class Test:
     """The test that decides a claim; `sobench.report.claims` describes each kind.
 
     metric: one, or a list of metrics of which each must pass. at: `every` is every row, from `start` on. budgets: `any`
-    allows a comparison of runs that were given different numbers of epochs.
+    allows a comparison of runs that were given different numbers of epochs; each must still reach the claim's scope.
     """
 
     kind: str = key(name_of("compare", "ratio", "bound", "share", "robust"))
@@ -140,13 +140,18 @@ class Test:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper. reading: our interpretation of it, where the paper gives no numbers."""
+    """A sentence of the paper.
+
+    reading: our interpretation of it, where the paper gives no numbers. scope: the place that the runs must reach
+    before the claim is judged; `sobench.report.scope` describes it and its default.
+    """
 
     id: str = key(words)
     text: str = key(words)
     source: str = key(words)
     test: Test = key(record(Test))
     reading: str = key(words, "")
+    scope: str | dict[str, float] | None = key(scope, None)
 
 
 @dataclass(frozen=True)

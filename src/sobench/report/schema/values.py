@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sobench.config.rules import COUNT, Rule
-from sobench.config.schema import Shape, inside, name_of, read, refuse
+from sobench.config.schema import Shape, either, inside, name_of, read, refuse
 from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH
 
 _TEXT = Rule((str,), "text", lambda v: v.strip() != "")
@@ -60,6 +60,11 @@ metric = Shape("the name of a metric", _read_metric)
 
 axis_value = Shape("{axis: number}", _read_place)
 """A place on one of the x-axes."""
+
+SCOPES = ("any", "paper")
+
+scope = either(name_of(*SCOPES), axis_value)
+"""The scope of a claim: a name, or a place on one of the x-axes."""
 
 anything = Shape("anything", lambda value, key: value)
 
