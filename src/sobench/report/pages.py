@@ -8,6 +8,7 @@ import math
 from collections import Counter
 
 from sobench.report.claims import ALPHA, Verdict, counted
+from sobench.report.figures.caption import caption
 from sobench.report.formats import Markdown
 from sobench.report.paired import NONE
 from sobench.report.parts import shown, shown_interval
@@ -83,32 +84,12 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
     if table:
         parts += ["## Table", table.rstrip()]
     if report.figure:
-        parts += ["## Figure", "![figure](figure.png)", f"{_key(report, provenance)} [As PDF](figure.pdf)."]
+        parts += ["## Figure", "![figure](figure.png)", f"{caption(report, provenance["states"])} [As PDF](figure.pdf)."]
     if verdicts:
         parts += ["## Claims", _overview(verdicts) + _left_out(verdicts), claims_markdown(verdicts).rstrip()]
     if report.notes:
         parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in report.notes)]
     return "\n\n".join(parts) + "\n"
-
-
-def _key(report: Report, provenance: dict) -> str:
-    """The meaning of the figure's lines and marks."""
-    kinds, text = {panel.kind for panel in report.panels}, []
-    if "curve" in kinds:
-        text.append("Solid: mean over seeds; shaded: its standard error.")
-        if "diverged" in provenance["states"]:
-            text.append("Dashed, ending in a cross: a method of which no run finished, up to where the first diverged.")
-    if "contour" in kinds:
-        text.append(
-            "Contours: mean over seeds, interpolated between the settings that were tried (dots). Cross: a seed "
-            "diverged, and the setting is left out. Ring: not every seed is finished. Star: the best."
-        )
-    if "heatmap" in kinds:
-        text.append(
-            "Matrices: of the first seed; red is above zero and blue below, by logarithms down to a thousandth of the "
-            "largest entry."
-        )
-    return " ".join(text)
 
 
 def _overview(verdicts: list[Verdict]) -> str:
