@@ -84,7 +84,8 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
     if table:
         parts += ["## Table", table.rstrip()]
     if report.figure:
-        parts += ["## Figure", "![figure](figure.png)", f"{caption(report, provenance["states"])} [As PDF](figure.pdf)."]
+        marks = caption(report, provenance["states"])
+        parts += ["## Figure", "![figure](figure.png)", f"{marks} [As PDF](figure.pdf)."]
     if verdicts:
         parts += ["## Claims", _overview(verdicts) + _left_out(verdicts), claims_markdown(verdicts).rstrip()]
     if report.notes:
