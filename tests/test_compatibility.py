@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from hashlib import sha256
@@ -55,6 +56,20 @@ def listing(root: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)}
 
 
+def without_claims(page: Path) -> list[str]:
+    """The lines of a report but those about its claims, whose rules have changed since."""
+    before, claims, after = page.read_text().partition("\n## Claims\n")
+    return before.splitlines() + after.partition("\n## Notes\n")[2].splitlines() * bool(claims)
+
+
+def effects(claims: Path) -> dict[str, tuple[str, str]]:
+    """The effect and the number of seeds of each claim; none of a report without claims."""
+    if not claims.exists():
+        return {}
+    with claims.open(encoding="utf-8", newline="") as file:
+        return {row["id"]: (row["effect"], row["n"]) for row in csv.DictReader(file)}
+
+
 @needs("pandas", "scipy", "numpy")
 @pytest.mark.parametrize("name", REPORTS)
 def test_a_report_has_the_bytes_that_it_had(name, made):
@@ -63,8 +78,10 @@ def test_a_report_has_the_bytes_that_it_had(name, made):
     then, now = MADE / "reports" / name / REPORTS[name], made / "reports" / name / REPORTS[name]
     files = {path.name for path in then.iterdir()}
     assert {path.name for path in now.iterdir()} - {"figure.png", "figure.pdf"} == files
-    for file in files - {"provenance.json"}:
+    for file in files - {"provenance.json", "claims.md", "claims.csv", "report.md"}:
         assert (now / file).read_bytes() == (then / file).read_bytes(), file
+    assert without_claims(now / "report.md") == without_claims(then / "report.md")
+    assert effects(now / "claims.csv") == effects(then / "claims.csv")
     before, after = (json.loads((folder / "provenance.json").read_text()) for folder in (then, now))
     for provenance in (before, after):
         del provenance["generator"]  # the version of sobench that writes the report
