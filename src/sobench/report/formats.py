@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 
 from sobench.report.schema.spec import Column
 from sobench.report.table import BEST, SECOND, Cell, Contents
@@ -40,6 +41,7 @@ class Latex:
         ">": r"\textgreater{}",
         "|": r"\textbar{}",
         "–": "--",
+        "\0": "{}",
     }
     _MATH = (
         "αalpha βbeta γgamma δdelta εepsilon ζzeta ηeta θtheta ιiota κkappa λlambda μmu νnu ξxi πpi ρrho σsigma τtau "
@@ -51,7 +53,8 @@ class Latex:
     @classmethod
     def escape(cls, text: str) -> str:
         """The text as LaTeX prints it. Characters of other alphabets need LuaLaTeX or XeLaTeX."""
-        escaped = "".join(cls._ESCAPES.get(character, character) for character in text)
+        apart = re.sub("(?<=[-–])(?=–)|(?<=–)(?=-)", "\0", text)  # LaTeX would join the dashes
+        escaped = "".join(cls._ESCAPES.get(character, character) for character in apart)
         return "{}" + escaped if escaped.startswith(("[", "*")) else escaped  # else an option of the line above
 
     @staticmethod
