@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from sobench import Objective
+from sobench import Objective, load_optimizer
 from sobench.losses import CrossEntropy
 
 N, WIDTH, CLASSES = 6, 4, 3
@@ -31,3 +31,12 @@ def seeded(make: Callable[[], nn.Module]) -> nn.Module:
 def objective(model: nn.Module) -> Objective:
     torch.manual_seed(1)
     return Objective(model, CrossEntropy(), (torch.randn(N, WIDTH).double(), torch.arange(N) % CLASSES))
+
+
+def trained(optimizer: str, model: nn.Module) -> Tensor:
+    """theta [P] after three steps on one batch."""
+    method, f = load_optimizer(optimizer)(model.parameters()), objective(model)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        method.step(f.on(f.batch))
+    return f.space.get()

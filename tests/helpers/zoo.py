@@ -243,6 +243,20 @@ def gru(x: Tensor, W: Tensor, U: Tensor, b: Tensor, c: Tensor) -> Tensor:
     return h
 
 
+def recurrent(feature: str, layer: type[nn.RNNBase], last_state: Callable[..., Tensor], gates: int) -> Specimen:
+    """The last hidden state [N, 3] of a recurrent layer, and a Linear layer; `last_state` is its formula."""
+    shapes = (3 * gates, 2), (3 * gates, 3), (3 * gates,), (3 * gates,)
+    return Specimen(
+        feature,
+        lambda: Model(lambda self, x: self.o(self.r(x)[0][:, -1]), r=layer(2, 3, batch_first=True), o=last(3)),
+        lambda: Formula(
+            lambda x, W, U, b, c, V, d: affine(last_state(x, W, U, b, c), V, d), *shapes, (CLASSES, 3), (CLASSES,)
+        ),
+        lambda: Model(lambda self, x: self.o(self.r(x)), r=Formula(last_state, *shapes), o=last(3)),
+        shape=(3, 2),
+    )
+
+
 def sigmoid(x: Tensor) -> Tensor:
     return 1 / (1 + (-x).exp())
 
@@ -784,36 +798,8 @@ ZOO = [
         ),
     ),
     # Sequences
-    Specimen(
-        "LSTM",
-        lambda: Model(lambda self, x: self.o(self.r(x)[0][:, -1]), r=nn.LSTM(2, 3, batch_first=True), o=last(3)),
-        lambda: Formula(
-            lambda x, W, U, b, c, V, d: affine(lstm(x, W, U, b, c), V, d),
-            (12, 2),
-            (12, 3),
-            (12,),
-            (12,),
-            (CLASSES, 3),
-            (CLASSES,),
-        ),
-        lambda: Model(lambda self, x: self.o(self.r(x)), r=Formula(lstm, (12, 2), (12, 3), (12,), (12,)), o=last(3)),
-        shape=(3, 2),
-    ),
-    Specimen(
-        "GRU",
-        lambda: Model(lambda self, x: self.o(self.r(x)[0][:, -1]), r=nn.GRU(2, 3, batch_first=True), o=last(3)),
-        lambda: Formula(
-            lambda x, W, U, b, c, V, d: affine(gru(x, W, U, b, c), V, d),
-            (9, 2),
-            (9, 3),
-            (9,),
-            (9,),
-            (CLASSES, 3),
-            (CLASSES,),
-        ),
-        lambda: Model(lambda self, x: self.o(self.r(x)), r=Formula(gru, (9, 2), (9, 3), (9,), (9,)), o=last(3)),
-        shape=(3, 2),
-    ),
+    recurrent("LSTM", nn.LSTM, lstm, gates=4),
+    recurrent("GRU", nn.GRU, gru, gates=3),
     Specimen(
         "MultiheadAttention",
         lambda: Model(

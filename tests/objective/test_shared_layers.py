@@ -4,7 +4,7 @@ import pytest
 import torch
 from forwards import Model
 from layered import SHARED, make
-from recorded import LAYERED, WIDTH, N, last, objective, seeded, square
+from recorded import LAYERED, WIDTH, N, last, objective, seeded, square, trained
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -81,14 +81,7 @@ def _still(layer, x):
 @pytest.mark.parametrize("optimizer", LAYERED)
 @pytest.mark.parametrize("name", TWO_WAYS)
 def test_one_function_written_in_two_ways_takes_one_step(name, optimizer):
-    ends = []
-    for build in TWO_WAYS[name]:
-        model = seeded(build)
-        method, f = load_optimizer(optimizer)(model.parameters()), objective(model)
-        for seed in range(3):
-            torch.manual_seed(seed)
-            method.step(f.on(f.batch))
-        ends.append(f.space.get())
+    ends = [trained(optimizer, seeded(build)) for build in TWO_WAYS[name]]
     torch.testing.assert_close(*ends, rtol=1e-10, atol=1e-12)
 
 

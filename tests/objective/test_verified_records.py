@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from forwards import Model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from recorded import CLASSES, LAYERED, WIDTH, N, last, objective, seeded, square
+from recorded import CLASSES, LAYERED, WIDTH, N, last, objective, seeded, square, trained
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -145,11 +145,7 @@ def test_activation_checkpointing_changes_nothing(optimizer):
                 o=last(),
             )
         )
-        method, f = load_optimizer(optimizer)(model.parameters()), objective(model)
-        for seed in range(3):
-            torch.manual_seed(seed)
-            method.step(f.on(f.batch))
-        steps.append(f.space.get())
+        steps.append(trained(optimizer, model))
     torch.testing.assert_close(*steps, rtol=1e-12, atol=1e-14)
 
 

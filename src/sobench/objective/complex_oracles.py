@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from sobench.errors import Unsupported
 from sobench.linalg import complex_step
 from sobench.linalg.complex_step import STEP
 from sobench.linalg.operator import LinearOperator
@@ -30,13 +29,6 @@ from sobench.objective.torch_private import load_forward_rules
 
 ComplexLoss = Callable[[tuple[Tensor, ...]], Tensor]
 """The analytic extension of the loss, without the penalty: complex parameters, one tensor each -> a complex scalar."""
-
-
-def check_precision(space: ParameterSpace) -> None:
-    """Raise Unsupported for parameters of less than single precision: torch has few complex functions there."""
-    if space.dtype not in (torch.float32, torch.float64):
-        dtype = str(space.dtype).removeprefix("torch.")
-        raise Unsupported(f"no complex pass with parameters in {dtype}; allowed: float32, float64")
 
 
 def value_and_grad(loss_at: ComplexLoss, space: ParameterSpace, at: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,5 +69,4 @@ def complex_hessian(f: Differentiable, h: float = STEP) -> LinearOperator:
 
     Each product costs one complex forward and backward pass. Raises Unsupported for a layer without a complex form.
     """
-    check_precision(f.space)
     return complex_step.hessian(lambda theta: f.value_and_grad(theta)[1], f.space.get(), h)

@@ -1,4 +1,4 @@
-"""What autograd and torch's functions work on: the nodes of a graph, and the tensors among the arguments of a call."""
+"""What autograd and torch's functions work on: nodes of a graph, tensors of a call, and a cotangent for comparisons."""
 
 from __future__ import annotations
 
@@ -40,3 +40,9 @@ def coarsest_eps(tensors: Iterable[Tensor]) -> float:
     kept = list(tensors)
     dtypes = {t.dtype for t in kept} | {dtype for node in nodes(kept) for dtype in node_dtypes(node)}
     return max(torch.finfo(dtype).eps for dtype in dtypes if dtype.is_floating_point)
+
+
+def probe(like: Tensor) -> Tensor:
+    """Numbers between -1 and 1 of no pattern, shaped as `like`, real: the same at every call."""
+    dtype = like.dtype.to_real()
+    return torch.arange(1, like.numel() + 1, device=like.device).double().cos().view(like.shape).to(dtype)

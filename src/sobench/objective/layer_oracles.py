@@ -16,6 +16,7 @@ from torch.autograd.graph import GradientEdge
 
 from sobench.errors import Unsupported, UsageError
 from sobench.objective.forward_pass import ForwardPass
+from sobench.objective.graph import probe
 from sobench.objective.layers.calls import MatrixLayer
 from sobench.objective.layers.matrices import LayerMatrices, weight_gradient_
 from sobench.objective.layers.records import LayerRecord, unrecorded
@@ -150,9 +151,8 @@ def _check_calls(called: Records, grads: Sequence[Tensor | None]) -> None:
 def _gradients(forward: ForwardPass, ends: list[Any]) -> tuple[Tensor | None, ...]:
     """The gradient of one linear function of the outputs at edges and in parameters; None where it does not arrive."""
     z = forward.outputs
-    cotangent = torch.arange(1, z.numel() + 1, device=z.device).cos().view_as(z).to(z.dtype)
     with torch.enable_grad(), unrecorded():
-        return torch.autograd.grad(z, ends, cotangent, retain_graph=True, allow_unused=True)
+        return torch.autograd.grad(z, ends, probe(z), retain_graph=True, allow_unused=True)
 
 
 def _explained(record: LayerRecord, h: Tensor | None, G: Tensor) -> bool:

@@ -29,7 +29,7 @@ class Network:
     """z = network(inputs, parameters): the outputs [N, C] of `model` in its current mode (train or eval).
 
     A pass raises Unsupported for a model that returns anything else than one tensor [N, ...]. The gradient of an
-    embedding is dense in every pass, also with `sparse=True`, and weight_norm has right second derivatives.
+    embedding is dense in every pass, also with `sparse=True`.
 
     eps: the precision of a pass: the coarsest of those of the parameters, and of the outputs that it had so far.
     interacts: whether samples interact other than through BatchNorm (a mean over the batch, `F.batch_norm`). None until

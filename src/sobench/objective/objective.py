@@ -205,7 +205,6 @@ class Objective:
         self.cost.used.add("loss")
         parameters = None if at is None else self.space.unflatten(at)
         if at is not None and parameters is not None and at.is_complex():
-            complex_oracles.check_precision(self.space)
             verification.complex_loss(self, at)
             self.cost.forward(len(self), scale=COMPLEX)
             value = self._complex_loss(parameters)
@@ -237,7 +236,6 @@ class Objective:
 
     def _complex_value_and_grad(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """`value_and_grad` at a complex `at` [P]."""
-        complex_oracles.check_precision(self.space)
         verification.complex_gradient(self, at)
         self.cost.forward(len(self), scale=COMPLEX)
         self.cost.backward(len(self), scale=COMPLEX)
@@ -282,7 +280,6 @@ class Objective:
         complex form.
         """
         self.cost.used.add("curvature")
-        complex_oracles.check_precision(self.space)
         verification.curvature(self, at)
         self.cost.forward(len(self), scale=COMPLEX * DUAL)
         theta = self.space.get() if at is None else at

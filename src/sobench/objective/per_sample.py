@@ -13,6 +13,7 @@ from torch.func import grad, jacrev, vmap
 
 from sobench.errors import Unsupported
 from sobench.objective.forward_pass import ForwardPass, LossFunction
+from sobench.objective.graph import probe
 from sobench.objective.layers.records import unrecorded
 from sobench.objective.network import Network
 
@@ -40,7 +41,7 @@ def _is_separable(network: Network, inputs: Tensor, parameters: tuple[Tensor, ..
         raise Unsupported(f"the model returns {shape} for {len(inputs)} samples; allowed: a row for each sample")
     if not together.requires_grad:
         return False  # the pass for the gradients says so
-    w = torch.arange(1, together.numel() + 1, device=together.device).cos().view_as(together).to(together.dtype)
+    w = probe(together)
     try:
         alone = vmap(lambda x: _output(network, parameters, x))(inputs)
         slope = grad(lambda theta, x, w: (_output(network, theta, x) * w).sum())

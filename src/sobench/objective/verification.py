@@ -33,7 +33,7 @@ from sobench.linalg.operator import LinearOperator
 from sobench.objective import taylor_oracles
 from sobench.objective.cost import Cost
 from sobench.objective.forward_pass import ForwardPass, LossFunction
-from sobench.objective.graph import coarsest_eps, nodes
+from sobench.objective.graph import coarsest_eps, nodes, probe
 from sobench.objective.layers.records import unrecorded
 from sobench.objective.network import Network
 from sobench.objective.parameter_space import ParameterSpace
@@ -110,7 +110,7 @@ def elsewhere_gradient(f: Oracles, at: Tensor | None) -> bool:
     parts = tuple(p.detach().clone().requires_grad_() for p in f.space.unflatten(_other_than_own(f, at)))
     with torch.enable_grad():
         outputs = f.with_graph(f.outputs_at(parts))
-    w = _probe(outputs)
+    w = probe(outputs)
     grads = ForwardPass(f.space, f.loss_function, outputs, parts, f.cost).pull_back(w[None])[0]
     with _written(f, parts), torch.enable_grad():
         outputs = f.outputs_at(None)
@@ -123,7 +123,7 @@ def _other_than_own(f: Oracles, at: Tensor | None) -> Tensor:
     theta = f.space.get()
     if at is not None and not torch.equal(at, theta):
         return at.detach()
-    return theta + 0.03 * (1 + theta.abs()) * _probe(theta)
+    return theta + 0.03 * (1 + theta.abs()) * probe(theta)
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def hessian(f: Oracles, at: Tensor | None) -> bool:
         _compare_with_differences(f, forward, grads, _theta(f, at))
         return True
     H = forward.hessian(grads)
-    v = _probe(f.space.get())
+    v = probe(f.space.get())
     w = v.flip(0)
     Hv, Hw = H @ v, H @ w
     if not bool(Hv.isfinite().all() and Hw.isfinite().all()):
@@ -177,7 +177,7 @@ def hessian(f: Oracles, at: Tensor | None) -> bool:
 def jacobian(f: Oracles, at: Tensor | None) -> bool:
     """Compare w . (J v) with (J^T w) . v at `at` [P]."""
     forward = f.pass_at(at)
-    w = _probe(forward.outputs)
+    w = probe(forward.outputs)
     u, JTu = forward.linearised()
     if _is_differentiable_once(JTu):
         raise Unsupported(_no_hessian(f, "a backward pass is marked once_differentiable"))
@@ -215,7 +215,7 @@ def _compare_with_differences(f: Oracles, forward: ForwardPass, grads: tuple[Ten
     eps = coarsest_eps(grads)
     if eps > HALF or not bool(g.isfinite().all()):
         return
-    v = _unit(_unit(g) + _unit(_probe(g)))
+    v = _unit(_unit(g) + _unit(probe(g)))
     Hv, tolerance = forward.hessian(grads) @ v, eps**0.25
     slopes: list[Tensor] = []
     for step in (eps ** (1 / 3) * (1 + theta.norm()), eps ** (1 / 3) * (1 + theta.norm()) / 4):
@@ -237,7 +237,7 @@ def complex_loss(f: Oracles, at: Tensor) -> bool:
     """Compare the slope of the loss at Re `at` [P] by a complex step with that of its gradient."""
     theta = at.real.to(f.space.dtype, copy=True)
     g = f.value_and_grad(theta)[1]
-    v = _unit(_unit(g) + _unit(_probe(g)))
+    v = _unit(_unit(g) + _unit(probe(g)))
     return _is_analytic(f, f.loss(complex_step.shifted(theta, v, STEP)).imag / STEP, g @ v, g.norm())
 
 
@@ -245,7 +245,7 @@ def complex_loss(f: Oracles, at: Tensor) -> bool:
 def complex_gradient(f: Oracles, at: Tensor) -> bool:
     """Compare a Hessian product at Re `at` [P] by a complex step with that by double backward."""
     theta = at.real.to(f.space.dtype, copy=True)
-    v = _unit(_probe(theta))
+    v = _unit(probe(theta))
     Hv = f.hessian(theta) @ v
     gradient = f.value_and_grad(complex_step.shifted(theta, v, STEP))[1]
     return _is_analytic(f, gradient.imag / STEP, Hv, Hv.norm())
@@ -256,7 +256,7 @@ def curvature(f: Oracles, at: Tensor | None) -> bool:
     """Compare v'Hv at `at` [P] by dual numbers with that by double backward."""
     theta = _theta(f, at)
     H = f.hessian(theta)
-    r = _probe(theta)
+    r = probe(theta)
     v = _unit(_unit(H @ r) + _unit(r))
     Hv = H @ v
     return _is_analytic(f, f.curvature(v, at=theta), v @ Hv, Hv.norm())
@@ -303,12 +303,6 @@ def series_is_right(f: Oracles, summary: Summary, theta: Tensor, u: Tensor, part
 def _theta(f: Oracles, at: Tensor | None) -> Tensor:
     """`at` [P], or the parameters of the model."""
     return f.space.get() if at is None else at.detach()
-
-
-def _probe(like: Tensor) -> Tensor:
-    """Numbers between -1 and 1 of no pattern, shaped as `like`, real."""
-    dtype = like.dtype.to_real()
-    return torch.arange(1, like.numel() + 1, device=like.device).double().cos().view(like.shape).to(dtype)
 
 
 def _unit(v: Tensor) -> Tensor:
