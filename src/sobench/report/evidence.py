@@ -8,39 +8,58 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.report.cuts import Cut, cuts
+from sobench.report.numbers import PLACE, Number, Numbers, Rows, smoothed
 from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.schema.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
-from sobench.results.axes import AXES, is_time
+from sobench.results.axes import AXES, At, is_time
 from sobench.results.collection import Results
-from sobench.results.pick import COSTS, pick, reach, series
-from sobench.results.row_table import Table
+from sobench.results.curves import Series
+from sobench.results.pick import COSTS, SLACK, count, first, mean_between, pick, reach
 from sobench.results.state import State
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
+    from sobench.results.row_table import Table
 
 NOT_CONVERGED = "not converged"
 """The end of the status of a run that the budget ended, where the length until it converges is asked for."""
 
 Wanted = Column | Test | Contour
 """A part of a report that needs one number for each run."""
-Drawn = Panel | Trajectory | Heatmap | Profile
-"""A part of a report that needs rows of runs."""
+OfOneRun = Heatmap | Profile
+"""A panel that shows one run."""
+LANDSCAPE = "landscape/"
+"""The beginning of the names of the columns with the losses around the start."""
 Shown = TypeVar("Shown", bound=Column | Test | AnyPanel)
 """A part of a report that shows runs."""
 
 
 @dataclass(frozen=True)
+class Path:
+    """The trajectory of a run, two weights from the start on [points, 2], and the losses around it, by place."""
+
+    points: np.ndarray
+    landscape: dict[tuple[float, float], float]
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """A report and the results of its runs."""
+    """A report and the results of its runs. written: their numbers, if the results have no rows any more."""
 
     report: Report
     results: Results
+    written: Numbers | None = None
+
+    @cached_property
+    def numbers(self) -> Numbers:
+        """The numbers of the runs."""
+        return self.written or Numbers(self.results.table, runs=len(self.results.runs))
 
     def fitting(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, of all configurations that match `where`."""
@@ -137,13 +156,55 @@ class Evidence:
         verb = "is" if len(reasons) == 1 else "are"
         return f"{len(reasons)} of {len(runs)} runs {verb} stale: {', '.join(dict.fromkeys(reasons))}"
 
-    def rows(self, method: str, part: Drawn, kind: str, status: str) -> Table:
-        """The rows of one kind of the runs of a method in this panel that have this status."""
-        runs = [run for run in self.runs(method, part.where) if self.states(part)[run.id].status == status]
-        place = ("rows", kind, *(run.id for run in runs))
-        if place not in self._picked:
-            self._picked[place] = self.results.rows(runs, kind)
-        return self._picked[place]
+    def curves(self, method: str, panel: Panel, status: str) -> list[Series]:
+        """The curve of each run of a method in this panel that has this status."""
+        y, runs = smoothed(_named(panel.y, method), panel.smooth), self._ids(method, panel, status)
+        rows, x = (Rows(panel.rows, "epochs"), PLACE) if panel.mean_by else (Rows(panel.rows), panel.x)
+        return list(self.numbers.series(rows, x, y, runs).values())
+
+    def undefined(self, method: str, panel: Panel) -> tuple[int, int]:
+        """The number of rows of a method's finished runs that have no finite value of a panel's y, and of all rows."""
+        y, runs, total = _named(panel.y, method), self._ids(method, panel, "done"), []
+        for what in ("rows without a finite value", "rows"):
+            of = y if what != "rows" else None
+            name = Number(y, what, panel.rows)
+            counts = self.numbers.of(name, runs, lambda t, of=of: count(t, panel.rows, without=of), self._use(panel))
+            total.append(int(sum(counts.values())))
+        return total[0], total[1]
+
+    def path(self, method: str, panel: Trajectory, seed: int) -> Path | None:
+        """The trajectory of a method's finished run of this seed, with the landscape; None if it recorded none."""
+        ids = [run.id for run in self._with_status(method, panel, "done") if run.seed == seed]
+        points = self.numbers.series(Rows("train", "all"), "weight/0", "weight/1", ids)
+        if not points:
+            return None
+
+        def at_first(metric: str) -> float:
+            name = Number(metric, "first", "train")
+            found = self.numbers.of(name, ids, lambda table: first(table, metric, "train"), self._use(panel))
+            return next(iter(found.values()), math.nan)
+
+        ((_, us, vs),) = points.values()
+        losses = {metric: at_first(metric) for metric in self.numbers.names(LANDSCAPE, "first", "train")}
+        landscape = {_place_of(metric): loss for metric, loss in losses.items() if not math.isnan(loss)}
+        start = np.array([at_first("start/0"), at_first("start/1")])
+        return Path(np.vstack([start, np.column_stack([us, vs])]), landscape)
+
+    def of_first_seed(
+        self, panel: OfOneRun, metric: str, at: At, epochs: tuple[float, float] | None = None
+    ) -> float | None:
+        """A number of the first finished seed of a panel's method: where `at` says, or the mean between two epochs.
+
+        None if there is no such run, or it has no such number.
+        """
+        runs = self._ids(panel.method, panel, "done")[:1]
+        if epochs:
+            name = Number(metric, f"mean of epochs {epochs[0]:g} to {epochs[1]:g}", "eval")
+            found = self.numbers.of(name, runs, lambda table: mean_between(table, metric, *epochs), self._use(panel))
+        else:
+            name = Number(metric, _words(at), "eval")
+            found = self.numbers.of(name, runs, lambda table: pick(table, metric, at=at).to_dict(), self._use(panel))
+        return next(iter(found.values()), None)
 
     def look_alikes(self, methods: Iterable[str], where: Mapping[str, object]) -> list[str]:
         """The data sets of these runs that stand in for one that is not available."""
@@ -151,24 +212,53 @@ class Evidence:
         return sorted(name for name in names if name.endswith("_synthetic"))
 
     def values(self, wanted: Wanted, metric: str, method: str) -> Mapping[str, float]:
-        """One number of every run, by id, taken where `at` or `reach` says."""
-        reached = wanted.reach and (_named(wanted.reach.metric, method), wanted.reach.at_most, wanted.reach.at_least)
-        place = (_named(metric, method), str(wanted.at), wanted.rows, wanted.better, reached)
-        if place not in self._picked:
-            self._picked[place] = self._pick(wanted, place[0], reached).to_dict()
-        return self._picked[place]
-
-    def _pick(self, wanted: Wanted, metric: str, reached: tuple[Any, ...] | None) -> pd.Series:
+        """One number of every run of a method, by id, taken where `at` or `reach` says."""
+        metric, reached = _named(metric, method), wanted.reach
+        name = Number(metric, _words(wanted.at, wanted.better), wanted.rows)
         if reached:
-            of, at_most, at_least = reached
-            return reach(self.results.table, metric, of, at_most=at_most, at_least=at_least, kind=wanted.rows)
-        return pick(self.results.table, metric, at=wanted.at, kind=wanted.rows, better=wanted.better)
+            of = replace(reached, metric=_named(reached.metric, method))
+            name = replace(name, at=str(of))
+            levels = {"at_most": of.at_most, "at_least": of.at_least}
+
+            def take(table: Table) -> Mapping[str, float]:
+                return reach(table, metric, of.metric, kind=wanted.rows, **levels).to_dict()
+        else:
+
+            def take(table: Table) -> Mapping[str, float]:
+                return pick(table, metric, at=wanted.at, kind=wanted.rows, better=wanted.better).to_dict()
+
+        runs = [run.id for run in self.fitting(method, wanted.where)]
+        return self.numbers.of(name, runs, take, self._use(wanted))
 
     def _series(self, test: Test, metric: str, method: str) -> Mapping[str, pd.Series]:
-        place = (_named(metric, method), test.rows, str(test.start))
-        if place not in self._picked:
-            self._picked[place] = series(self.results.table, place[0], kind=test.rows, start=test.start)
-        return self._picked[place]
+        """The numbers of a metric by step, from the test's start on, of every run of a method, by id."""
+        axes = list(dict.fromkeys(("step", *test.start)))
+        runs = [run.id for run in self.fitting(method, test.where)]
+        found = {}
+        for run, (_, values, *at) in self.numbers.rows(
+            Rows(test.rows, "all"), _named(metric, method), axes, runs
+        ).items():
+            position, kept = dict(zip(axes, at, strict=True)), ~np.isnan(values)
+            for axis, x in test.start.items():
+                kept &= position[axis] >= x - SLACK * max(1.0, abs(x))
+            found[run] = pd.Series(values[kept], index=position["step"][kept].astype(int))
+        return found
+
+    def _with_status(self, method: str, panel: AnyPanel, status: str) -> list[Run]:
+        """The runs of a method in this panel that have this status, in order of their seeds."""
+        states = self.states(panel)
+        runs = [run for run in self.runs(method, panel.where) if states[run.id].status == status]
+        return sorted(runs, key=lambda run: run.seed)
+
+    def _ids(self, method: str, panel: AnyPanel, status: str) -> list[str]:
+        return [run.id for run in self._with_status(method, panel, status)]
+
+    def _use(self, part: object) -> str:
+        """The part of the report in words: "claim kfac-ahead", "column Training loss", "panel Loss"."""
+        if isinstance(part, Test):
+            return next((f"claim {claim.id}" for claim in self.report.claims if claim.test is part), "claim")
+        label = getattr(part, "label", "")
+        return f"column {label}" if isinstance(part, Column) else f"panel {getattr(part, 'title', '') or label}"
 
     def _done(self, method: str, where: Mapping[str, object]) -> list[Run]:
         return [run for run in self.runs(method, where) if self._states[False][run.id].status == "done"]
@@ -218,6 +308,20 @@ def _lower_bound(state: State, axis: str) -> str:
 
 def _named(metric: str, method: str) -> str:
     return metric.replace("{method}", method)
+
+
+def _words(at: At, better: str | None = None) -> str:
+    """A place in words: "last", "best (lower)", "epoch 20", "highest test_accuracy"."""
+    if isinstance(at, Mapping):
+        ((key, value),) = at.items()
+        return f"{key} {value:g}" if isinstance(value, (int, float)) else f"{key} {value}"
+    return f"{at} ({better})" if at == "best" else at
+
+
+def _place_of(metric: str) -> tuple[float, float]:
+    """The place of a loss of the landscape, from the name of its column."""
+    u, v = metric.removeprefix(LANDSCAPE).split("/")
+    return float(u), float(v)
 
 
 def _of_time(part: object, metric: str) -> bool:

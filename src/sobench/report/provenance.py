@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sobench.config.identity import NOT_IDENTITY
+from sobench.config.run import Run
 from sobench.report.evidence import Evidence
-from sobench.results.state import CONTENDED, SHARED
+from sobench.results.collection import Results
+from sobench.results.row_table import Table
+from sobench.results.state import CONTENDED, SHARED, State
 from sobench.system.text import plural
 
-if TYPE_CHECKING:
-    from sobench.config.run import Run
-
+OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing")
+"""What a report needs of a run's summary.json, besides the state."""
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
@@ -27,6 +30,7 @@ def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in results.runs]
+    common, cells = _settings(results.runs)
     return {
         "report": report.id,
         "source": report.source,
@@ -42,17 +46,37 @@ def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
         },
         "states": dict(sorted(Counter(state.status for state in results.states.values()).items())),
         "timing": timing(evidence),
+        "settings": common,
+        "cells": cells,
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],
     }
 
 
 def as_json(origin: dict[str, Any]) -> str:
-    """The provenance as JSON, indented by two; json itself takes seconds to indent many runs."""
-    encode = json.JSONEncoder(separators=(",\n      ", ": ")).encode
-    runs = ["    {\n      " + encode(run)[1:-1] + "\n    }" for run in origin["runs"]]
-    rest = json.dumps({**origin, "runs": None}, indent=2)
-    head, _, tail = rest.rpartition('"runs": null')
-    return f'{head}"runs": [\n' + ",\n".join(runs) + f"\n  ]{tail}\n"
+    """The provenance as JSON, with a line for each run and each cell."""
+    cells = [f"{json.dumps(cell)}: {json.dumps(settings)}" for cell, settings in origin["cells"].items()]
+    runs = [json.dumps(run) for run in origin["runs"]]
+    text = json.dumps({**origin, "cells": None, "runs": None}, indent=2)
+    text = text.replace('\n  "cells": null', "\n  " + '"cells": {' + _lines(cells) + "}")
+    return text.replace('\n  "runs": null', "\n  " + '"runs": [' + _lines(runs) + "]") + "\n"
+
+
+def results_of(origin: Mapping[str, Any]) -> Results:
+    """The runs and their states as they were when the provenance was written. They have no rows."""
+    configs = {
+        cell: _nested({**origin["settings"], **own["settings"]}) | {"experiment": origin["experiment"]}
+        for cell, own in origin["cells"].items()
+    }
+    runs, states, stale = [], {}, {}
+    for entry in origin["runs"]:
+        cell, seed = entry["cell"], entry["seed"]
+        run = Run({**configs[cell], "seed": seed}, cell, seed, tuple(origin["cells"][cell]["overrides"]))
+        runs.append(run)
+        position = (entry["steps"], entry["epochs"], entry["seconds"])
+        states[run.id] = State(entry["status"], entry["reason"], *position, summary=entry["summary"])
+        if "stale" in entry:
+            stale[run.id] = entry["stale"]
+    return Results(runs, states, Table([]), stale=stale)
 
 
 def command(report_id: str, runs: Sequence[Run], settings: Sequence[str] | None = None) -> str:
@@ -101,12 +125,60 @@ def _entry(evidence: Evidence, run: Run, environment: dict[str, Any]) -> dict[st
         "reason": state.reason,
         "steps": state.step,
         "epochs": state.epoch,
+        "seconds": state.seconds,
+        "summary": {key: state.summary[key] for key in OF_SUMMARY if state.summary.get(key) is not None},
         "parameters_sha256": state.summary.get("parameters_sha256"),
         "commit": environment.get("commit"),
         "started": environment.get("started"),
         "finished": state.summary.get("finished"),
         **({"stale": evidence.results.stale[run.id]} if run.id in evidence.results.stale else {}),
     }
+
+
+def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The settings that all cells have, and by cell the others, with the settings of the command that composes it.
+
+    They are those that can change a result, and the budgets of the experiment, by their dotted paths.
+    """
+    left_out = {*NOT_IDENTITY, "seed"} - {"budgets"}
+    by_cell = {run.cell: run for run in runs}
+    flat = {
+        cell: dict(_flat({key: value for key, value in run.config.items() if key not in left_out}))
+        for cell, run in by_cell.items()
+    }
+    first = next(iter(flat.values()), {})
+    common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in flat.values())}
+    cells = {}
+    for cell, own in flat.items():
+        overrides = [o for o in by_cell[cell].overrides if o.partition("=")[0].partition(".")[0] not in left_out]
+        cells[cell] = {"overrides": overrides, "settings": {k: v for k, v in own.items() if k not in common}}
+    return common, cells
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings by their dotted paths."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings from their dotted paths."""
+    settings: dict[str, Any] = {}
+    for path, value in flat.items():
+        *groups, key = path.split(".")
+        node = settings
+        for group in groups:
+            node = node.setdefault(group, {})
+        node[key] = value
+    return settings
+
+
+def _lines(items: list[str]) -> str:
+    """The items of a JSON object or list, one a line."""
+    return "".join(f"\n    {item}," for item in items)[:-1] + "\n  " if items else ""
 
 
 def _name(group: object) -> str:

@@ -6,12 +6,13 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sobench.errors import UsageError
-from sobench.report import columns, formats, pages, table
+from sobench.report import columns, formats, pages, records, table
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
@@ -32,8 +33,11 @@ FILES = (
     "figure.pdf",
     "claims.md",
     "claims.csv",
+    "values.csv",
+    "curves.csv",
     "provenance.json",
 )
+"""The files of a report, in the order in which they are named."""
 
 
 def write(
@@ -58,26 +62,22 @@ def write(
     _require_finished(report, results, Path(runs_root), again)
     evidence = Evidence(report, results)
     out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
-    try:
-        _draft(evidence, draft, folder, again)
-        written = [name for name in FILES if (draft / name).exists()]
-        for name in written:
-            os.replace(draft / name, out / name)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    for name in set(FILES) - set(written):  # left by an earlier version of this report
-        (out / name).unlink(missing_ok=True)
-    return [out / name for name in written]
+    with drafted(out) as draft:
+        origin = provenance(evidence, again)
+        render(evidence, origin, draft, folder=folder)
+        for name, text in {
+            "provenance.json": as_json(origin),
+            **records.as_csv(evidence.numbers, results.runs),
+        }.items():
+            (draft / name).write_text(text, encoding="utf-8")
+    return [out / name for name in FILES if (out / name).exists()]
 
 
-def _draft(evidence: Evidence, out: Path, folder: Path | None, again: str) -> None:
-    """Write all files of the report into `out`. again: the command that makes the report."""
+def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Path | None = None) -> None:
+    """Write the page, the table, the figure and the claims of a report into `out`."""
     report = evidence.report
-    origin = provenance(evidence, again)
     verdicts = judge(evidence)
-    texts = {"provenance.json": as_json(origin)}
+    texts = {}
     if report.table:
         contents = table.contents(evidence)
         texts |= {
@@ -95,6 +95,25 @@ def _draft(evidence: Evidence, out: Path, folder: Path | None, again: str) -> No
     texts["report.md"] = pages.report_markdown(report, origin, texts.get("table.md"), verdicts)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def drafted(out: Path) -> Iterator[Path]:
+    """A folder for the new files of a report, which replace those in `out` when the block ends.
+
+    A file of a report that is not made again, left by an earlier version, is deleted.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
+    try:
+        yield draft
+        for name in FILES:
+            if (draft / name).exists():
+                os.replace(draft / name, out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _require_finished(report: Report, results: Results, runs_root: Path, again: str) -> None:

@@ -13,33 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from sobench.results.pick import column
-
 if TYPE_CHECKING:
     from sobench.results.row_table import Table
-
-POINTS = 1000  # of a curve, at most
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
 """The places, x and y of one run. Runs are paired by place: the number of the row, or that of the epoch. Both x and y
 are NaN where either is not finite."""
-
-
-def curve(
-    rows: Table, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False, hold: bool = True
-) -> pd.DataFrame:
-    """The columns x, mean, stderr, n of the mean over the runs of `rows` (one kind); see `mean` and `series`."""
-    return mean(list(series(rows, x, y, smooth=smooth, by_epoch=by_epoch).values()), hold=hold)
-
-
-def series(rows: Table, x: str, y: str, *, smooth: float | None = None, by_epoch: bool = False) -> dict[str, Series]:
-    """The series of each run, by run id.
-
-    smooth: y is averaged over the last `smooth` steps. by_epoch: y is averaged over the rows of each epoch, and x is
-    the number of the epoch, from 1.
-    """
-    own_rows = _by_run(rows)
-    return _epochs(rows, y, own_rows) if by_epoch else _series(rows, x, y, smooth, own_rows)
 
 
 def mean(runs: Sequence[Series], *, hold: bool = True) -> pd.DataFrame:
@@ -59,12 +38,7 @@ def mean(runs: Sequence[Series], *, hold: bool = True) -> pd.DataFrame:
         places, aligned = places[:shared], [(x[:shared], y[:shared], shared) for x, y, _ in aligned]
     xs, ys = np.array([x for x, _, _ in aligned]), np.array([y for _, y, _ in aligned])
     _follow(xs, [length for _, _, length in aligned])
-    return _thinned(_statistics(xs, ys))
-
-
-def without_value(rows: Table, y: str) -> int:
-    """The number of rows without a finite value of y, which means leave out."""
-    return int((~np.isfinite(column(rows, y).to_numpy(float))).sum())
+    return _statistics(xs, ys)
 
 
 def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.ndarray:
@@ -75,35 +49,18 @@ def trailing_mean(steps: np.ndarray, values: np.ndarray, window: float) -> np.nd
     return (total[last] - total[first]) / (last - first)
 
 
-def _series(rows: Table, x: str, y: str, smooth: float | None, own_rows: dict[str, np.ndarray]) -> dict[str, Series]:
-    xs, ys, steps = column(rows, x).to_numpy(float), column(rows, y).to_numpy(float), rows["step"].to_numpy(float)
-    ok = np.isfinite(xs) & np.isfinite(ys)
-    found = {}
-    for run, own in own_rows.items():
-        with_value = ok[own]
-        x_of_run, y_of_run = np.where(with_value, xs[own], np.nan), np.where(with_value, ys[own], np.nan)
-        if smooth:
-            y_of_run[with_value] = trailing_mean(steps[own][with_value], y_of_run[with_value], smooth)
-        found[run] = (np.arange(len(own), dtype=float), x_of_run, y_of_run)
-    return found
+def by_epoch(epochs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each epoch, from 1, and the mean of the finite values of its rows; epochs without any are left out.
+
+    A row belongs to the epoch of its last step: a row at epoch 1.0 ends the first epoch.
+    """
+    ok = np.isfinite(values)
+    distinct, numbers = np.unique(np.ceil(epochs[ok] - 1e-9), return_inverse=True)
+    counts = np.bincount(numbers, minlength=len(distinct))
+    return distinct, np.bincount(numbers, weights=values[ok], minlength=len(distinct)) / np.maximum(counts, 1)
 
 
-def _epochs(rows: Table, y: str, own_rows: dict[str, np.ndarray]) -> dict[str, Series]:
-    """A row belongs to the epoch of its last step: a row at epoch 1.0 ends the first epoch. Epochs without a finite
-    value are left out."""
-    values = column(rows, y).to_numpy(float)
-    epochs = np.ceil(rows["epoch"].to_numpy(float) - 1e-9)
-    found = {}
-    for run, own in own_rows.items():
-        kept = own[np.isfinite(values[own])]
-        distinct, numbers = np.unique(epochs[kept], return_inverse=True)
-        counts = np.bincount(numbers, minlength=len(distinct))
-        means = np.bincount(numbers, weights=values[kept], minlength=len(distinct)) / np.maximum(counts, 1)
-        found[run] = (distinct, distinct, means)
-    return found
-
-
-def _by_run(rows: Table) -> dict[str, np.ndarray]:
+def rows_by_run(rows: Table) -> dict[str, np.ndarray]:
     """The numbers of the rows of each run, by run id."""
     if not len(rows):
         return {}
@@ -149,10 +106,3 @@ def _statistics(xs: np.ndarray, ys: np.ndarray) -> pd.DataFrame:
     with np.errstate(divide="ignore", invalid="ignore"):
         stderr = np.where(n > 1, np.sqrt(squares / (n - 1) / n), np.nan)
     return pd.DataFrame({"x": x, "mean": middle, "stderr": stderr, "n": n})
-
-
-def _thinned(points: pd.DataFrame) -> pd.DataFrame:
-    """At most POINTS of the points, with the first and the last."""
-    if len(points) <= POINTS:
-        return points
-    return points.iloc[np.linspace(0, len(points) - 1, POINTS).round().astype(int)].reset_index(drop=True)

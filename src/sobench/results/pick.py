@@ -138,22 +138,29 @@ def reach(
     return first.reindex(recorded.index).where(recorded.index.isin(first.index), never)
 
 
-def series(
-    table: Table, metric: str, *, kind: str = "train", start: Mapping[str, float] | None = None
-) -> dict[str, pd.Series]:
-    """The recorded values of `metric` in the rows of this kind, by run id: each a series by step.
+def first(table: Table, metric: str, kind: str) -> dict[str, float]:
+    """The first number of `metric` in the rows of this kind of each run that has one, by run id."""
+    rows = _rows(table, kind, value=metric).set_index("run")
+    return cast(pd.Series, _column(rows, "value").groupby(level=0, observed=True).first()).to_dict()
 
-    start: {axis: x}, the place of the first row. Rows without a value (NaN) are left out; a run without any has an
-    empty series.
-    """
-    axes = start or {}
-    rows = _rows(table, kind, step="step", value=metric, **{f"at {axis}": axis for axis in axes})
-    for axis, x in axes.items():
-        rows = cast(pd.DataFrame, rows[rows[f"at {axis}"] >= x - SLACK * max(1.0, abs(x))])
-    by_run = {}
-    for run, group in rows.groupby("run", observed=True):
-        by_run[str(run)] = _column(group.set_index("step"), "value").dropna()
-    return by_run
+
+def mean_between(table: Table, metric: str, low: float, high: float, kind: str = "eval") -> dict[str, float]:
+    """The mean of the numbers of `metric` in the rows of this kind from one epoch to another, of each run that came as
+    far, by run id."""
+    rows = _rows(table, kind, value=metric, epoch="epoch").set_index("run")
+    epochs = _column(rows, "epoch")
+    far = cast(pd.Series, epochs.groupby(level=0, observed=True).transform("max")) >= high
+    near = cast(pd.DataFrame, rows[far & (epochs >= low) & (epochs <= high)])
+    return cast(pd.Series, _column(near, "value").groupby(level=0, observed=True).mean()).to_dict()
+
+
+def count(table: Table, kind: str, *, without: str | None = None) -> dict[str, float]:
+    """The number of rows of this kind of each run, by run id; without: of the rows that have no finite value of it."""
+    rows = table.of_kind(kind)
+    missing = ~np.isfinite(column(rows, without).to_numpy(float)) if without else np.ones(len(rows), bool)
+    return (
+        pd.Series(missing, index=rows["run"].to_numpy()).groupby(level=0, observed=True).sum().astype(float).to_dict()
+    )
 
 
 def column(rows: Table | pd.DataFrame, metric: str) -> pd.Series:

@@ -12,7 +12,7 @@ from sobench.report.figures.overlap import LINE
 from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.schema.panels import Panel
 from sobench.results.axes import AXES
-from sobench.results.curves import curve, without_value
+from sobench.results.curves import mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,20 +51,8 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     return legend.entries(evidence, methods, styles)
 
 
-def _y(panel: Panel, method: str) -> str:
-    return panel.y.replace("{method}", method)
-
-
 def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
-    rows = evidence.rows(method, panel, panel.rows, status)
-    points = curve(
-        rows,
-        panel.x,
-        _y(panel, method),
-        smooth=panel.smooth,
-        by_epoch=panel.mean_by == "epoch",
-        hold=status == "done",
-    )
+    points = mean(evidence.curves(method, panel, status), hold=status == "done")
     keep = np.ones(len(points), bool)
     if panel.scale == "log":
         keep &= points["mean"].to_numpy() > 0
@@ -162,6 +150,5 @@ def _left_out(panel: Panel, evidence: Evidence, methods: list[str]) -> str:
     """The number of undefined values in the means of the epochs, for the label; empty if there are none."""
     if not panel.mean_by:
         return ""
-    rows = {method: evidence.rows(method, panel, panel.rows, "done") for method in methods}
-    bad, of = sum(without_value(rows[m], _y(panel, m)) for m in methods), sum(map(len, rows.values()))
+    bad, of = map(sum, zip(*(evidence.undefined(method, panel) for method in methods), strict=True))
     return f"\n({bad:,} of {of:,} values undefined, left out)" if bad else ""

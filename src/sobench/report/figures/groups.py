@@ -10,19 +10,15 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import axis, legend
 from sobench.report.figures.overlap import LINE
 from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.schema.panels import Heatmap, Profile
-from sobench.results.pick import column, pick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-    from sobench.results.row_table import Table
 
 FLOOR = 1e-3
 """The colour is logarithmic in the size of a value, down to this share of the largest, and linear below."""
@@ -32,11 +28,10 @@ def heatmap(axes: Axes, panel: Heatmap, evidence: Evidence, styles: Styles) -> l
     """Draw the matrix, which has no entry in the legend."""
     from matplotlib.colors import SymLogNorm
 
-    rows = _first_seed(evidence, panel)
-    if not len(rows):
+    values = matrix(evidence, panel)
+    if np.isnan(values).all():
         legend.say_empty(axes)
     else:
-        values = matrix(rows, panel)
         top = np.nanmax(np.abs(values)) or 1.0
         norm = SymLogNorm(linthresh=FLOOR * top, vmin=-top, vmax=top)
         bar = axes.figure.colorbar(axes.imshow(values, cmap="RdBu_r", norm=norm), ax=axes)
@@ -58,12 +53,13 @@ def colour_ticks(top: float) -> list[float]:
     return [*(-size for size in sizes), 0.0, *reversed(sizes)]
 
 
-def matrix(rows: Table, panel: Heatmap) -> np.ndarray:
-    """The values [down, across] of one run at the panel's place."""
+def matrix(evidence: Evidence, panel: Heatmap) -> np.ndarray:
+    """The values [down, across] of one run at the panel's place; NaN for those that it lacks."""
 
     def value(down: str, across: str) -> float:
         name = panel.metric.replace("{down}", down).replace("{across}", across)
-        return float(pick(rows, name, at=panel.at).iloc[0])
+        found = evidence.of_first_seed(panel, name, panel.at)
+        return math.nan if found is None else found
 
     return np.array([[value(down, across) for across in panel.across.values()] for down in panel.down.values()])
 
@@ -72,11 +68,10 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: Styles) -> l
     """Draw a line over the groups for each epoch; the entries of the legend."""
     import matplotlib
 
-    rows = _first_seed(evidence, panel)
     entries: legend.Entries = {}
     shades = matplotlib.colormaps["viridis_r"](np.linspace(0.1, 1, len(panel.epochs)))
     for epoch, shade in zip(panel.epochs, shades):
-        values = means(rows, panel, epoch) if len(rows) else None
+        values = means(evidence, panel, epoch)
         if values is not None:
             look: Style = {"marker": "o", "markersize": 4, "color": shade, "clip_on": False, "gid": LINE}
             (line,) = axes.plot(range(len(panel.across)), values, **look)
@@ -91,17 +86,9 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: Styles) -> l
     return entries
 
 
-def means(rows: Table, panel: Profile, epoch: float) -> list[float] | None:
+def means(evidence: Evidence, panel: Profile, epoch: float) -> list[float] | None:
     """The mean of each group's value over the epochs around this one; None if the run did not reach them."""
     low, high = (epoch + shift for shift in panel.window)
-    epochs = column(rows, "epoch")
-    if epochs.max() < high:
-        return None
-    near = (epochs >= low) & (epochs <= high)
-    return [float(column(rows, panel.metric.replace("{across}", name))[near].mean()) for name in panel.across.values()]
-
-
-def _first_seed(evidence: Evidence, panel: Heatmap | Profile) -> Table:
-    rows = evidence.rows(panel.method, panel, "eval", "done")
-    first = rows["seed"] == rows["seed"].min()
-    return rows.of_runs(pd.unique(rows["run"].to_numpy()[first.to_numpy()]))
+    names = [panel.metric.replace("{across}", group) for group in panel.across.values()]
+    values = [evidence.of_first_seed(panel, name, "last", (low, high)) for name in names]
+    return None if all(value is None for value in values) else [math.nan if v is None else v for v in values]

@@ -9,10 +9,11 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from sobench.report.evidence import Evidence
 from sobench.report.figures.style import Styles, common_label, plain
 from sobench.report.schema.panels import AnyPanel, Panel, Trajectory
-from sobench.results.pick import column
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -169,5 +170,4 @@ def _gap(evidence: Evidence, method: str, panel: Panel) -> str:
 
 
 def _recorded(evidence: Evidence, method: str, panel: Panel) -> bool:
-    rows = evidence.rows(method, panel, panel.rows, "done")
-    return bool(column(rows, panel.y.replace("{method}", method)).notna().any())
+    return any(np.isfinite(y).any() for _, _, y in evidence.curves(method, panel, "done"))

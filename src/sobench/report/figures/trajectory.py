@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
@@ -18,25 +18,21 @@ if TYPE_CHECKING:
 
 LONG = 4.0
 """The length from which a trajectory is drawn pale, in units of the panel's sides: it would cover the others."""
-LANDSCAPE = "landscape/"
 
 
 def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: Styles) -> legend.Entries:
     """Draw the landscape and the trajectories; the entries of the legend."""
     methods = panel.methods or list(evidence.report.methods)
     seed = _seed(evidence, methods, panel)
-    all_rows = {method: _rows(evidence, method, panel, seed) for method in methods}
-    with_rows = {method: rows for method, rows in all_rows.items() if len(rows)}
-    if not with_rows:
+    found = {method: evidence.path(method, panel, seed) for method in methods} if seed is not None else {}
+    paths = {method: path.points for method, path in found.items() if path}
+    if not paths:
         legend.say_empty(axes)
     else:
-        first = next(iter(with_rows.values()))
-        start = first[["start/0", "start/1"]].dropna().iloc[0].to_numpy()
-        us, vs = _landscape(axes, panel, first)
-        paths = {
-            method: np.vstack([start, rows[["weight/0", "weight/1"]].to_numpy()]) for method, rows in with_rows.items()
-        }
+        first = next(path for path in found.values() if path)
+        us, vs = _landscape(axes, panel, first.landscape)
         low, high = np.array([us[0], vs[0]]), np.array([us[-1], vs[-1]])
+        start = first.points[0]
         axes.plot(*start, marker="^", markersize=10, color="white", markeredgecolor="black", zorder=2.5)
         for place, method in enumerate(sorted(paths, key=lambda method: -length_inside(paths[method], low, high))):
             color, long = styles[method]["color"], length_inside(paths[method], low, high) > LONG
@@ -68,27 +64,17 @@ def _seed(evidence: Evidence, methods: list[str], panel: Trajectory) -> int | No
     return min(set.intersection(*finished), default=None) if finished else None
 
 
-def _rows(evidence: Evidence, method: str, panel: Trajectory, seed: int | None) -> pd.DataFrame:
-    """The rows of a method's run of this seed."""
-    rows = evidence.rows(method, panel, "train", "done").frame()
-    return rows.loc[rows["seed"] == seed]
+def landscape(losses: Mapping[tuple[float, float], float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The landscape around the start as a grid: us [n], vs [m], losses [m, n]."""
+    us, vs = (np.unique([place[axis] for place in losses]) for axis in (0, 1))
+    return us, vs, np.array([[losses[u, v] for u in us] for v in vs])
 
 
-def landscape(rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The landscape that a run recorded around its start: us [n], vs [m], losses [m, n]."""
-    values = {}
-    for name, column in rows.items():
-        text = str(name)
-        if text.startswith(LANDSCAPE) and column.notna().any():
-            u, v = text.removeprefix(LANDSCAPE).split("/")
-            values[float(u), float(v)] = column.dropna().iloc[0]
-    us, vs = (np.unique([place[axis] for place in values]) for axis in (0, 1))
-    return us, vs, np.array([[values[u, v] for u in us] for v in vs])
-
-
-def _landscape(axes: Axes, panel: Trajectory, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+def _landscape(
+    axes: Axes, panel: Trajectory, places: Mapping[tuple[float, float], float]
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw the landscape; its places on both axes."""
-    us, vs, losses = landscape(rows)
+    us, vs, losses = landscape(places)
     lowest = np.unravel_index(np.argmin(losses), losses.shape)
     ring = {"marker": "o", "markersize": 9, "markeredgecolor": "white", "markeredgewidth": 1.4}
     axes.plot(us[lowest[1]], vs[lowest[0]], markerfacecolor="none", zorder=3.9, **ring)

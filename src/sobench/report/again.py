@@ -1,0 +1,156 @@
+"""Makes written reports again, from their values.csv, curves.csv and provenance.json alone; compares, or replaces them.
+
+A report whose runs are gone, and whose numbers were not written, can be withdrawn: its page keeps the table and the
+figure below a line that says so, and its verdicts are deleted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sobench.errors import Failure, UsageError
+from sobench.report import records
+from sobench.report.evidence import Evidence
+from sobench.report.provenance import results_of
+from sobench.report.schema.catalogue import read
+from sobench.report.writer import FILES, drafted, render
+
+PROVENANCE = "provenance.json"
+KEPT = (records.VALUES, records.CURVES, PROVENANCE)
+"""The files from which the others are made."""
+TOLERANCE = 3.0
+"""The largest root mean square difference of a channel (0 to 255) between two pictures of the same figure."""
+WITHDRAWN = "**Withdrawn.**"
+CLAIMS = ("claims.md", "claims.csv")
+
+
+def folders(paths: Iterable[Path]) -> list[Path]:
+    """The folders of written reports at or below these paths. Raises UsageError for a path without any."""
+    found: list[Path] = []
+    for path in paths:
+        below = sorted(file.parent for file in path.rglob(PROVENANCE)) if path.is_dir() else []
+        if not below:
+            raise UsageError(f"{path}: no report; allowed: a folder that has written reports (with {PROVENANCE})")
+        found += below
+    return list(dict.fromkeys(found))
+
+
+def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
+    """A line for each file of a report that is not what its numbers give; of a withdrawn report, for each verdict.
+
+    descriptions: the folder of the reports' descriptions (default: those of sobench).
+    """
+    origin = _provenance(folder)
+    if "withdrawn" in origin:
+        return _against_withdrawal(folder)
+    try:
+        evidence = _evidence(folder, origin, descriptions)
+    except (Failure, UsageError) as error:
+        return [str(error)]
+    with tempfile.TemporaryDirectory() as place:
+        made = Path(place)
+        try:
+            render(evidence, origin, made, folder=descriptions)
+        except (Failure, UsageError) as error:
+            return [str(error)]
+        found = [_difference(folder / name, made / name) for name in FILES if name not in KEPT]
+    return [line for line in found if line]
+
+
+def remake(folder: Path, *, descriptions: Path | None = None) -> None:
+    """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
+    origin = _provenance(folder)
+    if "withdrawn" in origin:
+        raise Failure(f"{folder}: withdrawn: {origin['withdrawn']}; its runs must be made again: {origin['command']}")
+    evidence = _evidence(folder, origin, descriptions)
+    kept = {name: (folder / name).read_bytes() for name in KEPT}
+    with drafted(folder) as draft:
+        render(evidence, origin, draft, folder=descriptions)
+        for name, contents in kept.items():
+            (draft / name).write_bytes(contents)
+
+
+def withdraw(folder: Path, reason: str) -> None:
+    """Delete the verdicts of a report, and write above its page that they are withdrawn, and why."""
+    origin = _provenance(folder)
+    page = (folder / "report.md").read_text(encoding="utf-8")
+    title, _, rest = page.partition("\n\n")
+    before, claims, after = rest.partition("\n\n## Claims")
+    notes = after.partition("\n\n## Notes")[2] if claims else ""
+    banner = f"> {WITHDRAWN} {reason} The table and the figure are kept as they were; no claim is judged here."
+    parts = [title, banner, before.rstrip(), *(["## Notes" + notes.rstrip()] if notes else [])]
+    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    text = json.dumps({"withdrawn": reason, **origin}, indent=2)
+    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
+    for name in CLAIMS:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _provenance(folder: Path) -> dict[str, Any]:
+    try:
+        origin = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Failure(f"{folder / PROVENANCE}: {error}") from error
+    if not isinstance(origin, dict) or "report" not in origin:
+        raise Failure(f"{folder / PROVENANCE}: not the provenance of a report")
+    return origin
+
+
+def _evidence(folder: Path, origin: dict[str, Any], descriptions: Path | None) -> Evidence:
+    """The evidence that was written. Raises Failure for a report without it."""
+    report = read(origin["report"], folder=descriptions)
+    try:
+        return Evidence(report, results_of(origin), records.read(folder))
+    except FileNotFoundError as error:
+        raise Failure(f"{folder}: no {Path(error.filename).name}; make the report again: {origin['command']}") from error
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise Failure(f"{folder}: its numbers are damaged: {error}") from error
+
+
+def _difference(there: Path, made: Path) -> str:
+    """A line about the first difference between a written file and the one made again; empty if they are equal."""
+    if not there.exists() and not made.exists():
+        return ""
+    if not there.exists() or not made.exists():
+        return f"{there.name}: {'missing' if made.exists() else 'not a file of this report'}"
+    if there.suffix == ".pdf":  # of the same figure as the picture
+        return ""
+    if there.suffix == ".png":
+        return _difference_of_pictures(there, made)
+    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (there, made))
+    for number, (a, b) in enumerate(zip(old, new, strict=False), 1):
+        if a != b:
+            return f"{there.name}, line {number}: {_excerpt(a, b)}, its numbers give {_excerpt(b, a)}"
+    return "" if len(old) == len(new) else f"{there.name}: {len(old)} lines, its numbers give {len(new)}"
+
+
+def _excerpt(text: str, other: str, around: int = 30) -> str:
+    """The part of a line where it differs from another."""
+    match = difflib.SequenceMatcher(None, text, other, autojunk=False).find_longest_match(0, len(text), 0, len(other))
+    start = match.size if match.a == match.b == 0 else 0
+    return repr(text[max(0, start - around) : start + around])
+
+
+def _difference_of_pictures(there: Path, made: Path) -> str:
+    from matplotlib.image import imread
+
+    old, new = imread(there), imread(made)
+    if old.shape != new.shape:
+        return f"{there.name}: {old.shape[1]} x {old.shape[0]} points, its numbers give {new.shape[1]} x {new.shape[0]}"
+    off = 255 * float(np.sqrt(np.mean((old - new) ** 2)))
+    return f"{there.name}: differs by {off:.1f} of 255, root mean square" if off > TOLERANCE else ""
+
+
+def _against_withdrawal(folder: Path) -> list[str]:
+    """What a withdrawn report must not have."""
+    found = [f"{name}: a withdrawn report has no verdicts" for name in CLAIMS if (folder / name).exists()]
+    if WITHDRAWN not in (folder / "report.md").read_text(encoding="utf-8"):
+        found.append(f"report.md: the line {WITHDRAWN} is missing")
+    return found
