@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -56,10 +55,11 @@ def listing(root: Path) -> dict[str, tuple[int, int]]:
     return {str(path.relative_to(root)): (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(files)}
 
 
-def without_claims(page: Path) -> list[str]:
-    """The lines of a report but those about its claims, whose rules have changed since."""
-    before, claims, after = page.read_text().partition("\n## Claims\n")
-    return before.splitlines() + after.partition("\n## Notes\n")[2].splitlines() * bool(claims)
+def table_and_notes(page: Path) -> list[str]:
+    """The lines of a report about its table, and its notes; the rules for claims and figures have changed since."""
+    text = page.read_text()
+    table, notes = (text.partition(f"\n## {title}\n")[2].partition("\n## ")[0] for title in ("Table", "Notes"))
+    return [*table.splitlines(), *notes.splitlines()]
 
 
 def effects(claims: Path) -> dict[str, tuple[str, str]]:
@@ -72,7 +72,7 @@ def effects(claims: Path) -> dict[str, tuple[str, str]]:
 
 @needs("pandas", "scipy", "numpy")
 @pytest.mark.parametrize("name", REPORTS)
-def test_a_report_has_the_bytes_that_it_had(name, made):
+def test_a_report_has_the_table_that_it_had(name, made):
     ended = command("report", name, *EXPECTED["reports"][name], *EXPECTED["always"])
     assert ended.code == 0, ended.err
     then, now = MADE / "reports" / name / REPORTS[name], made / "reports" / name / REPORTS[name]
@@ -80,15 +80,13 @@ def test_a_report_has_the_bytes_that_it_had(name, made):
     assert {path.name for path in now.iterdir()} - {"figure.png", "figure.pdf"} == files
     for file in files - {"provenance.json", "claims.md", "claims.csv", "report.md"}:
         assert (now / file).read_bytes() == (then / file).read_bytes(), file
-    assert without_claims(now / "report.md") == without_claims(then / "report.md")
+    assert table_and_notes(now / "report.md") == table_and_notes(then / "report.md")
     assert effects(now / "claims.csv") == effects(then / "claims.csv")
     before, after = (json.loads((folder / "provenance.json").read_text()) for folder in (then, now))
     for provenance in (before, after):
         del provenance["generator"]  # the version of sobench that writes the report
     assert after == before
-    if not other_versions("matplotlib", "pillow"):
-        png = {file: digest for file, digest in EXPECTED["figures"].items() if name in file and file.endswith(".png")}
-        assert {file: sha256((made / file).read_bytes()).hexdigest() for file in png} == png
+    assert (now / "figure.png").exists() == any(name in file for file in EXPECTED["figures"])
 
 
 @pytest.mark.parametrize("words", SWEEPS, ids=lambda words: words[-1])
