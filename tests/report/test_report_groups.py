@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 from run_tree import a_run, evals, put, row
 
+from sobench.report.evidence import Evidence
 from sobench.report.figures.groups import matrix, means
 from sobench.report.schema.panels import Heatmap, Profile
+from sobench.report.schema.spec import Method, Report
 from sobench.report.writer import write
-from sobench.results.frame import table
-from sobench.results.row_table import Table
+from sobench.results.collection import collect
 
 
-def rows(root, **columns) -> Table:
+def rows(root, **columns) -> Evidence:
     """One run, a row at the end of each epoch from 0 on."""
     cells = [dict(zip(columns, values)) for values in zip(*columns.values(), strict=True)]
     put(root, a_run("sgd"), [row("eval", 10 * epoch, **values) for epoch, values in enumerate(cells)])
-    return table(root)
+    return Evidence(Report("t", "s", "e", {"m": Method("M", {"optimizer": "sgd"})}), collect([a_run("sgd")], root))
 
 
 def test_the_matrix_of_the_evaluation_that_is_asked_for(tmp_path):

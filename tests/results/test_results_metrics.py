@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from mean_curves import curve
 from run_tree import a_run, evals, put, row
 
-from sobench.results.curves import curve, without_value
+from sobench.report.numbers import Numbers
 from sobench.results.frame import table
-from sobench.results.pick import column, pick, reach, series
+from sobench.results.pick import column, count, pick, reach
 
 
 def loaded(root, rows, status="done", **summary):
@@ -69,25 +70,30 @@ def test_all_values_of_a_run_by_step_from_a_start_on(tmp_path):
         row("train", step, loss=1.0, cosine=value) for step, value in ((1, 0.1), (2, math.nan), (3, 0.3), (4, math.inf))
     ]
     frame, run = loaded(tmp_path, rows)
-    assert series(frame, "cosine")[run].to_dict() == {1: 0.1, 3: 0.3, 4: math.inf}
-    assert series(frame, "cosine", start={"step": 3})[run].to_dict() == {3: 0.3, 4: math.inf}
-    assert series(frame, "cosine", start={"epoch": 0.3})[run].index[0] == 3
-    assert len(series(frame, "unheard_of")[run]) == 0
+
+    def series(metric, **start):
+        return Numbers(frame).by_step("train", metric, start, [run])[run]
+
+    assert series("cosine").to_dict() == {1: 0.1, 3: 0.3, 4: math.inf}
+    assert series("cosine", step=3).to_dict() == {3: 0.3, 4: math.inf}
+    assert series("cosine", epoch=0.3).index[0] == 3
+    assert len(series("unheard_of")) == 0
 
 
 def test_the_mean_of_each_epoch_is_over_its_values_alone(tmp_path):
     # ten steps an epoch: the tenth step ends the first epoch, the eleventh begins the second
     rows = [row("train", step, ratio=math.nan if step in (4, 25) else float(step)) for step in range(1, 31)]
-    frame, _ = loaded(tmp_path, rows)
-    found = curve(frame, "epoch", "ratio", by_epoch=True)
+    frame, run = loaded(tmp_path, rows)
+    found = curve(frame, "epochs", "ratio", kind="train")
     assert found["x"].tolist() == [1, 2, 3]
     first = [step for step in range(1, 11) if step != 4]
     third = [step for step in range(21, 31) if step != 25]
     np.testing.assert_allclose(found["mean"], [np.mean(first), 15.5, np.mean(third)])
-    assert without_value(frame, "ratio") == 2 and without_value(frame, "unheard_of") == 30
+    assert count(frame, "train", without="ratio") == {run: 2} and count(frame, "train") == {run: 30}
+    assert count(frame, "train", without="unheard_of") == {run: 30}
 
 
 def test_an_epoch_without_a_value_has_no_point(tmp_path):
     rows = [row("train", step, ratio=math.inf if 10 < step <= 20 else 1.0) for step in range(1, 31)]
     frame, _ = loaded(tmp_path, rows)
-    assert curve(frame, "epoch", "ratio", by_epoch=True)["x"].tolist() == [1, 3]
+    assert curve(frame, "epochs", "ratio", kind="train")["x"].tolist() == [1, 3]

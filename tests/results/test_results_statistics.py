@@ -3,12 +3,13 @@ import statistics
 
 import numpy as np
 import pytest
+from mean_curves import curve
 from run_tree import a_run, evals, put, row
 
 from sobench.errors import UsageError
 from sobench.results import collect
 from sobench.results.aggregate import aggregate
-from sobench.results.curves import curve, trailing_mean
+from sobench.results.curves import trailing_mean
 from sobench.results.frame import table
 from sobench.results.pick import pick
 
@@ -140,7 +141,7 @@ def test_costs_may_count_diverged_runs_and_still_say_so(tmp_path):
 def curves(tmp_path, *rows_of_seeds, x="step", y="train_loss", **how):
     for seed, rows in enumerate(rows_of_seeds):
         put(tmp_path, a_run("sgd", seed), rows)
-    return curve(table(tmp_path).of_kind("eval"), x, y, **how)
+    return curve(table(tmp_path), x, y, **how)
 
 
 def table_value(tmp_path, metric="train_loss"):

@@ -44,9 +44,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
-    parser = _add(subparsers, "report", report, "write tables, figures and verdicts from the existing runs")
-    _add_artifact(parser)
-    _add_overrides(parser)
+    _add_report(subparsers)
 
     parser = _add(subparsers, "reproduce", reproduce, "run the missing runs of an artifact, then write its report")
     _add_artifact(parser)
@@ -86,6 +84,20 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
     parser.add_argument("--again", action="store_true", help="cells: measure the known costs again")
+
+
+def _add_report(subparsers: Subparsers) -> None:
+    parser = _add(subparsers, "report", report, "write tables, figures and verdicts from the existing runs")
+    about = "paper/artifact, as `sobench list reports` prints it; after one of the flags a folder of reports"
+    parser.add_argument("id", nargs="?", metavar="ID", help=about)
+    _add_overrides(parser)
+    flags = parser.add_mutually_exclusive_group()
+    about = "compare the reports in these folders (default: reports) with what their values.csv and curves.csv give"
+    flags.add_argument("--verify", action="store_true", help=about)
+    about = "write the reports in these folders again, from their values.csv and curves.csv"
+    flags.add_argument("--again", action="store_true", help=about)
+    about = "delete the verdicts of the reports in these folders, and say why on their pages"
+    flags.add_argument("--withdraw", metavar="REASON", help=about)
 
 
 def _add_retry(subparsers: Subparsers) -> None:

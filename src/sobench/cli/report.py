@@ -17,11 +17,45 @@ NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirr
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write one report from the existing runs of its experiment."""
+    """Write one report from the existing runs of its experiment; with a flag, treat the reports in some folders.
+
+    Raises UsageError for no id, and for a folder without reports.
+    """
     from sobench.report import experiment_of
 
+    if args.verify or args.again or args.withdraw is not None:
+        return _written_reports(args)
+    if not args.id:
+        raise UsageError("report: got no ID, allowed: paper/artifact, as `sobench list reports` prints it")
     _write_reports({args.id: runs_of(experiment_of(args.id), args.overrides)}, args.overrides)
     return 0
+
+
+def _written_reports(args: argparse.Namespace) -> int:
+    """Verify, write again, or withdraw the reports in the folders that are given. Returns 1 if any is not as it should
+    be."""
+    from sobench.report import again
+
+    given = [path for path in (args.id, *args.overrides) if path] or ([] if args.withdraw else ["reports"])
+    if not given:
+        raise UsageError("report --withdraw: got no folder, allowed: folders of reports")
+    if args.withdraw is not None and not args.withdraw.strip():
+        raise UsageError("report --withdraw: got an empty reason, allowed: a sentence that says why")
+    folders, bad = again.folders(map(Path, given)), 0
+    for folder in folders:
+        if args.withdraw:
+            again.withdraw(folder, args.withdraw)
+            continue
+        try:
+            lines = again.differences(folder) if args.verify else again.remake(folder) or []
+        except Failure as error:
+            lines = [str(error)]
+        bad += bool(lines)
+        for line in lines:
+            print(f"{folder}: {line}")
+    done = "as their numbers say" if args.verify else "withdrawn" if args.withdraw else "written again"
+    print(f"{plural(len(folders), 'report')}: {len(folders) - bad} {done}" + (f", {bad} not" if bad else ""))
+    return 1 if bad else 0
 
 
 def reproduce(args: argparse.Namespace) -> int:

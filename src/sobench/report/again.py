@@ -50,14 +50,10 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
     origin = _provenance(folder)
     if "withdrawn" in origin:
         return _against_withdrawal(folder)
-    try:
-        evidence = _evidence(folder, origin, descriptions)
-    except (Failure, UsageError) as error:
-        return [str(error)]
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
         try:
-            render(evidence, origin, made, folder=descriptions)
+            render(_evidence(folder, origin, descriptions), origin, made, folder=descriptions)
         except (Failure, UsageError) as error:
             return [str(error)]
         found = [_difference(folder / name, made / name) for name in FILES if name not in KEPT]
@@ -68,7 +64,7 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
     origin = _provenance(folder)
     if "withdrawn" in origin:
-        raise Failure(f"{folder}: withdrawn: {origin['withdrawn']}; its runs must be made again: {origin['command']}")
+        raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
     evidence = _evidence(folder, origin, descriptions)
     kept = {name: (folder / name).read_bytes() for name in KEPT}
     with drafted(folder) as draft:
@@ -109,9 +105,10 @@ def _evidence(folder: Path, origin: dict[str, Any], descriptions: Path | None) -
     try:
         return Evidence(report, results_of(origin), records.read(folder))
     except FileNotFoundError as error:
-        raise Failure(f"{folder}: no {Path(error.filename).name}; make the report again: {origin['command']}") from error
+        name = Path(error.filename).name
+        raise Failure(f"no {name}: the report must be made again: {origin['command']}") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise Failure(f"{folder}: its numbers are damaged: {error}") from error
+        raise Failure(f"its numbers are damaged: {error}") from error
 
 
 def _difference(there: Path, made: Path) -> str:

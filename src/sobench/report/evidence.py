@@ -20,7 +20,7 @@ from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import AXES, At, is_time
 from sobench.results.collection import Results
 from sobench.results.curves import Series
-from sobench.results.pick import COSTS, SLACK, count, first, mean_between, pick, reach
+from sobench.results.pick import COSTS, count, first, mean_between, pick, reach
 from sobench.results.state import State
 
 if TYPE_CHECKING:
@@ -232,17 +232,8 @@ class Evidence:
 
     def _series(self, test: Test, metric: str, method: str) -> Mapping[str, pd.Series]:
         """The numbers of a metric by step, from the test's start on, of every run of a method, by id."""
-        axes = list(dict.fromkeys(("step", *test.start)))
         runs = [run.id for run in self.fitting(method, test.where)]
-        found = {}
-        for run, (_, values, *at) in self.numbers.rows(
-            Rows(test.rows, "all"), _named(metric, method), axes, runs
-        ).items():
-            position, kept = dict(zip(axes, at, strict=True)), ~np.isnan(values)
-            for axis, x in test.start.items():
-                kept &= position[axis] >= x - SLACK * max(1.0, abs(x))
-            found[run] = pd.Series(values[kept], index=position["step"][kept].astype(int))
-        return found
+        return self.numbers.by_step(test.rows, _named(metric, method), test.start, runs)
 
     def _with_status(self, method: str, panel: AnyPanel, status: str) -> list[Run]:
         """The runs of a method in this panel that have this status, in order of their seeds."""

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
 from sobench.errors import Failure
 from sobench.results.curves import Series, by_epoch, rows_by_run, trailing_mean
-from sobench.results.pick import column
+from sobench.results.pick import SLACK, column
 from sobench.results.row_table import Table
 
 POINTS = 300
@@ -101,6 +102,19 @@ class Numbers:
             (at_x,) = xs or [places]
             ok = np.isfinite(at_x) & np.isfinite(ys)
             found[run] = places, np.where(ok, at_x, np.nan), np.where(ok, ys, np.nan)
+        return found
+
+    def by_step(self, kind: str, metric: str, start: Mapping[str, float], runs: Iterable[str]) -> dict[str, pd.Series]:
+        """The numbers of a metric in the rows of a kind of each of these runs that has rows, each a series by step.
+
+        start: {axis: x}, the place of the first row. Rows without a number are left out.
+        """
+        axes, found = list(dict.fromkeys(("step", *start))), {}
+        for run, (_, values, *at) in self.rows(Rows(kind, "all"), metric, axes, runs).items():
+            position, kept = dict(zip(axes, at, strict=True)), ~np.isnan(values)
+            for axis, x in start.items():
+                kept &= position[axis] >= x - SLACK * max(1.0, abs(x))
+            found[run] = pd.Series(values[kept], index=position["step"][kept].astype(int))
         return found
 
     def rows(self, rows: Rows, y: str, others: Sequence[str], runs: Iterable[str]) -> dict[str, tuple[np.ndarray, ...]]:

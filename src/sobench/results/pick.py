@@ -157,10 +157,9 @@ def mean_between(table: Table, metric: str, low: float, high: float, kind: str =
 def count(table: Table, kind: str, *, without: str | None = None) -> dict[str, float]:
     """The number of rows of this kind of each run, by run id; without: of the rows that have no finite value of it."""
     rows = table.of_kind(kind)
-    missing = ~np.isfinite(column(rows, without).to_numpy(float)) if without else np.ones(len(rows), bool)
-    return (
-        pd.Series(missing, index=rows["run"].to_numpy()).groupby(level=0, observed=True).sum().astype(float).to_dict()
-    )
+    counted = ~np.isfinite(column(rows, without).to_numpy(float)) if without else np.ones(len(rows), bool)
+    total = pd.Series(counted.astype(float), index=rows["run"].to_numpy()).groupby(level=0, observed=True).sum()
+    return cast(pd.Series, total).to_dict()
 
 
 def column(rows: Table | pd.DataFrame, metric: str) -> pd.Series:
