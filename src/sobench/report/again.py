@@ -42,6 +42,11 @@ def folders(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def is_withdrawn(folder: Path) -> bool:
+    """Whether the verdicts of the report in this folder were withdrawn."""
+    return "withdrawn" in _provenance(folder)
+
+
 def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
     """A line for each file of a report that is not what its numbers give; of a withdrawn report, for each verdict.
 
@@ -53,7 +58,7 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
         try:
-            render(_evidence(folder, origin, descriptions), origin, made, folder=descriptions)
+            render(evidence_of(folder, descriptions), origin, made, folder=descriptions)
         except (Failure, UsageError) as error:
             return [str(error)]
         found = [_difference(folder / name, made / name) for name in FILES if name not in KEPT]
@@ -65,7 +70,7 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     origin = _provenance(folder)
     if "withdrawn" in origin:
         raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
-    evidence = _evidence(folder, origin, descriptions)
+    evidence = evidence_of(folder, descriptions)
     kept = {name: (folder / name).read_bytes() for name in KEPT}
     with drafted(folder) as draft:
         render(evidence, origin, draft, folder=descriptions)
@@ -80,10 +85,12 @@ def withdraw(folder: Path, reason: str) -> None:
     title, _, rest = page.partition("\n\n")
     before, claims, after = rest.partition("\n\n## Claims")
     notes = after.partition("\n\n## Notes")[2] if claims else ""
+    if before.startswith(f"> {WITHDRAWN}"):
+        before = before.partition("\n\n")[2]
     banner = f"> {WITHDRAWN} {reason} The table and the figure are kept as they were; no claim is judged here."
     parts = [title, banner, before.rstrip(), *(["## Notes" + notes.rstrip()] if notes else [])]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    text = json.dumps({"withdrawn": reason, **origin}, indent=2)
+    text = json.dumps({**origin, "withdrawn": reason}, indent=2)
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
     for name in CLAIMS:
         (folder / name).unlink(missing_ok=True)
@@ -99,8 +106,9 @@ def _provenance(folder: Path) -> dict[str, Any]:
     return origin
 
 
-def _evidence(folder: Path, origin: dict[str, Any], descriptions: Path | None) -> Evidence:
-    """The evidence that was written. Raises Failure for a report without it."""
+def evidence_of(folder: Path, descriptions: Path | None = None) -> Evidence:
+    """The evidence that was written into a folder. Raises Failure for a report without it."""
+    origin = _provenance(folder)
     report = read(origin["report"], folder=descriptions)
     try:
         return Evidence(report, results_of(origin), records.read(folder))
@@ -138,7 +146,12 @@ def _excerpt(text: str, other: str, around: int = 30) -> str:
 def _difference_of_pictures(there: Path, made: Path) -> str:
     from matplotlib.image import imread
 
-    old, new = imread(there), imread(made)
+    if there.read_bytes() == made.read_bytes():
+        return ""
+    try:
+        old, new = imread(there), imread(made)
+    except (OSError, SyntaxError, ValueError) as error:
+        return f"{there.name}: {error}"
     if old.shape != new.shape:
         return f"{there.name}: {old.shape[1]} x {old.shape[0]} points, its numbers give {new.shape[1]} x {new.shape[0]}"
     off = 255 * float(np.sqrt(np.mean((old - new) ** 2)))

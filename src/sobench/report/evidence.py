@@ -162,6 +162,12 @@ class Evidence:
         rows, x = (Rows(panel.rows, "epochs"), PLACE) if panel.mean_by else (Rows(panel.rows), panel.x)
         return list(self.numbers.series(rows, x, y, runs).values())
 
+    def ends(self, method: str, panel: Panel) -> dict[str, float]:
+        """The last value of y of each finished run of a method, by run id: its mean is the end of the curve."""
+        y, runs = _named(panel.y, method), self._ids(method, panel, "done")
+        last = Number(y, "last", panel.rows)
+        return self.numbers.of(last, runs, lambda t: pick(t, y, kind=panel.rows).to_dict(), self._use(panel))
+
     def undefined(self, method: str, panel: Panel) -> tuple[int, int]:
         """The number of rows of a method's finished runs that have no finite value of a panel's y, and of all rows."""
         y, runs, total = _named(panel.y, method), self._ids(method, panel, "done"), []

@@ -29,9 +29,10 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     the runs that diverged, thin and dashed, up to a cross where the first of them ended.
     """
     methods = list(panel.methods or evidence.report.methods)
-    means = {method: _mean(evidence, method, panel, "done") for method in methods}
-    diverged = {method: _mean(evidence, method, panel, "diverged") for method in methods if not len(means[method])}
+    means = {method: mean_of(evidence, method, panel, "done") for method in methods}
+    diverged = {method: mean_of(evidence, method, panel, "diverged") for method in methods if not len(means[method])}
     for method in methods:
+        evidence.ends(method, panel)  # kept with the numbers of the report
         style, label = styles[method], evidence.report.methods[method].label
         if len(mean := means[method]):
             marker = "o" if len(mean) <= FEW else None
@@ -51,7 +52,8 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     return legend.entries(evidence, methods, styles)
 
 
-def _mean(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
+def mean_of(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.DataFrame:
+    """The points of the mean over the runs of a method that have this status, as far as the axes can show them."""
     points = mean(evidence.curves(method, panel, status), hold=status == "done")
     keep = np.ones(len(points), bool)
     if panel.scale == "log":
