@@ -11,6 +11,7 @@ from run_tree import a_run, evals, put, row
 
 from sobench.errors import UsageError
 from sobench.report import provenance, table
+from sobench.report.columns import of as columns_of
 from sobench.report.evidence import Evidence
 from sobench.report.figures import contour, curve, legend
 from sobench.report.schema.catalogue import read
@@ -18,7 +19,7 @@ from sobench.report.schema.panels import Contour, Panel
 from sobench.report.schema.spec import Column, Method, Reach, Report, Table
 from sobench.report.schema.spec import Figure as Sheet
 from sobench.report.writer import write
-from sobench.results import load
+from sobench.results import load, step_costs
 from sobench.results.collection import collect
 
 METHODS = {name: Method(name, {"optimizer": name}) for name in ("sgd", "newton", "hf_newton")}
@@ -180,3 +181,31 @@ def test_timing_is_one_of_two_words(folder):
     path.write_text("timing: all\n" + path.read_text())
     with pytest.raises(UsageError, match="timing: got 'all', allowed: alone, shared"):
         read("a/one", folder=folder)
+
+
+def test_a_panel_against_time_without_a_quiet_run_is_drawn_against_cost_if_that_is_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(step_costs, "identity", lambda settings: {"optimizer": settings["optimizer"]})
+    runs, costs = tree(tmp_path, {"sgd": [True] * 2, "newton": [True] * 2}), {"sgd": 1.0, "newton": 7.0}
+    panels = [
+        Panel(
+            "seconds", "test_accuracy", "a", methods=["sgd", "newton"], published={"sgd": [[1.0, 2.0]], "newton": 0.5}
+        ),
+        Panel("epoch", "test_accuracy", "a", methods=["sgd", "newton"]),
+    ]
+
+    def shown():
+        report = Report("t", "s", "e", METHODS, figure=Sheet(panels), id="p/x", file="p/x.yaml")
+        return Evidence(report, collect(runs, tmp_path, columns_of(report)))
+
+    assert [panel.x for panel in shown().panels] == ["seconds", "epoch"]
+    for run in runs:
+        cost = {"ratio": costs[run.config["optimizer"]["name"]]}
+        step_costs.keep(step_costs.path(tmp_path, run.config), step_costs.machine({}), cost)
+        (run.directory(tmp_path) / "environment.json").write_text(json.dumps({"device_name": None}))
+    first, second = shown().panels
+    assert (first.x, second) == ("cost", panels[1]) and first.published == {"newton": 0.5}
+    ends = {method: shown().curves(method, first, "done")[0][1][-1] for method in ("sgd", "newton")}
+    assert ends == {"sgd": 20.0, "newton": 140.0}  # of 20 steps
+    assert shown().curves("sgd", panels[0], "done") == []
+    put(tmp_path, runs[0], evals("test_accuracy", 0.1, 0.9), shared=False)
+    assert shown().panels[0].x == "seconds"

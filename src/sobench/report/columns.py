@@ -7,9 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from sobench.report.schema.panels import Panel
 from sobench.report.schema.spec import Report
+from sobench.results.axes import is_time
 from sobench.results.pick import DERIVED, SIZE
-from sobench.results.record import Wanted
+from sobench.results.record import STEP_COST, Wanted
 
 
 def of(report: Report) -> Wanted:
@@ -19,6 +21,8 @@ def of(report: Report) -> Wanted:
     of the derived metrics, include the needed ones. {method} and other names in braces stand for anything.
     """
     names = set(_words(report))
+    if any(is_time(panel.x) for panel in report.panels if isinstance(panel, Panel)):
+        names.add(STEP_COST)  # see Evidence.by_cost
     names |= {size[1] for name in names if (size := SIZE.fullmatch(name))}
     names |= {name for metric in names & DERIVED.keys() for name in DERIVED[metric].columns}
     pattern = re.compile("|".join(re.sub(r"\\\{\w+\\\}", ".*", re.escape(name)) for name in sorted(names)), re.DOTALL)

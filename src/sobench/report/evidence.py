@@ -21,7 +21,8 @@ from sobench.results.axes import AXES, At, is_time
 from sobench.results.collection import Results
 from sobench.results.curves import Series
 from sobench.results.pick import COSTS, count, first, mean_between, pick, reach
-from sobench.results.state import State
+from sobench.results.record import STEP_COST
+from sobench.results.state import CONTENDED, KEEPS, SHARED, State
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
@@ -78,6 +79,26 @@ class Evidence:
             if any(self.fitting(method, part.where) for method in methods):
                 with_runs.append(part)
         return with_runs or list(parts)
+
+    @cached_property
+    def panels(self) -> list[AnyPanel]:
+        """The panels for which the selection has runs; those against time of which no run was quiet, against cost."""
+        return [self.by_cost(panel) for panel in self.asked(self.report.panels)]
+
+    def by_cost(self, panel: AnyPanel) -> AnyPanel:
+        """The panel; if its x is a time, no finished run counts there, and every cost is known, the panel by cost."""
+        if not (isinstance(panel, Panel) and is_time(panel.x)):
+            return panel
+        methods = panel.methods or list(self.report.methods)
+        states = {run.id: self.states(panel)[run.id] for method in methods for run in self.runs(method, panel.where)}
+        disturbed = [state for state in states.values() if state.status in (SHARED, CONTENDED)]
+        counted = any(state.status in KEEPS for state in states.values())
+        if counted or not disturbed or not all(STEP_COST in state.summary for state in disturbed):
+            return panel
+        published = {method: value for method, value in panel.published.items() if not isinstance(value, list)}
+        return replace(
+            panel, x="cost", x_label=f"{AXES['cost']},\nin place of time: no run was quiet", published=published
+        )
 
     def runs(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, all of one cell.

@@ -13,11 +13,12 @@ from sobench.config.identity import NOT_IDENTITY
 from sobench.config.run import Run
 from sobench.report.evidence import Evidence
 from sobench.results.collection import Results
+from sobench.results.record import STEP_COST
 from sobench.results.row_table import Table
 from sobench.results.state import CONTENDED, SHARED, State
 from sobench.system.text import plural
 
-OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing")
+OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing", STEP_COST)
 """What a report needs of a run's summary.json, besides the state."""
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 

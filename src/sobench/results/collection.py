@@ -106,18 +106,18 @@ def collect(runs: Sequence[Run], root: Path, wanted: Wanted = everything) -> Res
     unique = list({run.id: run for run in runs}.values())
     directories = [os.path.join(root, run.slug) for run in unique]
     run_records = records(directories, wanted)
+    environments = {run.id: record.environment for run, record in zip(unique, run_records, strict=True)}
+    run_records = _with_costs(unique, root, run_records, environments, wanted)
     judge = Judge()
     states: dict[str, State] = {}
-    environments: dict[str, dict[str, Any]] = {}
     stale: dict[str, str] = {}
     for run, record in zip(unique, run_records, strict=True):
-        states[run.id], environments[run.id] = record.state, record.environment
+        states[run.id] = record.state
         then = fingerprint.of(record.environment)
         if then and record.state.status in KEEPS:
             reason = why(then, judge.now(run.config))
             if reason:
                 stale[run.id] = reason
-    run_records = _with_costs(unique, root, run_records, environments, wanted)
     return Results(unique, states, joined(directories, run_records, wanted), environments, stale)
 
 
@@ -129,7 +129,8 @@ def _with_costs(
     if not wanted(STEP_COST):
         return records
     costs = step_costs.of_runs(runs, root, environments)
-    if wanted is not everything and (line := step_costs.missing(runs, costs, environments)):
+    named = wanted is not everything and wanted("cost")  # a panel against time asks for it too, and can do without
+    if named and (line := step_costs.missing(runs, costs, environments)):
         warn(line)
     return [
         replace(record, state=replace(record.state, summary={**record.state.summary, STEP_COST: costs[run.id]}))

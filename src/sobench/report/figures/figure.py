@@ -38,7 +38,7 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
 
     spec = evidence.report.figure
     assert spec is not None
-    panels = evidence.asked(spec.panels)
+    panels = evidence.panels
     columns = min(spec.columns, len(panels))
     rows = math.ceil(len(panels) / columns)
     styles = colours(evidence.report, folder=folder)

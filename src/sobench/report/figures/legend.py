@@ -110,7 +110,8 @@ def _shared_text(evidence: Evidence, methods: list[str]) -> str:
 
 def _panels(evidence: Evidence, method: str) -> list[Panel | Trajectory]:
     """The panels with a line for each method that should have one of this method."""
-    panels = [panel for panel in evidence.report.panels if isinstance(panel, (Panel, Trajectory))]
+    shown = [evidence.by_cost(panel) for panel in evidence.report.panels]
+    panels = [panel for panel in shown if isinstance(panel, (Panel, Trajectory))]
     return [panel for panel in panels if method in (panel.methods or evidence.report.methods)]
 
 
