@@ -12,6 +12,7 @@ import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.report.cuts import Cut, cuts
+from sobench.report.looks import Looks
 from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.schema.spec import Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
@@ -37,10 +38,11 @@ Shown = TypeVar("Shown", bound=Column | Test | AnyPanel)
 
 @dataclass(frozen=True)
 class Evidence:
-    """A report and the results of its runs."""
+    """A report and the results of its runs. looks: those of a report whose seeds were added by need."""
 
     report: Report
     results: Results
+    looks: Looks | None = None
 
     def fitting(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, of all configurations that match `where`."""

@@ -10,6 +10,7 @@ from collections import Counter
 from sobench.report.claims import ALPHA, Verdict, counted
 from sobench.report.figures.caption import caption
 from sobench.report.formats import Markdown
+from sobench.report.looks import LOOKS, Looks
 from sobench.report.paired import NONE
 from sobench.report.parts import shown, shown_interval
 from sobench.report.schema.spec import Report
@@ -151,6 +152,7 @@ def _facts(report: Report, provenance: dict) -> str:
         "Data": ", ".join(provenance["data"]),
         "Budget": budgets,
         "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})",
+        **({"Seeds": _by_need(Looks(**provenance["looks"]))} if "looks" in provenance else {}),
         "Device": machine,
         **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
         "Versions": versions or "not recorded",
@@ -159,6 +161,14 @@ def _facts(report: Report, provenance: dict) -> str:
     }
     facts |= {"Stale": stale} if (stale := _stale(report, provenance)) else {}
     return "\n".join(f"- {name}: {fact if '`' in fact else _escape(fact)}" for name, fact in facts.items())
+
+
+def _by_need(looks: Looks) -> str:
+    """The line about seeds that were added by need, and the p values."""
+    return (
+        f"added by need, until a claim is answered; the p values are by {looks}, each multiplied by {LOOKS}, so they "
+        "stay valid wherever the adding stopped. The intervals are those of the last complete look, not adjusted for it"
+    )
 
 
 def _stale(report: Report, provenance: dict) -> str | None:

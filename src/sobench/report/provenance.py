@@ -40,6 +40,7 @@ def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
             "found": sum(state.status == "done" for state in results.states.values()),
             "expected": len(results.runs),
         },
+        **({"looks": {"first": evidence.looks.first}} if evidence.looks else {}),
         "states": dict(sorted(Counter(state.status for state in results.states.values()).items())),
         "timing": timing(evidence),
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],

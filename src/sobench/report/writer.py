@@ -15,6 +15,7 @@ from sobench.report import columns, formats, pages, table
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
+from sobench.report.looks import Looks
 from sobench.report.provenance import as_json, command, provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.schema.spec import Report
@@ -44,19 +45,20 @@ def write(
     *,
     folder: Path | None = None,
     settings: Sequence[str] | None = None,
+    looks: Looks | None = None,
 ) -> list[Path]:
     """Write the report into the folder `out`, from the results of the expected `runs` under `runs_root`; the files
     written.
 
     folder: that of the reports' files (default: those of sobench). settings: those that asked for the runs, for the
-    command that the report shows. Raises UsageError if the report does not exist or has an error, or if none of its
-    runs is finished.
+    command that the report shows. looks: those of seeds that were added by need. Raises UsageError if the report does
+    not exist or has an error, or if none of its runs is finished.
     """
     report = read(report_id, folder=folder)
     again = command(report.id, runs, settings)
     results = collect(runs, Path(runs_root), columns.of(report))
     _require_finished(report, results, Path(runs_root), again)
-    evidence = Evidence(report, results)
+    evidence = Evidence(report, results, looks)
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
