@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.cli.arguments import check_overrides, runs_of
+from sobench.config.grid import seedless, sweeper
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
 from sobench.report import experiment_of, read
@@ -45,18 +47,23 @@ class Asked:
     def runs(self) -> list[Run]:
         return [*self.declared, *self.added]
 
-    @property
+    @cached_property
     def added(self) -> list[Run]:
-        """The runs of the added seeds."""
-        if self.record is None or not self.record.added:
+        """The runs of the added seeds, made from the declared run of each cell."""
+        if self.record is None:
             return []
-        seeds = sorted({seed for of_cell in self.record.added.values() for seed in of_cell})
-        further = runs_of(self.experiment, [*self.overrides, f"seed={','.join(map(str, seeds))}"])
+        first_of = {run.cell: run for run in reversed(self.declared)}
         declared = {run.id for run in self.declared}
-        return [run for run in further if self.record.contains(run) and run.id not in declared]
+        runs = [_seeded(run, seed) for cell, run in first_of.items() for seed in self.record.seeds_of(cell)]
+        return [run for run in runs if run.id not in declared]
 
     def by_need(self, record: AddedSeeds) -> Asked:
         return replace(self, record=record)
+
+
+def _seeded(run: Run, seed: int) -> Run:
+    rest, _ = seedless(run.overrides)
+    return run.seeded(seed, [*rest, f"seed={seed}"])
 
 
 def asked(report_id: str, overrides: Sequence[str]) -> Asked:
@@ -108,35 +115,36 @@ def named_seeds(overrides: Iterable[str]) -> str | None:
     return next((override for override in overrides if _NAMES_RUNS.match(override)), None)
 
 
-def fresh_record(option: str, report_id: str, asked: Asked) -> AddedSeeds:
-    """The record of a report without added seeds. option: the one that asks for it.
+def asked_by_need(option: str, report_id: str, overrides: Sequence[str]) -> Asked:
+    """The runs of a report whose seeds are added by need: with a record, a new one if there is none yet.
 
-    Raises UsageError for a report without claims, for seeds in the overrides, and for cells with seeds of their own.
+    option: the one that asks for it. Raises UsageError for a report without claims, for seeds in the overrides, and for
+    cells that have seeds of their own.
     """
     if not read(report_id).claims:
         raise UsageError(f"{option}: got {report_id}, which has no claims; allowed: a report with claims")
-    if named := named_seeds(asked.overrides):
+    if named := named_seeds(overrides):
         raise UsageError(
             f"{option}: got {named}, which fixes the seeds; allowed: settings that leave the seeds of the experiment"
         )
-    seeds = declared_seeds(asked.declared)
-    cells = {run.cell for run in asked.declared}
-    if len(asked.declared) != len(seeds) * len(cells):
+    wanted = asked(report_id, overrides)
+    seeds, cells = declared_seeds(wanted.declared), {run.cell for run in wanted.declared}
+    if len(wanted.declared) != len(seeds) * len(cells):
         raise UsageError(
-            f"{option}: the cells of {asked.experiment} have different seeds; allowed: an experiment whose cells share "
-            "their seeds"
+            f"{option}: the cells of {wanted.experiment} have different seeds; allowed: an experiment whose cells "
+            "share their seeds"
         )
-    return AddedSeeds(added_seeds.path_of(report_id, asked.declared), len(seeds))
+    fresh = AddedSeeds(added_seeds.path_of(report_id, wanted.declared), len(seeds))
+    return wanted.by_need(wanted.record or fresh)
 
 
 def declared_seeds(declared: Iterable[Run]) -> list[int]:
     return sorted({run.seed for run in declared})
 
 
-def seeds_in_order(asked: Asked, number: int) -> list[int]:
-    """The declared seeds, and those after them without the ones of tuning, up to this number."""
-    from sobench.config.grid import sweeper
-
+def seeds_in_order(asked: Asked) -> list[int]:
+    """The declared seeds, and those after them without the ones of tuning, as many as the last look has."""
+    number = asked.looks.last if asked.looks else 0
     tuning = set((sweeper([f"experiment={asked.experiment}"])["tune"] or {}).get("seeds") or ())
     seeds = declared_seeds(asked.declared)
     candidate = seeds[-1]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from sobench.cli.by_need import asked, fresh_record
+from sobench.cli.by_need import asked_by_need, seeds_in_order
 from sobench.cli.until_decided import prospects
 from sobench.errors import UsageError
 from sobench.system.text import format_duration, plural, table
@@ -30,10 +30,10 @@ def power(args: argparse.Namespace) -> int:
     if args.budget:
         raise UsageError("plan --power: got --budget, allowed: sobench reproduce ID --until-decided --budget TIME")
     _require_report(args.experiment)
-    wanted = asked(args.experiment, args.overrides)
-    fresh = fresh_record("plan --power", args.experiment, wanted)
-    ahead = prospects(args.experiment, wanted.by_need(wanted.record or fresh))
-    in_report = ahead.verdicts if wanted.record else judge(replace(ahead.evidence, looks=None))
+    wanted = asked_by_need("plan --power", args.experiment, args.overrides)
+    ahead = prospects(args.experiment, wanted, seeds_in_order(wanted))
+    is_recorded = wanted.record is not None and wanted.record.path.exists()
+    in_report = ahead.verdicts if is_recorded else judge(replace(ahead.evidence, looks=None))
     print(*lines(ahead, in_report), sep="\n")
     return 0
 

@@ -30,10 +30,10 @@ def reproduce(args: argparse.Namespace) -> int:
     if args.budget and not args.until_decided:
         raise UsageError(f"--budget: got {args.budget!r} alone; allowed: with --until-decided")
     limit = parse_duration("--budget", args.budget) if args.budget else None
-    wanted = asked(args.id, args.overrides)
     if args.until_decided:
-        code, wanted = until_decided(args.id, wanted, limit)
+        code, wanted = until_decided(args.id, args.overrides, limit)
     else:
+        wanted = asked(args.id, args.overrides)
         code = make(args.id, wanted)
     ids = {run.id for run in wanted.declared}
     by_report = {}

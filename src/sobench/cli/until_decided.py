@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sobench.cli.by_need import Asked, fresh_record, has_result, launch, make, root_of, seeds_in_order
+from sobench.cli.by_need import Asked, asked_by_need, has_result, launch, make, root_of, seeds_in_order
 from sobench.results.state import KEEPS
 from sobench.system.text import format_duration, plural
 
@@ -20,29 +20,30 @@ if TYPE_CHECKING:
 OPTION = "reproduce --until-decided"
 
 
-def until_decided(report_id: str, wanted: Asked, limit: float | None) -> tuple[int, Asked]:
+def until_decided(report_id: str, overrides: Sequence[str], limit: float | None) -> tuple[int, Asked]:
     """Make the declared runs and those of added seeds; the exit code, and the runs.
 
-    limit: the seconds that all runs made here may take. Raises UsageError as `fresh_record`, Failure as `make`.
+    limit: the seconds that all runs made here may take. Raises UsageError as `asked_by_need`, Failure as `make`.
     """
-    record = fresh_record(OPTION, report_id, wanted)
-    record = (wanted.record or record).with_runs([])
-    wanted = wanted.by_need(record)
+    wanted = asked_by_need(OPTION, report_id, overrides)
+    assert wanted.record is not None
+    record = wanted.record
     declared = {(run.cell, run.seed) for run in wanted.declared}
     before = {run.id for run in wanted.runs if has_result(run)}
     record.write()
     code = make(report_id, wanted)
+    seeds = seeds_in_order(wanted)
     while True:
-        ahead = prospects(report_id, wanted)
+        ahead = prospects(report_id, wanted, seeds)
         used = _seconds_since(before, ahead)
         step, reason = _choose(ahead, limit, used)
         if step is None:
             _say(f"{_count(ahead.verdicts)}; {format_duration(used)} used; stopped: {reason}")
             return code, wanted
-        seeds = plural(len({seed for _, seed in step.runs}), "seed")
+        added = plural(len({seed for _, seed in step.runs}), "seed")
         _say(
             f"{_count(ahead.verdicts)}; {format_duration(used)} used; next: {step.claim.id} at {step.number} seeds, "
-            f"{seeds} added in {plural(len(step.runs), 'run')}, about {format_duration(step.seconds)}"
+            f"{added} added in {plural(len(step.runs), 'run')}, about {format_duration(step.seconds)}"
         )
         record = record.with_runs(step.runs - declared)
         record.write()
@@ -54,8 +55,8 @@ def until_decided(report_id: str, wanted: Asked, limit: float | None) -> tuple[i
             return max(code, 1), wanted
 
 
-def prospects(report_id: str, wanted: Asked) -> Prospects:
-    """The verdicts on the claims by looks, and what the undecided ones need."""
+def prospects(report_id: str, wanted: Asked, seeds: Sequence[int]) -> Prospects:
+    """The verdicts on the claims by looks, and what the undecided ones need. seeds: those of `seeds_in_order`."""
     from sobench.report import read
     from sobench.report.claims import judge
     from sobench.report.columns import of
@@ -63,10 +64,9 @@ def prospects(report_id: str, wanted: Asked) -> Prospects:
     from sobench.report.prospects import Prospects
     from sobench.results.collection import collect
 
-    report, looks = read(report_id), wanted.looks
-    assert looks is not None
-    evidence = Evidence(report, collect(wanted.runs, root_of(wanted.declared), of(report)), looks)
-    return Prospects(evidence, judge(evidence), seeds_in_order(wanted, looks.last))
+    report = read(report_id)
+    evidence = Evidence(report, collect(wanted.runs, root_of(wanted.declared), of(report)), wanted.looks)
+    return Prospects(evidence, judge(evidence), seeds)
 
 
 def _choose(ahead: Prospects, limit: float | None, used: float) -> tuple[Step | None, str]:

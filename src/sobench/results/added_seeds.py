@@ -30,8 +30,8 @@ class AddedSeeds:
     first: int
     added: Mapping[str, frozenset[int]] = field(default_factory=dict)
 
-    def contains(self, run: Run) -> bool:
-        return run.seed in self.added.get(run.cell, ())
+    def seeds_of(self, cell: str) -> list[int]:
+        return sorted(self.added.get(cell, ()))
 
     def with_runs(self, runs: Iterable[tuple[str, int]]) -> AddedSeeds:
         """With the seeds of these runs, (cell, seed), and those that another process has written in the meantime."""
