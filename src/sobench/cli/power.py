@@ -41,9 +41,9 @@ def power(args: argparse.Namespace) -> int:
 def lines(ahead: Prospects, in_report: Sequence[Verdict]) -> list[str]:
     """The lines of the plan, the cheapest claim first.
 
-    in_report: the verdicts of the report as it is. One of the declared seeds alone may hold there and not by looks.
+    in_report: the verdicts of the report as it is: without added seeds, by the tests of a fixed number of seeds.
     """
-    from sobench.report.claims import NOT_JUDGED, NOT_RUN
+    from sobench.report.claims import NOT_JUDGED, NOT_RUN, UNDECIDED
 
     now = {verdict.claim.id: verdict.verdict for verdict in in_report}
     steps = [(step, v) for v in ahead.undecided if (step := ahead.enough(v))]
@@ -63,10 +63,15 @@ def lines(ahead: Prospects, in_report: Sequence[Verdict]) -> list[str]:
     planned = {verdict.claim.id for _, verdict in steps}
     text += [f"{v.claim.id}: {_beyond(v)}" for v in ahead.undecided if v.claim.id not in planned]
     runs = frozenset[tuple[str, int]]().union(*(step.runs for step, _ in steps))
-    text.append(
-        f"{plural(len(ahead.undecided), 'undecided claim')}; {len(steps)} of them need {plural(len(runs), 'run')}, "
-        f"{format_duration(ahead.seconds(runs))} run sequentially; a run of several claims is counted once"
-    )
+    text.append(f"{plural(len(ahead.undecided), 'claim')} to decide")
+    if steps:
+        text[-1] += (
+            f"; {len(steps)} of them by {plural(len(runs), 'run')}, {format_duration(ahead.seconds(runs))} run "
+            "sequentially; a run of several claims is counted once"
+        )
+    if answered := sum(now[verdict.claim.id] != UNDECIDED for verdict in ahead.undecided):
+        are = "claim is" if answered == 1 else "claims are"
+        text.append(f"now: {answered} {are} answered with a fixed number of seeds; seeds by need have to show more")
     others = Counter(v.verdict for v in ahead.verdicts if v.verdict in (NOT_JUDGED, NOT_RUN))
     if others:
         counts = ", ".join(f"{count} {answer}" for answer, count in others.items())
