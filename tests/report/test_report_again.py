@@ -17,6 +17,7 @@ from run_tree import a_run, evals, put, row
 from sobench.cli.main import main
 from sobench.errors import Failure
 from sobench.report import again, records
+from sobench.report.looks import Looks
 from sobench.report.writer import FILES, write
 
 EVERYTHING = """
@@ -81,7 +82,7 @@ def drawn(conf: Path, tmp_path: Path) -> Path:
     return a_report("a/drawn", conf, tmp_path)
 
 
-def a_report(name: str, conf: Path, tmp_path: Path) -> Path:
+def a_report(name: str, conf: Path, tmp_path: Path, looks: Looks | None = None) -> Path:
     """A report of three seeds of two methods; one run diverged, one lacks its last value."""
     rng, runs = np.random.default_rng(0), []
     for method in ("sgd", "newton"):
@@ -98,9 +99,18 @@ def a_report(name: str, conf: Path, tmp_path: Path) -> Path:
             status = "diverged" if (method, seed) == ("sgd", 2) else "done"
             put(tmp_path / "runs", run, train + evaluations, status, state_bytes=800, epochs=3.0, steps=30, seconds=3.0)
             runs.append(run)
-    write(name, runs, tmp_path / "runs", tmp_path / "out", folder=conf)
+    write(name, runs, tmp_path / "runs", tmp_path / "out", folder=conf, looks=looks)
     shutil.rmtree(tmp_path / "runs")
     return tmp_path / "out"
+
+
+def test_p_values_of_seeds_that_were_added_by_need_are_made_again(conf, tmp_path):
+    written = a_report("a/everything", conf, tmp_path, Looks(2))
+    assert "added by need" in (written / "report.md").read_text()
+    assert "--until-decided" in (written / "report.md").read_text()
+    assert again.differences(written, descriptions=conf) == []
+    edited(written / "provenance.json", '"first": 2', '"first": 3')
+    assert "claims.csv" in "".join(again.differences(written, descriptions=conf))
 
 
 def contents(folder: Path) -> dict[str, bytes]:

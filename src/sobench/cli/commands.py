@@ -49,6 +49,10 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser = _add(subparsers, "reproduce", reproduce, "run the missing runs of an artifact, then write its report")
     _add_artifact(parser)
     _add_overrides(parser)
+    about = "add seeds where they decide most per hour, until every claim is answered or the last look is made"
+    parser.add_argument("--until-decided", action="store_true", help=about)
+    about = "with --until-decided: the time of all runs made, as 90s, 15m, 4h, 1h30m or 2d"
+    parser.add_argument("--budget", metavar="TIME", help=about)
 
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
     parser = _add(subparsers, "tune", tune, about)
@@ -63,6 +67,8 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_experiment(parser)
     _add_overrides(parser)
     parser.add_argument("--budget", metavar="TIME", help="select the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
+    about = "of a report: the seeds and hours that each undecided claim still needs, cheapest first; runs nothing"
+    parser.add_argument("--power", action="store_true", help=about)
 
     parser = _add(subparsers, "wandb", wandb, "copy runs to wandb, or list what is not copied")
     about = "sync: copy what is missing; verify: list what is missing or there twice, exit code 1 if anything is"

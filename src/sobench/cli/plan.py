@@ -87,6 +87,10 @@ def plan(args: argparse.Namespace) -> int:
     """Print the table, the total and, for a budget, the runs that fit and the command that runs them."""
     from sobench.execution.task import prepare_data
 
+    if args.power:
+        from sobench.cli.power import power
+
+        return power(args)
     limit = parse_duration("--budget", args.budget) if args.budget else None
     overrides = check_overrides(args.overrides)
     cells = cells_of(runs_of(args.experiment, overrides))

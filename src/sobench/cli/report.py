@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sobench.cli.arguments import runs_of
+from sobench.cli.by_need import Asked, asked, make
+from sobench.cli.until_decided import until_decided
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
-from sobench.system.text import plural
+from sobench.system.text import parse_duration, plural
 
 NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
 """Settings that say where and how runs are made, beside those of the logger; they do not select runs."""
@@ -21,13 +22,11 @@ def report(args: argparse.Namespace) -> int:
 
     Raises UsageError for no id, and for a folder without reports.
     """
-    from sobench.report import experiment_of
-
     if args.verify or args.again or args.withdraw is not None:
         return _written_reports(args)
     if not args.id:
         raise UsageError("report: got no ID, allowed: paper/artifact, as `sobench list reports` prints it")
-    _write_reports({args.id: runs_of(experiment_of(args.id), args.overrides)}, args.overrides)
+    _write_reports({args.id: asked(args.id, args.overrides)}, args.overrides)
     return 0
 
 
@@ -60,23 +59,24 @@ def _written_reports(args: argparse.Namespace) -> int:
 
 def reproduce(args: argparse.Namespace) -> int:
     """Run the missing runs of the experiment, then write its report, and those of the paper that need no other runs."""
-    from sobench.cli.run import run as run_command
-    from sobench.report import experiment_of, reports
-    from sobench.results.state import KEEPS, state
+    from sobench.report import reports
 
-    experiment = experiment_of(args.id)
-    runs = runs_of(experiment, args.overrides)
-    code = run_command([f"experiment={experiment}", *args.overrides])
-    if not any(state(run.directory(run.config["runs"])).status in KEEPS for run in runs):
-        raise Failure(f"{args.id}: no result from its {plural(len(runs), 'run')}, see `sobench status {experiment}`")
-    ids = {run.id for run in runs}
-    runs_by_report = {}
+    if args.budget and not args.until_decided:
+        raise UsageError(f"--budget: got {args.budget!r} alone; allowed: with --until-decided")
+    limit = parse_duration("--budget", args.budget) if args.budget else None
+    if args.until_decided:
+        code, wanted = until_decided(args.id, args.overrides, limit)
+    else:
+        wanted = asked(args.id, args.overrides)
+        code = make(args.id, wanted)
+    ids = {run.id for run in wanted.declared}
+    by_report = {}
     for name in sorted(reports()):
         if name != args.id and name.split("/")[0] == args.id.split("/")[0]:
-            its_runs = _runs_if_any(experiment_of(name), args.overrides)
-            if its_runs and {run.id for run in its_runs} <= ids:
-                runs_by_report[name] = its_runs
-    _write_reports({**runs_by_report, args.id: runs}, args.overrides)
+            other = _asked_if_any(name, args.overrides)
+            if other and {run.id for run in other.declared} <= ids:
+                by_report[name] = other
+    _write_reports({**by_report, args.id: wanted}, args.overrides)
     return code
 
 
@@ -97,15 +97,15 @@ def _selecting(overrides: Sequence[str]) -> list[str]:
     ]
 
 
-def _runs_if_any(experiment: str, overrides: Sequence[str]) -> list[Run]:
-    """The runs of another experiment with these overrides; none if it has no such cells."""
+def _asked_if_any(name: str, overrides: Sequence[str]) -> Asked | None:
+    """The runs of another report with these overrides; None if its experiment has no such cells."""
     try:
-        return runs_of(experiment, overrides)
+        return asked(name, overrides)
     except UsageError:
-        return []
+        return None
 
 
-def _write_reports(runs_by_report: Mapping[str, list[Run]], overrides: Sequence[str]) -> None:
+def _write_reports(by_report: Mapping[str, Asked], overrides: Sequence[str]) -> None:
     """Write each report, show the last one on the terminal, and print the paths of all files written."""
     from rich.console import Console
 
@@ -113,11 +113,12 @@ def _write_reports(runs_by_report: Mapping[str, list[Run]], overrides: Sequence[
     from sobench.report.terminal import show
 
     paths: list[Path] = []
-    for name, runs in runs_by_report.items():
-        folder = folder_of(name, runs, overrides)
-        paths += write(name, runs, Path(runs[0].config["runs"]), folder, settings=_selecting(overrides))
-    last, runs = list(runs_by_report.items())[-1]
-    show(read(last).title, folder_of(last, runs, overrides), Console())
+    for name, its in by_report.items():
+        folder = folder_of(name, its.declared, overrides)
+        settings = _selecting(overrides)
+        paths += write(name, its.runs, Path(its.declared[0].config["runs"]), folder, settings=settings, looks=its.looks)
+    last, its = list(by_report.items())[-1]
+    show(read(last).title, folder_of(last, its.declared, overrides), Console())
     print()
     for path in paths:
         print(path)

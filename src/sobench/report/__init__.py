@@ -15,14 +15,21 @@ from sobench.report.schema.spec import Report
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
+    from sobench.report.looks import Looks
 
 __all__ = ["Report", "experiment_of", "read", "reports", "write"]
 
 
 def write(
-    report_id: str, runs: Sequence[Run], runs_root: Path, out: Path, *, settings: Sequence[str] | None = None
+    report_id: str,
+    runs: Sequence[Run],
+    runs_root: Path,
+    out: Path,
+    *,
+    settings: Sequence[str] | None = None,
+    looks: Looks | None = None,
 ) -> list[Path]:
     """Write the report into the folder `out`; the files written. See `sobench.report.writer.write`."""
     from sobench.report import writer
 
-    return writer.write(report_id, runs, runs_root, out, settings=settings)
+    return writer.write(report_id, runs, runs_root, out, settings=settings, looks=looks)

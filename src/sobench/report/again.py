@@ -18,6 +18,7 @@ import numpy as np
 from sobench.errors import Failure, UsageError
 from sobench.report import records
 from sobench.report.evidence import Evidence
+from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
 from sobench.report.schema.catalogue import read
 from sobench.report.writer import FILES, drafted, render
@@ -111,7 +112,8 @@ def evidence_of(folder: Path, descriptions: Path | None = None) -> Evidence:
     origin = _provenance(folder)
     report = read(origin["report"], folder=descriptions)
     try:
-        return Evidence(report, results_of(origin), records.read(folder))
+        looks = Looks(origin["looks"]["first"]) if "looks" in origin else None
+        return Evidence(report, results_of(origin), looks, records.read(folder))
     except FileNotFoundError as error:
         name = Path(error.filename).name
         raise Failure(f"no {name}: the report must be made again: {origin['command']}") from error

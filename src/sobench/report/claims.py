@@ -21,7 +21,8 @@ With such a rival a claim cannot hold, but it can fail against another rival. Ru
 reading, which is not a verdict.
 
 Fewer than two pairs decide nothing, except for a count that no seed changes, of which one is enough. A run that
-diverged counts as worse than any that finished; `sobench.report.paired` describes how it enters the tests.
+diverged counts as worse than any that finished; `sobench.report.paired` describes how it enters the tests. Where seeds
+are added by need, the raw p values are those of `sobench.report.looks`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from sobench.report import scope
 from sobench.report.cuts import Cut
 from sobench.report.evidence import Evidence
 from sobench.report.holm import ALPHA, Adjusted, adjust, alone
-from sobench.report.paired import COUNTED, MOST, NONE
+from sobench.report.looks import Looks, Need
+from sobench.report.paired import COUNTED, MOST, NONE, POWER
 from sobench.report.parts import Part, Undefined, described, named, shown
 from sobench.report.parts import parts as all_parts
 from sobench.report.schema.spec import Claim, Test
@@ -59,7 +61,7 @@ class Verdict:
     geometric mean ratio, the mean, or the share; low, high: its 95 % confidence interval. p: of the verdict; of "holds"
     if there is none. adjusted: p by Holm's method; p itself for a cost. NaN: unknown. reason: why nothing was decided.
     more: the seeds that would decide it. reading: what runs say that are no evidence for a verdict. asked: whether any
-    run of the claim was.
+    run of the claim was. need: of an undecided claim whose seeds are added by need.
     """
 
     claim: Claim
@@ -77,6 +79,7 @@ class Verdict:
     more: str = ""
     reading: str = ""
     asked: bool = True
+    need: Need | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class _Finding:
     """What the runs say about a claim, before the claims of the report are adjusted.
 
     faults: the methods whose runs are no evidence, with the reason. blocked: the reason why none of the runs is.
+    looks: as in the evidence.
     """
 
     claim: Claim
@@ -92,6 +96,7 @@ class _Finding:
     expected: int
     blocked: str = ""
     reading: str = ""
+    looks: Looks | None = None
 
     @property
     def n(self) -> int:
@@ -122,9 +127,16 @@ class _Finding:
 
     @property
     def in_family(self) -> bool:
-        """Whether this is a test of an outcome, of those that Holm's method adjusts together."""
-        tested = any(part.decision.test not in (NONE, COUNTED) for part in self.fair)
-        return tested and not self.blocked and not scope.is_cost(self.claim.test)
+        """Whether this is a test of an outcome, of those that Holm's method adjusts together.
+
+        Where seeds are added by need, a claim that is not tested yet is one too: a family that grew with the seeds
+        would be adjusted too little at first.
+        """
+        if scope.is_cost(self.claim.test):
+            return False
+        if self.looks:
+            return not (self.blocked and self.parts)
+        return not self.blocked and any(part.decision.test not in (NONE, COUNTED) for part in self.fair)
 
 
 def judge(evidence: Evidence) -> list[Verdict]:
@@ -162,7 +174,10 @@ def _examine(evidence: Evidence, claim: Claim) -> _Finding:
     try:
         parts = all_parts(evidence, test)
     except Undefined as error:
-        return _Finding(claim, [], {}, expected, f"error in {evidence.report.id}, claim {claim.id}: {error}")
+        blocked = f"error in {evidence.report.id}, claim {claim.id}: {error}"
+        return _Finding(claim, [], {}, expected, blocked, looks=evidence.looks)
+    if evidence.looks:
+        expected = _of_look(min(parts, key=lambda part: part.look), evidence.looks)
     methods = dict.fromkeys((test.subject, *test.rivals))
     short = {method: runs for method in methods if (runs := _short(evidence, claim, method))}
     cuts = _cuts(evidence, claim)
@@ -182,7 +197,12 @@ def _examine(evidence: Evidence, claim: Claim) -> _Finding:
         blocked, reading = "", _reading(parts, f"at {_made(evidence, runs)}", f"; {_whose(claim)}: {asked}")
     else:
         blocked, reading = "", ""
-    return _Finding(claim, parts, faults, expected, blocked, reading)
+    return _Finding(claim, parts, faults, expected, blocked, reading, evidence.looks)
+
+
+def _of_look(part: Part, looks: Looks) -> int:
+    """The seeds of the last complete look of a part, or of the first look."""
+    return part.look or looks.numbers[0]
 
 
 def _short(evidence: Evidence, claim: Claim, method: str) -> list[Run]:
@@ -233,10 +253,14 @@ def _reading(parts: list[Part], place: str, paper: str = "") -> str:
 
 def _verdict(evidence: Evidence, finding: _Finding, p_values: Adjusted) -> Verdict:
     claim, test = finding.claim, finding.claim.test
-    verdict, reason, more = answer(p_values), "", ""
+    verdict, reason, more, need, looks = answer(p_values), "", "", None, evidence.looks
     if finding.blocked or verdict == UNDECIDED:
         verdict, reason = _undecided(evidence, finding)
-    if verdict == UNDECIDED:
+    if verdict == UNDECIDED and looks:
+        need = _need(finding, p_values, looks)
+        more = _more_looks(need, looks)
+        reason = reason or ("" if need.chances else f"the last look, at {looks.last} seeds, is made")
+    elif verdict == UNDECIDED:
         more = _more(finding, p_values)
     if verdict in (NOT_JUDGED, NOT_RUN):
         reading = finding.reading if verdict == NOT_JUDGED else ""
@@ -251,17 +275,18 @@ def _verdict(evidence: Evidence, finding: _Finding, p_values: Adjusted) -> Verdi
     return Verdict(
         claim,
         verdict,
-        names + several,
+        names + several + (f"; {looks}" if looks and part.decision.test != COUNTED else ""),
         part.effect,
         part.low,
         part.high,
         p,
         adjusted,
         part.decision.n,
-        finding.expected,
+        _of_look(part, looks) if looks else finding.expected,
         [described(test, part) for part in finding.parts],
         reason,
         more,
+        need=need,
     )
 
 
@@ -275,6 +300,8 @@ def _undecided(evidence: Evidence, finding: _Finding) -> tuple[str, str]:
         return NOT_JUDGED, finding.blocked
     if finding.faults:
         return NOT_JUDGED, _listed(finding)
+    if evidence.looks and not all(part.look for part in finding.parts):
+        return UNDECIDED, f"the first look, at {evidence.looks.numbers[0]} seeds, is not complete"
     fewest = min(finding.parts, key=lambda part: part.decision.n)
     if fewest.decision.test != NONE:
         return UNDECIDED, ""
@@ -329,3 +356,34 @@ def _more(finding: _Finding, p_values: Adjusted) -> str:
     if n < 2:
         return f"at least {2 - n} more {'seed' if n == 1 else 'seeds'}"
     return f"more than {MOST:,} more seeds" if seeds is None else f"about {plural(max(1, seeds - n), 'more seed')}"
+
+
+def _need(finding: _Finding, p_values: Adjusted, looks: Looks) -> Need:
+    """The methods whose runs an undecided claim needs, and the chance of each look that is left.
+
+    A claim that points to `holds` needs the rivals that are not beaten yet, each of them; one that points to `fails`
+    needs the rival with the best chance.
+    """
+    if all(part.points_to_holds for part in finding.parts):
+        level = p_values.level_holds
+        parts = [part for part in finding.parts if part.decision.p_holds >= level] or finding.parts
+    else:
+        level = p_values.level_fails / len(finding.parts)
+        against = [part for part in finding.fair if not part.points_to_holds]
+        parts = [max(against, key=lambda part: float(part.chances(level, looks).max()))]
+    made = min(part.look for part in parts)
+    chances = [min(of_look) for of_look in zip(*(part.chances(level, looks) for part in parts), strict=True)]
+    methods = dict.fromkeys((finding.claim.test.subject, *(part.rival for part in parts if part.rival)))
+    left = {number: float(chance) for number, chance in zip(looks.numbers, chances, strict=True) if number > made}
+    return Need(tuple(methods), left)
+
+
+def _more_looks(need: Need, looks: Looks) -> str:
+    """The number of seeds, from those of the last complete look on, with which a look would decide a claim."""
+    if not need.chances:
+        return ""
+    made = max((number for number in looks.numbers if number < min(need.chances)), default=0)
+    enough = need.enough(POWER)
+    if enough is None:
+        return f"more seeds than the {looks.last} of the last look"
+    return f"about {plural(enough - made, 'more seed')} (the look at {enough})"

@@ -13,6 +13,7 @@ import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.report.cuts import Cut, cuts
+from sobench.report.looks import Looks
 from sobench.report.numbers import PLACE, Number, Numbers, Rows, smoothed
 from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Trajectory
 from sobench.report.schema.spec import Column, Report, Test
@@ -51,10 +52,15 @@ class Path:
 
 @dataclass(frozen=True)
 class Evidence:
-    """A report and the results of its runs. written: their numbers, if the results have no rows any more."""
+    """A report and the results of its runs.
+
+    looks: those of a report whose seeds were added by need. written: the numbers of the runs, if the results have no
+    rows any more.
+    """
 
     report: Report
     results: Results
+    looks: Looks | None = None
     written: Numbers | None = None
 
     @cached_property

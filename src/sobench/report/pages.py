@@ -10,8 +10,10 @@ from collections import Counter
 from sobench.report.claims import ALPHA, Verdict, counted
 from sobench.report.figures.caption import caption
 from sobench.report.formats import Markdown
+from sobench.report.looks import LOOKS, Looks
 from sobench.report.paired import NONE
 from sobench.report.parts import shown, shown_interval
+from sobench.report.provenance import BY_NEED
 from sobench.report.schema.spec import Report
 
 _escape = Markdown.escape
@@ -151,6 +153,7 @@ def _facts(report: Report, provenance: dict) -> str:
         "Data": ", ".join(provenance["data"]),
         "Budget": budgets,
         "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})",
+        **({"Seeds": _by_need(Looks(**provenance["looks"]))} if "looks" in provenance else {}),
         "Device": machine,
         **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
         "Versions": versions or "not recorded",
@@ -161,6 +164,14 @@ def _facts(report: Report, provenance: dict) -> str:
     return "\n".join(f"- {name}: {fact if '`' in fact else _escape(fact)}" for name, fact in facts.items())
 
 
+def _by_need(looks: Looks) -> str:
+    """The line about seeds that were added by need, and the p values."""
+    return (
+        f"added by need, until a claim is answered; the p values are by {looks}, each multiplied by {LOOKS}, so they "
+        "stay valid wherever the adding stopped. The intervals are those of the last complete look, not adjusted for it"
+    )
+
+
 def _stale(report: Report, provenance: dict) -> str | None:
     """The line about runs made by older code or from other data: their number by method, and the reason."""
     found = Counter((run["optimizer"], run["dataset"], run["stale"]) for run in provenance["runs"] if "stale" in run)
@@ -169,7 +180,7 @@ def _stale(report: Report, provenance: dict) -> str | None:
     which = "; ".join(
         f"{count} of {_escape(optimizer)} on {_escape(data)} ({why})" for (optimizer, data, why), count in found.items()
     )
-    settings = provenance["command"].partition(report.id)[2]
+    settings = provenance["command"].partition(report.id)[2].removesuffix(f" {BY_NEED}")
     command = f"sobench retry {report.experiment}{settings} --stale"
     return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `{command}`"
 

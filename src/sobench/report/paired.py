@@ -96,9 +96,17 @@ def needed(sample: np.ndarray, threshold: float, level: float) -> int | None:
     if len(sample) < 2:
         return None
     seeds = np.arange(2, MOST + 1)
-    power = _power_of_t if _has_spread(sample) else _power_of_signs
     enough = power(sample, threshold, level, seeds) >= POWER
     return int(seeds[enough.argmax()]) if enough.any() else None
+
+
+def power(sample: np.ndarray, threshold: float, level: float, seeds: np.ndarray) -> np.ndarray:
+    """The probability with which a one-sided test at this level would reject, for each number of seeds; see `needed`.
+
+    The sample has two values at least.
+    """
+    power_of = _power_of_t if _has_spread(sample) else _power_of_signs
+    return power_of(sample, threshold, level, seeds)
 
 
 def _power_of_t(sample: np.ndarray, threshold: float, level: float, seeds: np.ndarray) -> np.ndarray:

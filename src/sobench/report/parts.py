@@ -11,6 +11,7 @@ import pandas as pd
 
 from sobench.errors import UsageError
 from sobench.report.evidence import Evidence
+from sobench.report.looks import Looks
 from sobench.report.many_settings import exponent, robustness
 from sobench.report.paired import COUNTED, NONE, SIGN_TEST, T_TEST, Decision, between, interval, needed
 from sobench.report.schema.spec import Test
@@ -25,7 +26,7 @@ class Part:
 
     sample: the tested number of each seed. effect: its mean; of a ratio the geometric mean, of a share the share.
     low, high: the 95 % confidence interval of the effect, NaN if unknown. bounds: those of a row; tested: those of the
-    mean.
+    mean. look: the seeds of the last complete look, where seeds are added by need; the sample is of these.
     """
 
     metric: str
@@ -37,11 +38,13 @@ class Part:
     high: float
     bounds: Bounds
     tested: Bounds
+    look: int = 0
 
     @property
     def points_to_holds(self) -> bool:
         """Whether the sample is rather for the claim than against it."""
-        return self.decision.p_holds <= self.decision.p_fails
+        at_once = between(self.sample, *self.tested)
+        return at_once.p_holds <= at_once.p_fails
 
     def seeds_needed(self, level: float) -> int | None:
         """The number of seeds that would decide this part one way, see `paired.needed`.
@@ -53,6 +56,11 @@ class Part:
         if self.points_to_holds:
             return max(found) if len(found) == len(sides) else None
         return min(found, default=None)
+
+    def chances(self, level: float, looks: Looks) -> np.ndarray:
+        """The probability with which each look alone would decide this part one way; as `seeds_needed` about bounds."""
+        sides = [looks.chances(self.sample, bound, level) for bound in self.tested if math.isfinite(bound)]
+        return np.min(sides, axis=0) if self.points_to_holds else np.max(sides, axis=0)
 
 
 class Undefined(UsageError):
@@ -87,26 +95,49 @@ def _log_bound(bound: float) -> float:
 
 
 def _part(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> Part:
-    sample = _sample(evidence, test, metric, rival, bounds)
+    numbers = _numbers(evidence, test, metric, rival, bounds)
     tested = (test.share, math.inf) if test.share is not None else bounds
-    decision = between(sample, *tested, exact=metric in EXACT and not test.reach)
+    exact, look = metric in EXACT and not test.reach, 0
+    if evidence.looks is None:
+        sample = np.array(list(numbers.values()))
+        decision = between(sample, *tested, exact=exact)
+    else:
+        complete = _complete_looks(evidence, evidence.looks, test, rival)
+        samples = [np.array([numbers[seed] for seed in seeds if seed in numbers]) for seeds in complete]
+        sample, look = (samples[-1], len(complete[-1])) if samples else (np.array([]), 0)
+        decision = evidence.looks.decide(samples, *tested, exact=exact)
     with np.errstate(invalid="ignore"):  # inf - inf: each diverged for some seed
         effect = float(sample.mean()) if len(sample) else math.nan
     shown_as = np.exp if test.kind == "ratio" else np.asarray
     effect, low, high = (float(shown_as(number)) for number in (effect, *interval(sample)))
-    return Part(metric, rival, decision, sample, effect, low, high, bounds, tested)
+    return Part(metric, rival, decision, sample, effect, low, high, bounds, tested, look)
 
 
-def _sample(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> np.ndarray:
+def _complete_looks(evidence: Evidence, looks: Looks, test: Test, rival: str | None) -> list[list[int]]:
+    """The seeds of each look that is complete: every run of them, of the subject and the rival, is over."""
+    runs = [run for method in (test.subject, rival) if method for run in evidence.fitting(method, test.where)]
+    over: dict[str, set[int]] = {run.cell: set() for run in runs}
+    asked: dict[str, set[int]] = {run.cell: set() for run in runs}
+    for run in runs:
+        asked[run.cell].add(run.seed)
+        if evidence.results.states[run.id].finished:
+            over[run.cell].add(run.seed)
+    seeds = sorted(set.intersection(*asked.values())) if asked else []
+    ready = set.intersection(*over.values()) if over else set()
+    by_look = [seeds[:number] for number in looks.numbers if number <= len(seeds)]
+    return [of_look for of_look in by_look if ready.issuperset(of_look)]
+
+
+def _numbers(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds: Bounds) -> dict[int, float]:
     """The number of each seed that both the subject and the rival have, in order of the seeds."""
     ours = _outcomes(evidence, test, metric, test.subject)
     theirs = ours if rival is None else _outcomes(evidence, test, metric, rival)
-    numbers = []
+    numbers = {}
     for seed in sorted(ours.keys() & theirs.keys()):
         rows = _rows(test, ours[seed], None if rival is None else theirs[seed])
         if len(rows):
-            numbers.append(_number(test, rows, *bounds))
-    return np.array(numbers)
+            numbers[seed] = _number(test, rows, *bounds)
+    return numbers
 
 
 def _outcomes(evidence: Evidence, test: Test, metric: str, method: str) -> Mapping[int, float | pd.Series]:

@@ -20,6 +20,8 @@ from sobench.system.text import plural
 
 OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing", STEP_COST)
 """What a report needs of a run's summary.json, besides the state."""
+BY_NEED = "--until-decided"
+"""The option of a command whose seeds are added by need."""
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
@@ -45,6 +47,7 @@ def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
             "found": sum(state.status == "done" for state in results.states.values()),
             "expected": len(results.runs),
         },
+        **({"looks": {"first": evidence.looks.first}} if evidence.looks else {}),
         "states": dict(sorted(Counter(state.status for state in results.states.values()).items())),
         "timing": timing(evidence),
         "settings": common,

@@ -112,5 +112,5 @@ def _position(state: State) -> dict[str, float]:
     summary = state.summary
     position = {"step": state.step, "epoch": state.epoch, "seconds": state.seconds}
     position |= {axis: summary.get(axis) for axis in ("work", "process_seconds")}
-    position["total_seconds"] = (state.seconds or 0.0) + (summary.get("warm_start_seconds") or 0.0)
+    position["total_seconds"] = state.total_seconds
     return {axis: float(value or 0.0) for axis, value in position.items()}

@@ -16,7 +16,8 @@ from sobench.report import columns, formats, pages, records, table
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
-from sobench.report.provenance import as_json, command, provenance
+from sobench.report.looks import Looks
+from sobench.report.provenance import BY_NEED, as_json, command, provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.schema.spec import Report
 from sobench.results.collection import Results, collect
@@ -48,19 +49,20 @@ def write(
     *,
     folder: Path | None = None,
     settings: Sequence[str] | None = None,
+    looks: Looks | None = None,
 ) -> list[Path]:
     """Write the report into the folder `out`, from the results of the expected `runs` under `runs_root`; the files
     written.
 
     folder: that of the reports' files (default: those of sobench). settings: those that asked for the runs, for the
-    command that the report shows. Raises UsageError if the report does not exist or has an error, or if none of its
-    runs is finished.
+    command that the report shows. looks: those of seeds that were added by need. Raises UsageError if the report does
+    not exist or has an error, or if none of its runs is finished.
     """
     report = read(report_id, folder=folder)
-    again = command(report.id, runs, settings)
+    again = command(report.id, runs, settings) + (f" {BY_NEED}" if looks else "")
     results = collect(runs, Path(runs_root), columns.of(report))
     _require_finished(report, results, Path(runs_root), again)
-    evidence = Evidence(report, results)
+    evidence = Evidence(report, results, looks)
     out = Path(out)
     with drafted(out) as draft:
         origin = provenance(evidence, again)

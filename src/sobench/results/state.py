@@ -40,6 +40,11 @@ class State:
         return self.status in FINISHED
 
     @property
+    def total_seconds(self) -> float:
+        """The recorded time of the run, with that of the warm start."""
+        return (self.seconds or 0.0) + (self.summary.get("warm_start_seconds") or 0.0)
+
+    @property
     def disturbed(self) -> str | None:
         """The reason why the times of the run do not count, SHARED or CONTENDED; None for a run without a judgement,
         made before there was any."""
