@@ -122,10 +122,10 @@ def same(one: Path, other: Path, count: int) -> None:
 
 
 def test_two_sweeps_under_fire(workplace, tmp_path, capsys):
-    """The short form: two launchers that make their runs in their own process, killed eight times."""
+    """The short form: two launchers that make their runs in their own process, killed four times."""
     sweep = words(2, 40)
     assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
-    storm = Storm(workplace, sweep, kills=8, pause=0.3)
+    storm = Storm(workplace, sweep, kills=4, pause=0.3)
     storm.rage(120)
     with capsys.disabled():
         print(f" [killed {storm.killed}: {storm.counts}] ", end="")
