@@ -1,11 +1,13 @@
 """What every test of tensors may ask for: the device."""
 
 import gc
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 DEVICES = ["cpu", *([pytest.param("cuda", marks=pytest.mark.gpu)] if torch.cuda.is_available() else [])]
 
@@ -25,6 +27,26 @@ def slots(tmp_path_factory):
     """Leases of the tests' own: they wait for nobody else's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOBENCH_SLOTS", str(tmp_path_factory.mktemp("slots")))
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def yaml_texts():
+    """A file of YAML is parsed once for each of its contents: every composition reads the same dozens of files."""
+    load, parsed = yaml.load, {}
+
+    def load_once(stream, Loader):
+        if not hasattr(stream, "read"):
+            return load(stream, Loader)
+        start, text = stream.tell(), stream.read()
+        key = Loader.__qualname__, text
+        if key not in parsed:
+            stream.seek(start)  # an error names the file of the stream
+            parsed[key] = pickle.dumps(load(stream, Loader))
+        return pickle.loads(parsed[key])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(yaml, "load", load_once)
         yield
 
 

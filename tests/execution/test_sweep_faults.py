@@ -38,7 +38,9 @@ def words(seeds: int, steps: int, *more: str) -> list[str]:
 
 @dataclass
 class Storm:
-    """Start launchers in `folder` and kill processes there, until all runs have ended and enough were killed."""
+    """Start launchers in `folder` and kill processes there until enough were killed. One more launcher, which nobody
+    kills, then makes what is left.
+    """
 
     folder: Path
     command: list[str]
@@ -46,6 +48,7 @@ class Storm:
     pause: float
     chance: random.Random = field(default_factory=lambda: random.Random(0))
     launchers: list = field(default_factory=list)
+    last: bool = False
     counts: dict[str, int] = field(default_factory=lambda: {"workers": 0, "launchers": 0, "cut files": 0})
 
     def rage(self, seconds: float = 600) -> None:
@@ -54,14 +57,15 @@ class Storm:
             self.launchers = [one for one in self.launchers if one.is_alive()]
             if self.over():
                 return
-            while len(self.launchers) < 2:
+            while len(self.launchers) < 2 and not self.last:
                 self.launchers.append(process(*self.command, folder=self.folder))
+                self.last = self.killed >= self.kills
             time.sleep(self.chance.uniform(0, self.pause))
             self.strike()
         raise AssertionError(f"not over after {seconds} s: {self.counts}\n{output(self.folder)[-2000:]}")
 
     def over(self) -> bool:
-        return not self.launchers and self.killed >= self.kills
+        return self.last and not self.launchers
 
     @property
     def killed(self) -> int:

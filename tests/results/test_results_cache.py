@@ -118,15 +118,14 @@ CHANGES = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:damaged runs")
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
-@given(
-    st.lists(
-        st.tuples(st.sampled_from([*CHANGES, "make", "read"]), st.integers(0, len(RUNS) - 1)), min_size=1, max_size=5
-    )
+HISTORIES = st.lists(
+    st.tuples(st.sampled_from([*CHANGES, "make", "read"]), st.integers(0, len(RUNS) - 1)), min_size=1, max_size=5
 )
-def test_whatever_happens_to_the_runs(tmp_path_factory, changes):
-    root = tree(tmp_path_factory.mktemp("tree") / "runs")
+
+
+def happens(folder: Path, changes: list[tuple[str, int]]) -> None:
+    """Make these changes to the runs of a new tree, and assert that the cache gives what the files say."""
+    root = tree(folder / "runs")
     load(root)
     for change, index in changes:
         file = RUNS[index].directory(root) / "metrics.jsonl"
@@ -137,6 +136,21 @@ def test_whatever_happens_to_the_runs(tmp_path_factory, changes):
         elif file.exists():
             CHANGES[change](file)
     check(root)
+
+
+@pytest.mark.filterwarnings("ignore:damaged runs")
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(HISTORIES)
+def test_whatever_happens_to_the_runs(tmp_path_factory, changes):
+    happens(tmp_path_factory.mktemp("tree"), changes)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:damaged runs")
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(HISTORIES)
+def test_whatever_happens_to_the_runs_at_length(tmp_path_factory, changes):
+    happens(tmp_path_factory.mktemp("tree"), changes)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "bit", "foreign", "older", "pickle"])
