@@ -2,8 +2,8 @@
 one is run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would
 take minutes. A worker's experiments share one folder of runs, as they do for a user.
 
-A cell is run if its problem is new (data set, model, loss, ...), or if its optimizer's settings are new for such a
-model and loss on data of such a form. An amount counts as its sign, or as more than 1.
+A cell is run if its problem is new (data set, model, loss, type, instrument), or if its optimizer's settings are new for
+such a model and loss on data of such a form. An amount counts as its sign, or as more than 1.
 """
 
 import gzip
@@ -174,9 +174,10 @@ def form(settings) -> str:
 def parts(run) -> set[str]:
     """Kinds of settings that have to be run once: the problem, and the optimizer on a problem of this form."""
     settings = kind(identity.identity(run.config))
-    optimizer = settings.pop("optimizer")
-    method = [optimizer, form(settings), *(settings.get(key) for key in ("model", "loss", "dtype", "schedule"))]
-    return {json.dumps(part, sort_keys=True) for part in (settings, method)}
+    model = [settings.get(key) for key in ("model", "loss", "dtype")]
+    problem = ["problem", *model, settings["dataset"], settings.get("instrument")]
+    method = [settings["optimizer"], form(settings), *model, settings.get("schedule")]
+    return {json.dumps(part, sort_keys=True) for part in (problem, method)}
 
 
 @pytest.fixture(scope="module")
@@ -227,7 +228,8 @@ def test_a_look_alike_takes_the_cells_of_its_original(place):
     done = command(
         "run", "experiment=kbfgs/fig-3.3", "budget=smoke", "seed=0", "threads=1", f"runs={place}/look-alikes", *words
     )
-    assert done.code == 0 and "failed" not in done.out, done
+    told = [line for line in done.err.splitlines() if "configurations to compose" not in line]  # on a slow machine
+    assert done.code == 0 and not told, done
     found = [yaml.safe_load((path / "config.yaml").read_text()) for path in directories(place / "look-alikes")]
     assert len(found) == 8 and {identity["dataset"]["name"] for identity in found} == {"curves_synthetic"}
 
