@@ -34,7 +34,7 @@ def origins(runs: Sequence[Run], experiment: str, command: Sequence[str]) -> dic
     found = {}
     for cell, run in {run.cell: run for run in runs}.items():
         settings = dict(flat(run.config))
-        names = {_key(setting) for setting in run.overrides} | {key for key in stated if key in settings}
+        names = {_key(setting) for setting in run.overrides} | given | {*stated}
         by_key = {key: COMMAND if key in given else EXPERIMENT for key in names}
         entry = _entry(run, entries, given)
         tuned = {key for key, value in entry.get("values", {}).items() if settings.get(key) == value} - given

@@ -47,7 +47,8 @@ def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any]) -> str:
     parts = []
     if shared:
         parts.append(f"All methods: {_listed({key: rows[0].shown[key] for key in shared})}.")
-    parts.append(_table(rows, shared))
+    if any(row.tuned or {*row.shown} - {*shared} for row in rows):
+        parts.append(_table(rows, shared))
     parts.append(_legend(evidence.report.experiment, origin))
     return "\n\n".join(parts)
 
