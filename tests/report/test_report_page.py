@@ -153,6 +153,15 @@ def test_a_setting_has_its_origin():
     }
 
 
+def test_settings_of_methods_are_told_from_others():
+    assert all(
+        map(origins.is_of_method, ("optimizer.lr", "batch_size", "dataset.size", "instrument.companions.tnt.lr"))
+    )
+    assert not any(
+        map(origins.is_of_method, ("dataset.name", "budget.steps", "budgets.cpu.steps", "instrument.name", "threads"))
+    )
+
+
 @pytest.mark.parametrize("command", [["optimizer.lr=0.5"], ["hydra.sweeper.tuned=null"]])
 def test_a_setting_that_the_command_line_replaced_is_not_tuned(command):
     runs = expand(["experiment=kernelsgd/table-3", "dataset=usps", "seed=0", "optimizer=esgd", *command])
@@ -209,10 +218,16 @@ def test_methods_have_a_row_for_each_place_with_other_settings(folder, tmp_path)
     text = path.read_text().replace("label: Accuracy (100%),", "label: Accuracy (100%), where: {dataset: mnist},")
     path.write_text(text[: text.index("figure:")])
     runs = [a_run("sgd", dataset="mnist"), a_run("sgd", dataset="usps"), a_run("sgd", dataset="faces", lr=0.7)]
+    runs.append(a_run("newton", dataset="mnist", damping=3.0))
     for run in runs:
         put(tmp_path, run, evals("test_accuracy", 0.1, 0.9))
-    found = [line for line in page(folder, tmp_path, runs)[0].splitlines() if line.startswith("| SGD |")]
-    assert found == ["| SGD | mnist; usps | lr 0.1 |", "| SGD | faces | lr 0.7 |"]
+    found = [line for line in page(folder, tmp_path, runs)[0].splitlines() if line.startswith(("| SGD |", "| Newton"))]
+    assert found == [
+        "| SGD | all | damping 1 |",
+        "| SGD | mnist; usps | lr 0.1 |",
+        "| SGD | faces | lr 0.7 |",
+        "| Newton's | mnist | lr 0.1, damping 3 |",
+    ]
 
 
 def test_the_page_is_made_from_its_provenance_alone(folder, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 from sobench.config import tuning
 from sobench.config.files import GROUPS, flat, of_experiment
 from sobench.config.identity import NOT_IDENTITY
+from sobench.config.plugins import COMPANIONS
 from sobench.config.run import Run
 
 COMMAND, TUNED, EXPERIMENT = "command line", "tuned", "experiment"
@@ -19,7 +20,9 @@ _OTHER_GROUPS = ("budget", "budgets", "instrument", "evaluate", "log", "logger",
 
 def is_of_method(key: str) -> bool:
     """Whether a setting can be one of a method, and not of its data, its budget or the record."""
-    return key not in _OTHERS and key.partition(".")[0] not in (*_OTHER_GROUPS, *NOT_IDENTITY)
+    return key.startswith(f"{COMPANIONS}.") or (
+        key not in _OTHERS and key.partition(".")[0] not in (*_OTHER_GROUPS, *NOT_IDENTITY)
+    )
 
 
 def origins(runs: Sequence[Run], experiment: str, command: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -154,8 +154,9 @@ def _tuned(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     texts = []
     for tuned in (cell["tuned"] for cell in cells if cell.get("tuned")):
         extreme = {"lower": "lowest", "higher": "highest"}.get(str(tuned.get("better")), "best")
+        seeds = tuned.get("seeds") or []
         text = f"{extreme} {tuned.get('metric')} of {tuned.get('trials')} trials, "
-        text += f"seeds {', '.join(map(str, tuned.get('seeds') or []))}"
+        text += f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
         if edge := tuned.get("edge"):
             text += f"; {', '.join(map(_short, edge))}: the best lies on the edge of its grid"
         texts.append(text)
@@ -163,23 +164,26 @@ def _tuned(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _table(rows: Sequence[_Row], shared: Sequence[str]) -> str:
-    """The rows as a table, without the columns that have nothing to tell."""
+    """The rows as a table, without the columns that have nothing to tell.
+
+    What all rows of a method share stands in a row of its own, before them.
+    """
     with_places = len({tuple(row.places) for row in rows}) > 1
     with_tuning = any(row.tuned for row in rows)
-    head = ["method", *(["on"] if with_places else []), "settings", *(["tuned by"] if with_tuning else [])]
-    lines = [head, ["---"] * len(head)]
-    for row in rows:
-        own = _listed({key: text for key, text in row.shown.items() if key not in shared}) or "–"
-        places = [_escape("; ".join(row.places))] if with_places else []
-        lines.append(
-            [
-                _escape(", ".join(row.methods)),
-                *places,
-                own,
-                *([_escape("; ".join(row.tuned)) or "–"] if with_tuning else []),
-            ]
-        )
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [["method", "on", "settings", "tuned by"], ["---"] * 4]
+    for methods in dict.fromkeys(tuple(row.methods) for row in rows):
+        own = [row for row in rows if tuple(row.methods) == methods]
+        label, left_out = _escape(", ".join(methods)), {*shared}
+        if len(own) > 1:
+            common = {key: text for key, text in own[0].shown.items() if all(row.shown.get(key) == text for row in own)}
+            left_out |= {*common}
+            if rest := {key: text for key, text in common.items() if key not in shared}:
+                lines.append([label, "all", _listed(rest), ""])
+        for row in own:
+            shown = _listed({key: text for key, text in row.shown.items() if key not in left_out}) or "–"
+            lines.append([label, _escape("; ".join(row.places)), shown, _escape("; ".join(row.tuned)) or "–"])
+    kept = [0, *([1] if with_places else []), 2, *([3] if with_tuning else [])]
+    return "\n".join(f"| {' | '.join(line[index] for index in kept)} |" for line in lines)
 
 
 def _legend(experiment: str, origin: Mapping[str, Any]) -> str:
@@ -204,7 +208,7 @@ def _listed(texts: Mapping[str, str]) -> str:
 
 def _short(key: str) -> str:
     """ "lr" of "optimizer.lr", "schedule" of "schedule.name" """
-    return key.removeprefix("optimizer.").removesuffix(".name")
+    return key.removeprefix("optimizer.").removeprefix("instrument.").removesuffix(".name")
 
 
 def _add(items: list[str], item: str) -> None:
