@@ -2,8 +2,8 @@
 one is run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would
 take minutes. A worker's experiments share one folder of runs, as they do for a user.
 
-A cell is run if its problem is new (data set, model, loss, type, instrument), or if its optimizer's settings are new for
-such a model and loss on data of such a form. An amount counts as its sign, or as more than 1.
+A cell is run if its problem is new (data set, model, loss, type, instrument), or if its optimizer's settings are new
+for such a model and loss on data of such a form. An amount counts as its sign, or as more than 1.
 """
 
 import gzip

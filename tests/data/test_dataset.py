@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from sobench.data import Dataset
+from sobench.data import Dataset, Store, load
+from sobench.data.dataset import Description, described, held_out
+from sobench.data.sources import declared
 from sobench.errors import UsageError
 
 INPUTS, LABELS, NUMBERS = torch.ones(4, 3), torch.tensor([0, 1, 2, 1]), torch.ones(4, 2)
@@ -30,3 +32,25 @@ def test_labels_that_are_no_class(label):
     Dataset("own", (INPUTS, LABELS), (INPUTS, LABELS), 3)
     with pytest.raises(UsageError, match=r"own: test has labels from .*; allowed: 0 to 2"):
         Dataset("own", (INPUTS, LABELS), (INPUTS, changed(LABELS, label)), 3)
+
+
+@pytest.mark.parametrize("note", ["", "25 words, 4 with vectors of file.json"])
+@pytest.mark.parametrize("own", [0, 3])
+@pytest.mark.parametrize(("targets", "classes"), [(LABELS, 3), (NUMBERS, None)])
+def test_the_description_in_a_record_is_read_again(targets, classes, own, note):
+    validation = (INPUTS[:own], targets[:own]) if own else None
+    data = Dataset("a-b", (INPUTS, targets), (INPUTS[:2], targets[:2]), classes, validation=validation, note=note)
+    assert described(str(data)) == Description("a-b", 4, own, 2, note)
+
+
+def test_rows_held_out_leave_the_training_set_unless_the_set_has_its_own():
+    given = Description("a", 7291, 0, 2007)
+    assert held_out(7291, 0.2) == 1458 == round(7291 / 5)
+    assert given.held_out(0.2) == Description("a", 7291 - 1458, 1458, 2007) and given.held_out(0.0) == given
+    assert Description("a", 70, 10, 20).held_out(0.2) == Description("a", 70, 10, 20)
+    assert Description("a", 70, 10, 20).held_out(0.0) == Description("a", 70, 0, 20)
+
+
+def test_the_declared_rows_are_those_of_the_set(tmp_path):
+    found = described(str(load("digits", {}, Store(None, tmp_path))))
+    assert found is not None and (found.train, found.test) == declared()["digits"].rows

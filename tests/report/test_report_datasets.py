@@ -79,7 +79,8 @@ def test_every_column_has_its_own_gaps_cuts_and_ranks(three, tmp_path):
 def test_a_look_alike_is_named_wherever_its_numbers_are(three, tmp_path):
     runs = tree(tmp_path / "runs")
     write("a/three", runs, tmp_path / "runs", tmp_path / "out", folder=three)
-    assert "Data: curves\\_synthetic, faces, mnist" in (tmp_path / "out" / "report.md").read_text()
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert "curves\\_synthetic, which stands in for CURVES: rows not recorded" in page
     for name, text in (
         ("table.md", "CURVES (curves\\_synthetic)"),
         ("table.csv", "CURVES (curves_synthetic)"),

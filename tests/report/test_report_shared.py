@@ -32,7 +32,8 @@ def tree(root, shared: dict[str, list[bool]], **settings):
         alone = not shared[run.config["optimizer"]["name"]][run.seed]
         step_seconds = 1.0 + run.seed / 10 if alone else 100.0
         rows = [*evals("test_accuracy", 0.1, 0.8, 0.9 + run.seed / 100), row("train", 10, loss=2.0)]
-        put(root, run, [r | {"seconds": r["step"] * step_seconds} for r in rows], shared=not alone)
+        timed = [r | {"seconds": r["step"] * step_seconds} for r in rows]
+        put(root, run, timed, shared=not alone, timing={"quality": "quiet"})
     return runs
 
 

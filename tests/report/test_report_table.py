@@ -148,7 +148,7 @@ def test_stale_runs_are_marked_and_named(folder, tmp_path):
     assert found.footnotes == {"a": "sgd: 1 of 2 runs is stale: older code of its method"}
     assert cells(found)["sgd"].mark == "a" and cells(found)["newton"].mark == ""
     assert [run["id"] for run in origin["runs"] if "stale" in run] == [runs[0].id]
-    page = report_markdown(evidence.report, origin, None, [])
+    page = report_markdown(evidence, origin, None, [])
     assert (
         "- Stale: 1 run, 1 of sgd on mnist (older code of its method); made again with "
         "`sobench retry a/grid budget=cpu --stale`"

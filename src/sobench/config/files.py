@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,34 @@ def group_defaults(group: str, name: str) -> dict[str, Any]:
 
         return optimizer_defaults(name)
     raise UsageError(f"{group}.name: got {name!r}, {registry.suggestion(name, members(group))}")
+
+
+def of_experiment(name: str) -> dict[str, Any]:
+    """The settings that an experiment's file states, by their dotted paths, with those of the experiments it builds on.
+
+    Groups that it chooses are there as `dataset.name`. {} for an experiment without a file.
+    """
+    file = conf_dir() / "experiment" / f"{name}.yaml"
+    if not file.is_file():
+        return {}
+    contents = dict(read(file))
+    stated: dict[str, Any] = {}
+    for entry in contents.pop("defaults", []):
+        if isinstance(entry, str) and entry.startswith("/experiment/"):
+            stated |= of_experiment(entry.removeprefix("/experiment/").partition("@")[0])
+        elif isinstance(entry, dict):
+            ((key, member),) = entry.items()
+            stated[f"{key.removeprefix('override /')}.name"] = member
+    return stated | dict(flat(contents))
+
+
+def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings by their dotted paths."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value
 
 
 def members(group: str) -> list[str]:

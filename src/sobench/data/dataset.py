@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sobench.errors import UsageError
@@ -76,3 +77,41 @@ class Dataset:
         chosen = f"{len(self.validation[0])} validation, " if self.validation else ""
         text = f"{self.name}: {len(self.train[0])} train, {chosen}{len(self.test[0])} test, inputs {size}, {kind}"
         return f"{text}, {self.note}" if self.note else text
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the description of a data set says: its name, the rows of its sets, and the note."""
+
+    name: str
+    train: int
+    validation: int
+    test: int
+    note: str = ""
+
+    def held_out(self, share: float) -> Description:
+        """The rows that a run with this share for validation uses: of the training set, or the set's own."""
+        if not share:
+            return replace(self, validation=0)
+        count = 0 if self.validation else held_out(self.train, share)
+        return replace(self, train=self.train - count, validation=self.validation or count)
+
+
+_DESCRIPTION = re.compile(
+    r"(?P<name>.+?): (?P<train>\d+) train, (?:(?P<validation>\d+) validation, )?(?P<test>\d+) test, "
+    r"inputs .+?, \d+ (?:classes|real targets)(?:, (?P<note>.*))?"
+)
+
+
+def described(text: str) -> Description | None:
+    """What the description of a data set in the record of a run says, see `Dataset.__str__`; None for another text."""
+    match = _DESCRIPTION.fullmatch(text)
+    if match is None:
+        return None
+    train, validation, test = (int(match[part] or 0) for part in ("train", "validation", "test"))
+    return Description(match["name"], train, validation, test, match["note"] or "")
+
+
+def held_out(rows: int, share: float) -> int:
+    """The number of training rows that are held out for validation."""
+    return round(share * rows)

@@ -48,6 +48,7 @@ class Source:
 
     name: str
     about: str
+    rows: tuple[int, ...] = ()
     where: str = ""
     folder: str = ""
     urls: tuple[str, ...] = ()
@@ -82,6 +83,7 @@ def _source(
     name: str,
     files: dict[str, dict[str, Any] | None] | None = None,
     urls: tuple[str, ...] = (),
+    rows: tuple[int, ...] = (),
     folder: str = "",
     stand_in: str = "",
     **rest: Any,
@@ -95,6 +97,7 @@ def _source(
         name,
         folder=folder,
         urls=tuple(urls),
+        rows=tuple(rows),
         stand_in=stand_in,
         files={key: File(key, **(entry or {})) for key, entry in (files or {}).items()},
         **rest,

@@ -85,11 +85,11 @@ def withdraw(folder: Path, reason: str) -> None:
     page = (folder / "report.md").read_text(encoding="utf-8")
     title, _, rest = page.partition("\n\n")
     before, claims, after = rest.partition("\n\n## Claims")
-    notes = after.partition("\n\n## Notes")[2] if claims else ""
     if before.startswith(f"> {WITHDRAWN}"):
         before = before.partition("\n\n")[2]
+    _, heading, others = after.partition("\n\n## ") if claims else ("", "", "")
     banner = f"> {WITHDRAWN} {reason} The table and the figure are kept as they were; no claim is judged here."
-    parts = [title, banner, before.rstrip(), *(["## Notes" + notes.rstrip()] if notes else [])]
+    parts = [title, banner, before.rstrip(), *([f"## {others.rstrip()}"] if heading else [])]
     (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     text = json.dumps({**origin, "withdrawn": reason}, indent=2)
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")

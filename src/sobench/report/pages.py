@@ -7,7 +7,9 @@ import io
 import math
 from collections import Counter
 
+from sobench.report import data_sets
 from sobench.report.claims import ALPHA, Verdict, counted
+from sobench.report.evidence import Evidence
 from sobench.report.figures.caption import caption
 from sobench.report.formats import Markdown
 from sobench.report.looks import LOOKS, Looks
@@ -15,6 +17,8 @@ from sobench.report.paired import NONE
 from sobench.report.parts import shown, shown_interval
 from sobench.report.provenance import BY_NEED
 from sobench.report.schema.spec import Report
+from sobench.report.settings import settings_of_methods
+from sobench.system.text import plural
 
 _escape = Markdown.escape
 _COLUMNS = ("id", "verdict", "effect", "low", "high", "p", "adjusted_p", "n", "expected", "test", "reason", "more")
@@ -80,8 +84,9 @@ def _statistics(v: Verdict) -> str:
     return f"{test}{p}{v.n} of {v.expected} seeds."
 
 
-def report_markdown(report: Report, provenance: dict, table: str | None, verdicts: list[Verdict]) -> str:
-    """The page: title, source, facts about data, budget and runs; table, figure, claims, notes."""
+def report_markdown(evidence: Evidence, provenance: dict, table: str | None, verdicts: list[Verdict]) -> str:
+    """The page: title, source, facts about data, budget and runs; table, figure, claims, settings, notes."""
+    report = evidence.report
     parts = [f"# {_escape(report.title)}", _escape(report.source) + ".", _facts(report, provenance)]
     if table:
         parts += ["## Table", table.rstrip()]
@@ -90,8 +95,11 @@ def report_markdown(report: Report, provenance: dict, table: str | None, verdict
         parts += ["## Figure", "![figure](figure.png)", f"{marks} [As PDF](figure.pdf)."]
     if verdicts:
         parts += ["## Claims", _overview(verdicts) + _left_out(verdicts), claims_markdown(verdicts).rstrip()]
-    if report.notes:
-        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in report.notes)]
+    if of_methods := settings_of_methods(evidence, provenance):
+        parts += ["## Settings", of_methods]
+    notes = [note.text for note in report.notes if not note.where or evidence.results.select(note.where)]
+    if notes:
+        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in notes)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -150,12 +158,14 @@ def _facts(report: Report, provenance: dict) -> str:
         f"{name} {'/'.join(map(str, environments[name]))}" for name in ("sobench", "torch") if environments[name]
     )
     facts = {
-        "Data": ", ".join(provenance["data"]),
+        "Data": data_sets.line(provenance.get("data_sets") or []) or ", ".join(provenance["data"]),
         "Budget": budgets,
+        **({"Cut budgets": "; ".join(provenance["cuts"])} if provenance.get("cuts") else {}),
         "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})",
         **({"Seeds": _by_need(Looks(**provenance["looks"]))} if "looks" in provenance else {}),
         "Device": machine,
-        **({"Timing": provenance["timing"]} if provenance["timing"] else {}),
+        **({"Timing": timing} if (timing := _timing(provenance)) else {}),
+        "Code": _code(provenance) or "not recorded",
         "Versions": versions or "not recorded",
         "Experiment": f"`{report.experiment}`; made with "
         f"`{provenance['command']}`, and every run is named in [provenance.json](provenance.json)",
@@ -170,6 +180,35 @@ def _by_need(looks: Looks) -> str:
         f"added by need, until a claim is answered; the p values are by {looks}, each multiplied by {LOOKS}, so they "
         "stay valid wherever the adding stopped. The intervals are those of the last complete look, not adjusted for it"
     )
+
+
+def _timing(provenance: dict) -> str:
+    """ "left out of seconds: 2 contended runs; counted in seconds: 3 runs of unknown timing" """
+    unknown = provenance.get("timing_unknown") or 0
+    counted = f"counted in seconds: {plural(unknown, 'run')} of unknown timing (other work may have slowed them down)"
+    return "; ".join(part for part in (provenance["timing"], counted if unknown else "") if part)
+
+
+def _code(provenance: dict) -> str:
+    """ "9b4f1d8 (21 runs); 4c6e44e with uncommitted changes (3 runs); plug-in newton of lab 0.1" """
+    found = Counter(run["commit"] for run in provenance["runs"] if run["status"] not in ("missing", "queued"))
+    texts = [f"{_commit(commit)} ({plural(count, 'run')})" for commit, count in found.items()]
+    for of_run in provenance.get("plugins") or []:
+        texts += [_plugin(key, about) for key, about in of_run.items()]
+    return "; ".join(dict.fromkeys(texts))
+
+
+def _commit(commit: str | None) -> str:
+    """ "4c6e44e with uncommitted changes"; a trailing "+" of the recorded commit stands for these."""
+    if not commit:
+        return "commit not recorded"
+    return commit.rstrip("+")[:7] + (" with uncommitted changes" if commit.endswith("+") else "")
+
+
+def _plugin(key: str, about: dict) -> str:
+    package = " ".join(str(about[part]) for part in ("distribution", "version") if about.get(part))
+    commit = f" at {_commit(about['commit'] + '+' * bool(about.get('dirty')))}" if about.get("commit") else ""
+    return f"plug-in {key} of {package or about.get('module') or 'an unknown package'}{commit}"
 
 
 def _stale(report: Report, provenance: dict) -> str | None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
+from sobench.config.files import flat
 from sobench.config.identity import NOT_IDENTITY
 from sobench.config.run import Run
+from sobench.report import data_sets, origins
 from sobench.report.evidence import Evidence
+from sobench.report.schema.panels import Panel
 from sobench.results.collection import Results
 from sobench.results.record import STEP_COST
 from sobench.results.row_table import Table
-from sobench.results.state import CONTENDED, SHARED, State
+from sobench.results.state import CONTENDED, KEEPS, QUIET, SHARED, State
 from sobench.system.text import plural
 
 OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing", STEP_COST)
@@ -25,22 +28,24 @@ BY_NEED = "--until-decided"
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
-def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
+def provenance(evidence: Evidence, again: str, settings: Sequence[str] = ()) -> dict[str, Any]:
     """The provenance as plain data. The same runs give the same provenance: it does not contain the time of the report.
 
-    again: the command that makes the report.
+    again: the command that makes the report. settings: those of the command line that asked for the runs.
     """
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in results.runs]
     common, cells = _settings(results.runs)
+    sources = origins.origins(results.runs, report.experiment, settings)
     return {
         "report": report.id,
         "source": report.source,
         "experiment": report.experiment,
         "command": again,
         "generator": {"sobench": version()},
-        "data": sorted({_data(config.get("dataset")) for config in configs}),
+        "data": sorted({data_sets.named(config.get("dataset")) for config in configs}),
+        "data_sets": data_sets.data_sets(results.runs, environments),
         "budgets": _distinct(config.get("budget") for config in configs),
         "environments": {key: _distinct(env.get(key) for env in environments.values() if env) for key in _VERSIONS},
         "seeds": {
@@ -50,8 +55,11 @@ def provenance(evidence: Evidence, again: str) -> dict[str, Any]:
         **({"looks": {"first": evidence.looks.first}} if evidence.looks else {}),
         "states": dict(sorted(Counter(state.status for state in results.states.values()).items())),
         "timing": timing(evidence),
+        "timing_unknown": sum(_timing_unknown(state) for state in results.states.values()),
+        "cuts": _cuts(evidence),
+        "plugins": _distinct(env.get("plugins") for env in environments.values()),
         "settings": common,
-        "cells": cells,
+        "cells": {cell: own | sources[cell] for cell, own in cells.items()},
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],
     }
 
@@ -108,6 +116,22 @@ def timing(evidence: Evidence) -> str | None:
     return f"{treatment}: {'; '.join(parts)}"
 
 
+def _timing_unknown(state: State) -> bool:
+    """Whether a finished run has no judgement whether other work slowed it down."""
+    timing = state.summary.get("timing")
+    quality = timing.get("quality") if isinstance(timing, dict) else None
+    return state.status in KEEPS and state.disturbed is None and quality != QUIET
+
+
+def _cuts(evidence: Evidence) -> list[str]:
+    """ "Newton cut to 60 of 6,559 steps": the methods that a column or curve shows at fewer epochs than others."""
+    report = evidence.report
+    columns = [column for column in evidence.asked(report.columns) if not column.growth]
+    curves = evidence.asked([panel for panel in report.panels if isinstance(panel, Panel)])
+    found = [evidence.cuts(part.where) for part in [*columns, *curves]]
+    return list(dict.fromkeys(f"{report.methods[name].label} {cut}" for cuts in found for name, cut in cuts.items()))
+
+
 def version() -> str:
     """The version of sobench that writes the report."""
     try:
@@ -146,26 +170,17 @@ def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, dict[str, 
     """
     left_out = {*NOT_IDENTITY, "seed"} - {"budgets"}
     by_cell = {run.cell: run for run in runs}
-    flat = {
-        cell: dict(_flat({key: value for key, value in run.config.items() if key not in left_out}))
+    by_key = {
+        cell: dict(flat({key: value for key, value in run.config.items() if key not in left_out}))
         for cell, run in by_cell.items()
     }
-    first = next(iter(flat.values()), {})
-    common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in flat.values())}
+    first = next(iter(by_key.values()), {})
+    common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in by_key.values())}
     cells = {}
-    for cell, own in flat.items():
+    for cell, own in by_key.items():
         overrides = [o for o in by_cell[cell].overrides if o.partition("=")[0].partition(".")[0] not in left_out]
         cells[cell] = {"overrides": overrides, "settings": {k: v for k, v in own.items() if k not in common}}
     return common, cells
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings by their dotted paths."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -187,12 +202,6 @@ def _lines(items: list[str]) -> str:
 
 def _name(group: object) -> str:
     return str(group.get("name")) if isinstance(group, dict) else str(group)
-
-
-def _data(group: object) -> str:
-    """The name of a data set; of a loader of many sets, with the set: "libsvm (webspam)"."""
-    more = group.get("set") if isinstance(group, dict) else None
-    return _name(group) + (f" ({more})" if more else "")
 
 
 def _distinct(values: Iterable[Any]) -> list[Any]:

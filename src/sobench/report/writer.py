@@ -65,7 +65,7 @@ def write(
     evidence = Evidence(report, results, looks)
     out = Path(out)
     with drafted(out) as draft:
-        origin = provenance(evidence, again)
+        origin = provenance(evidence, again, settings or ())
         render(evidence, origin, draft, folder=folder)
         for name, text in {
             "provenance.json": as_json(origin),
@@ -94,7 +94,7 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
         }
     if report.figure:
         figure.figure(evidence, out, folder=folder)
-    texts["report.md"] = pages.report_markdown(report, origin, texts.get("table.md"), verdicts)
+    texts["report.md"] = pages.report_markdown(evidence, origin, texts.get("table.md"), verdicts)
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
 

@@ -18,6 +18,8 @@ KEEPS = ("done", "diverged")
 SHARED, CONTENDED = "shared", "contended"
 """Instead of the status of a run, where its time is asked for: another process computed on its GPU, or other work on
 the machine slowed it down (see sobench.system.contention)."""
+QUIET = "quiet"
+"""The timing of a run that no other work slowed down."""
 STATUSES = (*FINISHED, "running", "queued", "interrupted", "missing")
 
 _TAIL = 1 << 16  # bytes: many lines of metrics.jsonl, of which the last complete one is read

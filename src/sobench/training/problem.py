@@ -21,6 +21,7 @@ from torch.optim.swa_utils import update_bn
 
 from sobench.config import registry
 from sobench.data import Dataset, Store, load
+from sobench.data.dataset import held_out
 from sobench.errors import UsageError
 from sobench.losses import Loss
 from sobench.models.initial import INITIAL
@@ -218,7 +219,7 @@ class Problem:
             return None
         if dataset.validation is not None:
             return self._place(dataset.validation, dataset.classes, device, dtype)
-        count = round(share * self.samples)
+        count = held_out(self.samples, share)
         if not 0 < count < self.samples:
             raise UsageError(
                 f"validation: got {share}, of {self.samples} training samples that leaves none on one side"

@@ -9,7 +9,7 @@ from sobench.config.registry import suggestion
 from sobench.config.schema import build
 from sobench.errors import UsageError
 from sobench.report.schema.references import check_references
-from sobench.report.schema.spec import Method, Report
+from sobench.report.schema.spec import Method, Note, Report
 
 
 def root() -> Path:
@@ -40,7 +40,8 @@ def read(report_id: str, *, folder: Path | None = None) -> Report:
     file = f"conf/report/{report_id}.yaml"
     report = build(Report, _yaml(folder / f"{report_id}.yaml", file), f"{file}: ")
     methods = {name: _method(name, method) for name, method in report.methods.items()}
-    report = replace(report, methods=methods, id=report_id, file=file)
+    notes = [note if isinstance(note, Note) else Note(note) for note in report.notes]
+    report = replace(report, methods=methods, notes=notes, id=report_id, file=file)
     check_references(report)
     return report
 

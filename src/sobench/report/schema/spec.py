@@ -155,6 +155,14 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class Note:
+    """A remark on the page. where: it is shown only if one of the report's runs matches."""
+
+    text: str = key(words)
+    where: dict[str, object] = key(WHERE, {})
+
+
+@dataclass(frozen=True)
 class Report:
     """One artifact of a paper, and the experiment whose runs it shows.
 
@@ -172,7 +180,7 @@ class Report:
     claims: list[Claim] = key(list_of(record(Claim)), [])
     budgets: str = key(_BUDGETS, "equal")
     timing: str = key(name_of("alone", "shared"), "alone")
-    notes: list[str] = key(list_of(words), [])
+    notes: list[Note] = key(list_of(either(words, record(Note))), [])
     id: str = field(default="")
     file: str = field(default="")
 

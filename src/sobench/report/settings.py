@@ -1,0 +1,216 @@
+"""The section of a report's page with the settings of every method, and where each comes from.
+
+A method has one row for each place where the report shows it (the `where` of a column or panel), places with the same
+settings in one row. Where the report shows several configurations of a method at once, as contours do, a setting is
+a range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sobench.config.run import Run
+from sobench.report.evidence import Evidence
+from sobench.report.formats import Markdown
+from sobench.report.origins import COMMAND, EXPERIMENT, TUNED, is_of_method
+
+_MARKS = {COMMAND: ("<u>", "</u>"), TUNED: ("**", "**"), EXPERIMENT: ("*", "*")}
+_ALWAYS = ("batch_size", "l2", "schedule")
+"""Settings that are shown also where they are defaults, beside those of the optimizer."""
+_MOST = 3
+"""The most values of a setting that are listed one by one."""
+_escape = Markdown.escape
+
+
+@dataclass
+class _Row:
+    """The settings of some methods at some places. shown: each with its marks. tuned: about the choices by tuning."""
+
+    methods: list[str]
+    places: list[str]
+    shown: dict[str, str]
+    tuned: list[str] = field(default_factory=list)
+
+
+def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any]) -> str:
+    """The settings that all rows share, a table of the others, and a legend; "" if the provenance has no settings."""
+    rows = _rows(evidence, origin)
+    if not rows:
+        return ""
+    shared = [
+        key
+        for key, text in rows[0].shown.items()
+        if all(row.shown.get(key) == text for row in rows) and (len(rows) > 1 or not key.startswith("optimizer."))
+    ]
+    parts = []
+    if shared:
+        parts.append(f"All methods: {_listed({key: rows[0].shown[key] for key in shared})}.")
+    if any(row.tuned or {*row.shown} - {*shared} for row in rows):
+        parts.append(_table(rows, shared))
+    parts.append(_legend(evidence.report.experiment, origin))
+    return "\n\n".join(parts)
+
+
+def _rows(evidence: Evidence, origin: Mapping[str, Any]) -> list[_Row]:
+    cells = origin.get("cells") or {}
+    settings = {cell: {**origin["settings"], **own["settings"]} for cell, own in cells.items()}
+    extra = _differing(list(settings.values()))
+    report = evidence.report
+    rows: list[_Row] = []
+    of_cells: dict[tuple[str, ...], _Row] = {}
+    for where in _places(evidence):
+        for method in report.methods:
+            runs = evidence.fitting(method, where)
+            own = tuple(dict.fromkeys(run.cell for run in runs if run.cell in cells))
+            label, place = report.methods[method].label, _place(where, runs)
+            if not own:
+                continue
+            shown = _shown([settings[cell] for cell in own], [cells[cell].get("origins", {}) for cell in own], extra)
+            if own in of_cells:  # several series of the same runs
+                _add(of_cells[own].methods, label)
+                _add(of_cells[own].places, place)
+                continue
+            row = _Row([label], [place], shown, _tuned([cells[cell] for cell in own]))
+            same = (r for r in rows if (r.methods, r.shown, r.tuned) == (row.methods, row.shown, row.tuned))
+            known = next(same, None)
+            if known is None:
+                rows.append(row)
+            else:
+                _add(known.places, place)
+            of_cells[own] = known or row
+    order = [method.label for method in report.methods.values()]
+    return sorted(rows, key=lambda row: order.index(row.methods[0]))
+
+
+def _places(evidence: Evidence) -> list[Mapping[str, object]]:
+    """The distinct selections of runs that the columns and panels of the report show."""
+    report = evidence.report
+    parts = [*evidence.asked(report.columns), *evidence.asked(report.panels)]
+    return list({repr(part.where): part.where for part in parts}.values()) or [{}]
+
+
+def _place(where: Mapping[str, object], runs: Sequence[Run]) -> str:
+    """ "usps", "letter, cross_entropy": the values that select a part's runs, or else the data sets of these."""
+    values = ["/".join(map(str, value)) if isinstance(value, list) else str(value) for value in where.values()]
+    return ", ".join(values or dict.fromkeys(run.label("dataset") for run in runs))
+
+
+def _differing(cells: Sequence[Mapping[str, Any]]) -> set[str]:
+    """The settings in which cells of one data set and model differ."""
+    by_problem: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for settings in cells:
+        problem = tuple(str(settings.get(key)) for key in ("dataset.name", "dataset.set", "model.name"))
+        by_problem.setdefault(problem, []).append(settings)
+    return {
+        key
+        for same in by_problem.values()
+        for settings in same
+        for key in settings
+        if any(key in other and other[key] != settings[key] for other in same[:1])
+    }
+
+
+def _shown(cells: Sequence[Mapping[str, Any]], origins: Sequence[Mapping[str, str]], extra: set[str]) -> dict[str, str]:
+    """The text of each setting of these cells that a row shows, those that somebody set before the defaults."""
+    keys = dict.fromkeys(key for settings in cells for key in settings if is_of_method(key))
+    texts: dict[str, str] = {}
+    defaults: dict[str, str] = {}
+    for key in keys:
+        by = {of_cell.get(key) for of_cell in origins}
+        mark = next((name for name in _MARKS if name in by), None)
+        group = key.partition(".")[0]
+        if key == "optimizer.name" or not (mark or key in extra or group == "optimizer" or group in _ALWAYS):
+            continue
+        text = _escape(_values([settings[key] for settings in cells if key in settings]))
+        before, after = _MARKS[mark] if mark else ("", "")
+        (texts if mark else defaults)[key] = f"{before}{text}{after}"
+    return texts | defaults
+
+
+def _values(values: Sequence[Any]) -> str:
+    """ "0.1", "relu, sin", "9 values from 0.001 to 1" """
+    distinct = list({repr(value): value for value in values}.values())
+    if len(distinct) <= _MOST:
+        return ", ".join(map(_value, distinct))
+    if all(isinstance(value, (int, float)) for value in distinct):
+        distinct.sort()
+    elif not all(isinstance(value, list) for value in distinct):
+        return ", ".join(map(_value, distinct))
+    return f"{len(distinct)} values from {_value(distinct[0])} to {_value(distinct[-1])}"
+
+
+def _value(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_value, value))}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _tuned(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """ "highest validation_accuracy of 16 trials, seeds 1000, 1001; lr: the best lies on the edge of its grid" """
+    texts = []
+    for tuned in (cell["tuned"] for cell in cells if cell.get("tuned")):
+        extreme = {"lower": "lowest", "higher": "highest"}.get(str(tuned.get("better")), "best")
+        seeds = tuned.get("seeds") or []
+        text = f"{extreme} {tuned.get('metric')} of {tuned.get('trials')} trials, "
+        text += f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
+        if edge := tuned.get("edge"):
+            text += f"; {', '.join(map(_short, edge))}: the best lies on the edge of its grid"
+        texts.append(text)
+    return list(dict.fromkeys(texts))
+
+
+def _table(rows: Sequence[_Row], shared: Sequence[str]) -> str:
+    """The rows as a table, without the columns that have nothing to tell.
+
+    What all rows of a method share stands in a row of its own, before them.
+    """
+    with_places = len({tuple(row.places) for row in rows}) > 1
+    with_tuning = any(row.tuned for row in rows)
+    lines = [["method", "on", "settings", "tuned by"], ["---"] * 4]
+    for methods in dict.fromkeys(tuple(row.methods) for row in rows):
+        own = [row for row in rows if tuple(row.methods) == methods]
+        label, left_out = _escape(", ".join(methods)), {*shared}
+        if len(own) > 1:
+            common = {key: text for key, text in own[0].shown.items() if all(row.shown.get(key) == text for row in own)}
+            left_out |= {*common}
+            if rest := {key: text for key, text in common.items() if key not in shared}:
+                lines.append([label, "all", _listed(rest), ""])
+        for row in own:
+            shown = _listed({key: text for key, text in row.shown.items() if key not in left_out}) or "–"
+            lines.append([label, _escape("; ".join(row.places)), shown, _escape("; ".join(row.tuned)) or "–"])
+    kept = [0, *([1] if with_places else []), 2, *([3] if with_tuning else [])]
+    return "\n".join(f"| {' | '.join(line[index] for index in kept)} |" for line in lines)
+
+
+def _legend(experiment: str, origin: Mapping[str, Any]) -> str:
+    cells = origin["cells"].values()
+    if not any("origins" in cell for cell in cells):
+        return "Where the values come from is not recorded."
+    used = {by for cell in cells for by in cell.get("origins", {}).values()}
+    files = ", ".join(sorted({f"`{cell['tuned']['file']}`" for cell in cells if cell.get("tuned")}))
+    texts = {
+        COMMAND: "<u>Underlined</u>: set on the command line.",
+        TUNED: f"**Bold**: chosen by tuning ({files}).",
+        EXPERIMENT: f"*Italic*: set by the experiment (`conf/experiment/{experiment}.yaml` says which values are the "
+        "paper's and which are our choice).",
+    }
+    return " ".join([*(texts[by] for by in (TUNED, EXPERIMENT, COMMAND) if by in used), "Plain: the default."])
+
+
+def _listed(texts: Mapping[str, str]) -> str:
+    """ "lr *0.1*, momentum 0" """
+    return ", ".join(f"{_escape(_short(key))} {text}" for key, text in texts.items())
+
+
+def _short(key: str) -> str:
+    """ "lr" of "optimizer.lr", "schedule" of "schedule.name" """
+    return key.removeprefix("optimizer.").removeprefix("instrument.").removesuffix(".name")
+
+
+def _add(items: list[str], item: str) -> None:
+    if item not in items:
+        items.append(item)
