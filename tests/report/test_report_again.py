@@ -16,9 +16,11 @@ from run_tree import a_run, evals, put, row
 
 from sobench.cli.main import main
 from sobench.errors import Failure
-from sobench.report import again, records
+from sobench.report import again, records, tune_pages
 from sobench.report.looks import Looks
 from sobench.report.writer import FILES, write
+from sobench.results.aggregate import Aggregate
+from sobench.results.trials import Search, Trial
 
 EVERYTHING = """
 title: Everything
@@ -230,6 +232,29 @@ def test_a_withdrawn_report_keeps_table_and_figure_and_has_no_verdict(drawn, con
     assert "a withdrawn report has no verdicts" in "".join(again.differences(written, descriptions=conf))
     with pytest.raises(Failure, match="withdrawn"):
         again.remake(written, descriptions=conf)
+
+
+def test_the_figure_of_a_tuning_is_drawn_again_from_its_trials(tmp_path):
+    scores = {"sgd": [0.5, 0.7, None, 0.9], "adam": [0.8, 0.85]}
+    searches = [
+        Search(
+            (f"optimizer={name}",),
+            {"optimizer.lr": list(range(len(values)))},
+            [Trial({"optimizer.lr": lr}, Aggregate({} if v is None else {1000: v}, 1)) for lr, v in enumerate(values)],
+            "higher",
+        )
+        for name, values in scores.items()
+    ]
+    criterion = {"metric": "validation_accuracy", "better": "higher", "at": "best", "seeds": [1000], "budget": "cpu"}
+    tune_pages.write(searches, criterion, "a/grid", tmp_path)
+    assert again.folders([tmp_path]) == [tmp_path] and again.differences(tmp_path) == []
+    drawn = (tmp_path / "best-of-k.png").read_bytes()
+    edited(tmp_path / "trials.csv", "0.7", "0.2")
+    assert "best-of-k.png" in "".join(again.differences(tmp_path))
+    again.remake(tmp_path)
+    assert again.differences(tmp_path) == [] and (tmp_path / "best-of-k.png").read_bytes() != drawn
+    (tmp_path / "trials.csv").write_text("cell,score\n")
+    assert again.differences(tmp_path) != []
 
 
 @given(st.sets(st.integers(0, 60)).map(sorted))

@@ -1,5 +1,7 @@
 """Makes written reports again, from their values.csv, curves.csv and provenance.json alone; compares, or replaces them.
 
+Of the pages of `sobench tune` the figure is drawn again, from their trials.csv.
+
 A report whose runs are gone, and whose numbers were not written, can be withdrawn: its page keeps the table and the
 figure below a line that says so, and its verdicts are deleted.
 """
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from sobench.errors import Failure, UsageError
-from sobench.report import records
+from sobench.report import records, tune_pages
 from sobench.report.evidence import Evidence
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
@@ -24,6 +26,7 @@ from sobench.report.schema.catalogue import read
 from sobench.report.writer import FILES, drafted, render
 
 PROVENANCE = "provenance.json"
+TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE)
 """The files from which the others are made."""
 TOLERANCE = 3.0
@@ -33,14 +36,20 @@ CLAIMS = ("claims.md", "claims.csv")
 
 
 def folders(paths: Iterable[Path]) -> list[Path]:
-    """The folders of written reports at or below these paths. Raises UsageError for a path without any."""
+    """The folders of written reports and of tunings at or below these paths. Raises UsageError for a path without."""
     found: list[Path] = []
     for path in paths:
-        below = sorted(file.parent for file in path.rglob(PROVENANCE)) if path.is_dir() else []
+        files = [file for name in (PROVENANCE, TRIALS) for file in path.rglob(name)] if path.is_dir() else []
+        below = sorted({file.parent for file in files})
         if not below:
             raise UsageError(f"{path}: no report; allowed: a folder that has written reports (with {PROVENANCE})")
         found += below
     return list(dict.fromkeys(found))
+
+
+def is_tuning(folder: Path) -> bool:
+    """Whether a folder has the pages of `sobench tune`."""
+    return (folder / TRIALS).exists()
 
 
 def is_withdrawn(folder: Path) -> bool:
@@ -53,21 +62,27 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
 
     descriptions: the folder of the reports' descriptions (default: those of sobench).
     """
-    origin = _provenance(folder)
-    if "withdrawn" in origin:
+    if not is_tuning(folder) and is_withdrawn(folder):
         return _against_withdrawal(folder)
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
         try:
-            render(evidence_of(folder, descriptions), origin, made, folder=descriptions)
-        except (Failure, UsageError) as error:
+            if is_tuning(folder):
+                tune_pages.draw_again(folder, made)
+            else:
+                render(evidence_of(folder, descriptions), _provenance(folder), made, folder=descriptions)
+        except (Failure, OSError, UsageError) as error:
             return [str(error)]
-        found = [_difference(folder / name, made / name) for name in FILES if name not in KEPT]
+        names = [BEST_OF_K] if is_tuning(folder) else [name for name in FILES if name not in KEPT]
+        found = [_difference(folder / name, made / name) for name in names]
     return [line for line in found if line]
 
 
 def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
+    if is_tuning(folder):
+        tune_pages.draw_again(folder, folder)
+        return
     origin = _provenance(folder)
     if "withdrawn" in origin:
         raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")

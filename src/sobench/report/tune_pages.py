@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sobench.config import tuning
+from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 from sobench.system.files import write_atomically
 
@@ -56,6 +58,32 @@ def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out
     (out / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
     _figure(searches, criterion, out / "best-of-k.png")
     return [out / name for name in ("tuning.md", "trials.csv", "best-of-k.png")]
+
+
+def draw_again(folder: Path, out: Path) -> None:
+    """Draw best-of-k.png of the trials.csv and tuning.md in a folder, into `out`. Raises Failure for damaged files."""
+    from sobench.errors import Failure
+
+    criterion = re.search(
+        r"^By (\S+) \((lower|higher) is better", (folder / "tuning.md").read_text("utf-8"), re.MULTILINE
+    )
+    if criterion is None:
+        raise Failure("tuning.md does not say by what the trials were compared")
+    try:
+        table = pd.read_csv(folder / "trials.csv")
+        searches = [
+            Search((f"cell={cell}",), {}, [_read(trial) for _, trial in rows.iterrows()], criterion[2])
+            for cell, rows in table.groupby("cell", sort=False)
+        ]
+    except (KeyError, ValueError) as error:
+        raise Failure(f"trials.csv is damaged: {error}") from error
+    _figure(searches, {"metric": criterion[1]}, out / "best-of-k.png")
+
+
+def _read(trial: pd.Series) -> Trial:
+    """A trial as a row of trials.csv keeps it: the mean of its scores, and their number."""
+    scores = dict.fromkeys(range(int(trial["seeds"])), float(trial["score"]))
+    return Trial({}, Aggregate(scores, int(trial["of"])))
 
 
 def trials(searches: Sequence[Search]) -> pd.DataFrame:
