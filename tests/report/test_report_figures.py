@@ -127,6 +127,14 @@ def test_curves_coincide_along_half_of_their_length_or_more():
     assert overlap.groups([curve, far, near, crossing, curve[:20]], 4.0) == [[0, 2, 4]]
 
 
+def test_of_coinciding_lines_the_longest_is_whole():
+    axes = Figure().subplots()
+    x = np.linspace(0, 1, 50)
+    short, long = (axes.plot(x[:n], x[:n] ** 2, gid=overlap.LINE)[0] for n in (20, 50))
+    overlap.alternate(axes)
+    assert long.get_linestyle() == "-" and short.get_linestyle() == "--" and short.get_zorder() > long.get_zorder()
+
+
 def test_trajectories_coincide_from_point_to_point():
     turn = np.linspace(0, 6, 40)
     circle = np.column_stack([50 * np.cos(turn), 50 * np.sin(turn)])

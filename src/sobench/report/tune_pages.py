@@ -16,6 +16,8 @@ from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 from sobench.system.files import write_atomically
 
+WIDE = 8.0
+"""The axis of the scores is logarithmic where the largest is more than so many times the smallest."""
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
 HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the experiments that name this file.\n"
 
@@ -164,7 +166,7 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
     from matplotlib.figure import Figure
     from matplotlib.ticker import NullLocator
 
-    from sobench.report.figures import legend, overlap
+    from sobench.report.figures import axis, legend, overlap
     from sobench.report.figures.style import DASHES, PALETTE, RC, plain
 
     with matplotlib.rc_context(RC):
@@ -175,6 +177,10 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
             xs = range(1, len(search.trials) + 1)
             style = {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
             lines += axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, gid=overlap.LINE, **style)
+        values = [y for line in lines for y in line.get_ydata() if math.isfinite(y)]
+        if values and min(values) > 0 and max(values) > WIDE * min(values):
+            axes.set_yscale("log")
+            axis.number_ticks(axes, "y")
         axes.set_xscale("log")
         axes.set(xlabel="trials k", ylabel=f"expected best {criterion['metric'].replace('_', ' ')} of k")
         places = ks(searches)

@@ -19,13 +19,14 @@ LINE = "line of a method"
 
 
 def alternate(axes: Axes) -> None:
-    """Redraw the lines of methods that coincide: the first is whole, and the others are dashes on it, one by one.
+    """Redraw the lines of methods that coincide: the longest is whole, and the others are dashes on it, one by one.
 
     To be called when the size of the axes and their limits are final.
     """
     lines = [line for line in axes.lines if line.get_gid() == LINE]
-    for together in groups([_pixels(axes, line) for line in lines], _width(axes, lines)):
-        for place, number in enumerate(together):
+    paths, width = [_pixels(axes, line) for line in lines], _width(axes, lines)
+    for together in groups(paths, width):
+        for place, number in enumerate(sorted(together, key=lambda n: -round(np.ptp(paths[n][:, 0]) / width))):
             line, many = lines[number], len(together)
             marker: Any = line.get_markersize()
             line.set_markersize(marker + 2.0 * (many - 1 - place))
