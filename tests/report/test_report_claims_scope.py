@@ -38,9 +38,9 @@ def compare(runs, root, **test):
 def test_an_outcome_is_judged_at_the_papers_budget_and_read_below_it(tmp_path):
     assert compare(runs_of(tmp_path / "7", 7), tmp_path / "7").verdict == "holds"
     below = compare(runs_of(tmp_path / "1", 1), tmp_path / "1")
-    assert below.verdict == "not judged" and below.reason == "a, b: made 1 epoch, the paper asks for 7 epochs"
+    assert below.verdict == "not judged" and below.reason == "a, b: made 1 epoch, budget=paper asks for 7 epochs"
     assert below.reading.startswith("at 1 epoch: as claimed (p = ") and below.reading.endswith(
-        "n = 3); the paper: 7 epochs"
+        "n = 3); budget=paper: 7 epochs"
     )
     assert math.isnan(below.p) and math.isnan(below.effect)
     turned = compare(runs_of(tmp_path / "2", 1), tmp_path / "2", better="higher")

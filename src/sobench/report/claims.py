@@ -225,7 +225,7 @@ def _made(evidence: Evidence, runs: list[Run]) -> str:
 
 
 def _whose(claim: Claim) -> str:
-    return "the paper" if scope.scope_of(claim) == scope.PAPER else "the claim"
+    return "budget=paper" if scope.scope_of(claim) == scope.PAPER else "the claim"
 
 
 def _cuts(evidence: Evidence, claim: Claim) -> Mapping[str, Cut]:
@@ -240,7 +240,7 @@ def _cuts(evidence: Evidence, claim: Claim) -> Mapping[str, Cut]:
 
 
 def _reading(parts: list[Part], place: str, paper: str = "") -> str:
-    """ "at 20 epochs: as claimed (p = 0.01, n = 5); the paper: 500 s" """
+    """ "at 20 epochs: as claimed (p = 0.01, n = 5); budget=paper: 500 s" """
     hardest = max(parts, key=lambda part: part.decision.p_holds)
     beaten = min(parts, key=lambda part: part.decision.p_fails)
     p_holds, p_fails = hardest.decision.p_holds, min(1.0, len(parts) * beaten.decision.p_fails)
@@ -315,7 +315,7 @@ def _undecided(evidence: Evidence, finding: _Finding) -> tuple[str, str]:
 
 
 def _listed(finding: _Finding) -> str:
-    """The faults of the methods: "sgd, adam: made 2 steps, the paper asks for 7 epochs; newton: ..." """
+    """The faults of the methods: "sgd, adam: made 2 steps, budget=paper asks for 7 epochs; newton: ..." """
     by_fault: dict[str, list[str]] = {}
     for method, fault in finding.faults.items():
         by_fault.setdefault(fault, []).append(method)
