@@ -108,19 +108,20 @@ def _asked_if_any(name: str, overrides: Sequence[str]) -> Asked | None:
 
 
 def _write_reports(by_report: Mapping[str, Asked], overrides: Sequence[str]) -> None:
-    """Write each report, show the last one on the terminal, and print the paths of all files written."""
+    """Write each report, show the last one on the terminal, and print the paths of the pages."""
     from rich.console import Console
 
     from sobench.report import read, write
     from sobench.report.terminal import show
 
-    paths: list[Path] = []
+    written: list[Path] = []
     for name, its in by_report.items():
         folder = folder_of(name, its.declared, overrides)
         settings = _selecting(overrides)
-        paths += write(name, its.runs, Path(its.declared[0].config["runs"]), folder, settings=settings, looks=its.looks)
+        runs_root = Path(its.declared[0].config["runs"])
+        written += write(name, its.runs, runs_root, folder, settings=settings, looks=its.looks)[:1]
     last, its = list(by_report.items())[-1]
     show(read(last).title, folder_of(last, its.declared, overrides), Console())
     print()
-    for path in paths:
-        print(path)
+    for page in written:
+        print(page)
