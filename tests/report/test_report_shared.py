@@ -184,7 +184,9 @@ def test_timing_is_one_of_two_words(folder):
         read("a/one", folder=folder)
 
 
-def test_a_panel_against_time_without_a_quiet_run_is_drawn_against_cost_if_that_is_known(tmp_path, monkeypatch):
+def test_a_panel_against_time_in_which_a_method_has_no_quiet_run_is_against_cost_if_that_is_known(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(step_costs, "identity", lambda settings: {"optimizer": settings["optimizer"]})
     runs, costs = tree(tmp_path, {"sgd": [True] * 2, "newton": [True] * 2}), {"sgd": 1.0, "newton": 7.0}
     panels = [
@@ -208,5 +210,6 @@ def test_a_panel_against_time_without_a_quiet_run_is_drawn_against_cost_if_that_
     ends = {method: shown().curves(method, first, "done")[0][1][-1] for method in ("sgd", "newton")}
     assert ends == {"sgd": 20.0, "newton": 140.0}  # of 20 steps
     assert shown().curves("sgd", panels[0], "done") == []
-    put(tmp_path, runs[0], evals("test_accuracy", 0.1, 0.9), shared=False)
-    assert shown().panels[0].x == "seconds"
+    for run, x in ((runs[0], "cost"), (runs[2], "seconds")):  # a quiet run of one method, and of both
+        put(tmp_path, run, evals("test_accuracy", 0.1, 0.9), shared=False)
+        assert shown().panels[0].x == x

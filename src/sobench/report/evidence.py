@@ -23,7 +23,7 @@ from sobench.results.collection import Results
 from sobench.results.curves import Series
 from sobench.results.pick import COSTS, count, first, mean_between, pick, reach
 from sobench.results.record import STEP_COST
-from sobench.results.state import CONTENDED, KEEPS, SHARED, State
+from sobench.results.state import KEEPS, State
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
@@ -88,23 +88,26 @@ class Evidence:
 
     @cached_property
     def panels(self) -> list[AnyPanel]:
-        """The panels for which the selection has runs; those against time of which no run was quiet, against cost."""
+        """The panels for which the selection has runs; those against time are against cost where times are missing."""
         return [self.by_cost(panel) for panel in self.asked(self.report.panels)]
 
     def by_cost(self, panel: AnyPanel) -> AnyPanel:
-        """The panel; if its x is a time, no finished run counts there, and every cost is known, the panel by cost."""
+        """The panel; if its x is a time, a method has no run that counts there, and every cost is known, by cost."""
         if not (isinstance(panel, Panel) and is_time(panel.x)):
             return panel
         methods = panel.methods or list(self.report.methods)
-        states = {run.id: self.states(panel)[run.id] for method in methods for run in self.runs(method, panel.where)}
-        disturbed = [state for state in states.values() if state.status in (SHARED, CONTENDED)]
-        counted = any(state.status in KEEPS for state in states.values())
-        if counted or not disturbed or not all(STEP_COST in state.summary for state in disturbed):
+        finished = [states for method in methods if (states := self._over(method, panel))]
+        quiet = all(any(state.status in KEEPS for state in states) for states in finished)
+        if quiet or not all(STEP_COST in state.summary for states in finished for state in states):
             return panel
         published = {method: value for method, value in panel.published.items() if not isinstance(value, list)}
-        return replace(
-            panel, x="cost", x_label=f"{AXES['cost']},\nin place of time: no run was quiet", published=published
-        )
+        label = f"{AXES['cost']},\nin place of time: not every method has a quiet run"
+        return replace(panel, x="cost", x_label=label, published=published)
+
+    def _over(self, method: str, panel: Panel) -> list[State]:
+        """The states of a method's runs with a result, as they count in a panel."""
+        runs = [run.id for run in self.runs(method, panel.where)]
+        return [self.states(panel)[run] for run in runs if self.results.states[run].status in KEEPS]
 
     def runs(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, all of one cell.

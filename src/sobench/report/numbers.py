@@ -18,8 +18,9 @@ from sobench.results.curves import Series, by_epoch, rows_by_run, trailing_mean
 from sobench.results.pick import SLACK, column
 from sobench.results.row_table import Table
 
-POINTS = 300
-"""About the largest number of rows of a run that a curve keeps; its last row is always kept."""
+POINTS, EARLY = 300, 50
+"""About the largest number of rows of a run that a curve keeps, evenly spaced; and the number of first rows that it
+keeps besides, for logarithmic axes. The last row is always kept."""
 DIGITS = 8
 """The significant digits of a number in a column."""
 MOST_RUNS = 1_000
@@ -181,7 +182,8 @@ class Numbers:
             return places, self._rounded(of_epochs)
         there = np.flatnonzero(~np.isnan(values[own]))
         if rows.which == "some":
-            there = there[:: self._stride(rows, name, values)]
+            ordinals = np.arange(len(there))
+            there = there[(ordinals % self._stride(rows, name, values) == 0) | (ordinals < EARLY)]
         places = np.union1d(there, len(own) - 1)
         of_run = values[own]
         if means:
