@@ -67,6 +67,12 @@ def test_a_cut_budget_has_a_footnote_and_no_rank_but_for_costs(folder, tmp_path)
     assert table(folder, tmp_path / "more", long | short).footnotes == {"a": "newton: cut to 0 of 20 steps"}
 
 
+def test_a_huge_number_has_an_exponent(folder, tmp_path):
+    found = table(folder, tmp_path / "runs", FULL | {"sgd": [(0.1, 4.6e17), (0.1, 4.6e17)]})
+    text = formats.to_markdown(found)
+    assert "4.6e+17 ± 0.0000" in text and "0000000" not in text
+
+
 def test_csv_holds_every_number_unrounded(folder, tmp_path):
     found = table(folder, tmp_path / "runs", FULL)
     lines = list(csv.DictReader(io.StringIO(formats.to_csv(found))))

@@ -66,6 +66,8 @@ class Latex:
         return rf"\textsuperscript{{{mark}}}"
 
 
+HUGE = 1e7
+"""From this size on, a number in a column of fixed decimals is written with an exponent."""
 Format = type[Markdown] | type[Latex]
 
 
@@ -178,11 +180,17 @@ def _ours(cell: Cell, column: Column, style: Format) -> str:
     gap = style.escape(ours.gap)
     if math.isnan(ours.mean):
         return (gap or "missing") + mark
-    text = style.escape(format(ours.mean, column.format))
+    text = style.escape(_format(ours.mean, column.format))
     if math.isfinite(ours.stderr):
-        spread = format(ours.stderr, ".2g" if column.format.endswith("g") else column.format)
+        spread = _format(ours.stderr, ".2g" if column.format.endswith("g") else column.format)
         text += f" {style.pm} {style.escape(spread)}"
     return style.rank(text, cell.rank) + mark + (f" ({gap})" if gap else "")
+
+
+def _format(value: float, style: str) -> str:
+    """The value in a column's format; a loss of 4.6e17 is not written with all its digits."""
+    fixed = re.fullmatch(r"\.[1-9]\d*f", style)
+    return f"{value:.3g}" if fixed and abs(value) >= HUGE else format(value, style)
 
 
 def _theirs(cell: Cell, column: Column, style: Format) -> str:
