@@ -146,3 +146,26 @@ def test_a_run_that_diverged_is_worse_in_every_row(tmp_path):
             == "undecided"
         )
     assert curves(tmp_path / "4", {"a": [DIVERGED] * 6, "b": fine}, kind="share", at_most=1e12, share=0.5).effect == 0.0
+
+
+def test_one_run_of_which_a_row_contradicts_it_is_enough_that_a_claim_about_every_row_cannot_hold(tmp_path):
+    runs = [{"tnt": [0.70 + i / 1000, 0.80]} for i in range(12)]
+    about = {"kind": "bound", "at": "every", "at_least": 0.6}
+    assert series(tmp_path / "1", *runs, **about).verdict == "holds"
+    found = series(tmp_path / "2", *runs[:-1], {"tnt": [0.599, 0.80]}, **about)
+    assert (found.verdict, found.p, found.more) == ("undecided", 1.0, "")
+    assert found.reason == "a row of 1 of 12 seeds contradicts it, so it cannot hold"
+    below = [{"tnt": [0.50 + i / 1000, 0.80]} for i in range(12)]
+    assert series(tmp_path / "3", *below, **about).verdict == "fails"
+
+
+def test_a_tie_with_a_rival_contradicts_it_and_a_row_at_a_bound_does_not(tmp_path):
+    values = [[2.0, 1.0], [2.1, 1.1], [2.2, 1.2], [2.3, 1.3], [2.4, 1.4], [2.5, 1.5], [2.6, 1.6]]
+    rivals = [[3.0, 1.5], [3.3, 1.7], [3.1, 1.6], [3.2, 1.9], [3.4, 1.8], [3.6, 1.9], [3.7, 1.95]]
+    ahead = curves(tmp_path / "1", {"a": values, "b": rivals}, kind="compare", rivals=["b"], at="every")
+    assert ahead.verdict == "holds"
+    tied = [*rivals[:-1], [3.7, 1.6]]
+    found = curves(tmp_path / "2", {"a": values, "b": tied}, kind="compare", rivals=["b"], at="every")
+    assert found.verdict == "undecided" and "1 of 7 seeds contradicts" in found.reason
+    at_most = {"kind": "bound", "at": "every", "at_most": 2.6, "budgets": "any"}
+    assert curves(tmp_path / "3", {"a": values, "b": rivals}, **at_most).verdict == "holds"

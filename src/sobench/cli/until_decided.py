@@ -78,7 +78,7 @@ def _choose(ahead: Prospects, limit: float | None, used: float) -> tuple[Step | 
     if steps:
         return None, f"no further step fits into the budget of {format_duration(limit or 0.0)}"
     looks = ahead.evidence.looks
-    left = len(ahead.undecided)
+    left = sum(verdict.need is not None for verdict in ahead.undecided)
     if left and looks:
         return None, f"no look is left for {plural(left, 'claim')}, the last is at {looks.last} seeds"
     return None, "every claim that seeds can decide is answered"

@@ -6,9 +6,9 @@ A claim's test is one of
     bound    the subject's metric, at_most / at_least / within bounds;
     share    at least a share of the rows of a run lie within such bounds, or are better than the rival's of the same
     step; robust   at least a share of the settings that were tried come within `times` of the best of them.
-The first three test one value for each seed, taken where `at` or `reach` says; `at: every` takes the row that
-contradicts the claim most, so that the claim is true of all rows. `growth` makes the value the exponent with which the
-metric grows with a setting.
+The first three test one value for each seed, taken where `at` or `reach` says; `at: every` takes the row that is most
+against the claim, so that the claim is true of all rows. One run of which a row contradicts it is enough that it cannot
+hold. `growth` makes the value the exponent with which the metric grows with a setting.
 
 A claim has two raw p values: of "it is false", the largest over its rivals and metrics (intersection-union), and of
 "it is true", the smallest over them (Bonferroni); for `within` as `sobench.report.paired` says. The claims of a report
@@ -39,7 +39,7 @@ from sobench.report.evidence import Evidence
 from sobench.report.holm import ALPHA, Adjusted, adjust, alone
 from sobench.report.looks import Looks, Need
 from sobench.report.paired import COUNTED, MOST, NONE, POWER
-from sobench.report.parts import Part, Undefined, described, named, shown
+from sobench.report.parts import Part, Undefined, contradiction, described, named, shown
 from sobench.report.parts import parts as all_parts
 from sobench.report.schema.spec import Claim, Test
 from sobench.results.pick import EXACT
@@ -256,11 +256,12 @@ def _verdict(evidence: Evidence, finding: _Finding, p_values: Adjusted) -> Verdi
     verdict, reason, more, need, looks = answer(p_values), "", "", None, evidence.looks
     if finding.blocked or verdict == UNDECIDED:
         verdict, reason = _undecided(evidence, finding)
-    if verdict == UNDECIDED and looks:
+    is_open = all(part.open for part in finding.parts)
+    if verdict == UNDECIDED and looks and is_open:
         need = _need(finding, p_values, looks)
         more = _more_looks(need, looks)
         reason = reason or ("" if need.chances else f"the last look, at {looks.last} seeds, is made")
-    elif verdict == UNDECIDED:
+    elif verdict == UNDECIDED and is_open:
         more = _more(finding, p_values)
     if verdict in (NOT_JUDGED, NOT_RUN):
         reading = finding.reading if verdict == NOT_JUDGED else ""
@@ -304,7 +305,8 @@ def _undecided(evidence: Evidence, finding: _Finding) -> tuple[str, str]:
         return UNDECIDED, f"the first look, at {evidence.looks.numbers[0]} seeds, is not complete"
     fewest = min(finding.parts, key=lambda part: part.decision.n)
     if fewest.decision.test != NONE:
-        return UNDECIDED, ""
+        refuting = next((part for part in finding.parts if not part.open), None)
+        return UNDECIDED, f"{contradiction(refuting)}, so it cannot hold" if refuting else ""
     seeds = "paired seeds" if fewest.rival else "seeds"
     reason = f"needs at least {1 if fewest.metric in EXACT else 2} {seeds}, has {fewest.decision.n}"
     if left_out := _left_out(evidence, test):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,9 @@ class Part:
 
     sample: the tested number of each seed. effect: its mean; of a ratio the geometric mean, of a share the share.
     low, high: the 95 % confidence interval of the effect, NaN if unknown. bounds: those of a row; tested: those of the
-    mean. look: the seeds of the last complete look, where seeds are added by need; the sample is of these.
+    mean. look: the seeds of the last complete look, where seeds are added by need; the sample is of these. against: the
+    number of seeds of which a row is not inside the bounds, where the claim is about every row: one is enough that the
+    claim cannot hold.
     """
 
     metric: str
@@ -39,10 +41,20 @@ class Part:
     bounds: Bounds
     tested: Bounds
     look: int = 0
+    against: int = 0
 
     @property
     def points_to_holds(self) -> bool:
         """Whether the sample is rather for the claim than against it."""
+        return not self.against and self._mean_inside
+
+    @property
+    def open(self) -> bool:
+        """Whether more seeds can decide this part."""
+        return not (self.against and self._mean_inside)
+
+    @property
+    def _mean_inside(self) -> bool:
         at_once = between(self.sample, *self.tested)
         return at_once.p_holds <= at_once.p_fails
 
@@ -110,7 +122,16 @@ def _part(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds
         effect = float(sample.mean()) if len(sample) else math.nan
     shown_as = np.exp if test.kind == "ratio" else np.asarray
     effect, low, high = (float(shown_as(number)) for number in (effect, *interval(sample)))
-    return Part(metric, rival, decision, sample, effect, low, high, bounds, tested, look)
+    against = _against(test, sample, *bounds) if test.at == "every" else 0
+    if against:
+        decision = replace(decision, p_holds=1.0)
+    return Part(metric, rival, decision, sample, effect, low, high, bounds, tested, look, against)
+
+
+def _against(test: Test, sample: np.ndarray, low: float, high: float) -> int:
+    """The number of values outside of the bounds; a tie with a rival is outside, a pair that diverged (NaN) is not."""
+    outside = (sample < low) | (sample > high)
+    return int((outside | ((sample == 0) & (test.kind == "compare"))).sum())
 
 
 def _complete_looks(evidence: Evidence, looks: Looks, test: Test, rival: str | None) -> list[list[int]]:
@@ -218,10 +239,16 @@ def described(test: Test, part: Part) -> str:
     metric = f", {part.metric.replace('{method}', test.subject)}" if len(test.metrics) > 1 else ""
     growth = f", exponent over {test.growth}" if test.growth else ""
     place = f" of the {'highest' if math.isfinite(part.bounds[1]) else 'lowest'} row" if test.at == "every" else ""
+    contradicted = f", {contradiction(part)}" if part.against else ""
     return (
         f"{test.subject}{metric}{growth} {against}{place} {shown(part.effect)}{shown_interval(part.low, part.high)}, "
-        f"p = {shown_p(part.decision)}, n = {part.decision.n}"
+        f"p = {shown_p(part.decision)}, n = {part.decision.n}{contradicted}"
     )
+
+
+def contradiction(part: Part) -> str:
+    """ "a row of 1 of 12 seeds contradicts it" """
+    return f"a row of {part.against} of {len(part.sample)} seeds contradicts it"
 
 
 def shown_p(decision: Decision) -> str:
