@@ -16,7 +16,7 @@ from twins import COMPLEX, ORACLES, REAL, TWICE, N, compare, objective, refuses
 from sobench import Objective
 from sobench.errors import Unsupported, UsageError
 from sobench.losses import CrossEntropy
-from sobench.objective import make_partition
+from sobench.objective import make_partition, verification
 from sobench.objective.cost import Cost
 from sobench.objective.taylor.rules import RULES, elementwise
 
@@ -354,3 +354,35 @@ def test_wrong_devices_are_named():
     model = between(lambda h: h).to("meta")
     with pytest.raises(UsageError, match="the model is on meta, the inputs are on cpu and the targets on cpu"):
         objective(model)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rounding_of_a_deep_network_in_single_precision_is_no_mistake(seed):
+    """Forty normalized layers: two ways to one Hessian product differ by more than the root of eps."""
+    torch.manual_seed(seed)
+    layers = [layer for _ in range(40) for layer in (nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh())]
+    data = torch.randn(8, 8), torch.randint(0, 3, (8,))
+    f = Objective(nn.Sequential(*layers, nn.Linear(8, 3)), CrossEntropy(), data)
+    v = torch.randn_like(f.space.get())
+    v /= v.norm()
+    product, expected = f.value_and_grad(f.space.get() + 1e-12j * v)[1].imag / 1e-12, f.hessian() @ v
+    assert (product - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("error", "change", "is_mistake"),
+    [(0.005, 0.0, True), (0.005, 1e4, False), (0.5, 1e4, True), (0.5, 1e9, True), (1e-4, 0.0, False)],
+)
+def test_an_error_may_be_ten_times_what_the_last_digits_of_the_parameters_make(error, change, is_mistake):
+    """change: that of the number, relative to that of the parameters. Beyond a tenth nothing is allowed."""
+    f = Objective(nn.Linear(20, 3), CrossEntropy(), (torch.randn(4, 20), torch.tensor([0, 1, 2, 0])))
+    theta = f.space.get()
+
+    def real(at: Tensor) -> Tensor:
+        return theta + change * (at - theta)
+
+    if is_mistake:
+        with pytest.raises(Unsupported, match="imaginary part"):
+            verification._is_analytic(f, (1 + error) * theta, real, theta)
+    else:
+        assert verification._is_analytic(f, (1 + error) * theta, real, theta)
