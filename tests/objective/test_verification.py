@@ -383,6 +383,6 @@ def test_an_error_may_be_ten_times_what_the_last_digits_of_the_parameters_make(e
 
     if is_mistake:
         with pytest.raises(Unsupported, match="imaginary part"):
-            verification._is_analytic(f, (1 + error) * theta, real, theta)
+            verification._is_analytic(f, (1 + error) * theta, theta, theta.norm(), real, theta)
     else:
-        assert verification._is_analytic(f, (1 + error) * theta, real, theta)
+        assert verification._is_analytic(f, (1 + error) * theta, theta, theta.norm(), real, theta)

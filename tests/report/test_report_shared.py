@@ -213,3 +213,16 @@ def test_a_panel_against_time_in_which_a_method_has_no_quiet_run_is_against_cost
     for run, x in ((runs[0], "cost"), (runs[2], "seconds")):  # a quiet run of one method, and of both
         put(tmp_path, run, evals("test_accuracy", 0.1, 0.9), shared=False)
         assert shown().panels[0].x == x
+
+
+def test_an_empty_panel_says_that_its_runs_were_disturbed(tmp_path):
+    def said(disturbed: bool) -> list[str]:
+        runs = tree(tmp_path / str(disturbed), {"sgd": [True] if disturbed else []})
+        panel = Panel("seconds", "test_accuracy", "a", methods=["sgd"])
+        axes = Figure().subplots()
+        shown = evidence(tmp_path / str(disturbed), runs, figure=Sheet([panel]))
+        curve.draw(axes, panel, shown, {name: {"color": "black"} for name in METHODS})
+        return [text.get_text() for text in axes.texts]
+
+    assert said(True) == ["other work disturbed every run:\ntheir times do not count"]
+    assert said(False) == ["no run of this panel is finished"]

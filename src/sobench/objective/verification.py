@@ -243,7 +243,7 @@ def complex_loss(f: Oracles, at: Tensor) -> bool:
     g = f.value_and_grad(theta)[1]
     v = _unit(_unit(g) + _unit(probe(g)))
     slope = f.loss(complex_step.shifted(theta, v, STEP)).imag / STEP
-    return _is_analytic(f, slope, lambda at: f.value_and_grad(at)[1] @ v, theta, g.norm())
+    return _is_analytic(f, slope, g @ v, g.norm(), lambda at: f.value_and_grad(at)[1] @ v, theta)
 
 
 @once
@@ -251,8 +251,9 @@ def complex_gradient(f: Oracles, at: Tensor) -> bool:
     """Compare a Hessian product at Re `at` [P] by a complex step with that by double backward."""
     theta = at.real.to(f.space.dtype, copy=True)
     v = _unit(probe(theta))
+    Hv = f.hessian(theta) @ v
     gradient = f.value_and_grad(complex_step.shifted(theta, v, STEP))[1]
-    return _is_analytic(f, gradient.imag / STEP, lambda at: f.hessian(at) @ v, theta)
+    return _is_analytic(f, gradient.imag / STEP, Hv, Hv.norm(), lambda at: f.hessian(at) @ v, theta)
 
 
 @once
@@ -262,22 +263,23 @@ def curvature(f: Oracles, at: Tensor | None) -> bool:
     H = f.hessian(theta)
     r = probe(theta)
     v = _unit(_unit(H @ r) + _unit(r))
-    return _is_analytic(f, f.curvature(v, at=theta), lambda at: v @ (f.hessian(at) @ v), theta, (H @ v).norm())
+    Hv = H @ v
+    curvature_of_v = f.curvature(v, at=theta)
+    return _is_analytic(f, curvature_of_v, v @ Hv, Hv.norm(), lambda at: v @ (f.hessian(at) @ v), theta)
 
 
 def _is_analytic(
-    f: Oracles, actual: Tensor, real: Callable[[Tensor], Tensor], theta: Tensor, size: Tensor | None = None
+    f: Oracles, actual: Tensor, expected: Tensor, size: Tensor, real: Callable[[Tensor], Tensor], theta: Tensor
 ) -> bool:
     """Whether a complex step gave what the real passes `real` give at theta, up to rounding.
 
-    size: what the error is relative to, by default the norm of the expected value. False if not finite; raises
-    Unsupported if they differ. A deep network in single precision has rounding errors far above sqrt(eps): the error
-    may be as large as ROUNDING times what a change of theta by its last digit makes of the real passes.
+    size: what the error is relative to. False if not finite; raises Unsupported if they differ. A deep network in
+    single precision has rounding errors far above sqrt(eps): the error may be as large as ROUNDING times what a change
+    of theta by its last digit makes of the real passes.
     """
-    expected = real(theta)
     if not bool(actual.isfinite().all() and expected.isfinite().all()):
         return False
-    error, size = (actual - expected).norm(), expected.norm() if size is None else size
+    error = (actual - expected).norm()
     allowed = f.network.eps**0.5 * size + torch.finfo(expected.dtype).tiny ** 0.5
     if bool(error > allowed) and bool(error > ROUNDING * _rounding_error(f, real, theta, expected)):
         raise Unsupported(

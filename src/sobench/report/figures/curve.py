@@ -13,6 +13,7 @@ from sobench.report.figures.style import Style, Styles, plain
 from sobench.report.schema.panels import Panel
 from sobench.results.axes import AXES
 from sobench.results.curves import mean
+from sobench.results.state import CONTENDED, SHARED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,7 +48,8 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     for method, points in diverged.items():
         _cross(axes, points, styles[method])
     if not any(legend.drawable(evidence, method, panel) for method in methods):
-        legend.say_empty(axes)
+        states = [evidence.states(panel)[run.id].status for m in methods for run in evidence.runs(m, panel.where)]
+        legend.say_empty(axes, disturbed=not {SHARED, CONTENDED}.isdisjoint(states))
         axes.tick_params(which="both", bottom=False, left=False, labelbottom=False, labelleft=False)
     return legend.entries(evidence, methods, styles)
 

@@ -126,12 +126,14 @@ def title(evidence: Evidence, panel: AnyPanel, methods: list[str]) -> str:
     return plain(f"{panel.title} ({names})" if names and panel.title else panel.title or names)
 
 
-def say_empty(axes: Axes) -> None:
-    """Write into a panel that it has nothing to show."""
+def say_empty(axes: Axes, disturbed: bool = False) -> None:
+    """Write into a panel that it has nothing to show; disturbed: as the times of its finished runs do not count."""
     axes.text(
         0.5,
         0.5,
-        "no run of this panel is finished",
+        "other work disturbed every run:\ntheir times do not count"
+        if disturbed
+        else "no run of this panel is finished",
         transform=axes.transAxes,
         ha="center",
         va="center",
