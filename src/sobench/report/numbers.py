@@ -74,6 +74,7 @@ class Numbers:
         self._table = table
         self._of_all: dict[Number, Mapping[str, float]] = {}
         self._rows_of: dict[str, dict[str, np.ndarray]] = {}
+        self._recorded: dict[tuple[str, str], np.ndarray] = {}
         self._strides: dict[tuple[Rows, str], int] = {}
 
     def of(self, name: Number, runs: Iterable[str], take: Take, used_by: str) -> dict[str, float]:
@@ -151,7 +152,7 @@ class Numbers:
         if name not in columns and self._table is not None:
             own = self._own(self._table, rows.kind, run)
             if own is not None:
-                columns[name] = self._taken(self._table.of_kind(rows.kind), rows, name, own)
+                columns[name] = self._taken(self._table, rows, name, own)
         return columns.get(name)
 
     def _at(self, rows: Rows, axis: str, run: str, places: np.ndarray) -> np.ndarray:
@@ -160,8 +161,8 @@ class Numbers:
         if self._table is not None:
             all_places = np.union1d(columns[name][0], places) if name in columns else places
             own = self._own(self._table, rows.kind, run)
-            values = column(self._table.of_kind(rows.kind), axis).to_numpy(float)[own][all_places.astype(int)]
-            columns[name] = all_places, self._rounded(values)
+            of_run = self._numbers(self._table, rows.kind, axis)[own]
+            columns[name] = all_places, self._rounded(of_run[all_places.astype(int)])
         if name not in columns:
             raise _not_written(f"{axis} of the {rows.kind} rows ({rows.which})")
         kept, values = columns[name]
@@ -173,21 +174,27 @@ class Numbers:
             self._rows_of[kind] = rows_by_run(table.of_kind(kind))
         return self._rows_of[kind].get(run)
 
+    def _numbers(self, table: Table, kind: str, name: str) -> np.ndarray:
+        """A column of all runs, in the rows of a kind."""
+        if (kind, name) not in self._recorded:
+            self._recorded[kind, name] = column(table.of_kind(kind), name).to_numpy(float)
+        return self._recorded[kind, name]
+
     def _taken(self, table: Table, rows: Rows, name: str, own: np.ndarray) -> Column:
-        """The places and values of a column of the run that has these rows of the table."""
+        """The places and values of a column of the run that has these rows of its kind."""
         means = _SMOOTHED.fullmatch(name)
-        values = column(table, means[1] if means else name).to_numpy(float)
+        values = self._numbers(table, rows.kind, means[1] if means else name)
+        of_run = values[own]
         if rows.which == "epochs":
-            places, of_epochs = by_epoch(table["epoch"].to_numpy(float)[own], values[own])
+            places, of_epochs = by_epoch(self._numbers(table, rows.kind, "epoch")[own], of_run)
             return places, self._rounded(of_epochs)
-        there = np.flatnonzero(~np.isnan(values[own]))
+        there = np.flatnonzero(~np.isnan(of_run))
         if rows.which == "some":
             ordinals = np.arange(len(there))
             there = there[(ordinals % self._stride(rows, name, values) == 0) | (ordinals < EARLY)]
         places = np.union1d(there, len(own) - 1)
-        of_run = values[own]
         if means:
-            ok, steps = np.isfinite(of_run), table["step"].to_numpy(float)[own]
+            ok, steps = np.isfinite(of_run), self._numbers(table, rows.kind, "step")[own]
             of_run[ok] = trailing_mean(steps[ok], of_run[ok], float(means[2]))
         return places.astype(float), self._rounded(of_run[places])
 
