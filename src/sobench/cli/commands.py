@@ -102,6 +102,8 @@ def _add_report(subparsers: Subparsers) -> None:
     flags.add_argument("--verify", action="store_true", help=about)
     about = "write the reports in these folders again, from their values.csv and curves.csv"
     flags.add_argument("--again", action="store_true", help=about)
+    about = "write the page over all reports in a folder (default: reports) into its README.md"
+    flags.add_argument("--overview", action="store_true", help=about)
     about = "delete the verdicts of the reports in these folders, and say why on their pages"
     flags.add_argument("--withdraw", metavar="REASON", help=about)
 
@@ -195,10 +197,11 @@ def _experiments() -> list[tuple[str, ...]]:
 
 
 def _reports() -> list[tuple[str, ...]]:
-    """(paper/artifact, title) of each report."""
-    from sobench.report import read, reports
+    """(paper/artifact, title) of each report, and the answers of what is written in ./reports."""
+    from sobench.report import overview, read, reports
 
-    return [(name, read(name).title) for name in reports()]
+    answers = overview.described(Path("reports"))
+    return [(name, read(name).title, answers.get(name, "")) for name in reports()]
 
 
 def status(args: argparse.Namespace) -> int:

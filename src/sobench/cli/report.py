@@ -11,6 +11,7 @@ from sobench.cli.by_need import Asked, asked, make
 from sobench.cli.until_decided import until_decided
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
+from sobench.system.files import write_atomically
 from sobench.system.text import parse_duration, plural
 
 NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
@@ -22,6 +23,8 @@ def report(args: argparse.Namespace) -> int:
 
     Raises UsageError for no id, and for a folder without reports.
     """
+    if args.overview:
+        return _overview([path for path in (args.id, *args.overrides) if path])
     if args.verify or args.again or args.withdraw is not None:
         return _written_reports(args)
     if not args.id:
@@ -57,6 +60,19 @@ def _written_reports(args: argparse.Namespace) -> int:
     done = "as their numbers say" if args.verify else "withdrawn" if args.withdraw else "written again"
     print(f"{plural(len(folders), 'report')}: {len(folders) - bad} {done}" + (f", {bad} not" if bad else ""))
     return 1 if bad else 0
+
+
+def _overview(given: Sequence[str]) -> int:
+    """Write the page over all reports in a folder."""
+    from sobench.report import overview
+
+    if len(given) > 1:
+        raise UsageError(f"report --overview: got {' '.join(given)}, allowed: one folder of reports")
+    root = Path(given[0] if given else "reports")
+    page = root / overview.NAME
+    write_atomically(page, overview.page(root).encode())
+    print(page)
+    return 0
 
 
 def reproduce(args: argparse.Namespace) -> int:

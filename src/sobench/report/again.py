@@ -54,7 +54,7 @@ def is_tuning(folder: Path) -> bool:
 
 def is_withdrawn(folder: Path) -> bool:
     """Whether the verdicts of the report in this folder were withdrawn."""
-    return "withdrawn" in _provenance(folder)
+    return "withdrawn" in provenance_of(folder)
 
 
 def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
@@ -70,7 +70,7 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
             if is_tuning(folder):
                 tune_pages.draw_again(folder, made)
             else:
-                render(evidence_of(folder, descriptions), _provenance(folder), made, folder=descriptions)
+                render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
         except (Failure, OSError, UsageError) as error:
             return [str(error)]
         names = [BEST_OF_K] if is_tuning(folder) else [name for name in FILES if name not in KEPT]
@@ -83,7 +83,7 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     if is_tuning(folder):
         tune_pages.draw_again(folder, folder)
         return
-    origin = _provenance(folder)
+    origin = provenance_of(folder)
     if "withdrawn" in origin:
         raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
     evidence = evidence_of(folder, descriptions)
@@ -96,7 +96,7 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
 
 def withdraw(folder: Path, reason: str) -> None:
     """Delete the verdicts of a report, and write above its page that they are withdrawn, and why."""
-    origin = _provenance(folder)
+    origin = provenance_of(folder)
     page = (folder / "report.md").read_text(encoding="utf-8")
     title, _, rest = page.partition("\n\n")
     before, claims, after = rest.partition("\n\n## Claims")
@@ -112,7 +112,8 @@ def withdraw(folder: Path, reason: str) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _provenance(folder: Path) -> dict[str, Any]:
+def provenance_of(folder: Path) -> dict[str, Any]:
+    """The contents of a report's provenance.json. Raises Failure for a file that is none."""
     try:
         origin = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -124,7 +125,7 @@ def _provenance(folder: Path) -> dict[str, Any]:
 
 def evidence_of(folder: Path, descriptions: Path | None = None) -> Evidence:
     """The evidence that was written into a folder. Raises Failure for a report without it."""
-    origin = _provenance(folder)
+    origin = provenance_of(folder)
     report = read(origin["report"], folder=descriptions)
     try:
         looks = Looks(origin["looks"]["first"]) if "looks" in origin else None

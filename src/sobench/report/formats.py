@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import re
+from collections.abc import Sequence
 
 from sobench.report.schema.spec import Column
 from sobench.report.table import BEST, SECOND, Cell, Contents
@@ -27,6 +28,16 @@ class Markdown:
     @staticmethod
     def mark(mark: str) -> str:
         return f"<sup>{mark}</sup>"
+
+    @staticmethod
+    def row(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    @classmethod
+    def table(cls, head: Sequence[str], body: Sequence[Sequence[str]], numbers: bool = False) -> str:
+        """A table; numbers: whether all columns but the first are aligned to the right."""
+        rule = ["---", *["---:" if numbers else "---"] * (len(head) - 1)]
+        return "\n".join(map(cls.row, [head, rule, *body]))
 
 
 class Latex:
@@ -123,8 +134,7 @@ def to_csv(table: Contents) -> str:
 
 def to_markdown(table: Contents) -> str:
     head, body = _texts(table, Markdown)
-    lines = [_line(head), _line(["---"] + ["---:"] * (len(head) - 1)), *(_line(row) for row in body)]
-    return "\n".join(lines) + "\n\n" + "  \n".join(_notes(table, Markdown)) + "\n"
+    return Markdown.table(head, body, numbers=True) + "\n\n" + "  \n".join(_notes(table, Markdown)) + "\n"
 
 
 def to_latex(table: Contents, caption: str) -> str:
@@ -213,7 +223,3 @@ def _published(cell: Cell) -> tuple[float | str, float | str]:
 
 def _number(value: float) -> str:
     return repr(value) if math.isfinite(value) else ""
-
-
-def _line(texts: list[str]) -> str:
-    return "| " + " | ".join(texts) + " |"

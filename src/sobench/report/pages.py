@@ -120,7 +120,7 @@ def _overview(verdicts: list[Verdict]) -> str:
         for v in judged
     ]
     head = ["claim", "the paper says", "we read it as", "answer", "n", "effect [95 % interval]", "p", "adjusted p"]
-    lines = [f"{counted(v.verdict for v in verdicts)}.", "", *(_row(row) for row in [head, ["---"] * len(head), *rows])]
+    lines = [f"{counted(v.verdict for v in verdicts)}.", "", Markdown.table(head, rows)]
     readings = [f"- {_escape(v.claim.id)}: {_escape(v.reading)}" for v in judged if v.reading]
     if readings:
         lines += [
@@ -130,10 +130,6 @@ def _overview(verdicts: list[Verdict]) -> str:
             *readings,
         ]
     return "\n".join(lines)
-
-
-def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _effect(v: Verdict) -> str:
@@ -152,7 +148,7 @@ def _left_out(verdicts: list[Verdict]) -> str:
 def _facts(report: Report, provenance: dict) -> str:
     seeds, environments = provenance["seeds"], provenance["environments"]
     states = ", ".join(f"{count} {status}" for status, count in provenance["states"].items())
-    budgets = "; ".join(_budget(budget) for budget in provenance["budgets"]) or "not recorded"
+    budgets = "; ".join(budget_line(budget) for budget in provenance["budgets"]) or "not recorded"
     machine = ", ".join(str(name) for name in environments["device_name"] or environments["device"]) or "not recorded"
     versions = ", ".join(
         f"{name} {'/'.join(map(str, environments[name]))}" for name in ("sobench", "torch") if environments[name]
@@ -224,7 +220,7 @@ def _stale(report: Report, provenance: dict) -> str | None:
     return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `{command}`"
 
 
-def _budget(budget: object) -> str:
+def budget_line(budget: object) -> str:
     """ "cpu: 7 epochs" """
     if not isinstance(budget, dict):
         return str(budget)

@@ -170,7 +170,7 @@ def _table(rows: Sequence[_Row], shared: Sequence[str]) -> str:
     """
     with_places = len({tuple(row.places) for row in rows}) > 1
     with_tuning = any(row.tuned for row in rows)
-    lines = [["method", "on", "settings", "tuned by"], ["---"] * 4]
+    lines: list[list[str]] = []
     for methods in dict.fromkeys(tuple(row.methods) for row in rows):
         own = [row for row in rows if tuple(row.methods) == methods]
         label, left_out = _escape(", ".join(methods)), {*shared}
@@ -183,7 +183,8 @@ def _table(rows: Sequence[_Row], shared: Sequence[str]) -> str:
             shown = _listed({key: text for key, text in row.shown.items() if key not in left_out}) or "–"
             lines.append([label, _escape("; ".join(row.places)), shown, _escape("; ".join(row.tuned)) or "–"])
     kept = [0, *([1] if with_places else []), 2, *([3] if with_tuning else [])]
-    return "\n".join(f"| {' | '.join(line[index] for index in kept)} |" for line in lines)
+    head, *body = ([line[index] for index in kept] for line in [["method", "on", "settings", "tuned by"], *lines])
+    return Markdown.table(head, body)
 
 
 def _legend(experiment: str, origin: Mapping[str, Any]) -> str:

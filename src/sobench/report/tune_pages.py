@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 
 from sobench.config import tuning
+from sobench.report.formats import Markdown
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 from sobench.system.files import write_atomically
@@ -116,7 +117,7 @@ def ks(searches: Sequence[Search]) -> list[int]:
 
 def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str) -> str:
     columns = ks(searches)
-    rows = [["cell", "chosen", "score", "trials", *(f"best of {k}" for k in columns)]]
+    head, rows = ["cell", "chosen", "score", "trials", *(f"best of {k}" for k in columns)], []
     for search in searches:
         best = search.best
         marked = (
@@ -137,8 +138,7 @@ def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str)
                 *(_shown(search.best_of(k)) for k in columns),
             ]
         )
-    rows.insert(1, ["---"] * len(rows[0]))
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    table = Markdown.table(head, rows)
     seeds = ", ".join(map(str, criterion["seeds"]))
     lines = [
         f"# Tuning: {title}",
