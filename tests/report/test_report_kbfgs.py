@@ -76,6 +76,7 @@ PUBLISHED = {  # report -> the table, a method a row, as printed
         sgd_32 93.13 70.18""",
     "kbfgs20/authors-log": """
         kbfgs20 169.0 68.0 59.8 56.3 53.8 52.7
+        kbfgs20_mean 171.0 66.1 59.0 55.9
         tnt 191.2 105.5 75.9 63.2 56.4 54.2
         sgd 197.6 169.5 125.7 98.6 75.6 65.7""",
 }
@@ -131,7 +132,7 @@ def test_the_published_numbers(name):
     assert list(read(name).methods) == [method for method, *_ in rows]
     for method, *values in rows:
         scale = 100 if columns[0].metric == "test_accuracy" else 1
-        assert [scale * column.published[method] for column in columns] == pytest.approx(
+        assert [scale * c.published[method] for c in columns if method in c.published] == pytest.approx(
             [float(v) for v in values], rel=1e-12
         )
 

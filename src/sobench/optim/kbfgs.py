@@ -21,7 +21,7 @@ Settings:
                      `average`: with chapter 2's A <- beta A + (1 - beta) A of the batch.
     start            `inverse`: H_A as above and in algorithm 4. `identity`: H_A = I, as the text of chapter 2 says.
     bias_input       the last entry of E[a] in s_A. `one`: by the thesis. `mean`: the mean of the other entries, as in
-                     the authors' public code of chapter 2.
+                     the first upload of the authors' public code of chapter 2; the next commits have the 1.
     double_gradient  the gradient after a second pass is averaged with the gradient of that pass (section 2.8.3).
 
 With both improvements off, `double` and `average`, the method is K-BFGS-20 (table 3.8).
