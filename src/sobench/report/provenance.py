@@ -143,6 +143,7 @@ def version() -> str:
 
 def _entry(evidence: Evidence, run: Run, environment: dict[str, Any]) -> dict[str, Any]:
     state = evidence.results.states[run.id]
+    summary = state.summary
     return {
         "id": run.id,
         "cell": run.cell,
@@ -155,11 +156,11 @@ def _entry(evidence: Evidence, run: Run, environment: dict[str, Any]) -> dict[st
         "steps": state.step,
         "epochs": state.epoch,
         "seconds": state.seconds,
-        "summary": {key: state.summary[key] for key in OF_SUMMARY if state.summary.get(key) is not None},
-        "parameters_sha256": state.summary.get("parameters_sha256"),
+        "summary": {key: value for key in OF_SUMMARY if (value := summary.get(key)) is not None},
+        "parameters_sha256": summary.get("parameters_sha256"),
         "commit": environment.get("commit"),
         "started": environment.get("started"),
-        "finished": state.summary.get("finished"),
+        "finished": summary.get("finished"),
         **({"stale": evidence.results.stale[run.id]} if run.id in evidence.results.stale else {}),
     }
 
@@ -170,17 +171,13 @@ def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, dict[str, 
     They are those that can change a result, and the budgets of the experiment, by their dotted paths.
     """
     by_cell = {run.cell: run for run in runs}
-    first = next((run.settings for run in by_cell.values()), {})
-    common = {
-        key: value
-        for key, value in first.items()
-        if _is_kept(key) and all(key in run.settings and run.settings[key] == value for run in by_cell.values())
-    }
+    by_key = [{key: value for key, value in run.settings.items() if _is_kept(key)} for run in by_cell.values()]
+    first = next(iter(by_key), {})
+    common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in by_key)}
     cells = {}
-    for cell, run in by_cell.items():
+    for (cell, run), own in zip(by_cell.items(), by_key, strict=True):
         overrides = [setting for setting in run.overrides if _is_kept(setting.partition("=")[0])]
-        own = {key: value for key, value in run.settings.items() if key not in common and _is_kept(key)}
-        cells[cell] = {"overrides": overrides, "settings": own}
+        cells[cell] = {"overrides": overrides, "settings": {k: v for k, v in own.items() if k not in common}}
     return common, cells
 
 

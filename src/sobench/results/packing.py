@@ -104,8 +104,8 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
         )
     places = [0] * len(layouts)
     kept = {}
-    for line in loads(b"[" + b",".join(lines) + b"]"):  # one call: faster than a call a line
-        name, key, position, holder, summary, identity, of_run, environment, damage = line
+    for line in lines:
+        name, key, position, holder, summary, identity, of_run, environment, damage = loads(line)
         status, reason, step, epoch, seconds = position
         blocks = []
         for number, rows, text in of_run:
