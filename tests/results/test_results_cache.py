@@ -244,14 +244,26 @@ def test_little_that_is_new_is_read_each_time_and_nothing_written(tmp_path, monk
     assert not (tmp_path / ".cache").exists()
 
 
-@pytest.mark.parametrize("work", ["done", "left"])
-def test_helpers_read_what_one_process_reads(tmp_path, monkeypatch, work, reads):
+HELPERS = {
+    "answers": (reading._HELP, 0),
+    "keeps, and answers nothing": (
+        NEWEST + "reading.pack = lambda kept, code: cache.pack({}, code); reading.help_out()",
+        0,
+    ),
+    "keeps nothing that lasts": (NEWEST + "cache.save = lambda *_: True; reading.help_out()", len(RUNS)),
+    "dies": ("raise SystemExit", len(RUNS)),
+}
+"""The code of a helper process, and the number of runs that are left to its parent."""
+
+
+@pytest.mark.parametrize("helper", HELPERS)
+def test_helpers_read_what_one_process_reads(tmp_path, monkeypatch, helper, reads):
     root = tree(tmp_path / "runs")
     fresh = load(tree(tmp_path / "bare"))
     monkeypatch.setattr(reading, "SHARED", 0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 1})
-    if work == "left":
-        monkeypatch.setattr(reading, "_HELP", "raise SystemExit")
+    code, left = HELPERS[helper]
+    monkeypatch.setattr(reading, "_HELP", code)
     del reads[:]
     pd.testing.assert_frame_equal(load(root), fresh, check_exact=True)
-    assert len(reads) == (0 if work == "done" else len(RUNS))
+    assert len(reads) == left

@@ -7,6 +7,7 @@ from run_tree import a_run, evals, put, row
 
 from sobench.results import load
 from sobench.results.collection import collect, matches
+from sobench.results.frame import table
 
 
 def test_a_row_for_each_row_with_the_run_it_is_of(tmp_path):
@@ -77,6 +78,21 @@ def test_nothing_found_is_an_empty_frame(tmp_path):
     frame = load(tmp_path)
     assert len(frame) == 0 and {"kind", "run", "seed", "step", "seconds"} <= set(frame)
     assert len(load([tmp_path / "nowhere"])) == 0
+
+
+def test_the_rows_of_a_run_and_the_most_of_any_run(tmp_path):
+    runs = [a_run(name, seed) for name in ("sgd", "newton") for seed in range(3)]
+    for count, run in enumerate(runs):
+        put(tmp_path, run, [*evals("train_loss", *[2.0] * (2 * count)), row("train", 10, loss=1.5)])
+    for kind in (None, "eval", "train"):
+        rows = table(tmp_path).of_kind(kind)
+        frame = rows.frame()
+        for run in [*runs, a_run("adam")]:
+            expected = np.flatnonzero(frame["run"] == run.id)
+            found = rows.rows_of(run.id)
+            np.testing.assert_array_equal([] if found is None else found, expected)
+        for counted in (frame.index % 3 == 0, frame.index < 0):
+            assert rows.most(counted) == frame["run"][counted].value_counts().max()
 
 
 def test_expected_runs_are_joined_with_what_is_found(tmp_path):

@@ -69,7 +69,7 @@ def of_experiment(name: str) -> dict[str, Any]:
 def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     """The settings by their dotted paths."""
     for key, value in settings.items():
-        if isinstance(value, Mapping) and value:
+        if isinstance(value, dict) and value:
             yield from flat(value, f"{before}{key}.")
         else:
             yield f"{before}{key}", value

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench.config import identity, rules
+from sobench.config.files import flat
 from sobench.config.validation import RULES
 
 
@@ -47,6 +48,11 @@ class Run:
     def id(self) -> str:
         """The identity of the run, "<cell>-<seed>"."""
         return f"{self.cell}-{self.seed}"
+
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """The configuration by dotted paths."""
+        return dict(flat(self.config))
 
     @property
     def name(self) -> str:

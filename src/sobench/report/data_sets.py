@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,12 +22,15 @@ def data_sets(runs: Sequence[Run], environments: Mapping[str, Mapping[str, Any]]
     own: the rows of the set's own training and test set, if they are more. Runs that recorded no description, made by
     older code, have an entry without rows; so has a set of which no run was started, with runs 0.
     """
-    found: dict[tuple, dict[str, Any]] = {}
+    counts: Counter[tuple[str, float, str]] = Counter()
     for run in runs:
-        name, environment = named(run.config.get("dataset")), environments.get(run.id) or {}
-        entry = {"name": name, **_rows(run, str(environment.get("data", "")))}
-        counted = found.setdefault(tuple(map(str, entry.items())), {**entry, "runs": 0})
-        counted["runs"] += bool(environment)
+        environment = environments.get(run.id) or {}
+        text = str(environment.get("data", ""))
+        counts[named(run.config.get("dataset")), run.config.get("validation") or 0.0, text] += bool(environment)
+    found: dict[tuple, dict[str, Any]] = {}
+    for (name, held_out, text), count in counts.items():
+        entry = {"name": name, **_rows(text, held_out)}
+        found.setdefault(tuple(map(str, entry.items())), {**entry, "runs": 0})["runs"] += count
     with_runs = {entry["name"] for entry in found.values() if entry["runs"]}
     return [entry for entry in found.values() if entry["runs"] or entry["name"] not in with_runs]
 
@@ -48,11 +52,12 @@ def named(group: object) -> str:
     return str(group.get("name")) + (f" ({group['set']})" if group.get("set") else "")
 
 
-def _rows(run: Run, text: str) -> dict[str, Any]:
+def _rows(text: str, held_out: float) -> dict[str, Any]:
+    """The rows of a set that is described so. held_out: the share of the training rows for validation."""
     found = described(text)
     if found is None:
         return {}
-    used, source = found.held_out(run.config.get("validation") or 0.0), declared().get(found.name)
+    used, source = found.held_out(held_out), declared().get(found.name)
     own = source.rows if source else ()
     smaller = any(rows < of for rows, of in zip((found.train, found.test), own, strict=False))
     return {

@@ -95,6 +95,12 @@ class Evidence:
         """The panel; if its x is a time, a method has no run that counts there, and every cost is known, by cost."""
         if not (isinstance(panel, Panel) and is_time(panel.x)):
             return panel
+        place = ("by cost", id(panel))
+        if place not in self._picked:
+            self._picked[place] = self._by_cost(panel)
+        return self._picked[place]
+
+    def _by_cost(self, panel: Panel) -> Panel:
         methods = panel.methods or list(self.report.methods)
         finished = [states for method in methods if (states := self._over(method, panel))]
         quiet = all(any(state.status in KEEPS for state in states) for states in finished)
@@ -106,8 +112,8 @@ class Evidence:
 
     def _over(self, method: str, panel: Panel) -> list[State]:
         """The states of a method's runs with a result, as they count in a panel."""
-        runs = [run.id for run in self.runs(method, panel.where)]
-        return [self.states(panel)[run] for run in runs if self.results.states[run].status in KEEPS]
+        runs, states = [run.id for run in self.runs(method, panel.where)], self.states(panel)
+        return [states[run] for run in runs if self.results.states[run].status in KEEPS]
 
     def runs(self, method: str, where: Mapping[str, object]) -> list[Run]:
         """The expected runs of a method, all of one cell.
@@ -158,9 +164,10 @@ class Evidence:
         """
         worst = math.inf if test.better == "lower" else -math.inf
         values = self._series(test, metric, method) if test.by_row else self.values(test, metric, method)
+        states = self.states(test, metric)
         outcomes: dict[int, float | pd.Series] = {}
         for run in self.runs(method, test.where):
-            status, value = self.states(test, metric)[run.id].status, values.get(run.id, math.nan)
+            status, value = states[run.id].status, values.get(run.id, math.nan)
             if status == "diverged" and metric not in COSTS:
                 outcomes[run.seed] = worst
             elif status in ("done", "diverged"):

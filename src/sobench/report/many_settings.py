@@ -51,10 +51,10 @@ def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict
     configuration is left out.
     """
     worst = math.inf if test.better == "lower" else -math.inf
-    values = evidence.values(test, metric, method)
+    values, states = evidence.values(test, metric, method), evidence.states(test, metric)
     seeds: dict[int, list[float]] = {}
     for run in evidence.fitting(method, test.where):
-        status, value = evidence.states(test, metric)[run.id].status, values.get(run.id, math.nan)
+        status, value = states[run.id].status, values.get(run.id, math.nan)
         value = worst if status == "diverged" or math.isinf(value) else value
         seeds.setdefault(run.seed, []).append(value if status in ("done", "diverged") else math.nan)
     return {seed: _within(values, test) for seed, values in seeds.items() if not any(map(math.isnan, values))}

@@ -6,6 +6,7 @@ the numbers are those that were written, and the report can be made again from t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from sobench.errors import Failure
-from sobench.results.curves import Series, by_epoch, rows_by_run, trailing_mean
+from sobench.results.curves import Series, by_epoch, trailing_mean
 from sobench.results.pick import SLACK, column
 from sobench.results.row_table import Table
 
@@ -73,7 +74,6 @@ class Numbers:
         self.kept = runs <= MOST_RUNS
         self._table = table
         self._of_all: dict[Number, Mapping[str, float]] = {}
-        self._rows_of: dict[str, dict[str, np.ndarray]] = {}
         self._recorded: dict[tuple[str, str], np.ndarray] = {}
         self._strides: dict[tuple[Rows, str], int] = {}
 
@@ -87,7 +87,7 @@ class Numbers:
         if name not in self._of_all:
             self._of_all[name] = take(self._table)
         of_all, kept = self._of_all[name], self.values.setdefault(name, {})
-        found = {run: float(of_all[run]) for run in runs if run in of_all and not np.isnan(of_all[run])}
+        found = {run: float(of_all[run]) for run in runs if run in of_all and not math.isnan(of_all[run])}
         if self.kept:
             kept |= found
             for run in found:
@@ -150,7 +150,7 @@ class Numbers:
         """A column of a run; None for a run without such rows."""
         columns = self.columns.setdefault(rows, {}).setdefault(run, {})
         if name not in columns and self._table is not None:
-            own = self._own(self._table, rows.kind, run)
+            own = self._table.of_kind(rows.kind).rows_of(run)
             if own is not None:
                 columns[name] = self._taken(self._table, rows, name, own)
         return columns.get(name)
@@ -160,19 +160,12 @@ class Numbers:
         columns, name = self.columns[rows][run], f"{AXIS}{axis}"
         if self._table is not None:
             all_places = np.union1d(columns[name][0], places) if name in columns else places
-            own = self._own(self._table, rows.kind, run)
-            of_run = self._numbers(self._table, rows.kind, axis)[own]
+            of_run = self._numbers(self._table, rows.kind, axis)[self._table.of_kind(rows.kind).rows_of(run)]
             columns[name] = all_places, self._rounded(of_run[all_places.astype(int)])
         if name not in columns:
             raise _not_written(f"{axis} of the {rows.kind} rows ({rows.which})")
         kept, values = columns[name]
         return values[np.searchsorted(kept, places)]
-
-    def _own(self, table: Table, kind: str, run: str) -> np.ndarray | None:
-        """The numbers of the rows of a run, among those of a kind."""
-        if kind not in self._rows_of:
-            self._rows_of[kind] = rows_by_run(table.of_kind(kind))
-        return self._rows_of[kind].get(run)
 
     def _numbers(self, table: Table, kind: str, name: str) -> np.ndarray:
         """A column of all runs, in the rows of a kind."""
@@ -183,27 +176,27 @@ class Numbers:
     def _taken(self, table: Table, rows: Rows, name: str, own: np.ndarray) -> Column:
         """The places and values of a column of the run that has these rows of its kind."""
         means = _SMOOTHED.fullmatch(name)
-        values = self._numbers(table, rows.kind, means[1] if means else name)
-        of_run = values[own]
+        metric = means[1] if means else name
+        of_run = self._numbers(table, rows.kind, metric)[own]
         if rows.which == "epochs":
             places, of_epochs = by_epoch(self._numbers(table, rows.kind, "epoch")[own], of_run)
             return places, self._rounded(of_epochs)
         there = np.flatnonzero(~np.isnan(of_run))
         if rows.which == "some":
             ordinals = np.arange(len(there))
-            there = there[(ordinals % self._stride(rows, name, values) == 0) | (ordinals < EARLY)]
+            there = there[(ordinals % self._stride(table, rows, metric) == 0) | (ordinals < EARLY)]
         places = np.union1d(there, len(own) - 1)
         if means:
             ok, steps = np.isfinite(of_run), self._numbers(table, rows.kind, "step")[own]
             of_run[ok] = trailing_mean(steps[ok], of_run[ok], float(means[2]))
         return places.astype(float), self._rounded(of_run[places])
 
-    def _stride(self, rows: Rows, name: str, values: np.ndarray) -> int:
+    def _stride(self, table: Table, rows: Rows, metric: str) -> int:
         """Of how many rows with a value one is kept: the same for all runs, so that they stay paired."""
-        if (rows, name) not in self._strides:
-            most = max(int((~np.isnan(values[own])).sum()) for own in self._rows_of[rows.kind].values())
-            self._strides[rows, name] = max(1, -(-most // POINTS))
-        return self._strides[rows, name]
+        if (rows, metric) not in self._strides:
+            with_value = ~np.isnan(self._numbers(table, rows.kind, metric))
+            self._strides[rows, metric] = max(1, -(-table.of_kind(rows.kind).most(with_value) // POINTS))
+        return self._strides[rows, metric]
 
     def _rounded(self, values: np.ndarray) -> np.ndarray:
         return np.array([float(f"{v:.{DIGITS}g}") for v in values.tolist()], dtype=float) if self.kept else values

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sobench.config import tuning
-from sobench.config.files import GROUPS, flat, of_experiment
+from sobench.config.files import GROUPS, of_experiment
 from sobench.config.identity import NOT_IDENTITY
 from sobench.config.plugins import COMPANIONS
 from sobench.config.run import Run
@@ -18,6 +19,7 @@ _OTHERS = ("dataset.name", "dataset.set", "seed", "experiment")
 _OTHER_GROUPS = ("budget", "budgets", "instrument", "evaluate", "log", "logger", "device")
 
 
+@cache
 def is_of_method(key: str) -> bool:
     """Whether a setting can be one of a method, and not of its data, its budget or the record."""
     return key.startswith(f"{COMPANIONS}.") or (
@@ -36,13 +38,12 @@ def origins(runs: Sequence[Run], experiment: str, command: Sequence[str]) -> dic
     entries = tuning.entries(file) if file else []
     found = {}
     for cell, run in {run.cell: run for run in runs}.items():
-        settings = dict(flat(run.config))
         names = {_key(setting) for setting in run.overrides} | given | {*stated}
-        by_key = {key: COMMAND if key in given else EXPERIMENT for key in names}
+        origin = {key: COMMAND if key in given else EXPERIMENT for key in names}
         entry = _entry(run, entries, given)
-        tuned = {key for key, value in entry.get("values", {}).items() if settings.get(key) == value} - given
-        by_key |= dict.fromkeys(tuned, TUNED)
-        found[cell] = {"origins": {key: by_key[key] for key in settings if key in by_key and is_of_method(key)}}
+        tuned = {key for key, value in entry.get("values", {}).items() if run.settings.get(key) == value} - given
+        origin |= dict.fromkeys(tuned, TUNED)
+        found[cell] = {"origins": {key: origin[key] for key in run.settings if key in origin and is_of_method(key)}}
         if tuned:
             about = {key: entry[key] for key in OF_TUNING if key in entry}
             found[cell]["tuned"] = {"file": f"conf/tuned/{file}.yaml", **about}

@@ -6,10 +6,11 @@ import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
+from itertools import groupby
 from typing import Any
 
-from sobench.config.files import flat
 from sobench.config.identity import NOT_IDENTITY
 from sobench.config.run import Run
 from sobench.report import data_sets, origins
@@ -35,7 +36,7 @@ def provenance(evidence: Evidence, again: str, settings: Sequence[str] = ()) -> 
     """
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
-    configs = [run.config for run in results.runs]
+    configs = [run.config for run in {run.cell: run for run in results.runs}.values()]
     common, cells = _settings(results.runs)
     sources = origins.origins(results.runs, report.experiment, settings)
     return {
@@ -142,6 +143,7 @@ def version() -> str:
 
 def _entry(evidence: Evidence, run: Run, environment: dict[str, Any]) -> dict[str, Any]:
     state = evidence.results.states[run.id]
+    summary = state.summary
     return {
         "id": run.id,
         "cell": run.cell,
@@ -154,11 +156,11 @@ def _entry(evidence: Evidence, run: Run, environment: dict[str, Any]) -> dict[st
         "steps": state.step,
         "epochs": state.epoch,
         "seconds": state.seconds,
-        "summary": {key: state.summary[key] for key in OF_SUMMARY if state.summary.get(key) is not None},
-        "parameters_sha256": state.summary.get("parameters_sha256"),
+        "summary": {key: value for key in OF_SUMMARY if (value := summary.get(key)) is not None},
+        "parameters_sha256": summary.get("parameters_sha256"),
         "commit": environment.get("commit"),
         "started": environment.get("started"),
-        "finished": state.summary.get("finished"),
+        "finished": summary.get("finished"),
         **({"stale": evidence.results.stale[run.id]} if run.id in evidence.results.stale else {}),
     }
 
@@ -168,19 +170,22 @@ def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, dict[str, 
 
     They are those that can change a result, and the budgets of the experiment, by their dotted paths.
     """
-    left_out = {*NOT_IDENTITY, "seed"} - {"budgets"}
     by_cell = {run.cell: run for run in runs}
-    by_key = {
-        cell: dict(flat({key: value for key, value in run.config.items() if key not in left_out}))
-        for cell, run in by_cell.items()
-    }
-    first = next(iter(by_key.values()), {})
-    common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in by_key.values())}
+    by_key = [{key: value for key, value in run.settings.items() if _is_kept(key)} for run in by_cell.values()]
+    first = next(iter(by_key), {})
+    common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in by_key)}
     cells = {}
-    for cell, own in by_key.items():
-        overrides = [o for o in by_cell[cell].overrides if o.partition("=")[0].partition(".")[0] not in left_out]
+    for (cell, run), own in zip(by_cell.items(), by_key, strict=True):
+        overrides = [setting for setting in run.overrides if _is_kept(setting.partition("=")[0])]
         cells[cell] = {"overrides": overrides, "settings": {k: v for k, v in own.items() if k not in common}}
     return common, cells
+
+
+@cache
+def _is_kept(key: str) -> bool:
+    """Whether a setting can change a result, beside the seed, or is a budget of the experiment."""
+    group = key.partition(".")[0]
+    return group == "budgets" or group not in (*NOT_IDENTITY, "seed")
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -207,7 +212,7 @@ def _name(group: object) -> str:
 def _distinct(values: Iterable[Any]) -> list[Any]:
     """Each value once, without None, in order. The values may be unhashable."""
     distinct: list[Any] = []
-    for value in values:
+    for value, _ in groupby(values):
         if value is not None and value not in distinct:
             distinct.append(value)
     return distinct

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from sobench.results.parse import loads
 
+_KEY = itemgetter("kind", "step")
 
-@dataclass(frozen=True)
-class Block:
+
+class Block(NamedTuple):
     """Rows of one kind of one run.
 
     names: the columns, in the order of their first appearance. numbers: the columns of numbers, float64, NaN for None;
@@ -49,16 +49,19 @@ def read_blocks(path: Path) -> tuple[list[Block], str | None]:
 def _rows(lines: list[bytes], loads: Callable[[bytes], Any]) -> tuple[list[dict], str | None]:
     """The complete rows and the damage. Of two rows of a kind and step the later counts: a resumed run repeats rows."""
     damage = None
+    rows: list[Any]
     try:
         rows = loads(b"[" + b",".join(lines) + b"]")  # one call: about twice as fast as a call a line
     except ValueError:
         parsed = (_parsed(line, loads) for line in lines)
         rows = [row for row in parsed if row is not None]
         damage = f"{len(lines) - len(rows)} of {len(lines)} lines of metrics.jsonl cannot be read"
-    good = {
-        (row["kind"], row["step"]): row for row in rows if isinstance(row, dict) and "kind" in row and "step" in row
-    }
-    return list(good.values()), damage
+    try:
+        keys = list(map(_KEY, rows))
+    except (KeyError, TypeError):  # a line that is no row
+        rows = [row for row in rows if isinstance(row, dict) and "kind" in row and "step" in row]
+        keys = list(map(_KEY, rows))
+    return list(dict(zip(keys, rows, strict=True)).values()), damage
 
 
 def _parsed(line: bytes, loads: Callable[[bytes], Any]) -> object | None:
@@ -77,15 +80,16 @@ def _blocks(rows: list[dict]) -> list[Block]:
 
 def _block(kind: str, rows: list[dict]) -> Block:
     """The rows of one kind as a block."""
-    layouts = dict.fromkeys(map(tuple, rows))
-    names = [name for name in dict.fromkeys(name for layout in layouts for name in layout) if name != "kind"]
-    if len(layouts) == 1 and len(names) > 1:  # every row has every column: all columns at once
+    names = [name for name in rows[0] if name != "kind"]
+    if len(set(map(len, rows))) == 1 and len(names) > 1:  # as every row has every column: all columns at once
         try:
             values = np.array(list(map(itemgetter(*names), rows)), dtype=float)
             if values.ndim == 2:
                 return Block(kind, names, dict(zip(names, np.ascontiguousarray(values.T), strict=True)), {}, len(rows))
-        except (TypeError, ValueError, OverflowError):
-            pass  # a column is not of numbers
+        except (KeyError, TypeError, ValueError, OverflowError):
+            pass  # a row has other columns, or a column is not of numbers
+    layouts = dict.fromkeys(map(tuple, rows))
+    names = [name for name in dict.fromkeys(name for layout in layouts for name in layout) if name != "kind"]
     numbers: dict[str, np.ndarray] = {}
     words: dict[str, list[Any]] = {}
     for name in names:

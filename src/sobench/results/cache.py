@@ -12,7 +12,6 @@ import hashlib
 import os
 import time
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 from sobench.results.packing import Kept, Key, pack, unpack
@@ -65,12 +64,15 @@ def load(root: str, shard: int, wanted: Wanted = everything) -> Kept:
         return {}
 
 
-def save(root: str, shard: int, kept: Kept) -> None:
-    """Replace the file of a shard. Does nothing if the folder cannot be written."""
+def save(root: str, shard: int, kept: Kept) -> bool:
+    """Replace the file of a shard. Returns whether it was written: the folder may be read-only."""
     place = path(root, shard)
-    with suppress(OSError):
+    try:
         place.parent.mkdir(exist_ok=True)
         write_atomically(place, pack(kept, CODE), sync=False)  # checksums detect a half-written file
+    except OSError:
+        return False
+    return True
 
 
 def size(key: Key) -> int:

@@ -140,7 +140,7 @@ def _with_costs(
     ]
 
 
-def matches(config: Mapping[str, Any], where: Mapping[str, object]) -> bool:
+def matches(config: dict[str, Any], where: Mapping[str, object]) -> bool:
     """Whether the configuration has every value of `where`, whose keys are dotted paths (`optimizer.lr`).
 
     A group is given by its name (`dataset: mnist`), a list by any of its members. A key that the configuration lacks
@@ -153,11 +153,11 @@ def _fits(value: object, expected: object) -> bool:
     return value in expected if isinstance(expected, list) else value == expected
 
 
-def setting(config: Mapping[str, Any], key: str) -> object:
+def setting(config: dict[str, Any], key: str) -> object:
     """The value at a dotted path of the configuration (of a group: its name); None if there is none."""
     node: object = config
     for part in key.split("."):
-        if not isinstance(node, Mapping) or part not in node:
+        if not isinstance(node, dict) or part not in node:
             return None
         node = node[part]
-    return node.get("name") if isinstance(node, Mapping) else node
+    return node.get("name") if isinstance(node, dict) else node

@@ -8,13 +8,9 @@ the mean of the runs' last values: that of a table's column with `at: last`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-
-if TYPE_CHECKING:
-    from sobench.results.row_table import Table
 
 Series = tuple[np.ndarray, np.ndarray, np.ndarray]
 """The places, x and y of one run. Runs are paired by place: the number of the row, or that of the epoch. Both x and y
@@ -58,16 +54,6 @@ def by_epoch(epochs: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nda
     distinct, numbers = np.unique(np.ceil(epochs[ok] - 1e-9), return_inverse=True)
     counts = np.bincount(numbers, minlength=len(distinct))
     return distinct, np.bincount(numbers, weights=values[ok], minlength=len(distinct)) / np.maximum(counts, 1)
-
-
-def rows_by_run(rows: Table) -> dict[str, np.ndarray]:
-    """The numbers of the rows of each run, by run id."""
-    if not len(rows):
-        return {}
-    codes, names = pd.factorize(rows["run"].array, sort=True)
-    order = np.argsort(codes, kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-    return {str(name): part for name, part in zip(names, parts, strict=True)}
 
 
 def _places(runs: Sequence[Series]) -> np.ndarray:

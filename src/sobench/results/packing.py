@@ -111,7 +111,8 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
         for number, rows, text in of_run:
             kind, names, numbers, words = layouts[number]
             cells = json.loads(text) if words else {}  # json keeps integers of any size
-            blocks.append(Block(kind, names, numbers, {word: cells[word] for word in words}, rows, places[number]))
+            own = {word: cells[word] for word in words} if words else {}
+            blocks.append(Block(kind, names, numbers, own, rows, places[number]))
             places[number] += rows
         state = State(status, reason, step, epoch, seconds, holder and Holder(*holder), summary)
         kept[name] = key, Record(state, identity, blocks, environment, damage)

@@ -167,13 +167,14 @@ def column(rows: Table | pd.DataFrame, metric: str) -> pd.Series:
     if size := SIZE.fullmatch(metric):
         return column(rows, size[1]).abs()
     if metric in rows:
-        return cast(pd.Series, pd.to_numeric(cast(pd.Series, rows[metric]), errors="coerce"))
+        values = _column(rows, metric)
+        return values if values.dtype == float else cast(pd.Series, pd.to_numeric(values, errors="coerce"))
     if metric in DERIVED and all(name in rows for name in DERIVED[metric].columns):
         return DERIVED[metric].of(*(rows[name] for name in DERIVED[metric].columns))
     return pd.Series(float("nan"), index=rows.index)
 
 
-def _column(rows: pd.DataFrame, name: str) -> pd.Series:
+def _column(rows: Table | pd.DataFrame, name: str) -> pd.Series:
     """A column; the annotations of pandas leave open whether it is a Series."""
     return cast(pd.Series, rows[name])
 

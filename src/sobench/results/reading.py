@@ -44,7 +44,7 @@ def records(directories: Sequence[Path | str], wanted: Wanted = everything) -> l
     by_place: dict[tuple[str, str], Record] = {}
     for one in looks:
         root, shard, _ = one.task
-        kept = helped[root, shard] if (root, shard) in helped else one.complete()
+        kept = helped[root, shard] if (root, shard) in helped else one.good | one.fill()[0]
         for name, (_, record) in kept.items():
             by_place[root, name] = record
     return [by_place[place] for place in places]
@@ -70,14 +70,23 @@ class Look:
         """Bytes of metrics.jsonl of the directories to be read."""
         return sum(map(cache.size, self.stale.values()))
 
-    def complete(self) -> Kept:
-        """All records of the task. The shard is rewritten if enough of it was read."""
-        root, shard, names = self.task
+    def fill(self) -> tuple[Kept, Kept]:
+        """The records of the stale directories, and those of them that the cache does not hold.
+
+        The shard is rewritten if enough of it was read.
+        """
+        root, shard, _ = self.task
         fresh = {name: (key, read(Path(root, name))) for name, key in self.stale.items()}
         lasting = {name: kept for name, kept in fresh.items() if cache.lasting(*kept)}
-        if sum(cache.size(key) for key, _ in lasting.values()) >= WORTH:
-            cache.save(root, shard, self._still() | lasting)
-        return self.good | fresh
+        much = sum(cache.size(key) for key, _ in lasting.values()) >= WORTH
+        if much and cache.save(root, shard, self._still() | lasting):
+            return fresh, {name: kept for name, kept in fresh.items() if name not in lasting}
+        return fresh, fresh
+
+    def cached(self, wanted: Wanted) -> Kept:
+        """The records of the stale directories that the cache holds by now."""
+        root, shard, _ = self.task
+        return _valid(cache.load(root, shard, wanted), self.stale)
 
     def _still(self) -> Kept:
         """The records of the shard that remain valid, with all columns."""
@@ -93,8 +102,13 @@ class Look:
 def look(root: str, shard: int, names: list[str], wanted: Wanted = everything) -> Look:
     kept = cache.load(root, shard, wanted)
     keys = {name: cache.key(f"{root}/{name}") for name in names}
-    good = {name: kept[name] for name in names if name in kept and kept[name][0] == keys[name]}
-    return Look((root, shard, names), good, {name: keys[name] for name in names if name not in good})
+    good = _valid(kept, keys)
+    return Look((root, shard, names), good, {name: key for name, key in keys.items() if name not in good})
+
+
+def _valid(kept: Kept, keys: dict[str, Key]) -> Kept:
+    """The cached records whose directories have these keys."""
+    return {name: kept[name] for name, key in keys.items() if name in kept and kept[name][0] == key}
 
 
 def _helped(looks: list[Look], wanted: Wanted) -> dict[tuple[str, int], Kept]:
@@ -102,16 +116,16 @@ def _helped(looks: list[Look], wanted: Wanted) -> dict[tuple[str, int], Kept]:
     count = min(HELPERS, len(cores()))
     if count < 2:
         return {}
-    parts = [[one.task for one in looks[i::count]] for i in range(count)]
+    parts = [looks[i::count] for i in range(count)]
     results: dict[tuple[str, int], Kept] = {}
     with ThreadPoolExecutor(count) as pool:
-        for done in pool.map(lambda tasks: dict(_ask(tasks, wanted)), parts):
+        for done in pool.map(lambda part: dict(_ask(part, wanted)), parts):
             results |= done
     return results
 
 
-def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], Kept]]:
-    """The records of the tasks from a helper process, by (folder, shard)."""
+def _ask(looks: list[Look], wanted: Wanted) -> Iterator[tuple[tuple[str, int], Kept]]:
+    """The records of the tasks that a helper process read, by (folder, shard): from the cache, or from the helper."""
     here = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))}
     with subprocess.Popen(
@@ -124,17 +138,21 @@ def _ask(tasks: list[Task], wanted: Wanted) -> Iterator[tuple[tuple[str, int], K
         try:
             assert helper.stdin is not None and helper.stdout is not None  # pipes
             with helper.stdin as pipe:
-                pipe.write(json.dumps(tasks).encode())
-            for root, shard, _ in tasks:
+                pipe.write(json.dumps([one.task for one in looks]).encode())
+            for one in looks:
                 data = helper.stdout.read(int.from_bytes(helper.stdout.read(8), "big"))
-                yield (root, shard), unpack(io.BytesIO(data), cache.CODE, wanted)
+                fresh = one.cached(wanted) | unpack(io.BytesIO(data), cache.CODE, wanted)
+                if fresh.keys() >= one.stale.keys():  # else another process has replaced the file since
+                    yield one.task[:2], one.good | fresh
         except Exception:  # it was killed or has no memory: this process does the rest
             return
 
 
 @interpreter.paused_gc()
 def help_out() -> None:
-    """The helper process: reads tasks from standard input, writes their records, each after its length (8 bytes)."""
+    """The helper process: reads tasks from standard input and fills the cache. For each task it writes the records that
+    the cache does not hold, after their length (8 bytes)."""
     for task in json.load(sys.stdin):
-        data = pack(look(*task).complete(), cache.CODE)
+        _, rest = look(*task).fill()
+        data = pack(rest, cache.CODE)
         sys.stdout.buffer.write(len(data).to_bytes(8, "big") + data)

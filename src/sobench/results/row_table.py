@@ -50,6 +50,15 @@ class Table:
         places = sorted(place for run in runs for place in self._places.get(run, ()))
         return Table([self._rows[place] for place in places], self._wanted)
 
+    def rows_of(self, run: str) -> np.ndarray | None:
+        """The numbers of the rows of a run in the columns; None for a run without rows."""
+        blocks = [np.arange(self._starts[place], self._starts[place + 1]) for place in self._places.get(run, ())]
+        return np.concatenate(blocks) if blocks else None
+
+    def most(self, counted: np.ndarray) -> int:
+        """The largest number of rows of one run among the counted ones, a flag for each row."""
+        return int(np.bincount(self["run"].cat.codes[counted]).max(initial=0))
+
     @property
     def ordered(self) -> bool:
         """Whether the rows of each run are one block, and therefore in order of step."""
@@ -78,6 +87,11 @@ class Table:
         if name not in self._found:
             self._found[name] = pd.Series(self._column(name), copy=False)
         return self._found[name]
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """The number of the first row of each block, and that of all rows."""
+        return np.append(0, np.cumsum(self._lengths))
 
     @cached_property
     def _names(self) -> dict[str, None]:

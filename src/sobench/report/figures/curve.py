@@ -33,7 +33,8 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
     means = {method: mean_of(evidence, method, panel, "done") for method in methods}
     diverged = {method: mean_of(evidence, method, panel, "diverged") for method in methods if not len(means[method])}
     for method in methods:
-        evidence.ends(method, panel)  # kept with the numbers of the report
+        if evidence.numbers.kept:
+            evidence.ends(method, panel)
         style, label = styles[method], evidence.report.methods[method].label
         if len(mean := means[method]):
             marker = "o" if len(mean) <= FEW else None

@@ -144,7 +144,8 @@ def say_empty(axes: Axes, disturbed: bool = False) -> None:
 
 def drawable(evidence: Evidence, method: str, panel: Panel | Trajectory) -> bool:
     """Whether a run of the method is over, so that the panel can draw the method."""
-    return any(evidence.states(panel)[run.id].status in SHOWN for run in evidence.runs(method, panel.where))
+    states = evidence.states(panel)
+    return any(states[run.id].status in SHOWN for run in evidence.runs(method, panel.where))
 
 
 def _any(evidence: Evidence, panel: Panel | Trajectory) -> bool:
@@ -160,14 +161,14 @@ def _where(panel: Panel) -> str:
 
 def _gap(evidence: Evidence, method: str, panel: Panel) -> str:
     """ "diverged 1/3, 10 of 20 steps"; empty if every seed is in the mean, with its whole budget."""
-    runs = evidence.runs(method, panel.where)
-    states = [evidence.states(panel)[run.id].status for run in runs]
-    gaps = [f"{status} {states.count(status)}/{len(runs)}" for status in sorted(set(states) - {"done"})]
+    runs, states = evidence.runs(method, panel.where), evidence.states(panel)
+    found = [states[run.id].status for run in runs]
+    gaps = [f"{status} {found.count(status)}/{len(runs)}" for status in sorted(set(found) - {"done"})]
     if cut := evidence.cuts(panel.where).get(method):
         gaps.append(f"{cut.steps:,} of {cut.of:,} steps")
     if not runs:
         gaps.append("missing")
-    elif "done" in states and not _recorded(evidence, method, panel):
+    elif "done" in found and not _recorded(evidence, method, panel):
         gaps.append("not recorded")
     return ", ".join(gaps)
 
