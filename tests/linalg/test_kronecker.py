@@ -6,8 +6,9 @@ from functools import reduce
 import pytest
 import torch
 from problems import error, noise
+from torch.utils.flop_counter import FlopCounterMode
 
-from sobench.linalg.kronecker import balance, contraction, gram, matricize, mode_product, mode_products
+from sobench.linalg.kronecker import BLOCK, balance, contraction, gram, matricize, mode_product, mode_products
 
 SHAPES = pytest.mark.parametrize("shape", [(4,), (3, 2), (2, 3, 4), (2, 3, 2, 2)], ids=str)
 
@@ -26,6 +27,13 @@ def test_gram(m, n, alpha, beta, device):
     assert actual is out and error(actual, expected) < 1e-13
     assert error(actual, actual.T) < 1e-14  # some libraries of matrix products round the two halves differently
     assert error(gram(X, alpha=alpha), alpha * X.T @ X) < 1e-13
+
+
+def test_gram_leaves_out_the_half_above_the_diagonal():
+    m, n = 8, 4 * BLOCK
+    with FlopCounterMode(display=False) as counter:
+        gram(torch.ones(m, n), torch.ones(n, n), alpha=0.5, beta=0.5)
+    assert counter.get_total_flops() == 2 * m * n * n * (1 + BLOCK / n) / 2
 
 
 @pytest.mark.parametrize("n", [5, 300])

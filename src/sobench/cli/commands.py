@@ -82,9 +82,9 @@ def add_parsers(subparsers: Subparsers) -> None:
 
     parser = _add(subparsers, "bench", bench, "measure sobench itself")
     about = (
-        "overhead: our training loop and a bare torch loop; step: a step of each optimizer; cells: a step of each cell "
-        "of an experiment, kept for `x: cost` in reports; csdd: second derivatives by complex steps; results: reading "
-        "10,000 runs; sweep: one worker and two"
+        "overhead: our training loop and a bare torch loop; step [NAME ...]: a step of each optimizer, or of the rows "
+        "that begin with a name; cells: a step of each cell of an experiment, kept for `x: cost` in reports; csdd: "
+        "second derivatives by complex steps; results: reading 10,000 runs; sweep: one worker and two"
     )
     parser.add_argument("benchmark", choices=list(BENCHMARKS), help=about)
     _add_experiment(parser, optional=True)
@@ -230,13 +230,17 @@ def check(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run one benchmark. Raises UsageError for `cells` without an experiment, and for another one with arguments."""
+    """Run one benchmark. Raises UsageError for `cells` without an experiment, and for arguments of one without any."""
     function = resolve_name(BENCHMARKS[args.benchmark])
     if args.benchmark == "cells":
         if not args.experiment or "=" in args.experiment:
             raise UsageError("bench cells: got no experiment, allowed: sobench bench cells EXPERIMENT [KEY=VALUE ...]")
         return function(args)
-    if args.experiment or args.again:
-        got = args.experiment or "--again"
-        raise UsageError(f"bench {args.benchmark}: got {got}, allowed: no argument; only `bench cells` takes any")
+    if args.again:
+        raise UsageError(f"bench {args.benchmark}: got --again, allowed: `bench cells` alone takes it")
+    names = [args.experiment, *args.overrides] if args.experiment else []
+    if args.benchmark == "step":
+        return function(names)
+    if names:
+        raise UsageError(f"bench {args.benchmark}: got {names[0]}, allowed: no argument; `cells` and `step` take some")
     return function()

@@ -44,13 +44,14 @@ def cg_descent(
     check(b, x0, max_iterations, tol)
     b = b.detach()
     x, r = start(A, b, x0)
-    residual, scale, value = torch.stack((r.dot(r), b.dot(b), _quadratic(x, b, r))).tolist()
+    scratch = torch.empty_like(b)
+    residual, scale, value = torch.stack((r.dot(r), b.dot(b), _quadratic(x, b, r, scratch))).tolist()
     rounding, due = torch.finfo(b.dtype).eps ** 2 * scale, _due(max_iterations)
 
     steps, values, iterates, k = updates(A, x, r), [value], [], 0
     while not (status := reason_to_stop(residual, rounding, k, max_iterations) or _little_progress(values, tol)):
         rr, pAp = next(steps)
-        next_residual, curvature, value = torch.stack((rr, pAp, _quadratic(x, b, r))).tolist()
+        next_residual, curvature, value = torch.stack((rr, pAp, _quadratic(x, b, r, scratch))).tolist()
         if curvature <= 0:
             status = "negative_curvature"
             break
@@ -63,9 +64,9 @@ def cg_descent(
     return iterates, status
 
 
-def _quadratic(x: Tensor, b: Tensor, r: Tensor) -> Tensor:
-    """q(x), a scalar, from the residual r = b - A x."""
-    return -0.5 * x.dot(b + r)
+def _quadratic(x: Tensor, b: Tensor, r: Tensor, scratch: Tensor) -> Tensor:
+    """q(x), a scalar, from the residual r = b - A x; overwrites scratch [P]."""
+    return -0.5 * x.dot(torch.add(b, r, out=scratch))
 
 
 def _little_progress(values: list[float], tol: float) -> Status | None:

@@ -76,7 +76,8 @@ def early_cg(
     """
     check(g, x, max_iterations, tol)
     r = -(g + H @ x)  # line 12
-    p, rr, small = r, r.dot(r), tol**2 * g.dot(g)
+    x, p, rr, small = x.clone(), r.clone(), r.dot(r), tol**2 * g.dot(g)
+    scratch = torch.empty_like(r)
     i, flat = 0, 0
     while i < max_iterations and rr > small:
         kappa, pp = torch.stack((H.along(p), p.dot(p))).tolist()
@@ -85,9 +86,9 @@ def early_cg(
         if 0 <= kappa < FLAT * pp:
             kappa, flat = MOMENTUM * pp, flat + 1
         alpha = rr / kappa
-        x = x + alpha * p
-        r = r - alpha * (H @ p)
+        x.add_(torch.mul(alpha, p, out=scratch))
+        r.sub_(torch.mul(alpha, H @ p, out=scratch))
         rr, previous = r.dot(r), rr
-        p = r + rr / previous * p
+        p.mul_(rr / previous).add_(r)
         i += 1
     return EarlyCG(x, i, False, flat)

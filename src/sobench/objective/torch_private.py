@@ -19,9 +19,12 @@ from torch._utils import _unflatten_dense_tensors
 from torch.autograd.graph import Node
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.dropout import _DropoutNd as Dropout
+from torch.utils._python_dispatch import TorchDispatchMode as DispatchMode
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 __all__ = [
     "BatchNorm",
+    "DispatchMode",
     "Dropout",
     "in_backward",
     "load_forward_rules",
@@ -32,6 +35,8 @@ __all__ = [
     "multi_mul_",
     "multi_zero_",
     "node_dtypes",
+    "tree_flatten",
+    "tree_unflatten",
     "unflatten",
     "version",
     "weight_norm",

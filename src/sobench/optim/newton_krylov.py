@@ -233,7 +233,7 @@ class Damped:
         return self.H.along(p) + self.damping * p.dot(p)
 
     def __matmul__(self, p: Tensor) -> Tensor:
-        return self.H @ p + self.damping * p
+        return (self.damping * p).add_(self.H @ p)
 
 
 def cg(H: Curvature, g: Tensor, start: Tensor, hp: dict[str, Any]) -> EarlyCG:

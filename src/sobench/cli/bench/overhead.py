@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import torch.nn.functional as F
 from sobench.config.grid import expand
 from sobench.config.run import Run
 from sobench.results.rundir import Metrics
+from sobench.training.clock import Clock
 from sobench.training.trainer import Trainer
 
 CASES = {
@@ -27,14 +29,15 @@ CASES = {
 }
 """Title: (steps per round, settings)."""
 
+SGD = ("optimizer=sgd", "optimizer.lr=0.01")
 COMMON = (
-    "optimizer=sgd",
-    "optimizer.lr=0.01",
     "budget.epochs=null",
     "budget.steps=1000000000",
     "evaluate.every=1000000",
 )
 ROUNDS = 9
+LONG = 8.0
+"""See `rounds`."""
 
 
 def overhead() -> int:
@@ -47,7 +50,7 @@ def overhead() -> int:
 
 def _compare(folder: Path, steps: int, settings: tuple[str, ...]) -> str:
     data = mnist_shaped(folder)
-    run = expand(["dataset=npz", f"dataset.path={data}", *COMMON, *settings])[0]
+    run = expand(["dataset=npz", f"dataset.path={data}", *SGD, *COMMON, *settings])[0]
     ours, bare = _Ours(run, folder), _Bare(run)
     ours.seconds(steps)
     bare.seconds(steps)
@@ -70,6 +73,27 @@ def ratio(pairs: list[tuple[float, float]], steps: int = 1, digits: int = 2, mor
         f"{statistics.median(ratios):5.2f}  ({min(ratios):.2f} to {max(ratios):.2f}; {a:.{digits}f} ms over "
         f"{b:.{digits}f} ms{more})"
     )
+
+
+def seconds(call: Callable[[], object], device: torch.device) -> float:
+    """The time of a call: of a single thread its CPU time, which a busy machine lengthens less; else wall time."""
+    clock = Clock(device)
+    clock.start()
+    call()
+    clock.stop()
+    return clock.process_seconds if device.type == "cpu" and torch.get_num_threads() == 1 else clock.seconds
+
+
+def rounds(measured: Callable[[], float], unit: Callable[[], float]) -> list[tuple[float, float]]:
+    """The times of what is measured and of what it is compared with, in turns: at least 3 rounds, and at most 5.
+
+    After 3 of them no other begins once they took LONG seconds.
+    """
+    pairs: list[tuple[float, float]] = []
+    begun = time.perf_counter()
+    while len(pairs) < 3 or (len(pairs) < 5 and time.perf_counter() - begun < LONG):
+        pairs.append((measured(), unit()))
+    return pairs
 
 
 class _Ours:
