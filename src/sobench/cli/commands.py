@@ -47,11 +47,12 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_report(subparsers)
 
     parser = _add(subparsers, "reproduce", reproduce, "run the missing runs of an artifact, then write its report")
-    _add_artifact(parser)
+    about = "paper/artifact, as `sobench list reports` prints it; all: every artifact, the cheapest claims first"
+    parser.add_argument("id", metavar="ID", help=about)
     _add_overrides(parser)
     about = "add seeds where they decide most per hour, until every claim is answered or the last look is made"
     parser.add_argument("--until-decided", action="store_true", help=about)
-    about = "with --until-decided: the time of all runs made, as 90s, 15m, 4h, 1h30m or 2d"
+    about = "with --until-decided, or for all: the time of all runs made, as 90s, 15m, 4h, 1h30m or 2d"
     parser.add_argument("--budget", metavar="TIME", help=about)
 
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
@@ -142,10 +143,6 @@ def _add_experiment(parser: argparse.ArgumentParser, optional: bool = False) -> 
 
 def _add_overrides(parser: argparse.ArgumentParser, about: str = OVERRIDES) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about)
-
-
-def _add_artifact(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="paper/artifact, as `sobench list reports` prints it")
 
 
 def _listed(words: tuple[str, ...]) -> str:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sobench.cli.by_need import Asked, asked, make
+from sobench.cli.reproduce_all import ALL, reproduce_all
 from sobench.cli.until_decided import until_decided
-from sobench.config.run import Run
+from sobench.cli.writing import folder_of, write_report
 from sobench.errors import Failure, UsageError
 from sobench.system.files import write_atomically
 from sobench.system.text import parse_duration, plural
-
-NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
-"""Settings that say where and how runs are made, beside those of the logger; they do not select runs."""
 
 
 def report(args: argparse.Namespace) -> int:
@@ -76,12 +73,19 @@ def _overview(given: Sequence[str]) -> int:
 
 
 def reproduce(args: argparse.Namespace) -> int:
-    """Run the missing runs of the experiment, then write its report, and those of the paper that need no other runs."""
+    """Run the missing runs of the experiment, then write its report, and those of the paper that need no other runs.
+
+    `all` stands for every artifact, see `sobench.cli.reproduce_all`.
+    """
     from sobench.report import reports
 
-    if args.budget and not args.until_decided:
-        raise UsageError(f"--budget: got {args.budget!r} alone; allowed: with --until-decided")
+    if args.budget and not args.until_decided and args.id != ALL:
+        raise UsageError(f"--budget: got {args.budget!r} alone; allowed: with --until-decided, and for `reproduce all`")
     limit = parse_duration("--budget", args.budget) if args.budget else None
+    if args.id == ALL:
+        if args.until_decided:
+            raise UsageError("reproduce all: got --until-decided, allowed: one artifact with it")
+        return reproduce_all(args.overrides, limit)
     if args.until_decided:
         code, wanted = until_decided(args.id, args.overrides, limit)
     else:
@@ -98,23 +102,6 @@ def reproduce(args: argparse.Namespace) -> int:
     return code
 
 
-def folder_of(name: str, runs: Sequence[Run], overrides: Sequence[str]) -> Path:
-    """reports/<paper>/<artifact>/<budget>,<other settings that select the runs>"""
-    config = runs[0].config
-    changed = sorted(override for override in _selecting(overrides) if not override.startswith("budget="))
-    variant = ",".join([config["budget"]["name"], *changed])
-    return Path(config["reports"]) / name / re.sub(r"[^A-Za-z0-9=,._-]+", "-", variant)
-
-
-def _selecting(overrides: Sequence[str]) -> list[str]:
-    """The settings that select the runs, without those that say where and how they are made."""
-    return [
-        override
-        for override in overrides
-        if override.split("=")[0] not in NOT_OF_A_RESULT and not re.match(r"logger[.=]", override)
-    ]
-
-
 def _asked_if_any(name: str, overrides: Sequence[str]) -> Asked | None:
     """The runs of another report with these overrides; None if its experiment has no such cells."""
     try:
@@ -127,15 +114,10 @@ def _write_reports(by_report: Mapping[str, Asked], overrides: Sequence[str]) -> 
     """Write each report, show the last one on the terminal, and print the paths of the pages."""
     from rich.console import Console
 
-    from sobench.report import read, write
+    from sobench.report import read
     from sobench.report.terminal import show
 
-    written: list[Path] = []
-    for name, its in by_report.items():
-        folder = folder_of(name, its.declared, overrides)
-        settings = _selecting(overrides)
-        runs_root = Path(its.declared[0].config["runs"])
-        written += write(name, its.runs, runs_root, folder, settings=settings, looks=its.looks)[:1]
+    written = [write_report(name, its, overrides)[0] for name, its in by_report.items()]
     last, its = list(by_report.items())[-1]
     show(read(last).title, folder_of(last, its.declared, overrides), Console())
     print()

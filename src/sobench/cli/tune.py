@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from sobench.cli.arguments import check_overrides
-from sobench.cli.report import folder_of
+from sobench.cli.writing import folder_of
 from sobench.errors import Failure, UsageError
 from sobench.system.text import plural
 
