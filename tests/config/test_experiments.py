@@ -2,8 +2,9 @@
 one is run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would
 take minutes. A worker's experiments share one folder of runs, as they do for a user.
 
-A cell is run if its problem is new (data set, model, loss, type, instrument), or if its optimizer's settings are new
-for such a model and loss on data of such a form. An amount counts as its sign, or as more than 1.
+A cell is run if its problem is new (data set, model, loss, type, instrument), if its optimizer is new for such a model,
+loss, type or schedule, or if a setting of its optimizer is new on data of such a form. An amount counts as its sign, or
+as more than 1.
 """
 
 import gzip
@@ -22,7 +23,8 @@ import yaml
 from harness import command, directories, summary
 
 from sobench.config import files as conf_files
-from sobench.config import grid, identity
+from sobench.config import grid, hydra_private, identity
+from sobench.config.composer import Composer
 from sobench.data.sources import File, Source, declared
 from sobench.execution import task
 
@@ -172,12 +174,17 @@ def form(settings) -> str:
 
 
 def parts(run) -> set[str]:
-    """Kinds of settings that have to be run once: the problem, and the optimizer on a problem of this form."""
+    """Kinds of settings that have to be run once: the problem, the optimizer in its surroundings, its settings."""
     settings = kind(identity.identity(run.config))
-    model = [settings.get(key) for key in ("model", "loss", "dtype")]
-    problem = ["problem", *model, settings["dataset"], settings.get("instrument")]
-    method = [settings["optimizer"], form(settings), *model, settings.get("schedule")]
-    return {json.dumps(part, sort_keys=True) for part in (problem, method)}
+    problem = ["problem", *(settings.get(key) for key in ("model", "loss", "dtype", "dataset", "instrument"))]
+    method, on = settings["optimizer"]["name"], form(settings)
+    surroundings = [
+        [method, settings["model"]["name"]],
+        [method, settings["loss"], settings["dtype"]],
+        [method, on, settings.get("schedule")],
+    ]
+    own = [[method, on, key, value] for key, value in settings["optimizer"].items()]
+    return {json.dumps(part, sort_keys=True) for part in (problem, *surroundings, *own)}
 
 
 @pytest.fixture(scope="module")
@@ -208,12 +215,15 @@ def test_another_name_for_an_experiment_is_that_experiment(name):
     assert OTHER_NAMES[name] not in OTHER_NAMES, "its cells are run"
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_budget_has_a_limit(name):
-    from hydra import compose, initialize_config_dir
+@pytest.fixture(scope="module")
+def composer() -> Composer:
+    with hydra_private.config_loader() as loader:
+        return Composer(loader)
 
-    with initialize_config_dir(str(conf_files.conf_dir()), version_base="1.3"):
-        budgets = compose("config", [f"experiment={name}"]).budgets
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_budget_has_a_limit(name, composer):
+    budgets = composer.cell([f"experiment={name}"])[0].budgets
     for budget in ("paper", "cpu"):
         assert any(budgets[budget].get(limit) for limit in ("epochs", "steps", "seconds")), budget
 

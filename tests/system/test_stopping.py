@@ -141,10 +141,10 @@ def test_one_failure_is_enough(workplace):
 
 
 def test_what_is_not_to_be_made_is_not_composed(workplace, monkeypatch):
-    from sobench.execution.remote import CellLoader
+    from sobench.execution.remote import JobLoader
 
-    composed, compose = [], CellLoader.load_sweep_config
-    monkeypatch.setattr(CellLoader, "load_sweep_config", lambda *args: composed.append(args) or compose(*args))
+    composed, compose = [], JobLoader.load_sweep_config
+    monkeypatch.setattr(JobLoader, "load_sweep_config", lambda *args: composed.append(args) or compose(*args))
     assert command("run", "-m", *SMALL, "batch_size=5000,64", "seed=range(50)", "sweep.fail_fast=true").code == 1
     assert len(composed) == 1
 

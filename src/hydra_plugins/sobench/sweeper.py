@@ -28,14 +28,14 @@ class GridSweeper(Sweeper):
     ) -> None:
         from sobench.config.hydra_private import make_launcher
         from sobench.execution import launchers
-        from sobench.execution.remote import CellLoader, RemoteTask
+        from sobench.execution.remote import JobLoader, RemoteTask
 
         launchers.checked(config.hydra)
         self.config = config  # an attribute of Hydra's Sweeper
         self._hydra, self._loader = config.hydra, hydra_context.config_loader
         self._launcher = make_launcher(
             hydra_context,
-            CellLoader(self._loader),
+            JobLoader(self._loader),
             launchers.without_sweep(config),
             RemoteTask(task_function, launchers.traits(config.hydra).restores),
         )

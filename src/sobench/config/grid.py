@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sobench.config import hydra_private, identity, jobs, tuning
-from sobench.config.compositions import Compositions, Overrides
+from sobench.config.composer import SET_LATER, Composer
 from sobench.config.files import GROUPS
 from sobench.config.hydra_private import Override, config_loader, readable_errors
 from sobench.config.run import Run
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 Cells = list[list[str]]
+Overrides = tuple[str, ...]
 
 
 # Runs
@@ -43,68 +44,59 @@ def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list
     loader: Hydra's configuration loader, by default one of its own. Raises UsageError for an error in any of the runs.
     """
     with config_loader(loader) as loader:
+        composer = Composer(loader)
         split = [(job, *seedless(job)) for job in job_overrides(overrides, loader)]
-        distinct = list(dict.fromkeys(cell for _, cell, _ in split))
-        cells = _compose_cells(distinct, Compositions(overrides, loader), loader)
+        cells = _compose_cells(list(dict.fromkeys(cell for _, cell, _ in split)), composer)
         runs: dict[str, Run] = {}
         for job, cell, seed in split:
             first = cells[cell]
-            run = first.seeded(seed, job) if first else Run.of(identity.plain(compose(job, loader)), job)
+            run = first.seeded(seed, job) if first else _compose_run(job, composer)
             runs.setdefault(run.id, run)
         return list(runs.values())
 
 
 def seedless(job: Sequence[str]) -> tuple[Overrides, int | None]:
-    """The overrides of a job without its seed, and the seed; None where no override sets it to a plain number."""
-    rest, seeds = [], []
-    for override in job:
-        value = override.removeprefix("seed=")
-        if value != override and value.isdecimal():
-            seeds.append(int(value))
-        else:
-            rest.append(override)
-    return tuple(rest), seeds[0] if seeds else None
+    """The overrides of a job without its seed, and the seed; all overrides and None where it is not a plain number."""
+    seeds = [override for override in job if re.match(r"[+~]*seed(=|$)", override)]
+    number = re.fullmatch(r"seed=(0|[1-9][0-9]*)", seeds[0]) if len(seeds) == 1 else None
+    if number is None:
+        return tuple(job), None
+    return tuple(override for override in job if override != seeds[0]), int(number[1])
 
 
-def _compose_cells(
-    cells: Sequence[Overrides], stored: Compositions, loader: ConfigLoader
-) -> dict[Overrides, Run | None]:
-    """The run of each cell (see `_compose_cell`), with a line on standard error where that takes long.
-
-    New compositions are stored even if an exception or an interrupt ends this.
-    """
-    new = {cell for cell in cells if stored.get(cell) is None}
-    wait = Wait("configurations to compose and check", len(new))
+def _compose_cells(cells: Sequence[Overrides], composer: Composer) -> dict[Overrides, Run | None]:
+    """The run of each cell (see `_compose_cell`), with a line on standard error where that takes long."""
+    wait = Wait("configurations to compose and check", len(cells))
     runs = {}
-    try:
-        for cell in cells:
-            runs[cell] = _compose_cell(cell, stored, loader)
-            if cell in new:
-                wait.one_done()
-    finally:
-        stored.save()
+    for cell in cells:
+        runs[cell] = _compose_cell(cell, composer)
+        wait.one_done()
     return runs
 
 
-def _compose_cell(cell: Overrides, stored: Compositions, loader: ConfigLoader) -> Run | None:
-    """A run of the cell, composed and checked, or from the stored settings: its runs differ by their seed alone.
+def _compose_cell(cell: Overrides, composer: Composer) -> Run | None:
+    """A run of the cell, composed and checked: its runs differ by their seed alone.
 
     None where a setting refers to the seed: then each run has to be composed by itself.
     """
-    settings = stored.get(cell)
-    if settings is None:
-        composed = compose(cell, loader)
-        if identity.refers_to(composed, "seed"):
-            return None
-        settings = identity.resolved(composed)
-        stored.add(cell, settings)
-    return Run.of(identity.with_contents(settings), cell)
+    config, experiment = _compose(cell, composer)
+    written = identity.unresolved(config)
+    if identity.refers_to(written, SET_LATER):
+        return None
+    return Run.of(identity.with_contents(identity.resolved(config, written, experiment)), cell)
 
 
-def compose(overrides: Sequence[str], loader: ConfigLoader) -> DictConfig:
-    """The configuration of one job, as Hydra composes it. Raises UsageError."""
+def _compose_run(job: Sequence[str], composer: Composer) -> Run:
+    """A run that is composed by itself."""
+    config, experiment = _compose(job, composer)
+    settings = identity.resolved(config, identity.unresolved(config), experiment)
+    return Run.of(identity.with_contents(settings), job)
+
+
+def _compose(overrides: Sequence[str], composer: Composer) -> tuple[DictConfig, str | None]:
+    """The configuration of one job or cell, and its experiment. Raises UsageError."""
     with readable_errors(overrides):
-        return hydra_private.compose(overrides, loader)
+        return composer.cell(overrides)
 
 
 # Jobs

@@ -5,7 +5,7 @@ key an error is about. These functions use `hydra.core`, the configuration loade
 Hydra is imported inside the functions, since commands that compose nothing start faster without it.
 
 Classes that Hydra instantiates or calls itself depend on its interfaces too: those of `hydra_plugins/sobench` and
-`sobench.execution.remote.CellLoader`.
+`sobench.execution.remote.JobLoader`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sobench.config import files, registry
 from sobench.errors import UsageError
 
 if TYPE_CHECKING:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from hydra.core.config_loader import ConfigLoader
     from hydra.core.override_parser.types import Override as HydraOverride
     from hydra.errors import MissingConfigException
@@ -57,9 +58,72 @@ def compose(overrides: Sequence[str], loader: ConfigLoader, sweep: bool = False)
     return loader.load_configuration(CONFIG, list(overrides), run_mode=RunMode.MULTIRUN if sweep else RunMode.RUN)
 
 
-def search_path(loader: ConfigLoader) -> list[str]:
-    """The folders that configurations are searched in, and URLs for those that are no folders."""
-    return [element.path.removeprefix("file://") for element in loader.get_search_path().get_path()]
+class Halves:
+    """The two halves of a composition by Hydra: the files that the overrides choose, and the values that they set.
+
+    Hydra merges the files that the members of config groups name, and then sets all other overrides on the result, one
+    after another. So the first half is the same for all overrides that choose the same members. Each file is read once.
+    The methods raise Hydra's exceptions.
+
+    searched: overrides of Hydra's own; hydra.searchpath among them says where files are looked for.
+    """
+
+    def __init__(self, loader: ConfigLoader, searched: Sequence[str] = ()):
+        self._loader: ConfigLoaderImpl = loader  # pyright: ignore[reportAttributeAccessIssue] - the only one there is
+        _, self._files = self._loader._parse_overrides_and_create_caching_repo(CONFIG, list(searched))
+        self._parsed: dict[str, HydraOverride] = {}
+        self._groups: dict[str, bool] = {}
+
+    def split(self, overrides: Sequence[str]) -> tuple[list[HydraOverride], list[HydraOverride]]:
+        """The overrides that choose members of groups, and the others, each in the order given."""
+        from hydra.types import RunMode
+
+        parsed = [self._parse(override) for override in overrides]
+        self._loader.validate_sweep_overrides_legal(parsed, RunMode.RUN, from_shell=True)
+        return [o for o in parsed if self._is_choice(o)], [o for o in parsed if not self._is_choice(o)]
+
+    def _parse(self, text: str) -> HydraOverride:
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        if text not in self._parsed:
+            (self._parsed[text],) = OverridesParser.create().parse_overrides([text])
+        return self._parsed[text]
+
+    def _is_choice(self, override: HydraOverride) -> bool:
+        """Whether Hydra takes an override for the choice of a group's member, as its defaults list does."""
+        group = override.key_or_group
+        if group not in self._groups:
+            self._groups[group] = self._files.group_exists(group)
+        return self._groups[group] and not isinstance(override.value(), dict)
+
+    def merged_files(self, choices: Sequence[HydraOverride]) -> tuple[DictConfig, str | None]:
+        """The merged files without the node `hydra`, and the experiment that is chosen, or None."""
+        from hydra._internal.defaults_list import create_defaults_list
+        from omegaconf import DictConfig, OmegaConf
+
+        listed = create_defaults_list(self._files, CONFIG, list(choices), prepend_hydra=True, skip_missing=False)
+        config = OmegaConf.create({})
+        for default in listed.defaults:
+            if not (default.config_path or "").startswith("hydra/"):
+                part = self._loader._load_single_config(default, self._files).config
+                config.merge_with(without_hydra(part) if isinstance(part, DictConfig) else part)
+        OmegaConf.set_struct(config, True)
+        return config, listed.overrides.known_choices.get("experiment")
+
+    def set_values(self, config: DictConfig, values: Sequence[HydraOverride]) -> None:
+        """Set values on merged files, as Hydra does."""
+        self._loader._apply_overrides_to_config(list(values), config)
+
+    def note_overrides(self, config: DictConfig, overrides: Sequence[str]) -> None:
+        """Write into the node `hydra` of a whole configuration which overrides it is composed with."""
+        from hydra._internal.config_loader_impl import get_overrides_dirname
+
+        ours = [o for o in map(self._parse, overrides) if not o.is_hydra_override()]
+        names = config.hydra.job.config.override_dirname
+        config.hydra.overrides.task = [o.input_line for o in ours]
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            ours, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
+        )
 
 
 def remove_stored(group: str, names: Collection[str]) -> None:
@@ -85,6 +149,15 @@ def experiment_of(config: DictConfig) -> str | None:
 
     hydra = config.get("hydra") or (HydraConfig.get() if HydraConfig.initialized() else None)
     return hydra.runtime.choices.get("experiment") if hydra else None
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """The configuration without the node `hydra`."""
+    from omegaconf import OmegaConf
+
+    return (
+        OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]) if "hydra" in config else config
+    )
 
 
 def job_number() -> int:

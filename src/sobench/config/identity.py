@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sobench.config import secrets
-from sobench.config.hydra_private import experiment_of, first_line
+from sobench.config.hydra_private import experiment_of, first_line, without_hydra
 from sobench.config.validation import validate
 from sobench.errors import UsageError
 
@@ -57,14 +57,25 @@ def plain(config: DictConfig) -> dict[str, Any]:
     The checksum of a user's own data file is filled in. Raises UsageError, one line with the key, its value and what is
     allowed.
     """
-    return with_contents(resolved(config))
+    ours = without_hydra(config)
+    return with_contents(resolved(ours, unresolved(ours), experiment_of(config)))
 
 
-def resolved(config: DictConfig) -> dict[str, Any]:
-    """As `plain`, but from the configuration alone, without the checksum of a data file."""
+def unresolved(config: DictConfig) -> Any:
+    """A composed configuration without the node `hydra` as plain data, with its interpolations as they are written."""
+    return OmegaConf.to_container(config, resolve=False)
+
+
+def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[str, Any]:
+    """As `plain`, but without the checksum of a data file.
+
+    config: the composed configuration without the node `hydra`. written: the same, `unresolved`. experiment: the one
+    that it is composed with.
+    """
     try:
-        ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-        container = OmegaConf.to_container(ours, resolve=True, throw_on_missing=True)
+        container = written
+        if any("$" in text or text == "???" for text in _texts(written)):  # else there is nothing to resolve
+            container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         raise UsageError(f"{error.full_key}: must be given, there is no default") from error
     except OmegaConfBaseException as error:
@@ -73,24 +84,21 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     settings = {str(key): value for key, value in container.items()}
     secrets.refuse(settings)
     validate(settings)
-    experiment = experiment_of(config)
     return settings | {"experiment": experiment} if experiment else settings
 
 
-def refers_to(config: DictConfig, name: str) -> bool:
-    """Whether any interpolation of the composed configuration contains this name."""
+def refers_to(written: Any, name: str) -> bool:
+    """Whether any interpolation of an `unresolved` configuration contains this name."""
+    return any("${" in text and name in text for text in _texts(written))
 
-    def strings(node: Any) -> Iterator[str]:
-        if isinstance(node, str):
-            yield node
-        elif isinstance(node, (dict, list)):
-            for part in node.values() if isinstance(node, dict) else node:
-                yield from strings(part)
 
-    container = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(container, dict)
-    ours = {key: node for key, node in container.items() if key != "hydra"}
-    return any("${" in text and name in text for text in strings(ours))
+def _texts(part: Any) -> Iterator[str]:
+    """Every string in nested dicts and lists."""
+    if isinstance(part, str):
+        yield part
+    elif isinstance(part, (dict, list)):
+        for inner in part.values() if isinstance(part, dict) else part:
+            yield from _texts(inner)
 
 
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:

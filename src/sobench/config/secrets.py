@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from sobench.errors import UsageError
@@ -28,18 +29,25 @@ def hide(text: str) -> str:
     return text
 
 
-def refuse(settings: Any, key: str = "") -> None:
+def refuse(settings: Any) -> None:
     """Raises UsageError for a setting that contains a secret, as `${oc.env:WANDB_API_KEY}`: settings are written.
 
-    settings: nested dicts and lists. key: the dotted path to them, for the message.
+    settings: nested dicts and lists.
     """
-    if isinstance(settings, (dict, list)):
-        for name, part in settings.items() if isinstance(settings, dict) else enumerate(settings):
-            refuse(part, f"{key}.{name}" if key else str(name))
-    elif isinstance(settings, str):
-        for name, value in secrets().items():
-            if value in settings:
+    hidden = secrets()
+    for key, text in _texts(settings) if hidden else ():
+        for name, value in hidden.items():
+            if value in text:
                 raise UsageError(
                     f"{key}: has the value of the environment variable {name}, a secret; allowed: no secret, "
                     "since every setting is written to the run's directory"
                 )
+
+
+def _texts(settings: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every string in nested dicts and lists, with the dotted path to it."""
+    if isinstance(settings, (dict, list)):
+        for name, part in settings.items() if isinstance(settings, dict) else enumerate(settings):
+            yield from _texts(part, f"{key}.{name}" if key else str(name))
+    elif isinstance(settings, str):
+        yield key, settings

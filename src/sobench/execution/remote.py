@@ -1,12 +1,11 @@
 """Runs in the processes of a launcher, maybe on another machine: working directory, environment, configuration.
 
-`RemoteTask` and `CellLoader` are pickled with each job. No torch.
+`RemoteTask` and `JobLoader` are pickled with each job. No torch.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import socket
 import sys
 import uuid
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sobench.config.composer import Composer
 from sobench.system import interpreter, stopping
 
 if TYPE_CHECKING:
@@ -83,54 +83,34 @@ class RemoteTask:
         return self.function(config)
 
 
-CELLS = 1000
-"""The number of configurations that a process keeps, of some 20 kB each; the oldest is dropped."""
-
-_composed: dict[tuple[str, tuple[str, ...]], bytes] = {}
-"""The pickled configuration of each cell that this process has composed, by sweep and overrides."""
+_composers: dict[str, Composer] = {}
+"""The composer of this process, by sweep: at most one."""
 
 
-class CellLoader:
-    """Hydra's configuration loader, with one composition a cell: the jobs of a cell differ by their seed alone.
+class JobLoader:
+    """Hydra's configuration loader, with one composition for each choice of config groups; see `Composer`.
 
-    A launcher composes every job by itself, which takes Hydra some 100 ms. Here the first job of a cell is composed
-    without its seed and kept, interpolations unresolved; each job gets a copy with its own seed. The copy is made by
-    unpickling, which takes a tenth of the time of OmegaConf's own copy.
-
-    Hydra calls `load_sweep_config`; all other attributes are those of the loader given. A loader is pickled with each
-    job, while what it has composed stays in the process (`_composed`). `sweep` identifies the sweep there.
+    A launcher composes every job by itself, which takes Hydra some 100 ms. Hydra calls `load_sweep_config`; all other
+    attributes are those of the loader given. A loader is pickled with each job, while its composer stays in the
+    process. `sweep` identifies the sweep there.
     """
 
     def __init__(self, loader: ConfigLoader, sweep: str | None = None):
         self._loader, self._sweep = loader, sweep or uuid.uuid4().hex
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CellLoader, (self._loader, self._sweep)
+        return JobLoader, (self._loader, self._sweep)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._loader, name)
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: Sequence[str]) -> DictConfig:
         """The configuration of the job with these overrides. Raises the exceptions of Hydra's loader."""
-        from omegaconf import open_dict
+        from omegaconf import OmegaConf
 
-        from sobench.config.grid import seedless
-
-        cell, seed = seedless(sweep_overrides)
-        if seed is None:  # it may refer to other settings: it cannot be set afterwards
-            return self._loader.load_sweep_config(master_config, list(sweep_overrides))
-        config = self._composed_cell(master_config, cell)
-        with open_dict(config):
-            config.seed = seed
-            config.hydra.overrides.task = list(sweep_overrides)
+        if self._sweep not in _composers:
+            _composers.clear()
+            _composers[self._sweep] = Composer(self._loader, master_config.hydra.overrides.hydra)
+        config = _composers[self._sweep].job(sweep_overrides)
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
         return config
-
-    def _composed_cell(self, master_config: DictConfig, cell: tuple[str, ...]) -> DictConfig:
-        """A new copy of the cell's configuration."""
-        key = (self._sweep, cell)
-        if key not in _composed:
-            while len(_composed) >= CELLS:
-                oldest = next(iter(_composed))
-                del _composed[oldest]
-            _composed[key] = pickle.dumps(self._loader.load_sweep_config(master_config, list(cell)))
-        return pickle.loads(_composed[key])

@@ -1,0 +1,205 @@
+"""Configurations from merged files that are shared are what Hydra composes one by one."""
+
+import re
+
+import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from sobench.config import files, grid, hydra_private, identity
+from sobench.config.composer import Composer
+from sobench.config.run import Run
+from sobench.errors import UsageError
+from sobench.execution.remote import JobLoader
+from sobench.system.text import Wait
+
+COMPANION = ["instrument=directions", "+optimizer@instrument.companions.a=kfac"]
+FORMS = [
+    [],
+    ["optimizer=adam", "optimizer.lr=0.5"],
+    ["optimizer.lr=0.5", "optimizer=adam"],
+    ["optimizer.lr=0.1", "optimizer.lr=0.2", "optimizer=sgd"],
+    ["optimizer={lr:0.3,momentum:0.5}"],
+    ["optimizer.lr=0.25", "optimizer={momentum:0.5}"],
+    ["model.widths=[4,5]", "convergence.change=null", "l2=1e-3", "drop_last=false"],
+    ["runs='a b'", 'reports="x=1,2"', "data.mirror='null'", "data.cache=null"],
+    ["batch_size=7", "budget.steps=${batch_size}"],
+    ["budget.steps=${batch_size}", "batch_size=9"],
+    ["budget.steps=${oc.select:budgets.none.steps,${batch_size}}"],
+    ["budget.steps=${seed}", "seed=3"],
+    ["budget=cpu", "budgets={cpu:{steps:4}}"],
+    ["budget=cpu", "+budgets.cpu.steps=6"],
+    ["budget=cpu", "budget.steps=8", "++budgets.cpu.steps=6"],
+    ["loss=squared_error", "model.loss=cross_entropy"],
+    ["model.loss=squared_error", "model.target=binary"],
+    ["++l2=0.5", "+optimizer.momentum=0.5"],
+    ["~budget.name", "+budget.name=default"],
+    ["instrument.partition={a:[x]}", "instrument=summary"],
+    [*COMPANION, "instrument.companions.a.lr=0.5"],
+    ["instrument.companions.a.lr=0.5", *COMPANION, "+optimizer@instrument.companions.b=sgd"],
+    ["experiment=demo/digits", "optimizer=adam", "seed=1"],
+    ["experiment=tnt/table-4.1", "budget=cpu", "budget.steps=${budget.dense_steps}"],
+    ["runs=${oc.env:PLACE}", "slots=${runs}"],
+    ["hydra.job.name=other", "optimizer=adam"],
+    # refused
+    ["~optimizer.lr"],
+    ["+l2=0.5"],
+    ["optimizer.rate=0.5"],
+    ["optimizer=adma"],
+    ["optimizer=1"],
+    ["++optimizer=adam"],
+    ["nonsense"],
+    ["optimizer.lr=0.1,0.2"],
+    ["optimizer@other=adam"],
+    ["batch_size=${nothing}"],
+    ["budget.steps=${oc.env:ABSENT}"],
+    ["seed=${batch_size}", "batch_size=many"],
+    ["model={widths:[4],depth:3}"],
+]
+
+
+@pytest.fixture(scope="module")
+def loader():
+    with hydra_private.config_loader() as loader:
+        return loader
+
+
+@pytest.fixture(scope="module")
+def composer(loader) -> Composer:
+    """One for all tests: what an earlier configuration has merged does not change a later one."""
+    return Composer(loader)
+
+
+def outcome(overrides, compose):
+    """The run that is composed, or the line that refuses it."""
+    try:
+        with hydra_private.readable_errors(overrides):
+            config, experiment = compose()
+        run = Run.of(
+            identity.with_contents(identity.resolved(config, identity.unresolved(config), experiment)), overrides
+        )
+        return run.id, run.config
+    except UsageError as error:
+        return str(error)
+
+
+def by_hydra(overrides, loader):
+    def compose():
+        config = hydra_private.compose(overrides, loader)
+        return hydra_private.without_hydra(config), hydra_private.experiment_of(config)
+
+    return outcome(overrides, compose)
+
+
+@pytest.mark.parametrize("overrides", FORMS, ids=" ".join)
+def test_a_form_of_overrides(overrides, loader, composer, monkeypatch):
+    monkeypatch.setenv("PLACE", "somewhere")
+    expected = by_hydra(overrides, loader)
+    for _ in range(2):
+        assert outcome(overrides, lambda: composer.cell(overrides)) == expected
+
+
+NAMES = files.members("experiment")
+
+
+def cells_of(name, loader) -> list[tuple[str, ...]]:
+    return list(
+        dict.fromkeys(map(tuple, (grid.seedless(job)[0] for job in grid.job_overrides([f"experiment={name}"], loader))))
+    )
+
+
+@pytest.fixture(scope="module")
+def seen() -> set[str]:
+    """The forms of overrides that were compared."""
+    return set()
+
+
+def form(override: str) -> str:
+    """An override, with its words and its numbers left out where it sets a value."""
+    key, _, value = override.partition("=")
+    return key + re.sub(r"[\w.]+", "", value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_of_an_experiment(name, loader, composer, seen):
+    """Of its cells, the first one and those with a form of an override that was not compared yet."""
+    for number, cell in enumerate(cells_of(name, loader)):
+        forms = set(map(form, cell))
+        if number == 0 or not forms <= seen:
+            assert outcome(cell, lambda cell=cell: composer.cell(cell)) == by_hydra(cell, loader)
+            seen |= forms
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_all_cells_of_an_experiment(name, loader, composer):
+    for cell in cells_of(name, loader):
+        assert outcome(cell, lambda cell=cell: composer.cell(cell)) == by_hydra(cell, loader), cell
+
+
+def test_files_are_merged_once_for_each_choice(monkeypatch):
+    merged, composed = [], []
+    merge, compose = hydra_private.Halves.merged_files, hydra_private.compose
+    monkeypatch.setattr(hydra_private.Halves, "merged_files", lambda *args: merged.append(args) or merge(*args))
+    monkeypatch.setattr(hydra_private, "compose", lambda *args, **kw: composed.append(args) or compose(*args, **kw))
+    runs = grid.expand(["optimizer=sgd,adam", "optimizer.lr=0.1,0.2", "batch_size=8,16,32", "seed=0,1"])
+    assert len(runs) == 24 and len(merged) == 2
+    assert len(composed) == 1, "that of the sweeper's settings"
+
+
+@pytest.mark.parametrize(
+    "words", [["optimizer=sgd,adam", "seed=3,1", "budget.steps=${batch_size}"], ["seed=1,2", "budget.steps=${seed}"]]
+)
+def test_runs_with_their_seeds_are_those_of_hydra(words, loader):
+    runs = grid.expand(words, loader)
+    assert [(run.id, run.config) for run in runs] == [by_hydra(run.overrides, loader) for run in runs]
+
+
+@pytest.mark.parametrize(
+    "job, expected",
+    [
+        (["l2=0", "seed=3", "batch_size=8"], (("l2=0", "batch_size=8"), 3)),
+        (["seed=${batch_size}"], (("seed=${batch_size}",), None)),
+        (["seed=1", "seed=2"], (("seed=1", "seed=2"), None)),
+        (["seed=1", "++seed=2"], (("seed=1", "++seed=2"), None)),
+        (["seed=007"], (("seed=007",), None)),
+        (["seeds=1"], (("seeds=1",), None)),
+    ],
+)
+def test_a_seed_is_set_later_only_where_it_is_one_plain_number(job, expected):
+    assert grid.seedless(job) == expected
+
+
+def test_a_seed_that_cannot_be_is_refused():
+    with pytest.raises(UsageError, match="seed: got 9223372036854775808, allowed: a whole number"):
+        grid.expand(["seed=0,9223372036854775808"])
+
+
+def test_a_long_wait_is_announced_once(monkeypatch, capsys):
+    monkeypatch.setattr(Wait, "PATIENCE", 0.0)
+    grid.expand(["optimizer=sgd,adam", "seed=3,1"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(r"sobench: 2 configurations to compose and check, 1 done, about [\d.e-]+ s more", line)
+
+
+def test_jobs_of_a_launcher_are_those_of_hydra(loader):
+    """The whole configuration, the node `hydra` included, whatever was composed before."""
+    words = ["hydra.job.name=other"]
+    master = loader.load_configuration("config", words, run_mode=RunMode.MULTIRUN)
+    ours = JobLoader(loader)
+    for job in (
+        ["optimizer=adam", "optimizer.lr=0.1", "seed=0"],
+        ["seed=3", "optimizer=adam", "optimizer.lr=0.1"],
+        ["optimizer.lr=${seed}", "experiment=demo/digits", "seed=12"],
+        ["optimizer=adam", "seed=${batch_size}"],
+        ["optimizer=adam", "hydra.job.chdir=true"],
+    ):
+        wanted, got = loader.load_sweep_config(master, job), ours.load_sweep_config(master, job)
+        assert got == wanted and OmegaConf.to_container(got) == OmegaConf.to_container(wanted)
+        assert got.hydra.job.override_dirname == wanted.hydra.job.override_dirname
+        assert OmegaConf.to_container(got.optimizer, resolve=True) == OmegaConf.to_container(
+            wanted.optimizer, resolve=True
+        )
+    with pytest.raises(Exception) as error, hydra_private.readable_errors(["optimizer=adam", "optimizer.rate=1"]):
+        ours.load_sweep_config(master, ["optimizer=adam", "optimizer.rate=1"])
+    assert "optimizer.rate: no such key" in str(error.value)
