@@ -220,15 +220,18 @@ def _command(chosen: Sequence[Run], part: bool, experiment: str, overrides: Sequ
 # The measurement
 
 
-def measure(run: Run) -> Measured | str:
-    """The measurement of a run, or the reason why there is none. A crash of the run's process is such a reason."""
+def measure(run: Run, patience: float = PATIENCE) -> Measured | str:
+    """The measurement of a run, or the reason why there is none. A crash of the run's process is such a reason.
+
+    patience: the seconds after which the measurement is abandoned.
+    """
     context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
     child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
     child.start()
     theirs.close()
     try:
-        return ours.recv() if ours.poll(PATIENCE) else f"no answer within {PATIENCE:.0f} s"
+        return ours.recv() if ours.poll(patience) else f"no answer within {patience:.0f} s"
     except EOFError:
         child.join()
         return f"its process ended with exit code {child.exitcode}: killed, or out of memory"

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from sobench.cli.arguments import check_overrides
 from sobench.cli.by_need import Asked, asked, has_result, launch, root_of
-from sobench.cli.plan import Measured, measure
+from sobench.cli.plan import PATIENCE, measure
 from sobench.cli.writing import write_report
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
@@ -70,14 +70,12 @@ def reproduce_all(overrides: Sequence[str], limit: float | None) -> int:
         raise Failure("reproduce all: no artifact has runs with these settings, on data that is at hand")
     left = {run.id for layer in layers for run in layer.left()}
     _say(f"{plural(len({layer.report for layer in layers}), 'artifact')}, {plural(len(left), 'run')} left to make")
-    prices, code, workers = Prices(root_of(layers[0].runs)), 0, _workers(overrides)
+    end = math.inf if limit is None else began + limit
+    prices, code, workers = Prices(root_of(layers[0].runs), end), 0, _workers(overrides)
     for layer in in_order(layers, prices):
         left = [run for run in layer.left() if run.cell in prices.known]
         seconds = sum(map(prices.of, left)) / workers
-        remaining = math.inf if limit is None else limit - (time.monotonic() - began)
-        if remaining <= 0:
-            break
-        if not left or seconds > remaining:
+        if not left or time.monotonic() + seconds > end:
             continue
         _say(f"{layer.report}, seed {layer.number} of each cell: {plural(len(left), 'run')}, {_about(seconds)}")
         done = launch(left, wanted[layer.report].overrides)
@@ -117,8 +115,9 @@ def in_order(layers: Iterable[Layer], prices: Prices) -> Iterator[Layer]:
     heapq.heapify(waiting)
     while waiting:
         before, place, layer = heapq.heappop(waiting)
-        learned = [prices.learn(run) for run in layer.left()]
-        if any(learned) and key(layer) > before:
+        for run in layer.left():
+            prices.learn(run)
+        if key(layer) > before:
             heapq.heappush(waiting, (key(layer), place, layer))
         else:
             yield layer
@@ -128,10 +127,12 @@ def in_order(layers: Iterable[Layer], prices: Prices) -> Iterator[Layer]:
 class Prices:
     """The seconds of a run of each cell. Estimates are kept in a file for each cell under the folder of the runs.
 
-    known: by cell. unknown: the cells that cannot be measured.
+    end: when no further estimate is made, by time.monotonic. known: by cell. unknown: the cells that cannot be
+    measured.
     """
 
     root: Path
+    end: float = math.inf
     known: dict[str, float] = field(default_factory=dict)
     unknown: set[str] = field(default_factory=set)
 
@@ -139,17 +140,16 @@ class Prices:
         """The seconds of a run, as far as they are known."""
         return self.known.get(run.cell, 0.0 if run.cell in self.unknown else GUESS)
 
-    def learn(self, run: Run) -> bool:
-        """Find out the seconds of a run; whether that was new. A line says why they cannot be known."""
-        if run.cell in self.known or run.cell in self.unknown:
-            return False
+    def learn(self, run: Run) -> None:
+        """Find out the seconds of a run, if there is time. A line says why they cannot be known."""
+        if run.cell in self.known or run.cell in self.unknown or time.monotonic() > self.end:
+            return
         cost = self._recorded(run) or self._estimated(run)
         if isinstance(cost, str):
             self.unknown.add(run.cell)
             _say(f"left out: {run.slug.partition('/')[0]}: {cost}")
         else:
             self.known[run.cell] = cost
-        return True
 
     def _recorded(self, run: Run) -> float | None:
         """The mean of the finished runs of the cell."""
@@ -160,22 +160,23 @@ class Prices:
     def _estimated(self, run: Run) -> float | str:
         """The estimate of the cell, a new one unless one is kept; the reason where that is not possible."""
         file = self.root / FOLDER / f"{run.cell}.json"
-        cost = _kept(file)
-        if cost is None:
-            measured = measure(run)
-            cost = measured.seconds if isinstance(measured, Measured) else measured
-            file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, json.dumps(cost).encode())
-        return cost
+        if (kept := _kept(file)) is not None:
+            return kept
+        measured = measure(run, min(PATIENCE, self.end - time.monotonic()))
+        if isinstance(measured, str):
+            return measured
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(file, json.dumps(measured.seconds).encode())
+        return measured.seconds
 
 
-def _kept(file: Path) -> float | str | None:
-    """An estimate, or the reason why there is none; None if the file is missing or damaged."""
+def _kept(file: Path) -> float | None:
+    """An estimate; None if the file is missing or damaged."""
     try:
-        cost = json.loads(file.read_bytes())
+        seconds = json.loads(file.read_bytes())
     except (OSError, ValueError):
         return None
-    return cost if isinstance(cost, (float, str)) else None
+    return seconds if isinstance(seconds, float) else None
 
 
 def _wanted(overrides: Sequence[str]) -> dict[str, Asked]:
