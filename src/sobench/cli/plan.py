@@ -37,7 +37,7 @@ PATIENCE = 300.0
 """Seconds after which the measurement of a cell is abandoned."""
 
 PRELOAD = ["torch._dynamo", "sobench.training.trainer"]
-"""Modules that every measuring process has from its start; torch's optimizers import the former in their first step."""
+"""Modules that every measuring process has from its start; some optimizers need the former."""
 
 HEAD = ("cell", "runs", "done", "left", "per step", "per evaluation", "steps", "per run", "memory", "all left")
 

@@ -31,7 +31,7 @@ PATIENCE = 10.0
 """Seconds in which a process has to end after its last message."""
 
 PRELOAD = ["torch._dynamo", "sobench.execution.attempt"]
-"""Modules that take long to import; torch's own optimizers load the first one."""
+"""Modules that take long to import; some optimizers need the first one."""
 
 LAST = ("summary", "error", "died")
 """The kinds of message that no other message follows."""

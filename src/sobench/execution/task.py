@@ -127,8 +127,6 @@ def _train(run: Run, directory: RunDirectory, display: Display) -> dict[str, Any
         if isolation.isolated(run.config):
             execute = isolation.execute_isolated
         else:
-            import torch._dynamo  # noqa: F401 - torch.optim's optimizers load it when they are made
-
             from sobench.execution.attempt import execute
     with leases.leased(run.config, run.slug, display.say) as lease, stopping.listening(display.say):
         summary = execute(replace(run, config=lease.placed(run.config)), directory, display.update, display.say)

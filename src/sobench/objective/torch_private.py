@@ -9,9 +9,11 @@ one call for a list of tensors.
 
 from __future__ import annotations
 
+import sys
 import warnings
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, wraps
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,8 +28,11 @@ __all__ = [
     "BatchNorm",
     "DispatchMode",
     "Dropout",
+    "defer_dynamo",
     "in_backward",
+    "load_compiler",
     "load_forward_rules",
+    "load_products",
     "multi_add",
     "multi_add_",
     "multi_copy_",
@@ -108,3 +113,66 @@ def load_forward_rules() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         import torch._decomp.decompositions_for_jvp  # noqa: F401
+
+
+def load_products() -> None:
+    """Import in advance what torch imports at its first product with a Jacobian, which takes some 0.4 s."""
+    import torch.fx.experimental.symbolic_shapes  # noqa: F401
+
+
+def load_compiler() -> None:
+    """Import in advance torch's compiler, which torch.func and many other parts of torch import when they are called.
+
+    This takes some 1 s.
+    """
+    import torch._dynamo  # noqa: F401
+
+
+@cache
+def defer_dynamo() -> None:
+    """Let torch's optimizers import the compiler, torch._dynamo, no earlier than something is compiled: it takes 1 s.
+
+    They import it at their first call, to exclude some of their methods from compilation and to divide `step` into two
+    graphs. Before the compiler is imported nothing is compiled, and neither has an effect.
+    """
+    for name in ("add_param_group", "zero_grad", "state_dict", "load_state_dict"):
+        function = getattr(getattr(torch.optim.Optimizer, name), "__wrapped__", None)
+        if function is not None and not hasattr(function, DISABLED):
+            setattr(function, DISABLED, _excluded_if_compiled(function))
+    for cls in vars(torch.optim).values():
+        step = vars(cls).get("step") if isinstance(cls, type) else None
+        if step is not None and hasattr(step, "__wrapped__") and "_dynamo" in step.__code__.co_names:
+            cls.step = _divided_if_compiled(step)
+
+
+DISABLED = "__dynamo_disable"
+"""Where torch._disable_dynamo keeps what it calls in place of a function."""
+
+
+def _is_compiler_loaded() -> bool:
+    return "torch._dynamo" in sys.modules
+
+
+def _excluded_if_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **options: Any) -> Any:
+        if not _is_compiler_loaded():
+            return function(*args, **options)
+        excluded = torch._dynamo.disable(function, wrapping=False)
+        setattr(function, DISABLED, excluded)
+        return excluded(*args, **options)
+
+    return call
+
+
+def _divided_if_compiled(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A method `step` that torch has decorated with _use_grad_for_differentiable."""
+    plain = step.__wrapped__  # pyright: ignore[reportFunctionMemberAccess]
+
+    @wraps(step)
+    def call(self: torch.optim.Optimizer, *args: Any, **options: Any) -> Any:
+        if _is_compiler_loaded():
+            return step(self, *args, **options)
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            return plain(self, *args, **options)
+
+    return call

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sobench.errors import UsageError
 from sobench.objective import Objective
+from sobench.objective.torch_private import defer_dynamo
 
 
 class ObjectiveOptimizer(Protocol):
@@ -67,6 +68,7 @@ def make_optimizer(
     An optimizer with modes is in training mode. A list becomes a tuple, as torch expects `betas`. Raises UsageError for
     an optimizer with one mode of two, and with the message of the constructor if it raises TypeError or ValueError.
     """
+    defer_dynamo()
     hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
     try:
         optimizer = cls(parameters, **hyperparameters)

@@ -14,7 +14,7 @@ import torch
 from sobench.config import registry
 from sobench.errors import Unsupported
 from sobench.linalg.dense import eigh
-from sobench.objective import Objective
+from sobench.objective import Objective, torch_private
 from sobench.objective.layers.modes import tensor_shapes
 from sobench.objective.network import Network
 from sobench.system import environment
@@ -56,6 +56,12 @@ MEMORY = frozenset({"dense_blocks", "dense_inputs", "dense_outputs", "dense_mode
 """Matrices that an optimizer keeps: I D x I D, D x D or I x I for each layer W [I, D], or d x d for each mode of length
 d of each tensor."""
 
+FIRST_ORDER = MEMORY | {"closure", "loss", "value_and_grad", "batches", "sampled", "full"}
+"""Oracles that need nothing of torch but its backward pass."""
+
+PRODUCTS = frozenset({"hessian", "ggn", "dense", "record", "propagate", "propagate_roots", "accumulate"})
+"""Oracles that need products with Jacobians."""
+
 DENSE_COPIES = 3
 """P x P matrices in memory at once during a dense step: the matrix, its factor, and one work matrix."""
 
@@ -70,6 +76,17 @@ matrices are no larger is not estimated."""
 def requirements_of(cls: type) -> frozenset[str]:
     """The oracles that an optimizer class declares in `requires`; the closure alone if it declares none."""
     return frozenset(getattr(cls, "requires", {"closure"}))
+
+
+def load_late_imports(name: str, requires: frozenset[str]) -> None:
+    """Import what torch would import in the first step of the optimizer `name`, whose time would count as the step's.
+
+    A plug-in may call anything of torch.
+    """
+    if not requires <= FIRST_ORDER | PRODUCTS or not registry.is_ours(registry.entries("optimizers")[name]):
+        torch_private.load_compiler()
+    elif not requires <= FIRST_ORDER:
+        torch_private.load_products()
 
 
 def check_declaration(requires: frozenset[str], loss: str) -> None:

@@ -25,7 +25,7 @@ from sobench.training.clock import Clock
 from sobench.training.instruments import make_instrument
 from sobench.training.optimizer import ObjectiveOptimizer, has_modes, make_optimizer
 from sobench.training.problem import Problem
-from sobench.training.requirements import check_declaration, check_problem, requirements_of
+from sobench.training.requirements import check_declaration, check_problem, load_late_imports, requirements_of
 from sobench.training.schedule import make_schedule
 
 ProgressCallback = Callable[[int, int | None, dict[str, float]], None]
@@ -61,6 +61,7 @@ class Trainer:
         torch.manual_seed(run.seed)
         self.problem = Problem(settings, self.device)
         check_problem(requires, self.problem, self.device, settings["longest_step"])
+        load_late_imports(settings["optimizer"]["name"], requires)
         optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
