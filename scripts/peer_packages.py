@@ -97,7 +97,7 @@ class Peer:
         self.problem.loss(x, y).backward()
 
     def check(self, x: Tensor, y: Tensor) -> None:
-        """Raise Rejected if the state is wrong after the first step, on this batch. The parameters are those before it."""
+        """Raise Rejected if the state after a step on this batch, from the present parameters, is wrong."""
 
     def seconds(self, steps: int) -> float:
         """The time of a step, from so many steps."""
@@ -154,7 +154,7 @@ class AsdlEmpirical(AsdlKFAC):
 
 class Curvlinops(Peer):
     package, fisher = "curvlinops-for-pytorch", "mc"
-    differs = "factors of one batch, no averages; makes passes of its own for them"
+    differs = "factors of one batch, no averages; further passes for the factors"
 
     def __init__(self, problem: Problem):
         super().__init__(problem)
@@ -191,7 +191,7 @@ class CurvlinopsEmpirical(Curvlinops):
 
 class Singd(Peer):
     package = "singd"
-    differs = "K-FAC without inverses: updates its factors at every step by matrix products"
+    differs = "K-FAC without inverses: updates roots at every step by matrix products"
 
     def __init__(self, problem: Problem):
         super().__init__(problem)
@@ -212,7 +212,7 @@ class AsdlKBFGS(Asdl):
 
 
 class AsdlShampoo(Asdl):
-    differs = "biases not preconditioned; roots by coupled Newton iteration"
+    differs = "biases not preconditioned; coupled Newton iteration"
 
     def make(self, asdl: Any, config: Any) -> Any:
         return asdl.ShampooGradientMaker(self.problem.model, config)
@@ -244,7 +244,7 @@ class ByOptimizer(Peer):
 class OldShampoo(ByOptimizer):
     package, name, mode = "torch_optimizer", "Shampoo", "precond_0"
     settings = dict(momentum=0.9, update_freq=PERIOD, epsilon=DAMPING)
-    differs = "sums, not averages; power -1/k, not -1/(2k); roots by SVD"
+    differs = "sums, not averages; power -1/k, not -1/(2k); SVD"
 
     def check(self, x: Tensor, y: Tensor) -> None:
         check_mode(self.problem, x, y, self.state()[self.mode])
@@ -253,14 +253,14 @@ class OldShampoo(ByOptimizer):
 class Shampoo(OldShampoo):
     package, mode = "pytorch_optimizer", "pre_cond_0"
     settings = dict(momentum=0.9, preconditioning_compute_steps=PERIOD, matrix_eps=DAMPING)
-    differs = "sums, not averages; roots by SVD"
+    differs = "`Shampoo`: sums, not averages; SVD"
 
 
 class ScalableShampoo(ByOptimizer):
     package, name = "pytorch_optimizer", "ScalableShampoo"
     settings = dict(betas=(0.9, DECAY), start_preconditioning_step=1, preconditioning_compute_steps=PERIOD)
     settings |= dict(block_size=1024, shape_interpretation=False, graft_type=0, nesterov=False)
-    differs = "biases not preconditioned; roots by coupled Newton iteration; `block_size` 1024, no grafting"
+    differs = "`ScalableShampoo`, whole matrices, no grafting: biases not preconditioned; coupled Newton iteration"
 
     def check(self, x: Tensor, y: Tensor) -> None:
         check_mode(self.problem, x, y, self.state()["pre_conditioner"].statistics[0])

@@ -64,7 +64,7 @@ NEEDED = {
 """What the packages of PINS import and sobench does not have."""
 
 ROUNDS = 3, 5
-LONG = 30.0
+LONG = 20.0
 """The least and the most rounds of a row. After the least no other begins once the row took LONG seconds."""
 SHORT_SOLVE, LONG_SOLVE = 10, 20
 """Iterations of the two solves, whose difference is the time of an iteration."""
@@ -100,14 +100,14 @@ MODELS: dict[str, tuple[str, int, dict[str, tuple[str, tuple[type[Peer], ...]]]]
 }
 """{model: (settings, steps in a round, {method: (settings of ours, packages)})}."""
 
-KEPT, ANEW = "keeps its passes, as ours", "makes its passes again for every product"
+KEPT, ANEW = "keeps the graph of the gradient", "makes all passes again for every product"
 Entries = tuple[Callable[..., Call], dict[str, tuple[str, Callable[..., Call]]]]
 PRODUCTS: dict[str, Entries] = {
     "Gauss-Newton product": (
         partial(p.our_product, "ggn"),
         {
             "curvlinops-for-pytorch": (ANEW, partial(p.curvlinops_product, "GGNLinearOperator")),
-            "backpack-for-pytorch": ("keeps its forward pass", p.backpack_ggn),
+            "backpack-for-pytorch": ("keeps the forward pass", p.backpack_ggn),
         },
     ),
     "Hessian product": (
