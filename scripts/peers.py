@@ -8,9 +8,9 @@ The packages of `PINS` are installed into the folder on the first call; sobench'
 tables are printed at the end, progress goes to the standard error stream.
 
 The unit of a step is a step of torch's SGD with momentum in a bare loop, the unit of a product is a gradient. All of a
-row takes turns with its unit, round by round, so that each ratio compares neighbours in time. A table has the
-median over the rounds and the range. Times are CPU time of one thread. As in `sobench bench step`, a step includes
-gathering its batch, the inputs are noise, and the steps before the first round are not measured.
+row takes turns with its unit, round by round, so that each ratio compares neighbours in time. A table has the median
+over the rounds and the range. Times are CPU time of one thread. As in `sobench bench step`, a step includes gathering
+its batch, the inputs are noise, and the steps before the first round are not measured.
 
 A package is measured only if it computes what its row says (`peer_packages`): parameters move and stay finite, factors
 are ours on the same batch up to scale, products are ours. Otherwise the row has the reason instead of a time.
@@ -192,7 +192,7 @@ def step_rows(method: str, settings: list[str], steps: int, optimizer: str, peer
         start = lambda peer=peer: partial(p.checked(peer, Problem(settings)).seconds, steps)
         entries.append(entry(peer.package, peer.differs, start))
     if not peers and method not in SGD:
-        entries.append(("none", "no package on the index", None))
+        entries.append(("none", "no package is known", None))
     return compare(method, partial(sgd.seconds, steps), entries)
 
 
