@@ -11,7 +11,7 @@ from torch import nn
 from sobench import Objective
 from sobench.errors import Unsupported
 from sobench.losses import CrossEntropy
-from sobench.objective.layers import matrices
+from sobench.objective.layers import calls, matrices
 
 TOLERANCE = 1e-12
 
@@ -199,3 +199,11 @@ def test_padding_that_differs_from_side_to_side():
         f.value_and_grad()
     with pytest.raises(Unsupported, match=refusal):
         matrices.inputs(records["0"])
+
+
+def test_patches_of_images_do_not_depend_on_how_these_lie_in_memory():
+    layer = nn.Conv2d(3, 2, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2))
+    images = torch.randn(5, 3, 7, 6)
+    expected = F.unfold(images[1:], layer.kernel_size, layer.dilation, layer.padding, layer.stride).transpose(1, 2)
+    for x in (images[1:], images.to(memory_format=torch.channels_last)[1:], images.transpose(2, 3).contiguous().mT[1:]):
+        assert torch.equal(calls.input_rows(layer, x), expected)

