@@ -99,6 +99,32 @@ def test_a_form_of_overrides(overrides, loader, composer, monkeypatch):
         assert outcome(overrides, lambda: composer.cell(overrides)) == expected
 
 
+COMBINED = [
+    ["optimizer=adam", "dataset=digits", "model=mlp"],
+    ["optimizer=kfac", "dataset=mnist", "model=lenet", "optimizer.lr=0.5", "model.activation=tanh"],
+    ["optimizer=kbfgs20", "dataset=usps", "model=linear"],
+    ["optimizer=kfac", "dataset=usps", "model=mlp", "budget.steps=${batch_size}"],
+    ["experiment=practical/table-2", "optimizer=adam", "dataset=digits", "model=mlp"],
+    ["experiment=practical/table-2", "optimizer=kfac", "dataset=usps", "model=linear"],
+    ["experiment=csfd/fig-3", "optimizer=adam", "dataset=digits", "model=lenet"],
+    ["experiment=csfd/fig-3", "optimizer=newton_krylov", "dataset=usps", "model=linear"],
+    ["experiment=csfd/fig-3", "optimizer=newton_krylov", "dataset=mnist", "model=vgg"],
+]
+
+
+def test_choices_in_several_groups_are_put_together_from_choices_in_one(loader, monkeypatch):
+    """Of each member the files are merged once; the last cell of each kind merges none that is new in all groups."""
+    composer = Composer(loader)
+    merged, merge = [], composer._halves.merged_files
+    monkeypatch.setattr(composer._halves, "merged_files", lambda choices: merged.append(len(choices)) or merge(choices))
+    for overrides in COMBINED:
+        assert outcome(overrides, lambda overrides=overrides: composer.cell(overrides)) == by_hydra(overrides, loader)
+    before = len(merged)
+    again = ["optimizer=kbfgs20", "dataset=mnist", "model=lenet"]  # every member is known, their combination is not
+    assert outcome(again, lambda: composer.cell(again)) == by_hydra(again, loader)
+    assert len(merged) == before
+
+
 NAMES = files.members("experiment")
 
 

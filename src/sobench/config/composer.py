@@ -2,7 +2,8 @@
 
 Hydra takes some 100 ms for one composition, most of it to read and merge files. The cells of a sweep often differ by
 values (`optimizer.lr=0.1`) and share their files. A `Composer` merges the files of each choice of groups once, and sets
-the values of a cell on a copy, by Hydra's own functions. The result equals Hydra's own composition.
+the values of a cell on a copy, by Hydra's own functions. Of choices that differ in several groups it merges the files
+of each member once, not those of each combination. The result equals Hydra's own composition.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from sobench.config import hydra_private
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
+    from hydra.core.override_parser.types import Override as HydraOverride
     from omegaconf import DictConfig
+
+    Choices = tuple[HydraOverride, ...]
+    Merged = tuple[DictConfig, str | None]
+
+Lines = tuple[str | None, ...]
+"""Overrides as they were written."""
 
 SET_LATER = "seed"
 """The key that is set for each run of a cell, after the composition of the cell."""
@@ -31,6 +39,9 @@ class Composer:
         self._loader, self._hydra_overrides = loader, list(hydra_overrides)
         self._halves = hydra_private.Halves(loader, hydra_overrides)
         self._merged: dict[Any, bytes] = {}
+        self._first: dict[Lines, Choices] = {}
+        self._known: dict[Lines, bool] = {}
+        self._seen: set[tuple[Lines, frozenset[str]]] = set()
 
     def cell(self, overrides: Sequence[str]) -> tuple[DictConfig, str | None]:
         """The configuration of a cell without the node `hydra`, and its experiment, or None. Raises Hydra's exceptions.
@@ -39,19 +50,21 @@ class Composer:
         """
         try:
             choices, values = self._halves.split(overrides)
-            chosen = tuple(choice.input_line for choice in choices)
+            chosen = _lines(choices)
             keys = frozenset(value.key_or_group for value in values)
             has_dict = any(isinstance(value.value(), dict) for value in values)
 
             def merged() -> tuple[DictConfig, str | None]:
-                return self._copy(chosen, lambda: self._halves.merged_files(choices))
+                return self._copy(chosen, lambda: self._merged_files(tuple(choices)))
 
             def resolved() -> tuple[DictConfig, str | None]:
                 config, experiment = merged()
                 resolve_constants(config, keys | {SET_LATER})
                 return config, experiment
 
-            config, experiment = merged() if has_dict else self._copy((chosen, keys), resolved)
+            is_first = (chosen, keys) not in self._seen
+            self._seen.add((chosen, keys))
+            config, experiment = merged() if has_dict or is_first else self._copy((chosen, keys), resolved)
             self._halves.set_values(config, values)
             return config, experiment
         except Exception:  # Hydra has the message, which names the overrides
@@ -72,6 +85,49 @@ class Composer:
             pass
         return hydra_private.compose([*self._hydra_overrides, *overrides], self._loader)
 
+    def _merged_files(self, choices: Choices) -> Merged:
+        """`Halves.merged_files`, put together from those of choices that differ in one group from the first ones.
+
+        That is possible where each member changes the node of its own group alone.
+        """
+        groups = tuple(self._halves.group_of(choice) or choice.input_line for choice in choices)
+        first = self._first.setdefault(groups, choices)
+        changed = {
+            group: (*first[:place], choice, *first[place + 1 :])
+            for place, (group, choice) in enumerate(zip(groups, choices, strict=True))
+            if group is not None and choice.input_line != first[place].input_line
+        }
+        alone = len(changed) > 1 and len(set(groups)) == len(groups) and not self._depend(first)
+        if not alone or not all(self._is_independent(group, one, first) for group, one in changed.items()):
+            return self._halves.merged_files(choices)
+        from omegaconf import open_dict
+
+        whole, experiment = self._of(first)
+        with open_dict(whole):
+            for group, one in changed.items():
+                whole[group] = self._of(one)[0][group]
+        return whole, experiment
+
+    def _of(self, choices: Choices) -> Merged:
+        return self._copy(_lines(choices), lambda: self._halves.merged_files(choices))
+
+    def _depend(self, choices: Choices) -> bool:
+        """Whether some choice depends on another, see `Halves.chooses_by_choices`."""
+        key = _lines(choices)
+        if key not in self._known:
+            self._known[key] = self._halves.chooses_by_choices(choices)
+        return self._known[key]
+
+    def _is_independent(self, group: str, one: Choices, first: Choices) -> bool:
+        """Whether these choices, which differ in one group, differ in the node of that group alone."""
+        key = _lines(one)
+        if key not in self._known:
+            (a, of_a), (b, of_b) = self._of(one), self._of(first)
+            same = [node for node in a if node != group] == [node for node in b if node != group]
+            others = ({k: node for k, node in c.items_ex(resolve=False) if k != group} for c in (a, b))
+            self._known[key] = of_a == of_b and same and next(others) == next(others)
+        return self._known[key]
+
     def _copy(self, key: Any, make: Callable[[], Any]) -> Any:
         """A copy of what `make` returns, which is called once for each key.
 
@@ -80,6 +136,10 @@ class Composer:
         if key not in self._merged:
             self._merged[key] = pickle.dumps(make())
         return pickle.loads(self._merged[key])
+
+
+def _lines(choices: Iterable[HydraOverride]) -> Lines:
+    return tuple(choice.input_line for choice in choices)
 
 
 def resolve_constants(config: DictConfig, keys: frozenset[str]) -> None:

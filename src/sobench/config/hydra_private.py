@@ -110,6 +110,22 @@ class Halves:
         OmegaConf.set_struct(config, True)
         return config, listed.overrides.known_choices.get("experiment")
 
+    def group_of(self, choice: HydraOverride) -> str | None:
+        """The group of a choice GROUP=MEMBER in which the member is placed at the group's own node, else None."""
+        group = choice.key_or_group
+        plain = choice.package is None and not (choice.is_add() or choice.is_force_add() or choice.is_delete())
+        return group if plain and group in files.GROUPS and isinstance(choice.value(), str) else None
+
+    def chooses_by_choices(self, choices: Sequence[HydraOverride]) -> bool:
+        """Whether a file in the defaults list names a member by another choice: `- model: ${dataset}_model`."""
+        from hydra._internal.defaults_list import create_defaults_list
+
+        listed = create_defaults_list(self._files, CONFIG, list(choices), prepend_hydra=True, skip_missing=False)
+        paths = [default.config_path for default in listed.defaults]
+        loaded = [self._files.load_config(path) for path in paths if path and not path.startswith("hydra/")]
+        entries = [entry for file in loaded if file for entry in file.defaults_list or []]
+        return any("${" in f"{getattr(entry, 'value', '')}{getattr(entry, 'path', '')}" for entry in entries)
+
     def set_values(self, config: DictConfig, values: Sequence[HydraOverride]) -> None:
         """Set values on merged files, as Hydra does."""
         self._loader._apply_overrides_to_config(list(values), config)
