@@ -243,6 +243,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the packages (default: runs/.peers)")
     parser.add_argument("row", nargs="*", help="words of the models and methods to measure (default: all)")
     arguments = parser.parse_args()
+    names = [f"{title}: {method}" for title, (*_, methods) in MODELS.items() for method in methods | PRODUCTS | SOLVES]
+    for word in arguments.row:
+        if not any(word in name for name in names):
+            parser.error(f"no row contains {word!r}; allowed: a part of {', '.join(names)}")
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
     install(arguments.folder)
