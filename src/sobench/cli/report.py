@@ -11,7 +11,6 @@ from sobench.cli.reproduce_all import ALL, reproduce_all
 from sobench.cli.until_decided import until_decided
 from sobench.cli.writing import folder_of, write_report
 from sobench.errors import Failure, UsageError
-from sobench.system.files import write_atomically
 from sobench.system.text import parse_duration, plural
 
 
@@ -65,10 +64,7 @@ def _overview(given: Sequence[str]) -> int:
 
     if len(given) > 1:
         raise UsageError(f"report --overview: got {' '.join(given)}, allowed: one folder of reports")
-    root = Path(given[0] if given else "reports")
-    page = root / overview.NAME
-    write_atomically(page, overview.page(root).encode())
-    print(page)
+    print(overview.write(Path(given[0] if given else "reports")))
     return 0
 
 

@@ -20,6 +20,7 @@ import statistics
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def reproduce_all(overrides: Sequence[str], limit: float | None) -> int:
     """Make, report and list as much as fits into `limit` seconds (None: no limit). Returns the exit code."""
     began, overrides = time.monotonic(), check_overrides(overrides)
     wanted = _wanted(overrides)
-    usable = _with_data(run for its in wanted.values() for run in its.runs)
+    usable = _with_data()
     layers = [layer for name, its in wanted.items() for layer in layers_of(name, its.runs, usable)]
     if not layers:
         raise Failure("reproduce all: no artifact has runs with these settings, on data that is at hand")
@@ -96,9 +97,10 @@ def layers_of(report: str, runs: Iterable[Run], usable: Callable[[Run], bool]) -
     for run in runs:
         if usable(run):
             by_cell[run.cell].append(run)
+    claims = len(read(report).claims)
     for place in range(max(map(len, by_cell.values()), default=0)):
         of_layer = tuple(of_cell[place] for of_cell in by_cell.values() if place < len(of_cell))
-        yield Layer(report, place + 1, of_layer, len(read(report).claims))
+        yield Layer(report, place + 1, of_layer, claims)
 
 
 def in_order(layers: Iterable[Layer], prices: Prices) -> Iterator[Layer]:
@@ -195,8 +197,8 @@ def _wanted(overrides: Sequence[str]) -> dict[str, Asked]:
     return wanted
 
 
-def _with_data(runs: Iterable[Run]) -> Callable[[Run], bool]:
-    """Whether the data of a run is at hand, with a line for each data set that cannot be had."""
+def _with_data() -> Callable[[Run], bool]:
+    """A function: whether the data of a run is at hand, with a line for each data set that cannot be had."""
     from sobench.execution.task import prepare_data
 
     at_hand: dict[str, bool] = {}
@@ -216,8 +218,6 @@ def _with_data(runs: Iterable[Run]) -> Callable[[Run], bool]:
                 said.add(reason)
         return at_hand[key]
 
-    for run in {json.dumps(run.config["dataset"], sort_keys=True): run for run in runs}.values():
-        usable(run)
     return usable
 
 
@@ -246,16 +246,11 @@ def _what_is_left(layers: Sequence[Layer], prices: Prices, limit: float | None) 
 
 
 def _overview(root: Path) -> None:
-    """Write the page over all reports, if there are any, and print the answers of each paper."""
+    """Write the page over all reports, if there are any, and print its path."""
     from sobench.report import overview
 
-    try:
-        text = overview.page(root)
-    except UsageError:
-        return
-    page = root / overview.NAME
-    write_atomically(page, text.encode())
-    _say(str(page))
+    with suppress(UsageError):
+        _say(str(overview.write(root)))
 
 
 def _about(seconds: float) -> str:

@@ -40,7 +40,8 @@ class Composer:
         self._halves = hydra_private.Halves(loader, hydra_overrides)
         self._merged: dict[Any, bytes] = {}
         self._first: dict[Lines, Choices] = {}
-        self._known: dict[Lines, bool] = {}
+        self._dependent: dict[Lines, bool] = {}
+        self._independent: dict[Lines, bool] = {}
         self._seen: set[tuple[Lines, frozenset[str]]] = set()
 
     def cell(self, overrides: Sequence[str]) -> tuple[DictConfig, str | None]:
@@ -114,19 +115,19 @@ class Composer:
     def _depend(self, choices: Choices) -> bool:
         """Whether some choice depends on another, see `Halves.chooses_by_choices`."""
         key = _lines(choices)
-        if key not in self._known:
-            self._known[key] = self._halves.chooses_by_choices(choices)
-        return self._known[key]
+        if key not in self._dependent:
+            self._dependent[key] = self._halves.chooses_by_choices(choices)
+        return self._dependent[key]
 
     def _is_independent(self, group: str, one: Choices, first: Choices) -> bool:
         """Whether these choices, which differ in one group, differ in the node of that group alone."""
         key = _lines(one)
-        if key not in self._known:
+        if key not in self._independent:
             (a, of_a), (b, of_b) = self._of(one), self._of(first)
             same = [node for node in a if node != group] == [node for node in b if node != group]
             others = ({k: node for k, node in c.items_ex(resolve=False) if k != group} for c in (a, b))
-            self._known[key] = of_a == of_b and same and next(others) == next(others)
-        return self._known[key]
+            self._independent[key] = of_a == of_b and same and next(others) == next(others)
+        return self._independent[key]
 
     def _copy(self, key: Any, make: Callable[[], Any]) -> Any:
         """A copy of what `make` returns, which is called once for each key.

@@ -13,6 +13,7 @@ from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UN
 from sobench.report.formats import Markdown
 from sobench.report.pages import budget_line
 from sobench.report.schema.catalogue import read, reports
+from sobench.system.files import write_atomically
 from sobench.system.text import format_ranges
 
 NAME = "README.md"
@@ -88,11 +89,23 @@ def total(found: Iterable[Written]) -> Counter[str]:
     return Counter(min(of_claim, key=PRECEDENCE.index) for of_claim in answers.values())
 
 
+def _by_artifact(root: Path) -> Found:
+    found: Found = {}
+    for report in written(root):
+        found.setdefault(report.artifact, []).append(report)
+    return found
+
+
+def write(root: Path) -> Path:
+    """Write the page into the folder; its path. Raises as `written`."""
+    text = page(root)
+    write_atomically(root / NAME, text.encode())
+    return root / NAME
+
+
 def page(root: Path) -> str:
     """The page in Markdown, with links relative to `root`. Raises as `written`."""
-    by_artifact: dict[str, list[Written]] = {name: [] for name in reports() if not name.startswith(DEMO)}
-    for report in written(root):
-        by_artifact.setdefault(report.artifact, []).append(report)
+    by_artifact: Found = {name: [] for name in reports() if not name.startswith(DEMO)} | _by_artifact(root)
     papers = list(dict.fromkeys(name.partition("/")[0] for name in sorted(by_artifact)))
     of_paper = {paper: {a: found for a, found in by_artifact.items() if a.startswith(f"{paper}/")} for paper in papers}
     parts = [
@@ -148,7 +161,5 @@ def described(root: Path) -> dict[str, str]:
     """The answers, or the state, of each artifact with a written report below `root`; {} if there is none."""
     if not root.is_dir() or not any(root.rglob(again.PROVENANCE)):
         return {}
-    by_artifact: Found = {}
-    for report in written(root):
-        by_artifact.setdefault(report.artifact, []).append(report)
-    return {a: in_words(total(f)) if state_of(f) == STATES[0] else state_of(f) for a, f in by_artifact.items()}
+    found = _by_artifact(root)
+    return {a: in_words(total(f)) if state_of(f) == STATES[0] else state_of(f) for a, f in found.items()}
