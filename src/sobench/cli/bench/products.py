@@ -20,7 +20,7 @@ from sobench.linalg.krylov import cg
 from sobench.objective import Objective
 from sobench.optim.newton_krylov import CURVATURES, Damped
 
-SHORT, LONG = 10, 20
+SHORT, LONG = 4, 8
 """Iterations of the two solves."""
 DAMPING = 1e-3
 """Added to the matrix of a solve: small, so that LONG iterations do not yet solve the system to the last digit."""

@@ -168,12 +168,12 @@ class Walker:
         if warm_start := getattr(trainer.optimizer, "warm_start", None):
             warm_start(trainer.problem.first_objective())
         self._objectives = trainer.problem.objectives()
-        self.walk(settled)
+        self._step_seconds = self.seconds(settled) / settled
 
     def steps_of_round(self) -> int:
         """So many whole periods that they take about ROUND_SECONDS."""
         period = longest_period(self.trainer.settings["optimizer"])
-        return max(1, round(ROUND_SECONDS / self.seconds(period))) * period
+        return max(1, round(ROUND_SECONDS / (period * self._step_seconds))) * period
 
     def seconds(self, steps: int) -> float:
         """The time of so many steps."""
