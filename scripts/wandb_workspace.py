@@ -17,7 +17,7 @@ from sobench.errors import SobenchError, UsageError
 from sobench.report import read, reports
 from sobench.report.schema.panels import Contour, Panel
 from sobench.report.schema.spec import Report
-from sobench.results.loggers.base import POSITION
+from sobench.results.loggers.base import shown_as
 
 DERIVED = {"total_seconds": "seconds"}
 """Axis of a figure that is not a column of the rows -> the column to show in its place."""
@@ -32,7 +32,7 @@ def definition(experiment: str, project: str = "sobench") -> dict:
         raise UsageError(f"experiment: got {experiment!r}, {suggestion(experiment, members('experiment'))}")
     sections = [section(read(name)) for name in reports(experiment)]
     sections = [part for part in sections if part["curves"] or part["bars"]]
-    plain = {"name": experiment, "curves": [curve("epoch", "eval/train_loss")], "bars": []}
+    plain = {"name": experiment, "curves": [curve("epoch", "train/loss")], "bars": []}
     return {
         "project": project,
         "name": f"{experiment}: {about(f'experiment/{experiment}') or 'runs'}",
@@ -75,8 +75,7 @@ def curve(x: str, y: str, title: str = "", log_x: bool = False, log_y: bool = Fa
 
 def column(name: str, rows: str) -> str:
     """The name in wandb of a column of the record. rows: the kind of its rows, train or eval."""
-    name = DERIVED.get(name, name)
-    return name if name in POSITION else f"{rows}/{name}"
+    return shown_as(DERIVED.get(name, name), rows)
 
 
 def workspace(dashboard: dict, entity: str):

@@ -4,6 +4,9 @@
     optimizer = sobench.load_optimizer("hf_gauss_newton")(model.parameters(), lr=0.5, damping=4.0)
     loss = optimizer.step(f)
 
+    sobench.run(dataset="digits", optimizer=["sgd", "kfac"], seed=range(3))    # what `sobench run -m` makes
+    frame = sobench.results("runs")                                            # a row for each run
+
 Torch is imported at the first access to `Objective` or `losses`.
 """
 
@@ -15,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sobench import losses
+    from sobench.execution.inline import run
     from sobench.objective import Objective
+    from sobench.results.run_frame import frame as results
 
 __version__ = version("sobench")
-__all__ = ["Objective", "load_optimizer", "losses"]
+__all__ = ["Objective", "load_optimizer", "losses", "results", "run"]
 
 
 def load_optimizer(name: str) -> type:
@@ -34,8 +39,10 @@ def load_optimizer(name: str) -> type:
 def __getattr__(name: str) -> Any:
     if name == "Objective":
         return import_module("sobench.objective").Objective
-    if name == "losses":
-        return import_module("sobench.losses")
+    if name in ("losses", "results"):
+        return import_module(f"sobench.{name}")
+    if name == "run":
+        return import_module("sobench.execution.inline").run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -28,6 +28,7 @@ IGNORED = {
     "gpu.per_run": 0.25,
     "isolate": True,
     "slots": "/slots",
+    "wait": True,
     "timeout": 60,
     "longest_step": None,
     "rerun": "stale",

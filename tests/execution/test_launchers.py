@@ -233,7 +233,7 @@ def test_a_plug_in_that_is_not_installed(workplace, monkeypatch, group, name):
     monkeypatch.setattr("importlib.util.find_spec", lambda module: None)
     done = command("run", "-m", *SMALL, "seed=0,1", f"{group}={name}")
     needs = extras.EXTRAS[group, name]
-    line = f"{group}: {name} needs {needs.package}; pip install 'sobench[{needs.name}]'"
+    line = f"{group}: {name} needs a package that is not installed: pip install {needs.package}"
     assert done.code == 2 and done.errors == [f"sobench: {line}"] and not directories()
 
 

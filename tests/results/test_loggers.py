@@ -71,24 +71,38 @@ def test_offline_holds_every_metric_the_config_and_the_summary(workplace, capfd)
     path, found = directory(), mirrored(directory(), "runs/.wandb")
     (about,) = found["run"]
     own = json.loads((path / "run.json").read_text())
-    assert (about["run_id"], about["run_group"]) == (own["id"], own["cell"])
-    assert (
-        about["tags"] == ["demo", "demo/digits"]
-        and about["job_type"] == "train"
-        and about["display_name"].endswith("seed 0")
-    )
+    assert (about["run_id"], about["run_group"]) == (own["id"], f"digits mlp damped_newton {own['cell'][:6]}")
+    assert about["tags"] == ["demo", "demo/digits"] and about["job_type"] == "train"
+    assert about["display_name"] == "digits mlp damped_newton seed 0"
     config = about["config"]["update"]
     assert config["optimizer"] == {**own["config"]["optimizer"], "lr": 1} and config["seed"] == 0
     assert config["environment"]["torch"] and config["experiment"] == "demo/digits"
     expected = [base.named(row) for row in rows(path)]
     assert [item["step"].get("num", 0) for item in found["history"]] == list(range(len(expected)))
     assert [{k: v for k, v in item["item"].items() if k[0] != "_"} for item in found["history"]] == expected
-    assert {"eval/test_accuracy", "train/loss", "epoch", "work", "seconds"} <= {key for row in expected for key in row}
+    written = {key for row in expected for key in row}
+    assert {"test/accuracy", "train/loss", "train/batch_loss", "epoch", "cost/work", "cost/seconds"} <= written
+    assert {key.partition("/")[0] for key in written} == {"step", "epoch", "train", "test", "cost", "diagnostics"}
     last = {}
     for record in found["summary"]:
         last |= record["update"]
     assert last["final"] == summary(path)["final"] and (last["status"], last["steps"]) == ("done", 2)
-    assert {metric["name"] for metric in found["metric"] if "name" in metric} == {"step", "epoch", "work", "seconds"}
+    axes = {metric["name"] for metric in found["metric"] if "name" in metric}
+    assert axes == {"step", "epoch", "cost/work", "cost/seconds"}
+
+
+def test_names_tags_notes_and_project_of_a_sweep(workplace, capfd, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_TAGS", "first, second")
+    words = [*SMALL, "optimizer.lr=0.1,0.2", "logger=wandb", "logger.notes='a try'"]
+    assert command("run", "-m", *words).code == 0 and warnings(capfd) == []
+    found = [mirrored(path, "runs/.wandb")["run"][0] for path in directories()]
+    assert {run["display_name"] for run in found} == {f"digits mlp sgd lr={lr} seed 0" for lr in (0.1, 0.2)}
+    assert len({run["run_group"] for run in found}) == 2
+    assert all((run["tags"], run["notes"], run["project"]) == (["first", "second"], "a try", "mine") for run in found)
+    wrong = command("run", *SMALL, "logger=wandb", "logger.tags=3")
+    assert (wrong.code, wrong.errors) == (2, ["sobench: logger.tags: got 3, allowed: words, as [a, b], or null"])
 
 
 def test_a_run_that_was_killed_goes_on_without_repeating_rows(workplace, capfd):
@@ -100,7 +114,7 @@ def test_a_run_that_was_killed_goes_on_without_repeating_rows(workplace, capfd):
         time.sleep(0.1)
     found = mirrored(directory(), "runs/.wandb")
     assert [item["step"].get("num", 0) for item in found["history"]] == list(range(len(rows(directory()))))
-    positions = [(item["item"]["step"], "train/loss" in item["item"]) for item in found["history"]]
+    positions = [(item["item"]["step"], "train/batch_loss" in item["item"]) for item in found["history"]]
     assert positions == [(row["step"], row["kind"] == "train") for row in rows(directory())]
     assert len(found["run"]) == 2 and command("status").out.count("done 1") == 1
 
@@ -213,7 +227,8 @@ def test_not_installed(workplace, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for name in ("wandb", "tensorboard"):
         done = command("run", *SMALL, f"logger={name}")
-        assert (done.code, done.errors) == (2, [f"sobench: logger: {name} needs {name}; pip install 'sobench[{name}]'"])
+        line = f"sobench: logger: {name} needs a package that is not installed: pip install {name}"
+        assert (done.code, done.errors) == (2, [line])
     assert not (workplace / "runs").exists()
 
 
@@ -329,8 +344,9 @@ def test_tensorboard_shows_the_record(tmp_path):
     path = written(tmp_path, "tensorboard", ROWS, ROWS[2:], keep=2).path
     found = EventAccumulator(str(path / "tensorboard")).Reload()
     series = {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-    assert series["eval/train_loss"] == [(0, 2.0), (2, 1.0)] and series["train/damping"] == [(2, 0.5)]
-    assert [step for step, _ in series["train/loss"]] == [1, 2] and series["epoch"] == [(0, 0.0), (1, 0.5), (2, 1.0)]
+    assert series["train/loss"] == [(0, 2.0), (2, 1.0)] and series["diagnostics/damping"] == [(2, 0.5)]
+    assert [step for step, _ in series["train/batch_loss"]] == [1, 2]
+    assert series["epoch"] == [(0, 0.0), (1, 0.5), (2, 1.0)]
     assert "config/text_summary" in found.Tags()["tensors"]
 
 
@@ -346,9 +362,9 @@ def test_a_dashboard_is_made_of_the_reports():
     made = script.definition("demo/digits")
     (digits,) = made["sections"]
     assert (made["tag"], made["group_by"]) == ("demo/digits", "cell")
-    by_work = {"title": "Training loss by work", "x": "work", "y": "eval/train_loss", "log_x": True, "log_y": True}
+    by_work = {"title": "Training loss by work", "x": "cost/work", "y": "train/loss", "log_x": True, "log_y": True}
     assert by_work in digits["curves"]
-    assert {"title": "Time (s)", "metric": "seconds"} in digits["bars"]
+    assert {"title": "Time (s)", "metric": "cost/seconds"} in digits["bars"]
     (contours,) = script.definition("kbfgs20/fig-2.3")["sections"]
     assert contours["bars"] and not contours["curves"]
     with pytest.raises(UsageError, match="did you mean 'demo/digits'"):

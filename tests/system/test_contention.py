@@ -46,6 +46,16 @@ def test_the_slowdown_is_that_of_the_queue_times_that_of_the_core(signs, quality
     assert found["quality"] == quality and found["factor"] == pytest.approx(factor, abs=1e-3)
 
 
+def test_more_threads_than_cores_without_a_lease_are_contended(tmp_path, monkeypatch):
+    monkeypatch.setattr(contention.torch, "get_num_threads", lambda: 2)
+    for leased, machine, crowded in ((2, 4, False), (3, 4, True), (3, None, False)):
+        watch = Watch(tmp_path, lambda leased=leased: leased, machine)
+        watch.read(seconds=0.0)
+        assert watch.signs.crowded is crowded
+    watch.signs = Signs(watch.signs.kernel, [0], crowded=True)
+    assert watch.judgement(10.0, 10.0)["quality"] == "contended"
+
+
 def test_a_run_without_readings_is_unknown_unless_it_waited():
     assert judge(Signs(), 10.0, 10.0, PASS, True)["quality"] == "unknown"
     assert judge(Signs(), 10.0, 5.0, PASS, True)["quality"] == "contended"

@@ -33,11 +33,11 @@ def machine(monkeypatch):
 
 @pytest.fixture
 def lease(tmp_path):
-    """lease(device=..., threads=..., per_run=...) takes one and keeps it; None where it would have to wait."""
+    """lease(device=..., threads=..., per_run=..., wait=...) takes one and keeps it; None if it has to wait."""
     stack = ExitStack()
 
-    def take(device: str = "cpu", threads: int | None = 1, per_run: float = 1):
-        run = run_with(device=device, threads=threads, gpu__per_run=per_run, slots=str(tmp_path / "slots"))
+    def take(device: str = "cpu", threads: int | None = 1, per_run: float = 1, wait: bool | str = True):
+        run = run_with(device=device, threads=threads, gpu__per_run=per_run, wait=wait, slots=str(tmp_path / "slots"))
         try:
             return stack.enter_context(leases.leased(run.config, run.slug, _refuse_to_wait))
         except _Waits as waits:
@@ -69,6 +69,31 @@ def test_a_run_has_as_many_cores_as_threads_until_it_ends(lease):
     assert oct(lease.folder.stat().st_mode)[-3:] == "700"
     lease.stack.close()
     assert held(lease.folder) == set() and not list(lease.folder.glob("*.json"))
+
+
+def test_a_single_run_starts_beside_those_that_have_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "units", TWO_CORES_TWO_GPUS.get)
+    folder, lines = tmp_path / "slots", []
+
+    def take(name: str, threads: int, wait: bool | str):
+        run = run_with(threads=threads, wait=wait, slots=str(folder))
+        return leases.leased(run.config, name, lines.append)
+
+    with take("first", 1, True), take("second", 2, "auto") as beside:
+        assert (beside.device, beside.threads) == ("cpu", 2) and held(folder) == {"cpu-0", "cpu-1"}  # what is free
+        with take("third", 1, False) as third:
+            assert not third.slots
+    assert held(folder) == set() and len(lines) == 2
+    assert lines[0].startswith("starting on a busy machine, so its times count as contended (process ")
+    assert " has cpu-0 (first, since " in lines[0] and lines[0].endswith("); wait=true waits")
+
+
+def test_a_run_of_a_sweep_and_one_on_a_gpu_wait(lease, monkeypatch):
+    lease(threads=2)
+    lease("cuda:0")
+    monkeypatch.setattr(leases.stopping, "in_sweep", lambda: True)
+    assert lease(threads=1, wait="auto") is None and lease.said.startswith("waiting for 1 core: ")
+    assert lease("cuda:0", wait=False) is None and lease.said.startswith("waiting for cuda:0: ")
 
 
 def test_who_has_it_is_there_to_read(lease):
@@ -192,7 +217,7 @@ def test_a_folder_that_cannot_be_used(tmp_path, monkeypatch):
 def _hold(threads: int, folder: str, log: str, times: int) -> None:
     """Take a lease, say so, keep it for a moment, say so; again and again."""
     devices.units = {"cpu": ["0", "1", "2"]}.get
-    config = run_with(threads=threads, slots=folder).config
+    config = run_with(threads=threads, wait=True, slots=folder).config
     for _ in range(times):
         with leases.leased(config, "a run", lambda line: None), open(log, "a", buffering=1) as file:
             file.write(f"+{threads}\n")

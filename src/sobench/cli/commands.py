@@ -12,6 +12,7 @@ from sobench.cli.clean import OLDER, gc
 from sobench.cli.plan import plan
 from sobench.cli.report import report, reproduce
 from sobench.cli.retry import DEFAULT, FLAGS, retry
+from sobench.cli.runs import runs
 from sobench.cli.tune import tune
 from sobench.cli.wandb import wandb
 from sobench.errors import UsageError
@@ -43,6 +44,9 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser = _add(subparsers, "status", status, "show the run states of an experiment, or of all runs")
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
+
+    parser = _add(subparsers, "runs", runs, "find the folders of runs by their settings")
+    _add_overrides(parser, "settings that the runs have, and runs=DIR (optimizer=adam optimizer.lr=0.1 seed=0 ...)")
 
     _add_report(subparsers)
 

@@ -13,7 +13,7 @@ from sobench.errors import SobenchError
 from sobench.system.interpreter import fast_exit, paused_gc
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
-READING = ("list", "status", "report")
+READING = ("list", "status", "runs", "report")
 """Commands that read many objects and end soon. The others train, or run for days: they need the garbage collector."""
 
 

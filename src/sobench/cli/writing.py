@@ -9,7 +9,7 @@ from pathlib import Path
 from sobench.cli.by_need import Asked
 from sobench.config.run import Run
 
-NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "data.mirror", "data.cache")
+NOT_OF_A_RESULT = ("runs", "reports", "progress", "threads", "slots", "wait", "data.mirror", "data.cache")
 """Settings that say where and how runs are made, beside those of the logger; they do not select runs."""
 
 

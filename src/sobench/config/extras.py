@@ -1,4 +1,4 @@
-"""The packages that a choice in the configuration needs, and the extra of sobench that installs each. No torch."""
+"""The packages that a choice in the configuration needs beside sobench's own. No torch."""
 
 from __future__ import annotations
 
@@ -10,26 +10,22 @@ from sobench.errors import UsageError
 
 @dataclass(frozen=True)
 class Extra:
-    """An optional dependency.
-
-    module: what is imported; package: its name on PyPI; name: `pip install 'sobench[name]'`.
-    """
+    """An optional dependency. module: what is imported; package: the name that pip installs it by."""
 
     module: str
     package: str
-    name: str
 
 
-SUBMITIT = Extra("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher", "submitit")
+SUBMITIT = Extra("hydra_plugins.hydra_submitit_launcher", "hydra-submitit-launcher")
 
 EXTRAS: dict[tuple[str, str], Extra] = {
-    ("logger", "tensorboard"): Extra("tensorboard", "tensorboard", "tensorboard"),
-    ("logger", "wandb"): Extra("wandb", "wandb", "wandb"),
-    ("hydra/launcher", "joblib"): Extra("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher", "joblib"),
+    ("logger", "tensorboard"): Extra("tensorboard", "tensorboard"),
+    ("logger", "wandb"): Extra("wandb", "wandb"),
+    ("hydra/launcher", "joblib"): Extra("hydra_plugins.hydra_joblib_launcher", "hydra-joblib-launcher"),
     ("hydra/launcher", "submitit_local"): SUBMITIT,
     ("hydra/launcher", "submitit_slurm"): SUBMITIT,
-    ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher", "ray"),
-    ("hydra/sweeper", "optuna"): Extra("optuna", "optuna", "optuna"),
+    ("hydra/launcher", "ray"): Extra("hydra_plugins.hydra_ray_launcher", "hydra-ray-launcher"),
+    ("hydra/sweeper", "optuna"): Extra("optuna", "optuna"),
 }
 """The choices that need more than sobench itself, by config group and name."""
 
@@ -38,7 +34,7 @@ def check_installed(group: str, name: str) -> None:
     """Raises UsageError if the member `name` of a config group needs a package that is not installed."""
     extra = EXTRAS.get((group, name))
     if extra and not is_installed(extra):
-        raise UsageError(f"{group}: {name} needs {extra.package}; pip install 'sobench[{extra.name}]'")
+        raise UsageError(f"{group}: {name} needs a package that is not installed: pip install {extra.package}")
 
 
 def installed(group: str) -> list[str]:

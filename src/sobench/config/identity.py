@@ -28,6 +28,7 @@ NOT_IDENTITY = (
     "gpu",
     "isolate",
     "slots",
+    "wait",
     "sweep",
     "timeout",
     "longest_step",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from sobench.config import identity, rules
+from sobench.config import identity, names, rules
 from sobench.config.files import flat
 from sobench.config.validation import RULES
 
@@ -64,8 +64,7 @@ class Run:
                 r"(seed|runs|reports|progress|threads|experiment|gpu\.\w+|optimizer\.\w+|budget\.\w+|\w+/?\w*)=", o
             )
         ]
-        groups = [self.label(group) for group in ("dataset", "model", "optimizer")]
-        return " ".join([*groups, *own, f"seed {self.seed}"])
+        return " ".join([*names.problem(self.config), *own, f"seed {self.seed}"])
 
     @property
     def slug(self) -> str:
@@ -80,6 +79,13 @@ class Run:
     def directory(self, root: Path | str) -> Path:
         """The run's directory below the folder `root`."""
         return Path(root) / self.slug
+
+
+def names_of(runs: Iterable[Run]) -> dict[str, str]:
+    """The name of each run beside the others, by its id: that of its cell, see `sobench.config.names`, and the seed."""
+    runs = list(runs)
+    of_cell = names.names({run.cell: run.config for run in runs})
+    return {run.id: f"{of_cell[run.cell]} seed {run.seed}" for run in runs}
 
 
 @lru_cache

@@ -35,6 +35,7 @@ RULES: dict[str, Rule] = {
     "gpu.per_run": Rule((int, float), "a number above 0 and at most 1", lambda v: 0 < v <= 1),
     "isolate": Rule((bool, str), "auto, true or false", lambda v: v in (True, False, "auto")),
     "slots": optional(FOLDER),
+    "wait": Rule((bool, str), "auto, true or false", lambda v: v in (True, False, "auto")),
     "checkpoint.seconds": NON_NEGATIVE,
     "timeout": optional(POSITIVE),
     "longest_step": optional(POSITIVE),
@@ -86,6 +87,10 @@ RULES: dict[str, Rule] = {
         (str,), "a name without any of / \\ # ? % :", lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None
     ),
     "logger.entity": optional(rules.TEXT),
+    "logger.tags": optional(
+        Rule((str, list), "words, as [a, b]", lambda v: all(isinstance(word, (str, int)) for word in v))
+    ),
+    "logger.notes": optional(rules.TEXT),
     "logger.timeout": POSITIVE,
 }
 

@@ -14,6 +14,7 @@ from sobench.config.run import Run
 from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
 from sobench.results.loggers.base import open_metrics
+from sobench.results.maker import Maker
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
@@ -45,7 +46,7 @@ def execute(
         of_others = {"plugins": found} if (found := plugins(run.config)) else {}
         directory.describe(
             environment.environment(trainer.device)
-            | {"data": trainer.problem.data, "fingerprint": code_and_data}
+            | {"data": trainer.problem.data, "fingerprint": code_and_data, "made_by": Maker.this().as_dict()}
             | of_others
         )
         record = open_metrics(directory, length)

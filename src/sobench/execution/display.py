@@ -21,7 +21,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from sobench.config.run import Run
+from sobench.config.run import Run, names_of
+from sobench.results.maker import Maker
 from sobench.results.state import State, last_row, state
 from sobench.system.processes import run_periodically
 from sobench.system.text import format_duration, plural
@@ -45,12 +46,12 @@ ROWS = 12
 class Display:
     """The display of one run: a context in which `update` may be called after every logged step.
 
-    label: the number of the run in its sweep, "3/15", or "".
+    name: of the run. label: its number in its sweep, "3/15", or "".
     """
 
-    def __init__(self, run: Run, enabled: bool, label: str):
+    def __init__(self, name: str, enabled: bool, label: str):
         self._console = Console(soft_wrap=True, highlight=False)
-        self._title, self._in_sweep, self._in_table = run_title(label, run), bool(label), SHOWN in os.environ
+        self._title, self._in_sweep, self._in_table = run_title(label, name), bool(label), SHOWN in os.environ
         bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(24),
@@ -122,6 +123,7 @@ class SweepTable:
     def __init__(self, runs: Sequence[Run], console: Console):
         self._left = {f"{number}/{len(runs)}": run for number, run in enumerate(runs, 1)}
         self._console = console
+        self._names = names_of(runs)
         self._begun = time.monotonic()
         self._ended: Counter[str] = Counter()
         self._results_before = {label: _state(run).summary for label, run in self._left.items()}
@@ -135,7 +137,8 @@ class SweepTable:
             if current.finished and current.summary != self._results_before[label]:
                 del self._left[label]
                 self._ended[current.status] += 1
-                self._console.print(outcome(run_title(label, run), current.summary), soft_wrap=True)
+                text = outcome(self._title(label, run), current.summary) + made_elsewhere(run)
+                self._console.print(text, soft_wrap=True)
             elif current.status == "running":
                 self._running[label] = current
 
@@ -159,17 +162,20 @@ class SweepTable:
             row = last_row(run.directory(run.config["runs"]) / "metrics.jsonl") or {}
             loss = row.get("loss", row.get("train_loss"))
             table.add_row(
-                run_title(label, run),
+                self._title(label, run),
                 f"step {current.step or 0:,}",
                 "" if loss is None else f"loss {loss:.4g}",
                 f"{current.seconds or 0:.0f} s",
             )
         return Group(Text(self.headline, style="bold"), table)
 
+    def _title(self, label: str, run: Run) -> str:
+        return run_title(label, self._names[run.id])
 
-def run_title(label: str, run: Run) -> str:
-    """The name of a run on the terminal, in rich's markup: "[3/15] digits mlp sgd seed 0"."""
-    return escape(f"[{label}] {run.name}") if label else escape(run.name)
+
+def run_title(label: str, name: str) -> str:
+    """The name of a run on the terminal, in rich's markup: "[3/15] digits mlp sgd lr=0.1 seed 0"."""
+    return escape(f"[{label}] {name}") if label else escape(name)
 
 
 def outcome(title: str, summary: Mapping[str, Any]) -> str:
@@ -178,6 +184,12 @@ def outcome(title: str, summary: Mapping[str, Any]) -> str:
     reason = f" ({escape(str(summary['reason']))})" if summary["reason"] else ""
     seconds = f", {summary['seconds']:.1f} s" if "seconds" in summary else ""
     return f"{title}: {summary['status']}{reason}: {plural(summary['steps'], 'step')}{seconds}{metrics}"
+
+
+def made_elsewhere(run: Run) -> str:
+    """ ", made by process 71 on here", if another command than the sweep of this process made the run, else "" """
+    maker = Maker.of(run.directory(run.config["runs"]))
+    return f", made by {maker}" if maker and not maker.is_this_sweep else ""
 
 
 def _state(run: Run) -> State:

@@ -21,6 +21,7 @@ from sobench.results.old import OLD, move_to_old
 from sobench.results.rundir import Held, RunDirectory
 from sobench.results.stale import Judge
 from sobench.results.state import KEEPS, State
+from sobench.results.sweeps import name_of
 from sobench.system import interpreter, stopping
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ def task(config: Any) -> Mapping[str, Any] | None:
     it, or a single run could not start. In a sweep no error is raised: an error is the result of its run. Otherwise
     raises Stopped, and any error that is no SobenchError.
     """
-    global exit_code
     in_sweep = stopping.in_sweep()
     if in_sweep and stopping.asked():
         return None
@@ -47,8 +47,15 @@ def task(config: Any) -> Mapping[str, Any] | None:
         if in_sweep:
             raise
         return _report_error(error)
+    return make(run, _sweep_label())
+
+
+def make(run: Run, label: str = "") -> Mapping[str, Any] | None:
+    """Make one run, of a sweep or by itself. label: its number in the sweep, "3/15". Returns and raises as `task`."""
+    global exit_code
+    in_sweep = stopping.in_sweep()
     try:
-        summary = ensure_result(run)
+        summary = ensure_result(run, label)
     except stopping.Stopped:
         if not in_sweep:
             raise
@@ -88,8 +95,8 @@ def record_failure(run: Run, error: Exception) -> dict[str, Any]:
     return {"status": "failed", "reason": reason}
 
 
-def ensure_result(run: Run) -> Mapping[str, Any]:
-    """Train a run, unless it has a result. Returns the summary.
+def ensure_result(run: Run, label: str = "") -> Mapping[str, Any]:
+    """Train a run, unless it has a result. Returns the summary. label: the number of the run in its sweep, "3/15".
 
     Raises SobenchError if the run cannot start, and Stopped. In a sweep, a run whose optimizer does not support its
     problem is recorded as `skipped`.
@@ -99,13 +106,13 @@ def ensure_result(run: Run) -> Mapping[str, Any]:
     directory = RunDirectory(run, run.config["runs"])
     finished, stale_by = standing_result(run, directory, Judge())
     if finished:
-        say(f"{run.name}: already {finished.status}, nothing to do: {directory.path}")
+        say(f"{name_of(run)}: already {finished.status}, nothing to do: {directory.path}")
     if stale_by:
         say(f"made by {stale_by}; {again('it', run)}")
     if finished:
         return finished.summary
     prepare_data([run])
-    display = Display(run, enabled=run.config["progress"], label=_sweep_label())
+    display = Display(name_of(run), enabled=run.config["progress"], label=label)
     try:
         with display:
             summary = _train(run, directory, display)

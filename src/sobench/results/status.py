@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sobench.config import names as run_names
 from sobench.results import sweeps
 from sobench.results.fingerprint import recorded
 from sobench.results.stale import SCHEME, Fingerprint, Judge, is_earlier, settings_of, why
@@ -40,11 +41,12 @@ _STYLE = {
 class CellStatus:
     """The runs of one cell.
 
-    name: the cell's directory, <dataset>_<model>_<optimizer>_<cell>. states: by seed. stale: by seed, the reason.
-    earlier: the seeds whose fingerprint is of an earlier scheme.
+    name: the cell's directory, <dataset>_<model>_<optimizer>_<cell>. settings: its configuration or identity, None if
+    unknown. states: by seed. stale: by seed, the reason. earlier: the seeds whose fingerprint is of an earlier scheme.
     """
 
     name: str
+    settings: Mapping[str, Any] | None = None
     states: dict[int, State] = field(default_factory=dict)
     stale: dict[int, str] = field(default_factory=dict)
     earlier: set[int] = field(default_factory=set)
@@ -101,13 +103,13 @@ def cells(
     for directory in directories:
         parent, last = os.path.split(directory)
         name, seed = os.path.basename(parent), _seed(last)
-        cell = by_name.setdefault(name, CellStatus(name))
+        cell = by_name.setdefault(name, CellStatus(name, (settings or {}).get(name)))
         cell.states[seed] = state(directory, queue)
+        cell.settings = cell.settings or settings_of(directory)
         if cell.states[seed].status not in KEEPS:
             continue
         if fingerprints.get(name) is None:
-            known = (settings or {}).get(name) or settings_of(directory)
-            fingerprints[name] = judge.now(known) if known else None
+            fingerprints[name] = judge.now(cell.settings) if cell.settings else None
         then, now = recorded(directory), fingerprints[name]
         if then is None:
             continue
@@ -160,11 +162,13 @@ def print_status(runs: Sequence[Run] | None, root: Path, console: Console) -> No
 
 def _lines(cells: Sequence[CellStatus]) -> list[str]:
     """A line for each cell, and below it one for each reason. A rich table takes a second for a thousand rows."""
-    rows = [("cell", "seeds", "step", "state")]
+    names = run_names.names({cell.name: cell.settings for cell in cells if cell.settings})
+    rows = [("cell", "folder", "seeds", "step", "state")]
     for cell in cells:
         counts = ", ".join(f"{status} {number}" for status, number in cell.counts.items())
-        rows.append((cell.name, f"{cell.counts.get('done', 0)}/{len(cell.states)}", cell.progress, counts))
-    head, *body = table(rows, "llrl")
+        done = f"{cell.counts.get('done', 0)}/{len(cell.states)}"
+        rows.append((names.get(cell.name, cell.name), f"*{cell.name.rpartition('_')[2]}", done, cell.progress, counts))
+    head, *body = table(rows, "lllrl")
     lines = [f"[bold]{head}[/]"]
     for cell, line in zip(cells, body, strict=True):
         lines.append(_coloured(line, cell.counts))

@@ -1,6 +1,7 @@
 """The list of sweeps at work under a folder of runs, each with the runs it covers. No pandas, no torch.
 
-runs/.sweeps/<id>.json    {"pid", "host", "since", "runs": [[id, slug], ...]}; its modification time is the heartbeat
+runs/.sweeps/<id>.json    {"pid", "host", "since", "runs": [[id, slug], ...], "names": {id: name}}
+                          its modification time is the heartbeat
 runs/.sweeps/<id>.lock    locked as long as the sweep lives
 """
 
@@ -11,10 +12,13 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sobench.config.run import names_of
 from sobench.errors import Failure
+from sobench.system import stopping
 from sobench.system.files import write_atomically
 from sobench.system.heartbeat import Holder, beating, holder, who
 
@@ -32,7 +36,7 @@ class Sweep:
 
     def __init__(self, root: Path | str, runs: Sequence[Run]):
         self.path = Path(root) / FOLDER / f"{uuid.uuid4().hex[:12]}.json"
-        self._runs = [[run.id, run.slug] for run in runs]
+        self._contents = {"runs": [[run.id, run.slug] for run in runs], "names": names_of(runs)}
         self._context = self._listed()
 
     def __enter__(self) -> Sweep:
@@ -54,7 +58,7 @@ class Sweep:
             raise self._failure(error) from error
         try:
             try:
-                write_atomically(self.path, json.dumps({**who(), "runs": self._runs}).encode())
+                write_atomically(self.path, json.dumps({**who(), **self._contents}).encode())
             except OSError as error:
                 raise self._failure(error) from error
             with beating(self.path):
@@ -66,6 +70,20 @@ class Sweep:
 
     def _failure(self, error: OSError) -> Failure:
         return Failure(f"runs: cannot write {error.filename or self.path}: {error.strerror or error}")
+
+
+def name_of(run: Run) -> str:
+    """The name of a run: in a sweep, with the settings in which the runs of the sweep differ."""
+    return names(stopping.sweep_file()).get(run.id, run.name) if stopping.in_sweep() else run.name
+
+
+@lru_cache(maxsize=1)
+def names(file: Path) -> dict[str, str]:
+    """The names of the runs of a sweep at work, by their ids; {} if its file cannot be read."""
+    try:
+        return json.loads(file.read_bytes())["names"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,10 @@ speed    The time of a fixed kernel, relative to the fastest time ever seen on t
          frequency) and not the queue.
 beside   The cores on which other processes compute: those in the run queue, or those leased by other runs.
 
-The slowdown of the run is waited times speed. The fastest time ever seen is a valid yardstick only if some reading was
-made while nothing else ran; without one, a run beside other work is `unknown` unless its slowdown shows by itself.
+A run that started although the cores that it needs are leased by other runs is contended, whatever the signs say.
+Otherwise the slowdown of the run decides, which is waited times speed. The fastest time ever seen is a valid yardstick
+only if some reading was made while nothing else ran; without one, a run beside other work is `unknown` unless its
+slowdown shows by itself.
 """
 
 from __future__ import annotations
@@ -45,13 +47,15 @@ class Signs:
     """What is known about one run.
 
     kernel: seconds of one pass, a number a reading. beside: the cores at work for others, a number a reading. ran,
-    queued: seconds that the main thread ran and waited for a core; 0 where the system does not tell.
+    queued: seconds that the main thread ran and waited for a core; 0 where the system does not tell. crowded: whether
+    this run and those with leases used more cores than there are, at any reading.
     """
 
     kernel: list[float] = field(default_factory=list)
     beside: list[int] = field(default_factory=list)
     ran: float = 0.0
     queued: float = 0.0
+    crowded: bool = False
 
 
 def judge(
@@ -69,7 +73,8 @@ def judge(
     speed = max(1.0, statistics.median(signs.kernel) / fastest) if signs.kernel and fastest else 1.0
     beside = statistics.median(signs.beside) if signs.beside else 0
     factor = waited * speed
-    quality = "contended" if factor > LIMIT else "quiet" if signs.kernel and (idle or not beside) else "unknown"
+    contended = factor > LIMIT or signs.crowded
+    quality = "contended" if contended else "quiet" if signs.kernel and (idle or not beside) else "unknown"
     numbers = {"factor": factor, "waited": waited, "speed": speed}
     return {"quality": quality, **{key: round(number, 3) for key, number in numbers.items()}, "beside": beside}
 
@@ -78,11 +83,12 @@ class Watch:
     """Collects the signs of one run.
 
     folder: where the fastest times of the machine are kept. leased: the number of cores leased by other runs, now.
+    cores: the number of cores of the machine, for a run on the CPU; None for one on a GPU.
     """
 
-    def __init__(self, folder: Path, leased: Callable[[], int]):
+    def __init__(self, folder: Path, leased: Callable[[], int], cores: int | None = None):
         self.signs = Signs()
-        self._leased, self._spent = leased, 0.0
+        self._leased, self._cores, self._spent = leased, cores, 0.0
         self._folder = folder
         self._queue = _queue()
 
@@ -94,7 +100,9 @@ class Watch:
         if len(self.signs.kernel) > 1 and self._spent > SHARE * seconds:
             return
         began = time.perf_counter()
-        self.signs.beside.append(max(self._leased(), running() - torch.get_num_threads()))
+        leased, own = self._leased(), torch.get_num_threads()
+        self.signs.beside.append(max(leased, running() - own))
+        self.signs.crowded |= self._cores is not None and leased + own > self._cores
         self.signs.kernel.append(kernel_seconds())
         self._spent += time.perf_counter() - began
 

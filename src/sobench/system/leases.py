@@ -38,6 +38,7 @@ class ResourceRequest:
     """The cores that a run needs, and its share of one of the GPUs with these indices.
 
     Without a GPU the run needs all of its cores. With one it takes a core if one is free, and does not wait for it.
+    waits: whether it waits until cores are free; for a GPU a run always waits.
     """
 
     device: str
@@ -45,11 +46,13 @@ class ResourceRequest:
     cores: int
     gpus: tuple[int, ...] = ()
     share: float = 1.0
+    waits: bool = True
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ResourceRequest:
         """The request of a run's configuration. Raises UsageError for more than the machine has."""
         device, threads, cores = config["device"], config["threads"], len(devices.units("cpu"))
+        waits = stopping.in_sweep() if config["wait"] == "auto" else config["wait"]
         if threads and threads > cores:
             raise UsageError(
                 f"threads: got {threads}, this machine has {_plural(cores)}; allowed: 1 to {cores}, or null"
@@ -57,7 +60,7 @@ class ResourceRequest:
         if torch.get_num_threads() > cores:  # OMP_NUM_THREADS asks for more
             threads = threads or cores
         if device == "cpu":
-            return cls(device, threads, threads or torch.get_num_threads())
+            return cls(device, threads, threads or torch.get_num_threads(), waits=waits)
         count, index = len(devices.units("gpu")), device.partition(":")[2]
         if int(index or 0) >= count:
             raise environment.no_such_device(device, count)
@@ -103,7 +106,8 @@ class Lease:
 def leased(config: Mapping[str, Any], name: str, say: Callable[[str], None]) -> Iterator[Lease]:
     """A lease on what a run of this configuration needs, for the time of the context.
 
-    Waits until it is free; `say` gets one line that names the holders. name: the run, for that line in other processes.
+    Waits until it is free, or starts beside the runs that have the cores where the request does not wait; `say` gets
+    one line that names the holders. name: the run, for that line in other processes.
     Raises UsageError for more than the machine has, Failure if the folder `slots` cannot be written, Stopped where the
     run was asked to stop while it waited.
     """
@@ -130,6 +134,9 @@ def _wait(folder: Path, request: ResourceRequest, about: Mapping[str, Any], say:
             if lease := _take(folder, request, about):
                 return lease
             held = holders(folder, request.files)
+            if not (request.gpus or request.waits):
+                say(f"starting on a busy machine, so its times count as contended ({described(held)}); wait=true waits")
+                return Lease(request.device, request.threads, slots=_take_cores(folder, request.cores, about))
         if not announced:
             say(f"waiting for {request}: {described(held)}")
             announced = True

@@ -115,9 +115,14 @@ def sweep_size() -> int:
     return int(os.environ[SWEEP].partition(":")[0])
 
 
+def sweep_file() -> Path:
+    """The file of the sweep of this process."""
+    return Path(os.environ[SWEEP].partition(":")[2])
+
+
 def stop_file() -> Path:
     """The file whose existence stops the sweep of this process."""
-    return Path(os.environ[SWEEP].partition(":")[2]).with_suffix(".stop")
+    return sweep_file().with_suffix(".stop")
 
 
 @contextmanager

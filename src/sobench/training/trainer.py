@@ -18,7 +18,7 @@ from sobench.config import registry
 from sobench.config.run import Run
 from sobench.data import Store
 from sobench.objective.parameter_space import ParameterSpace
-from sobench.system import environment, leases
+from sobench.system import devices, environment, leases
 from sobench.system.contention import Watch
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
@@ -81,7 +81,8 @@ class Trainer:
         """Evaluations in a row in which the training loss changed by less than `convergence.change`."""
         self.budget = Budget(settings, self.problem.steps_per_epoch)
         folder = Store.default(settings["data"]["mirror"], settings["data"]["cache"]).cache / "yardsticks"
-        self.watch = Watch(folder, partial(leases.cores_of_others, settings["slots"], run.slug))
+        cores = len(devices.units("cpu")) if self.device.type == "cpu" else None
+        self.watch = Watch(folder, partial(leases.cores_of_others, settings["slots"], run.slug), cores)
 
     def train(self, record: RowWriter, save: Callable[[Trainer], None], progress: ProgressCallback) -> str | None:
         """Train until the budget is spent or the run has converged.

@@ -125,6 +125,28 @@ def reason_of(error: BaseException) -> str:
     return hide(one_line(f"{type(error).__name__}: {error}"))[:LONGEST].removesuffix(":")
 
 
+PLACES = ("step", "epoch")
+"""Columns of the position whose names are shown as they are: the x-axes that every tool offers."""
+SETS = ("train", "validation", "test")
+
+
 def named(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose columns, except those of the position, are prefixed by its kind: {"step": 3, "train/loss": 0.1}."""
-    return {key if key in POSITION else f"{row['kind']}/{key}": value for key, value in row.items() if key != "kind"}
+    """A row with the names under which tools group its columns: {"step": 3, "test/loss": 0.1, "cost/seconds": 2.0}."""
+    return {shown_as(key, row["kind"]): value for key, value in row.items() if key != "kind"}
+
+
+def shown_as(column: str, kind: str) -> str:
+    """The name of a column of the record in wandb and TensorBoard. kind: that of its rows, train or eval.
+
+    Losses and metrics are grouped by the samples that they are taken on (`train/loss` of the whole training set,
+    `train/batch_loss` of the step's mini-batch), costs under `cost/`, and what an optimizer or an instrument records
+    under `diagnostics/`.
+    """
+    if column in PLACES:
+        return column
+    if column in POSITION:
+        return f"cost/{column}"
+    if kind == "train":
+        return "train/batch_loss" if column == "loss" else f"diagnostics/{column}"
+    samples, _, metric = column.partition("_")
+    return f"{samples}/{metric}" if samples in SETS and metric else f"diagnostics/{column}"

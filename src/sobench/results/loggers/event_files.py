@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sobench.results.axes import POSITION
-from sobench.results.loggers.base import Logger, named
+from sobench.results.loggers.base import Logger, shown_as
 from sobench.results.state import last_row
 
 QUEUE = 10_000
@@ -16,7 +16,7 @@ QUEUE = 10_000
 class EventFiles(Logger):
     """A scalar for each column; those of the position once a step.
 
-    TensorBoard's only x-axis is the step: `seconds`, `epoch` and `work` are scalars like the metrics.
+    TensorBoard's only x-axis is the step: `epoch` and the costs are scalars like the metrics.
     """
 
     def start(self) -> None:
@@ -35,9 +35,9 @@ class EventFiles(Logger):
 
     def row(self, row: Mapping[str, Any]) -> None:
         fresh, self._step = row["step"] != self._step, row["step"]
-        for tag, value in named(row).items():
-            if isinstance(value, (int, float)) and (fresh or tag not in POSITION):
-                self._writer.add_scalar(tag, value, row["step"])
+        for column, value in row.items():
+            if isinstance(value, (int, float)) and (fresh or column not in POSITION):
+                self._writer.add_scalar(shown_as(column, row["kind"]), value, row["step"])
 
     def flush(self) -> None:
         self._writer.flush()

@@ -12,13 +12,14 @@ import wandb
 import yaml
 from filelock import FileLock
 
+from sobench.config import names
 from sobench.results.loggers.base import named
 from sobench.results.loggers.wandb import receipts
 from sobench.results.loggers.wandb.remote_state import Known, offline
 from sobench.results.loggers.wandb.worker import POLL, Worker
 from sobench.results.rundir import KEEPS
 
-AXES = ("step", "epoch", "work", "seconds")
+AXES = ("step", "epoch", "cost/work", "cost/seconds")
 """The x-axes that wandb offers for a curve; step is the default of its panels."""
 
 QUIET = {
@@ -48,7 +49,7 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
     folder.joinpath("locks").mkdir(parents=True, exist_ok=True)  # wandb would take a temporary folder instead
     with FileLock(folder / "locks" / about["id"], timeout=worker.settings["timeout"]):
         with worker.within("starting a run"):
-            run = _begin(worker, **_about(about, directory, message))
+            run = _begin(worker, **_about(about, directory, message, worker.settings))
         if worker.settings["mode"] == "online":
             first = run.starting_step
         else:
@@ -66,16 +67,17 @@ def mirror(worker: Worker, message: dict[str, Any], over: Callable[[], bool]) ->
     return written
 
 
-def _about(about: dict[str, Any], directory: Path, message: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of wandb.init for a run. Its id is the run's hash, its group the cell's."""
+def _about(about: dict[str, Any], directory: Path, message: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of wandb.init for a run. Its id is the run's hash; its group ends with the hash of its cell."""
     config = yaml.safe_load((directory / "config.yaml").read_text())
-    groups = [config[group]["name"] for group in ("dataset", "model", "optimizer")]
+    problem = " ".join(names.problem(config))
     return {
         "id": about["id"],
-        "group": about["cell"],
+        "group": f"{problem} {about['cell'][:6]}",
         "job_type": "train",
-        "name": message.get("name") or " ".join([*groups, f"seed {about['seed']}"]),
-        "tags": _tags(message.get("experiment") or config.get("experiment")),
+        "name": message.get("name") or f"{problem} seed {about['seed']}",
+        "tags": [*_tags(message.get("experiment") or config.get("experiment")), *(settings["tags"] or ())],
+        "notes": settings["notes"],
         "config": config
         | {"id": about["id"], "cell": about["cell"], "environment": _json(directory / "environment.json")},
     }

@@ -25,6 +25,7 @@ from typing import Any
 from sobench.config.files import group_defaults
 from sobench.config.registry import warn
 from sobench.config.run import Run
+from sobench.results import sweeps
 from sobench.results.loggers.base import Logger
 from sobench.results.loggers.wandb import receipts
 from sobench.system import stopping
@@ -46,7 +47,7 @@ class Wandb(Logger):
         if self.settings["mode"] != "disabled":
             run = self.directory.run
             self._process = mirror_process(self.settings, run.config["runs"])
-            self._process.add({"directory": str(self.directory.path), "name": run.name, "id": run.id})
+            self._process.add({"directory": str(self.directory.path), "name": sweeps.name_of(run), "id": run.id})
 
     def close(self) -> None:
         if self.settings["mode"] != "disabled":
@@ -95,7 +96,8 @@ def command(settings: Mapping[str, Any], runs: Path | str, action: str, lock: Pa
     the process deletes at its end.
     """
     folder = wandb_folder(runs)
-    about = {key: settings[key] for key in ("mode", "project", "entity", "timeout")} | {
+    about = {key: settings[key] for key in ("mode", "project", "entity", "notes", "timeout")} | {
+        "tags": _tags(settings["tags"]),
         "folder": str(folder),
         "action": action,
         "lock": lock and str(lock),
@@ -112,6 +114,12 @@ def command(settings: Mapping[str, Any], runs: Path | str, action: str, lock: Pa
         "stdin": subprocess.PIPE,
         "start_new_session": True,  # Ctrl-C stops the run; the mirror process ends by itself
     }
+
+
+def _tags(setting: Any) -> list[str]:
+    """The tags of a setting: a list, or words with commas between them, as in WANDB_TAGS."""
+    words = setting.split(",") if isinstance(setting, str) else setting or []
+    return [word for one in words if (word := str(one).strip())]
 
 
 class Process:
