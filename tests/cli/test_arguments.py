@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
-from harness import SMALL, command, directories
+from harness import SMALL, command, directories, summary
 
 from sobench.cli.arguments import Selection, selection, value_of
 from sobench.errors import UsageError
+from sobench.results.recorded import runs_under
 
 SWEEP = ("dataset=digits", "model=mlp", "optimizer=sgd,adam", "optimizer.lr=0.1,0.01", "seed=0,1")
 
@@ -106,15 +108,26 @@ def test_any_sweep_has_a_report_in_a_short_folder_and_it_is_verified(swept):
     page = Path("reports/digits-mlp-smoke/report.md").read_text()
     assert "sgd (lr " in page and "made with `sobench reproduce " in page and "![figure]" in page
     assert command("report", "--verify").out == "1 report: 1 as their numbers say\n"
-    assert command("report", *words).out.splitlines()[-1] == "reports/digits-mlp-smoke/report.md"  # the same runs
     part = [*SMALL, "optimizer=sgd", "optimizer.lr=0.1,0.01"]
     assert command("report", *part).out.splitlines()[-1] == "reports/digits-mlp-smoke-2/report.md"  # fewer runs
     again = command("reproduce", *words)
     assert again.out.splitlines()[0] == "4 runs: 4 done; nothing to do"
+    assert again.out.splitlines()[-1] == "reports/digits-mlp-smoke/report.md"  # the same runs
     everything = command("report", "runs=runs")
     assert everything.out.splitlines()[-1] == "reports/digits-mlp-smoke/report.md", everything
     assert command("report", "--verify").code == 0 and len(directories()) == 4
     assert "digits-mlp-smoke" in Path(command("report", "--overview").out.strip()).read_text()
+
+
+EXPERIMENT = """# @package _global_
+model: {widths: [4]}
+threads: 1
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params: {optimizer: "sgd,adam", optimizer.lr: "0.1,0.01"}
+"""
+"""The runs of `swept`."""
 
 
 def test_a_description_that_was_edited_is_not_replaced_and_works_among_the_reports(swept, tmp_path, monkeypatch):
@@ -127,6 +140,25 @@ def test_a_description_that_was_edited_is_not_replaced_and_works_among_the_repor
     description.write_text(text)
     assert command("report", *words).out.splitlines()[-1] == "reports/digits-mlp-smoke-2/report.md"
     assert description.read_text() == text
-    add_to_conf(tmp_path / "conf", monkeypatch, {"report/mine/digits.yaml": text})
+    add_to_conf(
+        tmp_path / "conf", monkeypatch, {"report/mine/digits.yaml": text, "experiment/mine/sweep.yaml": EXPERIMENT}
+    )
     shown = command("report", "mine/digits", *SMALL)
     assert shown.code == 0 and "Mine" in shown.out, shown
+    shown = command("report", "experiment=mine/sweep", "budget=smoke")  # an experiment without a description
+    assert shown.code == 0 and shown.out.splitlines()[-1] == "reports/mine/sweep-smoke/report.md", shown
+    page = Path("reports/mine/sweep-smoke/report.md").read_text()
+    assert "made with `sobench reproduce mine/sweep budget=smoke`" in page and "4 of 4 finished" in page
+
+
+def test_retry_repeats_the_failed_runs_of_a_pasted_sweep_and_no_other(swept):
+    for path in directories():
+        (path / "summary.json").write_text(json.dumps(summary(path) | {"status": "failed", "reason": "it did"}))
+    words = [*SMALL, "optimizer=sgd,adam", "optimizer.lr=0.1", "progress=false"]
+    done = command("retry", "-m", *words)
+    assert done.code == 0 and done.out.splitlines()[0] == "retry: 2 failed; old files are in runs/.old", done
+    runs = runs_under(Path("runs"))
+    assert {(run.config["optimizer"]["lr"], summary(run.directory("runs"))["status"]) for run in runs} == {
+        (0.1, "done"),
+        (0.01, "failed"),
+    }

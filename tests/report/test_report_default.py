@@ -15,7 +15,8 @@ from run_tree import a_run, put, row
 
 from sobench.report import again, default
 from sobench.report.evidence import Evidence
-from sobench.report.figures.sensitivity import best_by_value
+from sobench.report.figures.sensitivity import best_by_value, draw
+from sobench.report.figures.style import colours
 from sobench.report.schema.catalogue import as_yaml, read_file
 from sobench.report.schema.panels import Panel, Sensitivity
 from sobench.report.writer import FILES, write_described
@@ -185,6 +186,22 @@ def test_a_line_of_sensitivity_has_the_best_of_each_value(tmp_path):
         points = best_by_value(evidence, panels[key], "kfac")
         assert {x: trial.score.mean for x, trial in points.items()} == pytest.approx(expected)
     assert (panels["optimizer.lr"].x_scale, panels["optimizer.damping"].x_scale) == ("log", "linear")
+
+
+def test_a_diverged_value_is_a_cross_on_the_frame_of_the_worse_side(tmp_path):
+    from matplotlib.figure import Figure as Sheet
+
+    report, results = described(tmp_path, made(tmp_path, {**SCORES, ("sgd", 10.0): [None, None]}))
+    evidence = Evidence(report, results)
+    (panel,) = [panel for panel in report.panels if isinstance(panel, Sensitivity)]
+    axes = Sheet().subplots()
+    entries = draw(axes, panel, evidence, colours(report))
+    crosses = [line for line in axes.lines if line.get_marker() == "x"]
+    assert sorted(x for line in crosses for x in line.get_xdata()) == [0.1, 10.0]
+    assert {y for line in crosses for y in line.get_ydata()} == {min(axes.get_ylim())}  # accuracy: lower is worse
+    lines = {tuple(line.get_xdata()): tuple(line.get_ydata()) for line in axes.lines if line not in crosses}
+    assert lines[0.1, 1.0] == pytest.approx((0.55, 0.85)) and lines[0.01, 1.0] == pytest.approx((0.8, 0.25))
+    assert [*entries] == ["sgd (lr 1)", "adam (lr 0.01)"]
 
 
 def test_problems_are_data_set_and_model_and_never_mixed():

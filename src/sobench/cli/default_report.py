@@ -43,7 +43,8 @@ def write_default(selected: Selection) -> list[Path]:
         if not any(state.status in KEEPS for state in own.states.values()):
             warn(f"{problem.title}: left out, none of its runs has a result")
             continue
-        folder = _folder(reports, _name(selected, problem, alone=len(problems) == 1), ids)
+        name = _name(selected, problem, alone=len(problems) == 1)
+        folder = _folder(reports, name, ids, anywhere=selected.is_everything)
         report = default.describe(
             own, problem, folder.relative_to(reports).as_posix(), selected.experiment, settings or ()
         )
@@ -93,12 +94,14 @@ def _name(selected: Selection, problem: Problem, *, alone: bool) -> str:
     return name if budget == "default" else f"{name}-{budget}"
 
 
-def _folder(reports: Path, name: str, ids: set[str]) -> Path:
+def _folder(reports: Path, name: str, ids: set[str], *, anywhere: bool) -> Path:
     """The folder of a report of these runs: that of the same runs, else that of a part of them, else a free one.
 
-    A folder whose description was edited is left alone.
+    anywhere: the folder of the same runs may have any name, and not only this one with a number. A folder whose
+    description was edited is left alone.
     """
     from sobench.report import again
+    from sobench.report.writer import DESCRIPTION
 
     known: dict[Path, set[str]] = {}
     for number in count(1):
@@ -107,6 +110,9 @@ def _folder(reports: Path, name: str, ids: set[str]) -> Path:
             break
         with suppress(Failure):
             known[folder] = again.replaceable_runs(folder)
-    same = [of_report for of_report, own in known.items() if own == ids]
     part = [of_report for of_report, own in known.items() if own and own <= ids]
+    for file in sorted(reports.rglob(DESCRIPTION)) if anywhere else ():
+        with suppress(Failure):
+            known.setdefault(file.parent, again.replaceable_runs(file.parent))
+    same = [of_report for of_report, own in known.items() if own == ids]
     return next(iter([*same, *part, folder]))

@@ -47,6 +47,7 @@ def draw(axes: Axes, panel: Sensitivity, evidence: Evidence, styles: Styles) -> 
             axes.errorbar([*drawn], means, errors, elinewidth=1, capsize=2, fmt="none", ecolor=styles[method]["color"])
             axes.plot([*drawn], means, marker="o", markersize=4, gid=LINE, **styles[method])
     _finish(axes, panel, evidence, methods, [x for by_value in points.values() for x in by_value])
+    axes.set_ylim(*axes.get_ylim())  # a cross does not move it
     edge = (max if panel.better == "lower" else min)(axes.get_ylim())
     for method, xs in ((method, xs) for method, xs in crosses.items() if xs):
         axes.plot(xs, [edge] * len(xs), color=styles[method]["color"], **CROSS)
