@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import pytest
 from harness import PRELOAD, command, directories
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sobench.cli.plan import Cell, Measured, _steps_of_run, _steps_to_measure, fitting, measure, plan_table, total
 from sobench.config.grid import expand
@@ -49,8 +51,24 @@ def test_every_cell_gets_its_first_seed_before_any_its_second_the_cheapest_first
     cells = [a_cell("slow", 5), a_cell("quick", 1), a_cell("middle", 2)]
     assert ids(fitting(24, cells)) == "quick0 middle0 slow0 quick1 middle1 slow1 quick2 middle2 slow2"
     assert ids(fitting(11, cells)) == "quick0 middle0 slow0 quick1 middle1"
-    assert ids(fitting(7, cells)) == "quick0 middle0"  # no second seed before slow has its first
+    assert ids(fitting(8, cells)) == "quick0 middle0 slow0"  # no second seed before slow has its first
+    assert ids(fitting(7, cells)) == "quick0 middle0 quick1 middle1 quick2"  # slow does not fit: the rest is not wasted
     assert ids(fitting(0.5, cells)) == ""
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 20), st.integers(1, 4), st.integers(0, 4)), min_size=1, max_size=5),
+    st.integers(1, 60),
+)
+def test_no_run_that_is_left_out_fits_into_the_rest_and_the_first_seeds_come_first(sizes, limit):
+    cells = [a_cell(f"c{i}-", seconds, seeds, min(done, seeds)) for i, (seconds, seeds, done) in enumerate(sizes)]
+    chosen = {run.id for run in fitting(limit, cells)}
+    rest = limit - sum(cell.measured.seconds for cell in cells for run in cell.left if run.id in chosen)
+    assert rest >= 0
+    for cell in cells:
+        taken = [run.id in chosen for run in cell.left]
+        assert taken == sorted(taken, reverse=True)  # the first seeds
+        assert all(taken) or cell.measured.seconds > rest
 
 
 def test_what_is_done_counts_and_what_was_not_measured_has_none():

@@ -5,6 +5,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from sobench.config.run import Run
+from sobench.report.writer import FILES
+
+OF_A_PAPER = [name for name in FILES if name not in ("settings.csv", "description.yaml")]
+"""The files of a report with a description among those of sobench, and without a choice of settings."""
 
 
 def a_run(

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from run_tree import a_run, evals, put, row
+from run_tree import OF_A_PAPER, a_run, evals, put, row
 
 from sobench.cli.main import main
 from sobench.errors import Failure
 from sobench.report import again, records, tune_pages
 from sobench.report.looks import Looks
-from sobench.report.writer import FILES, write
+from sobench.report.writer import write
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 
@@ -121,9 +121,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_without_its_runs_it_is_made_again_to_the_same_bytes(drawn, conf):
     written, before = drawn, contents(drawn)
-    assert {*before} == {*FILES}
+    assert {*before} == {*OF_A_PAPER}
     assert again.differences(written, descriptions=conf) == []
-    for name in {*FILES} - {*again.KEPT}:
+    for name in {*OF_A_PAPER} - {*again.KEPT}:
         (written / name).write_bytes(b"old")
     assert {line.partition(":")[0].partition(",")[0] for line in again.differences(written, descriptions=conf)} >= {
         "report.md",

@@ -44,8 +44,8 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
         (
             "title: Test",
             "titel: Test",
-            "titel: no such key, allowed: budgets, claims, experiment, figure, methods, notes, source, table, "
-            "timing, title; "
+            "titel: no such key, allowed: budgets, choice, claims, experiment, figure, methods, notes, settings, "
+            "source, table, timing, title; "
             "did you mean 'title'?",
         ),
         ("source: a paper, table 1\n", "", "source: missing"),
@@ -115,8 +115,8 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
         (
             "{x: step, y: loss,",
             "{kind: contours, y: loss,",
-            "panels[0].kind: got 'contours', allowed: contour, curve, heatmap, profile, trajectory; did you "
-            "mean 'contour'?",
+            "panels[0].kind: got 'contours', allowed: contour, curve, heatmap, profile, sensitivity, "
+            "trajectory; did you mean 'contour'?",
         ),
         (
             "{x: step, y: loss, rows: train, smooth: 20,",

@@ -1,6 +1,7 @@
 """The facts on a report's page: rows of the data, commits, timing, cut budgets, settings and their origins, notes."""
 
 import json
+import re
 
 import pytest
 from run_tree import a_run, evals, put
@@ -12,11 +13,14 @@ from sobench.report import data_sets, origins
 from sobench.report.again import differences
 from sobench.report.evidence import Evidence
 from sobench.report.pages import report_markdown
+from sobench.report.papers import papers
 from sobench.report.provenance import as_json, provenance, results_of
-from sobench.report.schema.catalogue import read
+from sobench.report.schema.catalogue import read, reports
 from sobench.report.settings import settings_of_methods
+from sobench.report.terminal import claims_line
 from sobench.report.writer import write
 from sobench.results.collection import collect
+from sobench.system.files import CHECKOUT
 
 METHODS = ("sgd", "newton", "hf_newton")
 SMALL = "cifar10: 50000 train, 1000 test, inputs 3x32x32, 10 classes"
@@ -290,3 +294,39 @@ def test_the_notes_on_borrowed_settings_and_word_vectors_are_of_their_runs():
         notes = [note.text for note in report.notes if note.where and results.select(note.where)]
         shown[data["name"]] = [word for word in ("MNIST", "IMDb", "vectors") if any(word in note for note in notes)]
     assert shown == {"libsvm": [], "mnist": ["MNIST"], "imdb": ["IMDb", "vectors"]}
+
+
+@pytest.mark.parametrize(
+    ("answers", "line"),
+    [
+        (["holds"] * 3 + ["undecided"] * 2 + ["not judged"], "3 of 6 claims hold, 2 undecided, 1 not judged"),
+        (["fails"], "0 of 1 claim holds, 1 fails"),
+        (["holds"], "1 of 1 claim holds"),
+        ([], ""),
+    ],
+)
+def test_the_last_line_counts_the_answers(tmp_path, answers, line):
+    if answers:
+        (tmp_path / "claims.csv").write_text("id,verdict\n" + "".join(f"c{i},{a}\n" for i, a in enumerate(answers)))
+    assert claims_line(tmp_path) == line
+
+
+def test_the_page_names_the_paper_and_every_setting_of_data_and_model(tmp_path):
+    run = a_run(
+        "sgd", widths=(30, 10), dataset="mnist", model={"name": "mlp", "widths": [30, 10], "activation": "relu"}
+    )
+    put(tmp_path, run, evals("test_accuracy", 0.1, 0.9))
+    evidence = Evidence(read("practical/table-3"), collect([run], tmp_path))
+    text = report_markdown(evidence, provenance(evidence, "sobench reproduce practical/table-3", ()), None, [])
+    assert fact(text, "Paper").startswith("Z. Wang and M. Huang: Second-order Optimization Made Practical")
+    assert fact(text, "Model") == "mlp (widths [30, 10], activation relu)"
+
+
+def test_readme_and_notes_name_the_papers_as_the_pages_do():
+    readme = (CHECKOUT / "README.md").read_text()
+    assert {name.partition("/")[0] for name in reports()} - {"demo"} == {*papers()}
+    for name, paper in papers().items():
+        (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{name}`: ")]
+        assert paper.authors.split(" and ")[0].split(", ")[0].split(" ")[1] in line or "thesis" in paper.published
+        assert all(paper.title.startswith(title) for title in re.findall(r"\*(.+?)\*", line))
+        assert paper.title in (CHECKOUT / f"docs/{name}.md").read_text()

@@ -3,14 +3,14 @@ import math
 
 import pytest
 from matplotlib.figure import Figure
-from run_tree import a_run, evals, put, row
+from run_tree import OF_A_PAPER, a_run, evals, put, row
 
 from sobench.errors import UsageError
 from sobench.report.evidence import Evidence
 from sobench.report.figures.curve import draw
 from sobench.report.figures.style import PALETTE, colours
 from sobench.report.schema.catalogue import read
-from sobench.report.writer import FILES, write
+from sobench.report.writer import write
 from sobench.results.collection import collect
 
 METHODS = ("sgd", "newton", "hf_newton")
@@ -45,8 +45,8 @@ def panel_axes(folder, root, runs, index, **shared):
 def test_a_report_is_written_whole(folder, tmp_path):
     runs = tree(tmp_path / "runs")
     written = write("a/one", runs, tmp_path / "runs", tmp_path / "out", folder=folder)
-    assert [path.name for path in written] == list(FILES)
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(FILES)  # no draft is left
+    assert [path.name for path in written] == OF_A_PAPER
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(OF_A_PAPER)  # no draft is left
     page = (tmp_path / "out" / "report.md").read_text()
     for part in (
         "# Test & train of all",

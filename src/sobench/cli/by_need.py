@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.cli.arguments import check_overrides, runs_of
+from sobench.cli.arguments import EXPERIMENT, Selection, check_overrides, key_of
 from sobench.config.grid import seedless, sweeper
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
-from sobench.report import experiment_of, read
+from sobench.report import read
 from sobench.results import added_seeds
 from sobench.results.added_seeds import AddedSeeds
 from sobench.results.state import KEEPS, state
@@ -29,11 +30,11 @@ _NAMES_RUNS = re.compile(r"[+~]*(seed|hydra\.sweeper\.(jobs|trials))(=|$)")
 class Asked:
     """The runs that a report asks for.
 
-    declared: those of the experiment with these overrides. record: of the seeds that were added, if any were.
+    selected: the experiment, and the settings of the report and of the command line. declared: the runs of these.
+    record: of the seeds that were added, if any were.
     """
 
-    experiment: str
-    overrides: list[str]
+    selected: Selection
     declared: list[Run]
     record: AddedSeeds | None = None
 
@@ -68,25 +69,32 @@ def _seeded(run: Run, seed: int) -> Run:
 
 def asked(report_id: str, overrides: Sequence[str]) -> Asked:
     """The runs of a report, with the seeds that were added by need unless the overrides name the seeds."""
-    experiment, overrides = experiment_of(report_id), check_overrides(overrides)
-    declared = runs_of(experiment, overrides)
+    report, overrides = read(report_id), check_overrides(overrides)
+    given = {key_of(override) for override in overrides}
+    own = [setting for setting in report.settings if key_of(setting) not in given]
+    selected = Selection(report.experiment or None, [*own, *overrides])
+    declared = selected.runs()
     record = None if named_seeds(overrides) else added_seeds.read(added_seeds.path_of(report_id, declared))
-    return Asked(experiment, overrides, declared, record)
+    return Asked(selected, declared, record)
 
 
-def make(report_id: str, wanted: Asked) -> int:
+def make(wanted: Asked) -> int:
     """Make the declared runs, and those of the seeds that are recorded as added. Returns the exit code.
 
     Raises Failure if none has a result.
     """
     from sobench.cli.run import run as run_command
 
-    code = run_command([f"experiment={wanted.experiment}", *wanted.overrides])
+    selected = wanted.selected
+    code = run_command(selected.arguments)
     if not any(map(has_result, wanted.declared)):
-        runs = plural(len(wanted.declared), "run")
-        raise Failure(f"{report_id}: no result from its {runs}, see `sobench status {wanted.experiment}`")
+        words = [selected.experiment] if selected.experiment else selected.overrides
+        raise Failure(
+            f"{selected.experiment or 'reproduce'}: no result from its {plural(len(wanted.declared), 'run')}, "
+            f"see `{shlex.join(['sobench', 'status', *words])}`"
+        )
     left = [run for run in wanted.added if not has_result(run)]
-    return max(code, launch(left, wanted.overrides)) if left else code
+    return max(code, launch(left, selected.overrides)) if left else code
 
 
 def launch(runs: Sequence[Run], overrides: Sequence[str]) -> int:
@@ -131,7 +139,7 @@ def asked_by_need(option: str, report_id: str, overrides: Sequence[str]) -> Aske
     seeds, cells = declared_seeds(wanted.declared), {run.cell for run in wanted.declared}
     if len(wanted.declared) != len(seeds) * len(cells):
         raise UsageError(
-            f"{option}: the cells of {wanted.experiment} have different seeds; allowed: an experiment whose cells "
+            f"{option}: the cells of {report_id} have different seeds; allowed: an experiment whose cells "
             "share their seeds"
         )
     fresh = AddedSeeds(added_seeds.path_of(report_id, wanted.declared), len(seeds))
@@ -145,7 +153,9 @@ def declared_seeds(declared: Iterable[Run]) -> list[int]:
 def seeds_in_order(asked: Asked) -> list[int]:
     """The declared seeds, and those after them without the ones of tuning, as many as the last look has."""
     number = asked.looks.last if asked.looks else 0
-    tuning = set((sweeper([f"experiment={asked.experiment}"])["tune"] or {}).get("seeds") or ())
+    experiment = asked.selected.experiment
+    tune = sweeper([f"{EXPERIMENT}{experiment}"])["tune"] if experiment else None
+    tuning = set((tune or {}).get("seeds") or ())
     seeds = declared_seeds(asked.declared)
     candidate = seeds[-1]
     while len(seeds) < number:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench.cli.arguments import check_overrides, runs_folder
+from sobench.cli.arguments import check_overrides, selection
 from sobench.config import jobs
 from sobench.errors import Failure, UsageError
 from sobench.results.old import OLD
@@ -49,7 +49,7 @@ def gc(args: argparse.Namespace) -> int:
     others = [override for override in check_overrides(args.overrides) if not override.startswith("runs=")]
     if others:
         raise UsageError(f"gc: got {others[0]!r}, allowed: runs=DIR")
-    sized = [(leftover, leftover.bytes) for leftover in leftovers(runs_folder(args.overrides), minimum_age)]
+    sized = [(leftover, leftover.bytes) for leftover in leftovers(selection(args.overrides).folder, minimum_age)]
     if sized:
         rows = [(_size(size), leftover.reason, str(leftover.path)) for leftover, size in sized]
         print(*table(rows, align="rl"), sep="\n")

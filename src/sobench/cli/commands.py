@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 
-from sobench.cli.arguments import OVERRIDES, check_overrides, experiment_and_overrides, runs_folder, runs_of
+from sobench.cli.arguments import OVERRIDES, check_overrides, of_command
 from sobench.cli.clean import OLDER, gc
 from sobench.cli.plan import plan
 from sobench.cli.report import report, reproduce
@@ -51,8 +51,9 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_report(subparsers)
 
     parser = _add(subparsers, "reproduce", reproduce, "run the missing runs of an artifact, then write its report")
-    about = "paper/artifact, as `sobench list reports` prints it; all: every artifact, the cheapest claims first"
-    parser.add_argument("id", metavar="ID", help=about)
+    about = "paper/artifact, as `sobench list reports` prints it; an experiment; nothing, with settings; all: every "
+    about += "artifact, the cheapest claims first"
+    parser.add_argument("id", nargs="?", metavar="ID", help=about)
     _add_overrides(parser)
     about = "add seeds where they decide most per hour, until every claim is answered or the last look is made"
     parser.add_argument("--until-decided", action="store_true", help=about)
@@ -61,7 +62,7 @@ def add_parsers(subparsers: Subparsers) -> None:
 
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
     parser = _add(subparsers, "tune", tune, about)
-    _add_experiment(parser)
+    _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
     _add_retry(subparsers)
@@ -69,7 +70,7 @@ def add_parsers(subparsers: Subparsers) -> None:
 
     about = "show what a sweep has left to do, and estimate its time and memory from a few steps of each cell"
     parser = _add(subparsers, "plan", plan, about)
-    _add_experiment(parser)
+    _add_experiment(parser, optional=True)
     _add_overrides(parser)
     parser.add_argument("--budget", metavar="TIME", help="select the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
     about = "of a report: the seeds and hours that each undecided claim still needs, cheapest first; runs nothing"
@@ -99,7 +100,8 @@ def add_parsers(subparsers: Subparsers) -> None:
 
 def _add_report(subparsers: Subparsers) -> None:
     parser = _add(subparsers, "report", report, "write tables, figures and verdicts from the existing runs")
-    about = "paper/artifact, as `sobench list reports` prints it; after one of the flags a folder of reports"
+    about = "paper/artifact, as `sobench list reports` prints it; an experiment; nothing, with settings or for all "
+    about += "runs; after one of the flags a folder of reports"
     parser.add_argument("id", nargs="?", metavar="ID", help=about)
     _add_overrides(parser)
     flags = parser.add_mutually_exclusive_group()
@@ -140,13 +142,15 @@ def _add(subparsers: Subparsers, name: str, func: Command, about: str) -> argpar
 
 
 def _add_experiment(parser: argparse.ArgumentParser, optional: bool = False) -> None:
-    """An experiment; without an optional one the command is about all runs in the folder."""
-    about = "an experiment, as `sobench list experiments` prints it" + (" (default: all runs)" if optional else "")
+    """An experiment; without an optional one the command is about the runs of its settings, or all in the folder."""
+    about = "an experiment, as `sobench list experiments` prints it"
     parser.add_argument("experiment", nargs="?" if optional else None, metavar="EXPERIMENT", help=about)
 
 
 def _add_overrides(parser: argparse.ArgumentParser, about: str = OVERRIDES) -> None:
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=about)
+    if about == OVERRIDES:  # the arguments of a sweep can be copied with their -m
+        parser.add_argument("-m", "--multirun", action="store_true", help=argparse.SUPPRESS)
 
 
 def _listed(words: tuple[str, ...]) -> str:
@@ -206,16 +210,16 @@ def _reports() -> list[tuple[str, ...]]:
 
 
 def status(args: argparse.Namespace) -> int:
-    """Print the states of an experiment's runs, or of all runs in the folder."""
+    """Print the states of the runs of an experiment or of settings, or of all runs in the folder."""
     from rich.console import Console
 
     from sobench.results.status import print_status
 
-    experiment, overrides = experiment_and_overrides(args)
-    if experiment is None:
-        print_status(None, runs_folder(overrides), Console())
+    selected = of_command(args)
+    if selected.is_everything:
+        print_status(None, selected.folder, Console())
         return 0
-    runs = runs_of(experiment, overrides)
+    runs = selected.runs()
     print_status(runs, Path(runs[0].config["runs"]), Console())
     return 0
 
@@ -234,7 +238,7 @@ def bench(args: argparse.Namespace) -> int:
     """Run one benchmark. Raises UsageError for `cells` without an experiment, and for arguments of one without any."""
     function = resolve_name(BENCHMARKS[args.benchmark])
     if args.benchmark == "cells":
-        if not args.experiment or "=" in args.experiment:
+        if of_command(args).experiment is None:
             raise UsageError("bench cells: got no experiment, allowed: sobench bench cells EXPERIMENT [KEY=VALUE ...]")
         return function(args)
     if args.again:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sobench.cli.arguments import check_overrides, runs_of
+from sobench.cli.arguments import Selection, of_command, require_runs
 from sobench.config.run import Run
 from sobench.errors import described
 from sobench.system.processes import forkserver_context
@@ -87,13 +87,13 @@ def plan(args: argparse.Namespace) -> int:
     """Print the table, the total and, for a budget, the runs that fit and the command that runs them."""
     from sobench.execution.task import prepare_data
 
+    selected = require_runs(of_command(args), "plan")
     if args.power:
         from sobench.cli.power import power
 
-        return power(args)
+        return power(selected, args.budget)
     limit = parse_duration("--budget", args.budget) if args.budget else None
-    overrides = check_overrides(args.overrides)
-    cells = cells_of(runs_of(args.experiment, overrides))
+    cells = cells_of(selected.runs())
     prepare_data([run for cell in cells for run in cell.left])
     for cell in cells:
         if cell.left:
@@ -101,7 +101,7 @@ def plan(args: argparse.Namespace) -> int:
     print(*plan_table(cells), sep="\n")
     print(total(cells))
     if limit is not None:
-        print(*_within(limit, cells, args.experiment, overrides), sep="\n")
+        print(*_within(limit, cells, selected), sep="\n")
     return 0
 
 
@@ -171,10 +171,12 @@ def total(cells: Sequence[Cell]) -> str:
 
 
 def fitting(limit: float, cells: Sequence[Cell]) -> list[Run]:
-    """The runs that fit into `limit` seconds, run sequentially.
+    """The runs to make within `limit` seconds, run sequentially, in their order. No run that is left out fits into the
+    rest.
 
     Every cell gets its first seed before any cell gets its second, and the cheapest cells come first. Runs that are
-    done count as seeds. A cell that could not be measured gets none.
+    done count as seeds. A run that does not fit is passed over, and the time goes to the next that does: to further
+    seeds of cheaper cells. A cell that could not be measured gets none.
     """
     candidates = [
         (len(cell.done) + place, cost.seconds, order, run)
@@ -184,14 +186,13 @@ def fitting(limit: float, cells: Sequence[Cell]) -> list[Run]:
     ]
     chosen, used = [], 0.0
     for _, seconds, _, run in sorted(candidates, key=lambda candidate: candidate[:3]):
-        used += seconds
-        if used > limit:
-            break
-        chosen.append(run)
+        if used + seconds <= limit:
+            used += seconds
+            chosen.append(run)
     return chosen
 
 
-def _within(limit: float, cells: Sequence[Cell], experiment: str, overrides: Sequence[str]) -> list[str]:
+def _within(limit: float, cells: Sequence[Cell], selected: Selection) -> list[str]:
     """The lines about a budget: what fits into it, what is left out, and the command."""
     chosen = fitting(limit, cells)
     ids = {run.id for run in chosen}
@@ -202,18 +203,18 @@ def _within(limit: float, cells: Sequence[Cell], experiment: str, overrides: Seq
     left_out = {name: seeds for name, seeds in left_out.items() if seeds}
     lines += [f"left out: {name}: seed {format_ranges(seeds)}" for name, seeds in left_out.items()]
     if chosen:
-        lines.append(f"run them with: {_command(chosen, bool(left_out), experiment, overrides)}")
+        lines.append(f"run them with: {_command(chosen, bool(left_out), selected)}")
     return lines
 
 
-def _command(chosen: Sequence[Run], part: bool, experiment: str, overrides: Sequence[str]) -> str:
+def _command(chosen: Sequence[Run], part: bool, selected: Selection) -> str:
     """The command that makes exactly these runs. part: they are not the whole sweep, and go to a file of jobs."""
     from sobench.config import jobs
 
     if not part:
-        return shlex.join(["sobench", "run", f"experiment={experiment}", *overrides])
+        return shlex.join(["sobench", "run", *selected.arguments])
     file = jobs.write(Path(chosen[0].config["runs"]), "plan", [run.overrides for run in chosen])
-    about_hydra = [override for override in overrides if override.startswith("hydra")]
+    about_hydra = [override for override in selected.overrides if override.startswith("hydra")]
     return shlex.join(["sobench", "run", "-m", jobs.option(file), *about_hydra])
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from sobench.cli.arguments import Selection
 from sobench.cli.by_need import asked_by_need, seeds_in_order
 from sobench.cli.until_decided import prospects
 from sobench.errors import UsageError
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 HEAD = ("claim", "now", "n", "needed", "runs", "time")
 
 
-def power(args: argparse.Namespace) -> int:
+def power(selected: Selection, budget: str | None) -> int:
     """Print a line for each claim that seeds can still decide, the total, and the number of the other claims.
 
-    Raises UsageError for an experiment that is no report, and for seeds in the overrides.
+    Raises UsageError for what is no report, for seeds in the overrides, and for a budget.
     """
     from sobench.report.claims import judge
 
-    if args.budget:
+    if budget:
         raise UsageError("plan --power: got --budget, allowed: sobench reproduce ID --until-decided --budget TIME")
-    _require_report(args.experiment)
-    wanted = asked_by_need("plan --power", args.experiment, args.overrides)
-    ahead = prospects(args.experiment, wanted, seeds_in_order(wanted))
+    name = _report_of(selected)
+    wanted = asked_by_need("plan --power", name, selected.overrides)
+    ahead = prospects(name, wanted, seeds_in_order(wanted))
     is_recorded = wanted.record is not None and wanted.record.path.exists()
     in_report = ahead.verdicts if is_recorded else judge(replace(ahead.evidence, looks=None))
     print(*lines(ahead, in_report), sep="\n")
@@ -84,11 +84,18 @@ def _beyond(verdict: Verdict) -> str:
     return f"needs {verdict.more}" if verdict.more else verdict.reason
 
 
-def _require_report(name: str) -> None:
+def _report_of(selected: Selection) -> str:
+    """The report that is selected. Raises UsageError for settings alone, and for an experiment that is no report."""
     from sobench.config.files import members
     from sobench.report import reports
 
+    name = selected.experiment
+    if name is None:
+        raise UsageError(
+            f"plan --power: got {' '.join(selected.overrides)}, allowed: a report, as `sobench list reports` prints it"
+        )
     if name not in reports() and name in members("experiment"):
         its = ", ".join(reports(name))
         allowed = f"a report of it: {its}" if its else "a report, as `sobench list reports` prints it"
         raise UsageError(f"plan --power: got the experiment {name!r}, allowed: {allowed}")
+    return name

@@ -1,4 +1,4 @@
-"""`sobench report`: write the report of an artifact. `sobench reproduce`: first run its missing runs."""
+"""`sobench report`: write the report of an artifact or of any runs. `sobench reproduce`: first run the missing runs."""
 
 from __future__ import annotations
 
@@ -6,27 +6,46 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from sobench.cli.arguments import Selection, require_runs, selection
 from sobench.cli.by_need import Asked, asked, make
+from sobench.cli.default_report import make_and_write, write_default
 from sobench.cli.reproduce_all import ALL, reproduce_all
 from sobench.cli.until_decided import until_decided
-from sobench.cli.writing import folder_of, write_report
+from sobench.cli.writing import write_report
+from sobench.config.registry import suggestion
 from sobench.errors import Failure, UsageError
 from sobench.system.text import parse_duration, plural
 
 
 def report(args: argparse.Namespace) -> int:
-    """Write one report from the existing runs of its experiment; with a flag, treat the reports in some folders.
-
-    Raises UsageError for no id, and for a folder without reports.
-    """
+    """Write the report of an artifact, or of any runs; with a flag, treat the reports in some folders."""
     if args.overview:
         return _overview([path for path in (args.id, *args.overrides) if path])
     if args.verify or args.again or args.withdraw is not None:
         return _written_reports(args)
-    if not args.id:
-        raise UsageError("report: got no ID, allowed: paper/artifact, as `sobench list reports` prints it")
-    _write_reports({args.id: asked(args.id, args.overrides)}, args.overrides)
+    selected = selection([args.id, *args.overrides])
+    if name := _artifact(selected):
+        _write_reports({name: asked(name, selected.overrides)}, selected.overrides)
+    else:
+        _show(write_default(selected))
     return 0
+
+
+def _artifact(selected: Selection) -> str | None:
+    """The artifact that is selected; None for an experiment without a description of a report, and for settings alone.
+
+    Raises UsageError for a name that is neither an artifact nor an experiment.
+    """
+    from sobench.config.files import members
+    from sobench.report import reports
+
+    name, known = selected.experiment, reports()
+    if name in known:
+        return name
+    experiments = members("experiment")
+    if name is not None and name not in experiments:
+        raise UsageError(f"report: got {name!r}, {suggestion(name, {*known, *experiments})}")
+    return None
 
 
 def _written_reports(args: argparse.Namespace) -> int:
@@ -69,7 +88,8 @@ def _overview(given: Sequence[str]) -> int:
 
 
 def reproduce(args: argparse.Namespace) -> int:
-    """Run the missing runs of the experiment, then write its report, and those of the paper that need no other runs.
+    """Run the missing runs of an artifact, then write its report, and those of the paper that need no other runs; or
+    those of any settings, and their report.
 
     `all` stands for every artifact, see `sobench.cli.reproduce_all`.
     """
@@ -82,19 +102,27 @@ def reproduce(args: argparse.Namespace) -> int:
         if args.until_decided:
             raise UsageError("reproduce all: got --until-decided, allowed: one artifact with it")
         return reproduce_all(args.overrides, limit)
+    selected = require_runs(selection([args.id, *args.overrides]), "reproduce")
+    name, overrides = _artifact(selected), selected.overrides
+    if name is None:
+        if args.until_decided:
+            raise UsageError("reproduce --until-decided: got runs without claims; allowed: an artifact with claims")
+        code, pages = make_and_write(selected)
+        _show(pages)
+        return code
     if args.until_decided:
-        code, wanted = until_decided(args.id, args.overrides, limit)
+        code, wanted = until_decided(name, overrides, limit)
     else:
-        wanted = asked(args.id, args.overrides)
-        code = make(args.id, wanted)
+        wanted = asked(name, overrides)
+        code = make(wanted)
     ids = {run.id for run in wanted.declared}
     by_report = {}
-    for name in sorted(reports()):
-        if name != args.id and name.split("/")[0] == args.id.split("/")[0]:
-            other = _asked_if_any(name, args.overrides)
-            if other and {run.id for run in other.declared} <= ids:
-                by_report[name] = other
-    _write_reports({**by_report, args.id: wanted}, args.overrides)
+    for other in sorted(reports()):
+        if other != name and other.split("/")[0] == name.split("/")[0]:
+            its = _asked_if_any(other, overrides)
+            if its and {run.id for run in its.declared} <= ids:
+                by_report[other] = its
+    _write_reports({**by_report, name: wanted}, overrides)
     return code
 
 
@@ -107,15 +135,23 @@ def _asked_if_any(name: str, overrides: Sequence[str]) -> Asked | None:
 
 
 def _write_reports(by_report: Mapping[str, Asked], overrides: Sequence[str]) -> None:
-    """Write each report, show the last one on the terminal, and print the paths of the pages."""
+    """Write each report, and show the last one."""
+    pages = [write_report(name, its, overrides)[0] for name, its in by_report.items()]
+    _show(pages[-1:], pages)
+
+
+def _show(shown: Sequence[Path], pages: Sequence[Path] | None = None) -> None:
+    """Show written reports on the terminal, print the paths of all pages, and the line about the claims at the end."""
     from rich.console import Console
 
-    from sobench.report import read
-    from sobench.report.terminal import show
+    from sobench.report.again import report_of
+    from sobench.report.terminal import claims_line, show
 
-    written = [write_report(name, its, overrides)[0] for name, its in by_report.items()]
-    last, its = list(by_report.items())[-1]
-    show(read(last).title, folder_of(last, its.declared, overrides), Console())
+    for page in shown:
+        show(report_of(page.parent), page.parent, Console())
     print()
-    for page in written:
+    for page in pages or shown:
         print(page)
+    for page in shown:
+        if line := claims_line(page.parent):
+            print(line)

@@ -79,7 +79,7 @@ def reproduce_all(overrides: Sequence[str], limit: float | None) -> int:
         if not left or time.monotonic() + seconds > end:
             continue
         _say(f"{layer.report}, seed {layer.number} of each cell: {plural(len(left), 'run')}, {_about(seconds)}")
-        done = launch(left, wanted[layer.report].overrides)
+        done = launch(left, wanted[layer.report].selected.overrides)
         if done in STOPPED:
             return done
         code = max(code, done)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from sobench.cli.arguments import experiment_and_overrides, runs_folder, runs_of
+from sobench.cli.arguments import Selection, key_of, of_command, selecting
 from sobench.errors import UsageError, one_line
 from sobench.results.old import OLD, move_to_old
 
@@ -31,16 +31,19 @@ def retry(args: argparse.Namespace) -> int:
     from sobench.cli.run import run as run_command
     from sobench.config import grid, jobs
 
-    experiment, overrides = experiment_and_overrides(args)
+    asked = of_command(args)
+    overrides = asked.overrides
     states = [state for flag, state in FLAGS.items() if getattr(args, flag)] or list(DEFAULT)
-    if experiment:
-        runs = runs_of(experiment, overrides)
+    if _names_runs(asked):
+        runs = asked.runs()
         root = Path(runs[0].config["runs"])
+        if not (asked.experiment or any(run.directory(root).is_dir() for run in runs)):
+            raise _other_runs(overrides)
         repeated_by = {run.slug: list(run.overrides) for run in runs}
         selected = _select(root, repeated_by, states)
         further = [override for override in overrides if override.startswith("hydra")]
     else:
-        root = runs_folder(overrides)
+        root = asked.folder
         selected = _select(root, _slugs(root), states)
         repeated_by = _overrides_of(root, selected, overrides)
         selected = {slug: state for slug, state in selected.items() if slug in repeated_by}
@@ -60,6 +63,14 @@ def retry(args: argparse.Namespace) -> int:
         return run_command(["-m", *arguments])
     finally:
         file.unlink(missing_ok=True)
+
+
+def _names_runs(asked: Selection) -> bool:
+    """Whether the arguments describe runs, as for `sobench run -m`: by an experiment, or by a setting that is neither a
+    group nor the seed. Groups and seeds alone select among all runs in the folder."""
+    from sobench.config.files import GROUPS
+
+    return asked.experiment is not None or not {*GROUPS, "seed"}.issuperset(map(key_of, selecting(asked.overrides)))
 
 
 def _slugs(root: Path) -> list[str]:
@@ -128,19 +139,19 @@ def _without(job: Sequence[str], overrides: Sequence[str]) -> list[str]:
     """A job's overrides without those that the command line replaces; groups stay: they select among the runs."""
     from sobench.config.files import GROUPS
 
-    replaced = {_key(override) for override in overrides} - {*GROUPS}
-    return [override for override in job if _key(override) not in replaced]
-
-
-def _key(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")
+    replaced = {key_of(override) for override in overrides} - {*GROUPS}
+    return [override for override in job if key_of(override) not in replaced]
 
 
 def _narrowed(selected: dict[str, str], slugs: Sequence[str], overrides: Sequence[str]) -> dict[str, str]:
     """The selected runs that the overrides leave, `slugs`. Raises UsageError if these contain another run."""
     if set(slugs) - set(selected):
-        raise UsageError(
-            f"retry: got {' '.join(overrides)}, which describes other runs; allowed: settings that change no result, "
-            "or groups that select among the runs"
-        )
+        raise _other_runs(overrides)
     return {slug: selected[slug] for slug in slugs}
+
+
+def _other_runs(overrides: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"retry: got {' '.join(overrides)}, which describes other runs; allowed: the settings of runs that are there, "
+        "settings that change no result, or groups that select among all runs"
+    )

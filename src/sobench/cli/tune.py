@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from sobench.cli.arguments import check_overrides
+from sobench.cli.arguments import EXPERIMENT, of_command
 from sobench.cli.writing import folder_of
 from sobench.errors import Failure, UsageError
 from sobench.system.text import plural
@@ -24,7 +24,14 @@ def tune(args: argparse.Namespace) -> int:
     from sobench.results.collection import collect
     from sobench.results.trials import searches
 
-    overrides = [f"experiment={args.experiment}", *check_overrides(args.overrides)]
+    selected = of_command(args)
+    name = selected.experiment
+    if name is None:
+        raise UsageError(
+            f"tune: got {' '.join(selected.overrides) or 'no argument'}, allowed: an experiment with grids, and "
+            "settings: sobench tune EXPERIMENT budget=cpu"
+        )
+    overrides = [f"{EXPERIMENT}{name}", *selected.overrides]
     sweeper = grid.sweeper(overrides)
     tune_settings = tuning.checked(sweeper)
     seedless = [override for override in overrides if not override.startswith("seed=")]
@@ -34,8 +41,7 @@ def tune(args: argparse.Namespace) -> int:
     seeds = sorted({run.seed for run in runs})
     if shared_seeds := sorted({*seeds} & reported_seeds):
         raise UsageError(
-            f"seed: got {shared_seeds[0]}, which {args.experiment} reports; allowed: others, such as "
-            f"{tune_settings['seeds']}"
+            f"seed: got {shared_seeds[0]}, which {name} reports; allowed: others, such as {tune_settings['seeds']}"
         )
     code = run_command(overrides)
     results = collect(runs, Path(runs[0].config["runs"]))
@@ -46,11 +52,11 @@ def tune(args: argparse.Namespace) -> int:
             alone = (
                 f" undisturbed ({len(results.disturbed)} of {plural(len(runs), 'run')} shared a GPU or were contended)"
             )
-        raise Failure(f"tune: no trial of {args.experiment} finished with all of its seeds{alone}")
+        raise Failure(f"tune: no trial of {name} finished with all of its seeds{alone}")
     criterion = {key: tune_settings[key] for key in ("metric", "better", "at")}
     criterion |= {"seeds": seeds, "budget": runs[0].config["budget"]["name"]}
-    folder = folder_of(f"{args.experiment}/tune", runs, args.overrides)
-    paths = pages.write(all_searches, criterion, args.experiment, folder)
+    folder = folder_of(f"{name}/tune", runs, selected.overrides)
+    paths = pages.write(all_searches, criterion, name, folder)
     if sweeper["tuned"]:
         paths.append(pages.adopt(sweeper["tuned"], all_searches, criterion))
     for search in all_searches:

@@ -31,7 +31,7 @@ def until_decided(report_id: str, overrides: Sequence[str], limit: float | None)
     declared = {(run.cell, run.seed) for run in wanted.declared}
     before = {run.id for run in wanted.runs if has_result(run)}
     record.write()
-    code = make(report_id, wanted)
+    code = make(wanted)
     seeds = seeds_in_order(wanted)
     while True:
         ahead = prospects(report_id, wanted, seeds)
@@ -49,7 +49,7 @@ def until_decided(report_id: str, overrides: Sequence[str], limit: float | None)
         record.write()
         wanted = wanted.by_need(record)
         batch = [run for run in wanted.runs if (run.cell, run.seed) in step.runs]
-        code = max(code, launch(batch, wanted.overrides))
+        code = max(code, launch(batch, wanted.selected.overrides))
         if not any(map(has_result, batch)):
             _say(f"stopped: none of the {plural(len(step.runs), 'run')} of the last round has a result")
             return max(code, 1), wanted

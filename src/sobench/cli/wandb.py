@@ -10,27 +10,28 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sobench.cli.arguments import experiment_and_overrides
+from sobench.cli.arguments import key_of, of_command
 from sobench.errors import UsageError
 from sobench.results.state import state
 
 
 def wandb(args: argparse.Namespace) -> int:
-    """Copy or verify the runs of an experiment, or all under runs/.
+    """Copy or verify the runs of an experiment or of settings, or all under runs/.
 
     Returns 1 if something is missing or could not be copied. Raises UsageError.
     """
     from sobench.config.grid import expand
 
-    experiment, overrides = experiment_and_overrides(args)
-    of_experiment = [f"experiment={experiment}"] if experiment else []
-    runs = expand([*of_experiment, "logger=wandb", *overrides])
+    selected = of_command(args)
+    experiment = selected.experiment
+    runs = expand([*(setting for setting in selected.settings if key_of(setting) != "logger"), "logger=wandb"])
     config = runs[0].config
     if config["logger"]["mode"] == "disabled":
         raise UsageError("logger.mode: got 'disabled', allowed: online or offline")
     root = Path(config["runs"])
-    if experiment:
-        messages = [_run_message(run.directory(root), name=run.name, experiment=experiment) for run in runs]
+    if not selected.is_everything:
+        of_all = {"experiment": experiment} if experiment else {}
+        messages = [_run_message(run.directory(root), name=run.name, **of_all) for run in runs]
     else:
         messages = [_run_message(directory) for directory in sorted(root.glob("*/seed-*"))]
     reports = _report_messages(Path(config["reports"]), experiment) if args.action == "sync" else ()
@@ -51,7 +52,7 @@ def _run_message(directory: Path, **names: str) -> dict[str, Any] | None:
 
 def _report_messages(root: Path, experiment: str | None) -> Iterator[dict[str, Any]]:
     """A message for each folder of a written report, of one experiment or of all."""
-    for file in sorted(root.glob("*/*/*/provenance.json")):
+    for file in sorted(root.rglob("provenance.json")):
         try:
             provenance = json.loads(file.read_bytes())
             name = provenance["report"]

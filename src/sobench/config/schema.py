@@ -149,11 +149,26 @@ def build(cls: type[T], value: Any, where: str) -> T:
         if name not in fields:
             raise UsageError(f"{inside(where, name)}: no such key, {suggestion(name, fields)}")
     for name, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in items:
+        if _is_required(field) and name not in items:
             raise UsageError(f"{inside(where, name)}: missing")
     values = {name: read(item, fields[name].metadata["form"], inside(where, name)) for name, item in items.items()}
     return cls(**values)
+
+
+def plain(part: Any) -> Any:
+    """The mapping of which `build` makes this instance, without the optional keys that are None or empty."""
+    if dataclasses.is_dataclass(part) and not isinstance(part, type):
+        values = {name: getattr(part, name) for name in _fields(type(part))}
+        required = {name for name, field in _fields(type(part)).items() if _is_required(field)}
+        empty = {name for name, value in values.items() if value is None or value in ("", [], {})}
+        return {name: plain(value) for name, value in values.items() if name not in empty - required}
+    if isinstance(part, Mapping):
+        return {name: plain(value) for name, value in part.items()}
+    return [plain(item) for item in part] if isinstance(part, (list, tuple)) else part
+
+
+def _is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 def _fields(cls: type) -> dict[str, dataclasses.Field[Any]]:

@@ -22,13 +22,14 @@ from sobench.report import records, tune_pages
 from sobench.report.evidence import Evidence
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
-from sobench.report.schema.catalogue import read
-from sobench.report.writer import FILES, drafted, render
+from sobench.report.schema.catalogue import read, read_file
+from sobench.report.schema.spec import Report
+from sobench.report.writer import DESCRIPTION, FILES, digest_of, drafted, render
 
 PROVENANCE = "provenance.json"
 TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
-KEPT = (records.VALUES, records.CURVES, PROVENANCE)
-"""The files from which the others are made."""
+KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
+"""The files from which the others are made. The description is that of sobench, if it is not in the folder."""
 TOLERANCE = 3.0
 """The largest root mean square difference of a channel (0 to 255) between two pictures of the same figure."""
 WITHDRAWN = "**Withdrawn.**"
@@ -87,7 +88,7 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     if "withdrawn" in origin:
         raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
     evidence = evidence_of(folder, descriptions)
-    kept = {name: (folder / name).read_bytes() for name in KEPT}
+    kept = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).exists()}
     with drafted(folder) as draft:
         render(evidence, origin, draft, folder=descriptions)
         for name, contents in kept.items():
@@ -126,7 +127,7 @@ def provenance_of(folder: Path) -> dict[str, Any]:
 def evidence_of(folder: Path, descriptions: Path | None = None) -> Evidence:
     """The evidence that was written into a folder. Raises Failure for a report without it."""
     origin = provenance_of(folder)
-    report = read(origin["report"], folder=descriptions)
+    report = report_of(folder, descriptions)
     try:
         looks = Looks(origin["looks"]["first"]) if "looks" in origin else None
         return Evidence(report, results_of(origin), looks, records.read(folder))
@@ -135,6 +136,24 @@ def evidence_of(folder: Path, descriptions: Path | None = None) -> Evidence:
         raise Failure(f"no {name}: the report must be made again: {origin['command']}") from error
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise Failure(f"its numbers are damaged: {error}") from error
+
+
+def report_of(folder: Path, descriptions: Path | None = None) -> Report:
+    """The report that was written into a folder, as its own description says, or that among those of sobench.
+
+    Raises as `read` and `provenance_of`.
+    """
+    name, own = provenance_of(folder)["report"], folder / DESCRIPTION
+    return read_file(own, name, str(own)) if own.exists() else read(name, folder=descriptions)
+
+
+def replaceable_runs(folder: Path) -> set[str]:
+    """The ids of the runs of a report with a description of its own, which may be made again for more runs; none if the
+    description was edited, or if the report has none."""
+    origin, own = provenance_of(folder), folder / DESCRIPTION
+    if not own.exists() or digest_of(own.read_text(encoding="utf-8")) != origin.get("description_sha256"):
+        return set()
+    return {run["id"] for run in origin["runs"]}
 
 
 def _difference(there: Path, made: Path) -> str:

@@ -15,8 +15,8 @@ from sobench.errors import UsageError
 from sobench.report.cuts import Cut, cuts
 from sobench.report.looks import Looks
 from sobench.report.numbers import PLACE, Number, Numbers, Rows, smoothed
-from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Trajectory
-from sobench.report.schema.spec import Column, Report, Test
+from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Sensitivity, Trajectory
+from sobench.report.schema.spec import Choice, Column, Report, Test
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import AXES, At, is_time
 from sobench.results.collection import Results
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 NOT_CONVERGED = "not converged"
 """The end of the status of a run that the budget ended, where the length until it converges is asked for."""
 
-Wanted = Column | Test | Contour
+OverSettings = Sensitivity | Choice
+"""A part of a report about the runs of a method that differ in some settings, its `keys`."""
+Wanted = Column | Test | Contour | OverSettings
 """A part of a report that needs one number for each run."""
 OfOneRun = Heatmap | Profile
 """A panel that shows one run."""
@@ -68,11 +70,15 @@ class Evidence:
         """The numbers of the runs."""
         return self.written or Numbers(self.results.table, runs=len(self.results.runs))
 
-    def fitting(self, method: str, where: Mapping[str, object]) -> list[Run]:
-        """The expected runs of a method, of all configurations that match `where`."""
-        place = ("fitting", method, repr(where))
+    def fitting(self, method: str, where: Mapping[str, object], over: Sequence[str] = ()) -> list[Run]:
+        """The expected runs of a method, of all configurations that match `where`.
+
+        over: settings that may have any value, whatever the method's own `where` says.
+        """
+        place = ("fitting", method, repr(where), tuple(over))
         if place not in self._picked:
-            self._picked[place] = self.results.select({**self.report.methods[method].where, **where})
+            own = {key: value for key, value in self.report.methods[method].where.items() if key not in over}
+            self._picked[place] = self.results.select({**own, **where})
         return self._picked[place]
 
     def asked(self, parts: Sequence[Shown]) -> list[Shown]:
@@ -125,7 +131,7 @@ class Evidence:
         if len(cells) > 1:
             raise UsageError(
                 f"{self.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
-                f"{self.report.experiment}; add the keys in which they differ"
+                f"{self.report.runs_of}; add the keys in which they differ"
             )
         return runs
 
@@ -270,7 +276,8 @@ class Evidence:
             def take(table: Table) -> Mapping[str, float]:
                 return pick(table, metric, at=wanted.at, kind=wanted.rows, better=wanted.better).to_dict()
 
-        runs = [run.id for run in self.fitting(method, wanted.where)]
+        over = wanted.keys if isinstance(wanted, OverSettings) else ()
+        runs = [run.id for run in self.fitting(method, wanted.where, over)]
         return self.numbers.of(name, runs, take, self._use(wanted))
 
     def _series(self, test: Test, metric: str, method: str) -> Mapping[str, pd.Series]:
@@ -291,6 +298,8 @@ class Evidence:
         """The part of the report in words: "claim kfac-ahead", "column Training loss", "panel Loss"."""
         if isinstance(part, Test):
             return next((f"claim {claim.id}" for claim in self.report.claims if claim.test is part), "claim")
+        if isinstance(part, Choice):
+            return "choice of the settings"
         label = getattr(part, "label", "")
         return f"column {label}" if isinstance(part, Column) else f"panel {getattr(part, 'title', '') or label}"
 

@@ -6,11 +6,12 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from sobench.errors import UsageError
-from sobench.report.evidence import Evidence, Wanted
+from sobench.report.evidence import Evidence, OverSettings, Wanted
 from sobench.report.schema.spec import Column, Test
 from sobench.results.aggregate import Aggregate
 from sobench.results.collection import setting
 from sobench.results.growth import Growth, growth
+from sobench.results.trials import Search, Trial
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
@@ -32,7 +33,7 @@ def grid(
             at = ", ".join(f"{key} {size:g}" for key, size in zip(keys, place, strict=True))
             raise UsageError(
                 f"{evidence.report.file}: methods.{method}.where: fits {len(cells)} configurations of "
-                f"{evidence.report.experiment} with {at}; add the keys in which they differ"
+                f"{evidence.report.runs_of} with {at}; add the keys in which they differ"
             )
     return {place: evidence.aggregate(wanted, metric, method, runs) for place, runs in sorted(places.items())}
 
@@ -60,6 +61,22 @@ def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict
     return {seed: _within(values, test) for seed, values in seeds.items() if not any(map(math.isnan, values))}
 
 
+def tried(evidence: Evidence, wanted: OverSettings, method: str) -> Search:
+    """The configurations of a method that differ in the settings `wanted.keys`, each with its values of the metric."""
+    grid: dict[str, list[Any]] = {key: [] for key in wanted.keys}
+    by_cell: dict[str, list[Run]] = {}
+    for run in evidence.fitting(method, wanted.where, wanted.keys):
+        by_cell.setdefault(run.cell, []).append(run)
+    trials = []
+    for runs in by_cell.values():
+        values = {key: setting(runs[0].config, key) for key in wanted.keys}
+        trials.append(Trial(values, evidence.aggregate(wanted, wanted.metric, method, runs)))
+        for key, value in values.items():
+            if value not in grid[key]:
+                grid[key].append(value)
+    return Search((method,), grid, trials, wanted.better)
+
+
 def _within(values: list[float], test: Test) -> float:
     assert test.times is not None  # see schema.references
     best = min(values) if test.better == "lower" else max(values)
@@ -75,7 +92,7 @@ def _size(evidence: Evidence, run: Run, key: str) -> float:
     numbers: list[Any] = value if isinstance(value, list) and value else [value]
     if any(isinstance(n, bool) or not isinstance(n, (int, float)) or n <= 0 for n in numbers):
         raise UsageError(
-            f"{evidence.report.file}: {key} of {evidence.report.experiment}: got {value!r} "
+            f"{evidence.report.file}: {key} of {evidence.report.runs_of}: got {value!r} "
             f"({run.config['optimizer']['name']}), allowed: a number above 0"
         )
     return float(max(numbers))

@@ -27,12 +27,12 @@ def is_of_method(key: str) -> bool:
     )
 
 
-def origins(runs: Sequence[Run], experiment: str, command: Sequence[str]) -> dict[str, dict[str, Any]]:
+def origins(runs: Sequence[Run], experiment: str | None, command: Sequence[str]) -> dict[str, dict[str, Any]]:
     """By cell: `origins`, of each setting that is not a default; and `tuned`, the choice by tuning that it uses.
 
     command: the settings of the command line that asked for the runs.
     """
-    stated = of_experiment(experiment)
+    stated = of_experiment(experiment) if experiment else {}
     given = {_key(setting) for setting in command}
     file = _tuned_file(stated, command)
     entries = tuning.entries(file) if file else []

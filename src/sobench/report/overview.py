@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sobench.errors import UsageError
 from sobench.report import again
 from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
 from sobench.report.formats import Markdown
@@ -141,13 +142,19 @@ def _of_paper(root: Path, found: Found) -> str:
 def _of_artifact(root: Path, artifact: str, found: Sequence[Written]) -> list[list[str]]:
     name = artifact.partition("/")[2]
     if not found:
-        return [[f"{name}: {_title(artifact)}", STATES[2], *[""] * 5]]
-    first = [f"{name}: {_title(artifact)}", *[""] * (len(found) - 1)]
+        return [[f"{name}: {_title(artifact, found)}", STATES[2], *[""] * 5]]
+    first = [f"{name}: {_title(artifact, found)}", *[""] * (len(found) - 1)]
     return [[text, *_facts(root, report)] for text, report in zip(first, found)]
 
 
-def _title(artifact: str) -> str:
-    return Markdown.escape(read(artifact).title) if artifact in reports() else "a report without description"
+def _title(artifact: str, found: Sequence[Written]) -> str:
+    """The title of an artifact; of a report without a description among those of sobench, that of its folder."""
+    if artifact in reports():
+        return Markdown.escape(read(artifact).title)
+    try:
+        return Markdown.escape(again.report_of(found[0].folder).title)
+    except UsageError:
+        return "a report without description"
 
 
 def _facts(root: Path, report: Written) -> list[str]:

@@ -8,16 +8,18 @@ import math
 from collections import Counter
 
 from sobench.report import data_sets
+from sobench.report.choice import section
 from sobench.report.claims import ALPHA, Verdict, counted
 from sobench.report.evidence import Evidence
 from sobench.report.figures.caption import caption
 from sobench.report.formats import Markdown
 from sobench.report.looks import LOOKS, Looks
 from sobench.report.paired import NONE
+from sobench.report.papers import papers
 from sobench.report.parts import shown, shown_interval
 from sobench.report.provenance import BY_NEED
 from sobench.report.schema.spec import Report
-from sobench.report.settings import settings_of_methods
+from sobench.report.settings import of_group, settings_of_methods
 from sobench.system.text import plural
 
 _escape = Markdown.escape
@@ -93,6 +95,8 @@ def report_markdown(evidence: Evidence, provenance: dict, table: str | None, ver
     if report.figure:
         marks = caption(report, provenance["states"])
         parts += ["## Figure", "![figure](figure.png)", f"{marks} [As PDF](figure.pdf)."]
+    if report.choice:
+        parts += ["## Choice of the settings", section(evidence, report.choice)]
     if verdicts:
         parts += ["## Claims", _overview(verdicts) + _left_out(verdicts), claims_markdown(verdicts).rstrip()]
     if of_methods := settings_of_methods(evidence, provenance):
@@ -146,15 +150,19 @@ def _left_out(verdicts: list[Verdict]) -> str:
 
 
 def _facts(report: Report, provenance: dict) -> str:
-    seeds, environments = provenance["seeds"], provenance["environments"]
+    seeds, environments, paper = provenance["seeds"], provenance["environments"], papers().get(report.paper)
     states = ", ".join(f"{count} {status}" for status, count in provenance["states"].items())
     budgets = "; ".join(budget_line(budget) for budget in provenance["budgets"]) or "not recorded"
     machine = ", ".join(str(name) for name in environments["device_name"] or environments["device"]) or "not recorded"
     versions = ", ".join(
         f"{name} {'/'.join(map(str, environments[name]))}" for name in ("sobench", "torch") if environments[name]
     )
+    data_settings = of_group(provenance, "dataset")
     facts = {
+        **({"Paper": f"{paper.authors}: {paper.title} ({paper.published})"} if paper else {}),
         "Data": data_sets.line(provenance.get("data_sets") or []) or ", ".join(provenance["data"]),
+        **({"Data settings": data_settings} if "(" in data_settings else {}),
+        **({"Model": model} if (model := of_group(provenance, "model")) else {}),
         "Budget": budgets,
         **({"Cut budgets": "; ".join(provenance["cuts"])} if provenance.get("cuts") else {}),
         "Runs": f"{seeds['found']} of {seeds['expected']} finished ({states})",
@@ -163,8 +171,8 @@ def _facts(report: Report, provenance: dict) -> str:
         **({"Timing": timing} if (timing := _timing(provenance)) else {}),
         "Code": _code(provenance) or "not recorded",
         "Versions": versions or "not recorded",
-        "Experiment": f"`{report.experiment}`; made with "
-        f"`{provenance['command']}`, and every run is named in [provenance.json](provenance.json)",
+        "Experiment": (f"`{report.experiment}`; " if report.experiment else "none; ")
+        + f"made with `{provenance['command']}`, and every run is named in [provenance.json](provenance.json)",
     }
     facts |= {"Stale": stale} if (stale := _stale(report, provenance)) else {}
     return "\n".join(f"- {name}: {fact if '`' in fact else _escape(fact)}" for name, fact in facts.items())
@@ -215,8 +223,10 @@ def _stale(report: Report, provenance: dict) -> str | None:
     which = "; ".join(
         f"{count} of {_escape(optimizer)} on {_escape(data)} ({why})" for (optimizer, data, why), count in found.items()
     )
-    settings = provenance["command"].partition(report.id)[2].removesuffix(f" {BY_NEED}")
-    command = f"sobench retry {report.experiment}{settings} --stale"
+    words = provenance["command"].removesuffix(f" {BY_NEED}").split(" ", 2)[2]
+    if words.split(" ")[0] == report.id and report.experiment:
+        words = report.experiment + words.removeprefix(report.id)
+    command = f"sobench retry {words} --stale"
     return f"{found.total()} run{'s' * (found.total() > 1)}, {which}; made again with `{command}`"
 
 

@@ -29,16 +29,17 @@ BY_NEED = "--until-decided"
 _VERSIONS = ("sobench", "python", "torch", "numpy", "platform", "device", "device_name", "threads", "commit")
 
 
-def provenance(evidence: Evidence, again: str, settings: Sequence[str] = ()) -> dict[str, Any]:
+def provenance(evidence: Evidence, again: str, settings: Sequence[str] | None = ()) -> dict[str, Any]:
     """The provenance as plain data. The same runs give the same provenance: it does not contain the time of the report.
 
-    again: the command that makes the report. settings: those of the command line that asked for the runs.
+    again: the command that makes the report. settings: those of the command line that asked for the runs; None if they
+    are not known.
     """
     results, report = evidence.results, evidence.report
     environments = {run.id: results.environments.get(run.id, {}) for run in results.runs}
     configs = [run.config for run in {run.cell: run for run in results.runs}.values()]
     common, cells = _settings(results.runs)
-    sources = origins.origins(results.runs, report.experiment, settings)
+    sources = {} if settings is None else origins.origins(results.runs, report.experiment, settings)
     return {
         "report": report.id,
         "source": report.source,
@@ -60,7 +61,7 @@ def provenance(evidence: Evidence, again: str, settings: Sequence[str] = ()) -> 
         "cuts": _cuts(evidence),
         "plugins": _distinct(env.get("plugins") for env in environments.values()),
         "settings": common,
-        "cells": {cell: own | sources[cell] for cell, own in cells.items()},
+        "cells": {cell: own | sources.get(cell, {}) for cell, own in cells.items()},
         "runs": [_entry(evidence, run, environments[run.id]) for run in results.runs],
     }
 

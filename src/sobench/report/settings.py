@@ -53,6 +53,23 @@ def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any]) -> str:
     return "\n\n".join(parts)
 
 
+def of_group(origin: Mapping[str, Any], group: str) -> str:
+    """ "mlp (widths [10], activation relu); lenet": each member of a group that the cells have, with its settings."""
+    members: dict[str, dict[str, list[Any]]] = {}
+    for own in (origin.get("cells") or {}).values():
+        settings = {**origin["settings"], **own["settings"]}
+        name = " ".join(str(settings[key]) for key in (f"{group}.name", f"{group}.set") if key in settings)
+        values = members.setdefault(name, {})
+        for key, value in settings.items():
+            if key.startswith(f"{group}.") and key.removeprefix(f"{group}.") not in ("name", "set"):
+                values.setdefault(key.removeprefix(f"{group}."), []).append(value)
+    texts = [
+        name + (f" ({', '.join(f'{key} {_values(of_key)}' for key, of_key in values.items())})" if values else "")
+        for name, values in members.items()
+    ]
+    return "; ".join(texts)
+
+
 def _rows(evidence: Evidence, origin: Mapping[str, Any]) -> list[_Row]:
     cells = origin.get("cells") or {}
     settings = {cell: {**origin["settings"], **own["settings"]} for cell, own in cells.items()}
@@ -133,19 +150,20 @@ def _values(values: Sequence[Any]) -> str:
     """ "0.1", "relu, sin", "9 values from 0.001 to 1" """
     distinct = list({repr(value): value for value in values}.values())
     if len(distinct) <= _MOST:
-        return ", ".join(map(_value, distinct))
+        return ", ".join(map(value_text, distinct))
     if all(isinstance(value, (int, float)) for value in distinct):
         distinct.sort()
     elif not all(isinstance(value, list) for value in distinct):
-        return ", ".join(map(_value, distinct))
-    return f"{len(distinct)} values from {_value(distinct[0])} to {_value(distinct[-1])}"
+        return ", ".join(map(value_text, distinct))
+    return f"{len(distinct)} values from {value_text(distinct[0])} to {value_text(distinct[-1])}"
 
 
-def _value(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """ "0.1", "none", "[10, 10]" """
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(value_text, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -158,7 +176,7 @@ def _tuned(cells: Sequence[Mapping[str, Any]]) -> list[str]:
         text = f"{extreme} {tuned.get('metric')} of {tuned.get('trials')} trials, "
         text += f"seed{'s' * (len(seeds) != 1)} {', '.join(map(str, seeds))}"
         if edge := tuned.get("edge"):
-            text += f"; {', '.join(map(_short, edge))}: the best lies on the edge of its grid"
+            text += f"; {', '.join(map(short, edge))}: the best lies on the edge of its grid"
         texts.append(text)
     return list(dict.fromkeys(texts))
 
@@ -187,7 +205,7 @@ def _table(rows: Sequence[_Row], shared: Sequence[str]) -> str:
     return Markdown.table(head, body)
 
 
-def _legend(experiment: str, origin: Mapping[str, Any]) -> str:
+def _legend(experiment: str | None, origin: Mapping[str, Any]) -> str:
     cells = origin["cells"].values()
     if not any("origins" in cell for cell in cells):
         return "Where the values come from is not recorded."
@@ -197,17 +215,19 @@ def _legend(experiment: str, origin: Mapping[str, Any]) -> str:
         COMMAND: "<u>Underlined</u>: set on the command line.",
         TUNED: f"**Bold**: chosen by tuning ({files}).",
         EXPERIMENT: f"*Italic*: set by the experiment (`conf/experiment/{experiment}.yaml` says which values are the "
-        "paper's and which are our choice).",
+        "paper's and which are our choice)."
+        if experiment
+        else "*Italic*: set by the description of the report.",
     }
     return " ".join([*(texts[by] for by in (TUNED, EXPERIMENT, COMMAND) if by in used), "Plain: the default."])
 
 
 def _listed(texts: Mapping[str, str]) -> str:
     """ "lr *0.1*, momentum 0" """
-    return ", ".join(f"{_escape(_short(key))} {text}" for key, text in texts.items())
+    return ", ".join(f"{_escape(short(key))} {text}" for key, text in texts.items())
 
 
-def _short(key: str) -> str:
+def short(key: str) -> str:
     """ "lr" of "optimizer.lr", "schedule" of "schedule.name" """
     return key.removeprefix("optimizer.").removeprefix("instrument.").removesuffix(".name")
 

@@ -1,8 +1,9 @@
-"""Prints a written report on the terminal: its table, a line for each claim, and the counts of the answers."""
+"""Prints a written report on the terminal: its table, its choice of settings and notes, and a line for each claim."""
 
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 from rich.console import Console
@@ -10,22 +11,45 @@ from rich.markdown import Markdown
 from rich.markup import escape
 from rich.table import Table
 
-from sobench.report.claims import FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED, counted
+from sobench.report.choice import sentence
+from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
+from sobench.report.schema.spec import Report
+from sobench.system.text import plural
 
 COLOURS = {HOLDS: "green", FAILS: "red", UNDECIDED: "yellow", NOT_JUDGED: "cyan", NOT_RUN: "dim"}
 
 
-def show(title: str, folder: Path, console: Console) -> None:
-    """Print the table and the verdicts that `write` left in `folder`."""
-    console.print(f"\n[bold]{escape(title)}[/bold]")
-    table, claims = folder / "table.md", folder / "claims.csv"
+def show(report: Report, folder: Path, console: Console) -> None:
+    """Print what `write` left in `folder`: the table, the verdicts, and how settings were chosen, if any were."""
+    console.print(f"\n[bold]{escape(report.title)}[/bold]")
+    table = folder / "table.md"
     if table.exists():
         console.print(Markdown(table.read_text(encoding="utf-8")))
-    if claims.exists():
-        with claims.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
+    if report.choice:
+        for text in (sentence(report.choice), *(note.text for note in report.notes)):
+            console.print(f"- {text}", markup=False, highlight=False, soft_wrap=not console.is_terminal)
+    if rows := _claims(folder):
         console.print(_lines(rows))
-        console.print(f"Claims: {counted(row['verdict'] for row in rows)}")
+
+
+def claims_line(folder: Path) -> str:
+    """ "3 of 6 claims hold, 1 fails, 2 undecided": the answers that `write` left in `folder`; "" without claims."""
+    rows = _claims(folder)
+    if not rows:
+        return ""
+    counts = Counter(row["verdict"] for row in rows)
+    others = [f"{counts[name]} {name}" for name in ANSWERS if name != HOLDS and counts[name]]
+    verb = "holds" if len(rows) == 1 else "hold"
+    return ", ".join([f"{counts[HOLDS]} of {plural(len(rows), 'claim')} {verb}", *others])
+
+
+def _claims(folder: Path) -> list[dict[str, str]]:
+    """The lines of claims.csv; none for a report without claims."""
+    path = folder / "claims.csv"
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def _lines(rows: list[dict[str, str]]) -> Table:

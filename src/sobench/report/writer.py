@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sobench.errors import UsageError
-from sobench.report import columns, formats, pages, records, table
+from sobench.report import choice, columns, formats, pages, records, table
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
 from sobench.report.looks import Looks
 from sobench.report.provenance import BY_NEED, as_json, command, provenance
-from sobench.report.schema.catalogue import read
+from sobench.report.schema.catalogue import as_yaml, read
 from sobench.report.schema.spec import Report
 from sobench.results.collection import Results, collect
+from sobench.system.text import plural
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
@@ -34,11 +36,15 @@ FILES = (
     "figure.pdf",
     "claims.md",
     "claims.csv",
+    "settings.csv",
     "values.csv",
     "curves.csv",
     "provenance.json",
+    "description.yaml",
 )
 """The files of a report, in the order in which they are named."""
+DESCRIPTION = "description.yaml"
+"""The description of a report that has none among those of sobench."""
 
 
 def write(
@@ -61,18 +67,43 @@ def write(
     report = read(report_id, folder=folder)
     again = command(report.id, runs, settings) + (f" {BY_NEED}" if looks else "")
     results = collect(runs, Path(runs_root), columns.of(report))
-    _require_finished(report, results, Path(runs_root), again)
+    require_finished(f"report {report.id}", results, Path(runs_root), again)
     evidence = Evidence(report, results, looks)
-    out = Path(out)
+    return _written(evidence, provenance(evidence, again, settings or ()), Path(out), folder=folder)
+
+
+def write_described(
+    report: Report, results: Results, out: Path, again: str, settings: Sequence[str] | None
+) -> list[Path]:
+    """Write a report of these results, which has no file among the descriptions, with its description; the files.
+
+    again: the command that makes the report. settings: those that asked for the runs, None if they are not known.
+    """
+    evidence, text = Evidence(report, results), as_yaml(report)
+    origin = provenance(evidence, again, settings) | {"description_sha256": digest_of(text)}
+    return _written(evidence, origin, Path(out), more={DESCRIPTION: text})
+
+
+def _written(
+    evidence: Evidence,
+    origin: dict[str, Any],
+    out: Path,
+    *,
+    folder: Path | None = None,
+    more: Mapping[str, str] | None = None,
+) -> list[Path]:
+    """Write the files of a report into `out`; the files. more: the texts of further files, by name."""
     with drafted(out) as draft:
-        origin = provenance(evidence, again, settings or ())
         render(evidence, origin, draft, folder=folder)
-        for name, text in {
-            "provenance.json": as_json(origin),
-            **records.as_csv(evidence.numbers, results.runs),
-        }.items():
+        texts = {"provenance.json": as_json(origin), **records.as_csv(evidence.numbers, evidence.results.runs)}
+        for name, text in {**texts, **(more or {})}.items():
             (draft / name).write_text(text, encoding="utf-8")
     return [out / name for name in FILES if (out / name).exists()]
+
+
+def digest_of(description: str) -> str:
+    """The digest of a description, by which a changed one is known."""
+    return hashlib.sha256(description.encode()).hexdigest()
 
 
 def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Path | None = None) -> None:
@@ -92,6 +123,8 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
             "claims.md": f"# Claims: {report.title}\n\n" + pages.claims_markdown(verdicts),
             "claims.csv": pages.claims_csv(verdicts),
         }
+    if report.choice:
+        texts["settings.csv"] = choice.to_csv(evidence, report.choice)
     if report.figure:
         figure.figure(evidence, out, folder=folder)
     texts["report.md"] = pages.report_markdown(evidence, origin, texts.get("table.md"), verdicts)
@@ -118,12 +151,13 @@ def drafted(out: Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def _require_finished(report: Report, results: Results, runs_root: Path, again: str) -> None:
+def require_finished(name: str, results: Results, runs_root: Path, again: str) -> None:
+    """Raises UsageError, with the states and the command that makes the runs, if none of them has a result."""
     if any(state.status in ("done", "diverged") for state in results.states.values()):
         return
     counts = Counter(state.status for state in results.states.values())
     states = ", ".join(f"{count} {status}" for status, count in counts.items())
     raise UsageError(
-        f"report {report.id}: none of its {len(results.runs)} runs under {runs_root} is finished "
+        f"{name}: none of its {plural(len(results.runs), 'run')} under {runs_root} is finished "
         f"({states}); make them with: {again}"
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +36,16 @@ class Results:
     table: Table
     environments: dict[str, dict[str, Any]] = field(default_factory=dict)
     stale: dict[str, str] = field(default_factory=dict)
+
+    def of(self, ids: Collection[str]) -> Results:
+        """The results of these runs alone."""
+        return Results(
+            [run for run in self.runs if run.id in ids],
+            {id: state for id, state in self.states.items() if id in ids},
+            self.table.of_runs(ids),
+            {id: environment for id, environment in self.environments.items() if id in ids},
+            {id: reason for id, reason in self.stale.items() if id in ids},
+        )
 
     def select(self, where: Mapping[str, object]) -> list[Run]:
         """The expected runs whose configuration matches `where`, see `matches`."""

@@ -61,6 +61,17 @@ class Search:
         return sorted((trial for trial in self.trials if trial.complete), key=lambda trial: sign * trial.score.mean)
 
     @property
+    def by_preference(self) -> list[Trial]:
+        """All trials: the ranked ones, then the others, those with fewer diverged and more finished seeds first."""
+        sign = -1 if self.better == "higher" else 1
+
+        def preference(trial: Trial) -> tuple[int, int, float]:
+            score = trial.score
+            return score.diverged, -score.found, sign * score.mean if score.found else math.inf
+
+        return [*self.ranked, *sorted((trial for trial in self.trials if not trial.complete), key=preference)]
+
+    @property
     def best(self) -> Trial | None:
         return next(iter(self.ranked), None)
 
@@ -72,7 +83,7 @@ class Search:
             return []
         edge = []
         for key, values in self.grid.items():
-            searched = len(values) > 1 and all(map(_is_number, values))
+            searched = len(values) > 1 and all(map(is_number, values))
             if searched and best.values[key] in (min(values), max(values)):
                 edge.append(key)
         return edge
@@ -136,5 +147,5 @@ def _values(words: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sobench.cli.arguments import check_overrides, runs_of
+from sobench.cli.arguments import of_command
 from sobench.cli.bench.overhead import ratio
 from sobench.cli.bench.step import SGD, Walker
 from sobench.cli.plan import longest_period
@@ -49,7 +49,7 @@ Pair = tuple[float, float]
 
 def cells(args: argparse.Namespace) -> int:
     """Print a line for each cell. Returns 1 if one could not be measured."""
-    runs = _one_a_cell(runs_of(args.experiment, check_overrides(args.overrides)))
+    runs = _one_a_cell(of_command(args).runs())
     prepare_data(runs)
     failed = 0
     for run in runs:

@@ -44,6 +44,10 @@ KINDS = {
         "Matrices: of the first seed; red is above zero and blue below, by logarithms down to a thousandth of the "
         "largest entry and linear below."
     ),
+    "sensitivity": (
+        "Against a hyperparameter: for each of its values the best of the configurations that have it; bars: standard "
+        "error; a cross on the frame: a seed of each of them diverged."
+    ),
     "profile": "Profiles: of the first seed; a line for each epoch, a dot for each group of parameters.",
 }
 """By kind of panel."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.report.evidence import Evidence
-from sobench.report.figures import contour, curve, groups, legend, overlap, trajectory
+from sobench.report.figures import contour, curve, groups, legend, overlap, sensitivity, trajectory
 from sobench.report.figures.legend import Entries
 from sobench.report.figures.style import RC, colours
 
@@ -22,6 +22,7 @@ PANELS: dict[str, Callable[..., Entries]] = {
     "trajectory": trajectory.draw,
     "heatmap": groups.heatmap,
     "profile": groups.profile,
+    "sensitivity": sensitivity.draw,
 }
 """By kind of panel, the function that draws it: (axes, panel, evidence, styles) -> entries of the legend."""
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from sobench.config.registry import suggestion
-from sobench.config.schema import build
+from sobench.config.schema import build, plain
 from sobench.errors import UsageError
 from sobench.report.schema.references import check_references
 from sobench.report.schema.spec import Method, Note, Report
@@ -26,7 +26,7 @@ def reports(experiment: str | None = None, *, folder: Path | None = None) -> lis
     return [name for name in names if experiment is None or read(name, folder=folder).experiment == experiment]
 
 
-def experiment_of(report_id: str) -> str:
+def experiment_of(report_id: str) -> str | None:
     """The experiment whose runs the report shows."""
     return read(report_id).experiment
 
@@ -38,12 +38,27 @@ def read(report_id: str, *, folder: Path | None = None) -> Report:
     if report_id not in known:
         raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known)}")
     file = f"conf/report/{report_id}.yaml"
-    report = build(Report, _yaml(folder / f"{report_id}.yaml", file), f"{file}: ")
+    report = read_file(folder / f"{report_id}.yaml", report_id, file)
+    if not (report.experiment or report.settings):
+        raise UsageError(f"{file}: experiment: got null, allowed: an experiment, or null beside `settings`")
+    return report
+
+
+def read_file(path: Path, report_id: str, file: str) -> Report:
+    """The report that a file describes. file: the name of the file in messages. Raises as `read`."""
+    report = build(Report, _yaml(path, file), f"{file}: ")
     methods = {name: _method(name, method) for name, method in report.methods.items()}
     notes = [note if isinstance(note, Note) else Note(note) for note in report.notes]
     report = replace(report, methods=methods, notes=notes, id=report_id, file=file)
     check_references(report)
     return report
+
+
+def as_yaml(report: Report) -> str:
+    """The text of a file that describes the report."""
+    import yaml
+
+    return yaml.safe_dump(plain(report), sort_keys=False, width=110, allow_unicode=True)
 
 
 def _method(name: str, given: Method | str) -> Method:

@@ -145,4 +145,37 @@ class Profile(OfOneMethod):
     published: ClassVar[dict[str, object]] = {}
 
 
-AnyPanel = Panel | Contour | Trajectory | Heatmap | Profile
+@dataclass(frozen=True)
+class Sensitivity:
+    """Axes with a metric against one setting, the hyperparameter x: a line for each method.
+
+    over: the settings in which the runs of a method differ, x among them (default: x alone); they are not taken from
+    the method's `where`. A point is the best of the configurations that have this value of x.
+    """
+
+    x: str = key(setting)
+    metric: str = key(metric)
+    label: str = key(words)
+    over: list[str] = key(list_of(setting), [])
+    x_label: str = key(words, "")
+    title: str = key(words, "")
+    kind: str = key(name_of("sensitivity"), "sensitivity")
+    rows: str = key(ROWS, "eval")
+    at: At = key(AT, "last")
+    better: str = key(BETTER, "lower")
+    scale: str = key(_SCALE, "linear")
+    x_scale: str = key(_SCALE, "log")
+    methods: list[str] | None = key(list_of(words), None)
+    where: dict[str, object] = key(WHERE, {})
+
+    published: ClassVar[dict[str, object]] = {}
+    reach: ClassVar[None] = None
+    growth: ClassVar[None] = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The settings in which the runs of a method differ."""
+        return self.over or [self.x]
+
+
+AnyPanel = Panel | Contour | Trajectory | Heatmap | Profile | Sensitivity

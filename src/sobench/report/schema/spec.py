@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from sobench.config.schema import either, key, list_of, mapping_of, name_of, one_or_more, record, variant
 from sobench.report.schema.panels import (
@@ -19,16 +20,35 @@ from sobench.report.schema.panels import (
     Heatmap,
     Panel,
     Profile,
+    Sensitivity,
     Trajectory,
 )
-from sobench.report.schema.values import at, axis_value, metric, number, number_format, scope, setting, whole, words
+from sobench.report.schema.values import (
+    at,
+    axis_value,
+    metric,
+    number,
+    number_format,
+    scope,
+    setting,
+    whole,
+    words,
+    words_or_null,
+)
 from sobench.results.axes import At
 
 _BUDGETS = name_of("equal", "any")
 _PANEL = variant(
     "kind",
     "curve",
-    {"curve": Panel, "contour": Contour, "trajectory": Trajectory, "heatmap": Heatmap, "profile": Profile},
+    {
+        "curve": Panel,
+        "contour": Contour,
+        "trajectory": Trajectory,
+        "heatmap": Heatmap,
+        "profile": Profile,
+        "sensitivity": Sensitivity,
+    },
 )
 
 
@@ -163,18 +183,43 @@ class Note:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How the shown configuration of each method was chosen: by a metric, among the runs that differ in the settings
+    `over`. The method's `where` has the values of these that were chosen."""
+
+    metric: str = key(metric)
+    label: str = key(words)
+    better: str = key(BETTER)
+    over: list[str] = key(list_of(setting))
+    at: At = key(AT, "last")
+    rows: str = key(ROWS, "eval")
+
+    where: ClassVar[dict[str, object]] = {}
+    reach: ClassVar[None] = None
+
+    @property
+    def keys(self) -> list[str]:
+        """The settings in which the runs of a method differ."""
+        return self.over
+
+
+@dataclass(frozen=True)
 class Report:
     """One artifact of a paper, and the experiment whose runs it shows.
 
-    methods: the rows, their order, and the names that everything else in the file uses. budgets: `any` where the paper
-    itself gives its methods different numbers of epochs; no method is then marked as cut. timing: `shared` where the
-    times of runs that shared their GPU, or were contended, count like any other.
+    settings: those that ask for its runs, as for `sobench run -m`: beside the experiment, or without one. methods: the
+    rows, their order, and the names that everything else in the file uses. choice: how their configurations were
+    chosen, where the runs have several of a method. budgets: `any` where the paper itself gives its methods different
+    numbers of epochs; no method is then marked as cut. timing: `shared` where the times of runs that shared their GPU,
+    or were contended, count like any other.
     """
 
     title: str = key(words)
     source: str = key(words)
-    experiment: str = key(words)
+    experiment: str | None = key(words_or_null)
     methods: dict[str, Method] = key(mapping_of(either(words, record(Method))))
+    settings: list[str] = key(list_of(words), [])
+    choice: Choice | None = key(record(Choice), None)
     table: Table | None = key(record(Table), None)
     figure: Figure | None = key(record(Figure), None)
     claims: list[Claim] = key(list_of(record(Claim)), [])
@@ -187,6 +232,11 @@ class Report:
     @property
     def paper(self) -> str:
         return self.id.rpartition("/")[0]
+
+    @property
+    def runs_of(self) -> str:
+        """The name of what asks for its runs, for messages."""
+        return self.experiment or "its settings"
 
     @property
     def columns(self) -> list[Column]:

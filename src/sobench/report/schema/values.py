@@ -46,6 +46,8 @@ def _is_format(text: str) -> bool:
 words = Shape("text", _read_words)
 """Text that is not empty; each run of whitespace becomes one blank."""
 
+words_or_null = Shape("text, or null", lambda value, key: None if value is None else _read_words(value, key))
+
 number = Shape("a number", _read_number)
 
 whole = COUNT
