@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sobench.cli.arguments import check_overrides, runs_folder
+from sobench.cli.arguments import check_overrides, value_of
 from sobench.config import names
 from sobench.config.files import flat
 from sobench.config.registry import suggestion
@@ -22,7 +22,8 @@ def runs(args: argparse.Namespace) -> int:
     Raises UsageError for a setting that no run has, Failure if no run has all of them.
     """
     overrides = check_overrides(args.overrides)
-    root, where = runs_folder(overrides), _parsed([o for o in overrides if not o.startswith("runs=")])
+    root = Path(value_of("runs", overrides) or "runs")
+    where = _parsed([override for override in overrides if not override.startswith("runs=")])
     found = [cell for cell in cells(run_directories(root)) if cell.settings]
     if not found:
         raise Failure(f"runs: no runs under {root}")
