@@ -184,5 +184,5 @@ def test_a_report_says_how_it_is_made_again(workplace):
 def test_version_is_that_of_the_package():
     import sobench
 
-    assert sobench.__version__ and set(sobench.__all__) == {"Objective", "load_optimizer", "losses"}
+    assert sobench.__version__ and {"Objective", "load_optimizer"} < {*sobench.__all__}
     assert sobench.load_optimizer("sgd").__name__ == "SGD" and sobench.losses and sobench.Objective
