@@ -32,7 +32,7 @@ def test_thousands_of_seeds_are_few_words_in_a_plan_and_in_a_status():
     assert cell.measured.seconds == 1.0
     assert _within(0.5, [cell], selection(["x/y"])) == ["within 0.5 s: no run", "left out: a: seed 0 to 1999"]
     failed = State("failed", "no luck", 1, 1.0, 1.0, None, {})
-    assert CellStatus("a", dict.fromkeys(range(2000), failed)).reasons == ["failed: no luck (seed 0 to 1999)"]
+    assert CellStatus("a", states=dict.fromkeys(range(2000), failed)).reasons == ["failed: no luck (seed 0 to 1999)"]
 
 
 ROWS = [("name", "runs", "state"), ("a", "10", "done"), ("longer", "5", "")]

@@ -79,7 +79,9 @@ def _rows(directory: Path) -> int:
 
 def _overrides(config: Mapping[str, Any]) -> list[str]:
     """The settings of `sobench wandb` that select the folder of the runs and the place at wandb."""
-    logger, defaults = config["logger"], group_defaults("logger", "wandb")
+    from omegaconf import OmegaConf
+
+    logger, defaults = config["logger"], OmegaConf.create(group_defaults("logger", "wandb"))
     changed = [f"logger.{key}={logger[key]}" for key in ("mode", "project", "entity") if logger[key] != defaults[key]]
     return [*changed, *([f"runs={config['runs']}"] if config["runs"] != "runs" else [])]
 
