@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from sobench.config import files
-from sobench.report import experiment_of, read, reports
+from sobench.report import read, reports
 
 HYPERPARAMETERS = {  # experiment -> (methods in order of its cells, the table's rows), by data set or (data set, model)
     "kbfgs20/fig-2.2": """
@@ -170,4 +170,4 @@ def test_every_artifact_has_an_experiment_of_its_name(paper):
     assert sorted(f"{paper}/{name}" for name in ARTIFACTS[paper]) == [
         name for name in reports() if name.split("/")[0] == paper
     ]
-    assert all(experiment_of(f"{paper}/{name}") == f"{paper}/{name}" for name in ARTIFACTS[paper])
+    assert all(read(f"{paper}/{name}").experiment == f"{paper}/{name}" for name in ARTIFACTS[paper])

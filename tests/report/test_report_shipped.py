@@ -6,7 +6,7 @@ import pytest
 
 from sobench.config.grid import expand
 from sobench.config.run import Run
-from sobench.report import experiment_of, read, reports
+from sobench.report import read, reports
 
 PUBLISHED = {  # tables 1, 2, 3 of the paper
     "table-1": ("seconds", [222, 21257, 34933, 244, 246]),
@@ -47,7 +47,7 @@ def asked(artifact: str) -> list[Run]:
 
 @pytest.mark.parametrize("artifact", ARTIFACTS)
 def test_every_artifact_has_an_experiment_of_its_name_that_shares_the_runs_of_table_3(artifact):
-    assert experiment_of(f"practical/{artifact}") == f"practical/{artifact}"
+    assert read(f"practical/{artifact}").experiment == f"practical/{artifact}"
     runs = {name: {run.id for run in asked(name)} for name in (artifact, "table-3")}
     assert runs[artifact] <= runs["table-3"]
     assert {run.label("optimizer") for run in asked(artifact)} == set(read(f"practical/{artifact}").methods)

@@ -8,7 +8,7 @@ import yaml
 
 from sobench.config import files
 from sobench.config.grid import expand
-from sobench.report import experiment_of, read, reports
+from sobench.report import read, reports
 from sobench.results.collection import matches
 
 HYPERPARAMETERS = {  # experiment -> its methods, and the rows of tables 4.3, 4.5, 4.7, 4.4, 4.6
@@ -212,7 +212,7 @@ def configurations(experiment: str) -> list[dict]:
 @pytest.mark.parametrize("name", ARTIFACTS)
 def test_everything_that_is_shown_or_claimed_is_of_one_cell(name):
     """Of several only where a growth is fitted to them, of none only where a method has smaller widths."""
-    report, runs = read(name), configurations(experiment_of(name))
+    report, runs = read(name), configurations(read(name).experiment)
     columns, panels = (report.table.columns if report.table else []), (report.figure.panels if report.figure else [])
     asked = [
         (method, part.where, getattr(part, "growth", None))
@@ -235,7 +235,7 @@ def test_every_artifact_has_an_experiment_of_its_name():
     assert (
         {*ARTIFACTS, "tnt/fig-4.1"} >= {name for name in reports() if name.startswith(("tnt/", "smw/"))} >= {*ARTIFACTS}
     )
-    assert all(experiment_of(name) == name for name in ARTIFACTS)
+    assert all(read(name).experiment == name for name in ARTIFACTS)
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from sobench.cli.arguments import check_overrides, value_of
+from sobench.cli.arguments import Selection, check_overrides
 from sobench.config import names
-from sobench.config.files import flat
 from sobench.config.registry import suggestion
 from sobench.errors import Failure, UsageError
 from sobench.results.status import CellStatus, cells, run_directories
@@ -23,16 +21,17 @@ def runs(args: argparse.Namespace) -> int:
     Raises UsageError for a setting that no run has, Failure if no run has all of them.
     """
     overrides = check_overrides(args.overrides)
-    root = Path(value_of("runs", overrides) or "runs")
-    where = _parsed([override for override in overrides if not override.startswith("runs=")])
-    found = [cell for cell in cells(run_directories(root)) if cell.settings]
+    root, where = Selection(None, overrides).folder, _parsed(overrides)
+    found = [(cell, names.by_path(cell.settings)) for cell in cells(run_directories(root)) if cell.settings]
     if not found:
         raise Failure(f"runs: no runs under {root}")
+    known = {"seed"}.union(*(settings for _, settings in found))
     for key in where:
-        _check_key(key, found)
+        if key not in known:
+            raise UsageError(f"{key}: no run has this setting, {suggestion(key, known)}")
     seed = where.pop("seed", None)
-    chosen = [cell for cell in found if all(_has(cell.settings or {}, key, value) for key, value in where.items())]
-    title = names.names({cell.name: cell.settings or {} for cell in chosen})
+    chosen = [cell for cell, settings in found if all(_has(cell, settings, *pair) for pair in where.items())]
+    title = names.names({cell.name: cell.settings for cell in chosen if cell.settings})
     rows = [
         (os.path.join(root, cell.name, f"seed-{number}"), state.status, f"{title[cell.name]} seed {number}")
         for cell in chosen
@@ -46,25 +45,15 @@ def runs(args: argparse.Namespace) -> int:
 
 
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings that the runs must have."""
     import yaml
 
     pairs = (override.partition("=") for override in overrides)
-    return {key: yaml.safe_load(value) for key, _, value in pairs}
+    return {key: yaml.safe_load(value) for key, _, value in pairs if key != "runs"}
 
 
-def _check_key(key: str, cells: Sequence[CellStatus]) -> None:
-    known = {"seed"}.union(*(_settings(cell.settings or {}) for cell in cells))
-    if key not in known:
-        raise UsageError(f"{key}: no run has this setting, {suggestion(key, known)}")
-
-
-def _has(settings: Mapping[str, Any], key: str, value: Any) -> bool:
-    """Whether a run has this value. A data set has its own name and that of its loader."""
-    found = _settings(settings).get(key)
-    return found == value or str(found) == str(value) or (key == "dataset" and value == settings["dataset"]["name"])
-
-
-def _settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a run by their dotted paths, and the names of its groups."""
-    groups = {key: node["name"] for key, node in settings.items() if isinstance(node, dict) and "name" in node}
-    return {**dict(flat(settings)), **groups, "dataset": names.dataset(settings["dataset"])}
+def _has(cell: CellStatus, settings: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether the runs of a cell have this value. A data set has its own name and that of its loader."""
+    found = settings.get(key)
+    is_loader = key == "dataset" and cell.settings is not None and value == cell.settings["dataset"]["name"]
+    return found == value or str(found) == str(value) or is_loader

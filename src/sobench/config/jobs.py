@@ -53,8 +53,7 @@ def read(file: Any) -> list[list[str]]:
 
 def option(file: Path) -> str:
     """The override of a command line that runs the jobs of a file."""
-    plain = re.fullmatch(r"[\w./-]+", str(file))
-    return f"{KEY}={file if plain else quoted(str(file))}"
+    return f"{KEY}={word(str(file))}"
 
 
 def overrides(settings: Mapping[str, Any]) -> list[str]:
@@ -77,6 +76,11 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
                 if not (key in groups and name == "name")
             ]
     return made
+
+
+def word(text: str) -> str:
+    """A text in the grammar of Hydra's overrides, without quotation marks where it needs none."""
+    return text if re.fullmatch(r"[\w./-]+", text) else quoted(text)
 
 
 def quoted(value: Any) -> str:

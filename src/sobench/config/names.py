@@ -35,6 +35,13 @@ def dataset(chosen: Mapping[str, Any]) -> str:
     return str(chosen["name"])
 
 
+def by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their dotted paths, and the member of each group: {"optimizer": "sgd", "optimizer.lr": 0.1}."""
+    members = {key: node["name"] for key, node in settings.items() if isinstance(node, dict) and "name" in node}
+    rest = {key: value for key, value in flat(settings) if key.partition(".")[2] != "name"}
+    return {**members, "dataset": dataset(settings["dataset"]), **rest}
+
+
 def names(cells: Mapping[Cell, Mapping[str, Any]]) -> dict[Cell, str]:
     """The name of each cell beside the others, given their configurations or identities."""
     by_problem: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -46,7 +47,7 @@ def execute(
         of_others = {"plugins": found} if (found := plugins(run.config)) else {}
         directory.describe(
             environment.environment(trainer.device)
-            | {"data": trainer.problem.data, "fingerprint": code_and_data, "made_by": Maker.this().as_dict()}
+            | {"data": trainer.problem.data, "fingerprint": code_and_data, "made_by": asdict(Maker.this())}
             | of_others
         )
         record = open_metrics(directory, length)

@@ -21,9 +21,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from sobench.config.run import Run, names_of
+from sobench.config.run import Run
 from sobench.results.maker import Maker
 from sobench.results.state import State, last_row, state
+from sobench.results.sweeps import name_of
 from sobench.system.processes import run_periodically
 from sobench.system.text import format_duration, plural
 
@@ -123,7 +124,6 @@ class SweepTable:
     def __init__(self, runs: Sequence[Run], console: Console):
         self._left = {f"{number}/{len(runs)}": run for number, run in enumerate(runs, 1)}
         self._console = console
-        self._names = names_of(runs)
         self._begun = time.monotonic()
         self._ended: Counter[str] = Counter()
         self._results_before = {label: _state(run).summary for label, run in self._left.items()}
@@ -137,7 +137,7 @@ class SweepTable:
             if current.finished and current.summary != self._results_before[label]:
                 del self._left[label]
                 self._ended[current.status] += 1
-                text = outcome(self._title(label, run), current.summary) + made_elsewhere(run)
+                text = outcome(run_title(label, name_of(run)), current.summary) + made_elsewhere(run)
                 self._console.print(text, soft_wrap=True)
             elif current.status == "running":
                 self._running[label] = current
@@ -162,15 +162,12 @@ class SweepTable:
             row = last_row(run.directory(run.config["runs"]) / "metrics.jsonl") or {}
             loss = row.get("loss", row.get("train_loss"))
             table.add_row(
-                self._title(label, run),
+                run_title(label, name_of(run)),
                 f"step {current.step or 0:,}",
                 "" if loss is None else f"loss {loss:.4g}",
                 f"{current.seconds or 0:.0f} s",
             )
         return Group(Text(self.headline, style="bold"), table)
-
-    def _title(self, label: str, run: Run) -> str:
-        return run_title(label, self._names[run.id])
 
 
 def run_title(label: str, name: str) -> str:

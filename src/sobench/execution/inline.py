@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sobench.config import grid
-from sobench.config.jobs import quoted
+from sobench.config.jobs import quoted, word
 from sobench.errors import UsageError
 from sobench.execution import task
 from sobench.execution.sweep import Sweep
@@ -61,6 +60,6 @@ def _values(key: str, given: Any) -> str:
 def _value(given: Any) -> str:
     if hasattr(given, "item"):  # a number of numpy
         given = given.item()
-    if isinstance(given, str) and re.fullmatch(r"[\w./-]+", given):
-        return given
-    return quoted(list(given) if isinstance(given, tuple) else str(given) if isinstance(given, Path) else given)
+    if isinstance(given, (str, Path)):
+        return word(str(given))
+    return quoted(list(given) if isinstance(given, tuple) else given)

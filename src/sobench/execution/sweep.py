@@ -75,7 +75,7 @@ class Sweep:
         self._results_before = {run.id: self._result_time(run) for run in self._pending}
         with ExitStack() as exits:
             file = exits.enter_context(sweeps.Sweep(self._pending[0].config["runs"], self._pending)).path
-            os.environ[stopping.SWEEP], self._id = f"{len(self._pending)}:{file.absolute()}", file.stem
+            os.environ[stopping.SWEEP] = f"{len(self._pending)}:{file.absolute()}"
             self._stop_file = stopping.stop_file()
             exits.callback(self._stop_file.unlink, missing_ok=True)
             exits.callback(os.environ.pop, stopping.SWEEP)
@@ -90,9 +90,9 @@ class Sweep:
             return
         with self._exits:
             incomplete = loggers.incomplete(self._pending) if kind is None or issubclass(kind, Exception) else []
-            signal, stopped = stopping.received(), self._stop_file.exists()
+            signal, stopped, by_others = stopping.received(), self._stop_file.exists(), self._by_others()
         states = [directory.state().status for directory in self._directories.values()]
-        say(f"{plural(len(self.runs), 'run')}: {_counts(states)}{self._by_others()}")
+        say(f"{plural(len(self.runs), 'run')}: {_counts(states)}{by_others}")
         if any(status not in (*KEEPS, "skipped") for status in states):
             task.exit_code = max(task.exit_code, 1)
         if stopped and not signal:
@@ -145,10 +145,13 @@ class Sweep:
             say(f"a worker was lost ({_first_and_last_line(failure)}), restarting its runs")
 
     def _by_others(self) -> str:
-        """ "; 3 of them made by process 71 on here": the runs that were to be made, and that another command made."""
+        """ "; 3 of them made by process 71 on here": the runs that were to be made, and that another command made.
+
+        Inside the sweep: `Maker` knows this sweep by the environment of its processes.
+        """
         ended = [run for run in self._pending if run.id not in self._abandoned and self._ended(run)]
         of_runs = [Maker.of(self._directories[run.id].path) for run in ended]
-        makers = [maker for maker in of_runs if maker and maker.sweep != self._id]
+        makers = [maker for maker in of_runs if maker and not maker.is_this_sweep]
         by = ", ".join(sorted({str(maker) for maker in makers}))
         return f"; {len(makers):,} of them made by {by}" if makers else ""
 

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.report.schema.catalogue import experiment_of, read, reports
+from sobench.report.schema.catalogue import read, reports
 from sobench.report.schema.spec import Report
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
     from sobench.report.looks import Looks
 
-__all__ = ["Report", "experiment_of", "read", "reports", "write"]
+__all__ = ["Report", "read", "reports", "write"]
 
 
 def write(

@@ -27,6 +27,9 @@ from sobench.system.text import plural
 if TYPE_CHECKING:
     from sobench.config.run import Run
 
+DESCRIPTION = "description.yaml"
+"""The description of a report that has none among those of sobench."""
+
 FILES = (
     "report.md",
     "table.csv",
@@ -40,11 +43,9 @@ FILES = (
     "values.csv",
     "curves.csv",
     "provenance.json",
-    "description.yaml",
+    DESCRIPTION,
 )
 """The files of a report, in the order in which they are named."""
-DESCRIPTION = "description.yaml"
-"""The description of a report that has none among those of sobench."""
 
 
 def write(

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sobench.system import stopping
 
@@ -36,10 +35,7 @@ class Maker:
     @property
     def is_this_sweep(self) -> bool:
         """Whether it belongs to the sweep of this process."""
-        return self.sweep is not None and self.sweep == Maker.this().sweep
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return stopping.in_sweep() and self.sweep == stopping.sweep_file().stem
 
     def __str__(self) -> str:
         """ "process 71 on here" """

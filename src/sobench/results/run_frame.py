@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 
 from sobench.config import names
-from sobench.config.files import flat
 from sobench.errors import UsageError
 from sobench.results.frame import load
 from sobench.results.state import state
@@ -56,13 +55,13 @@ def _about(directory: Path, with_result: bool) -> dict[str, Any] | None:
     try:
         run = json.loads((directory / "run.json").read_bytes())
         config = run["config"]
-        groups = dict(zip(("dataset", "model", "optimizer"), names.problem(config), strict=True))
-        about = {"run": run["id"], "cell": run["cell"], "seed": run["seed"], **groups}
+        settings = names.by_path(config)
+        problem = {group: settings[group] for group in ("dataset", "model", "optimizer")}
+        about = {"run": run["id"], "cell": run["cell"], "seed": run["seed"], **problem}
     except (OSError, ValueError, KeyError, TypeError):
         return None
     current = state(directory)
-    about |= {"status": current.status, "reason": current.reason, "directory": str(directory)}
-    about |= {key: value for key, value in flat(config) if key.partition(".")[2] != "name"}
+    about |= {"status": current.status, "reason": current.reason, "directory": str(directory), **settings}
     if not with_result:
         return about
     summary = current.summary

@@ -26,11 +26,6 @@ def reports(experiment: str | None = None, *, folder: Path | None = None) -> lis
     return [name for name in names if experiment is None or read(name, folder=folder).experiment == experiment]
 
 
-def experiment_of(report_id: str) -> str | None:
-    """The experiment whose runs the report shows."""
-    return read(report_id).experiment
-
-
 def read(report_id: str, *, folder: Path | None = None) -> Report:
     """The report of this id. Raises UsageError for any error in its file: one line with the file and the key."""
     folder = folder or root()

@@ -76,7 +76,7 @@ def _about(about: dict[str, Any], directory: Path, message: dict[str, Any], sett
         "group": f"{problem} {about['cell'][:6]}",
         "job_type": "train",
         "name": message.get("name") or f"{problem} seed {about['seed']}",
-        "tags": [*_tags(message.get("experiment") or config.get("experiment")), *(settings["tags"] or ())],
+        "tags": [*_tags(message.get("experiment") or config.get("experiment")), *settings["tags"]],
         "notes": settings["notes"],
         "config": config
         | {"id": about["id"], "cell": about["cell"], "environment": _json(directory / "environment.json")},
