@@ -202,6 +202,8 @@ def test_every_cell_runs(place, tried, name):
     for words in commands(name):
         runs = grid.expand([f"experiment={name}", "budget=smoke", "seed=0", "threads=1", *words])
         for run in runs:
+            data = run.config["dataset"]
+            assert data.get("set", data["name"]) in grid.data_sets_of(name)
             if parts(run) <= tried:
                 continue
             summary = task.ensure_result(run)

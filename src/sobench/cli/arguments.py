@@ -5,9 +5,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sobench.config.run import Run
 from sobench.errors import UsageError
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 OVERRIDES = "settings of the experiment, as for `sobench run` (budget=cpu seed=0,1 runs=DIR ...)"
 
@@ -36,8 +39,11 @@ def runs_of(experiment: str, overrides: Sequence[str]) -> list[Run]:
 
 
 def check_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides as they are. Raises UsageError for one that is not KEY=VALUE."""
+    """The overrides as they are. Raises UsageError for one that is not KEY=VALUE, or that `advice.check` refuses."""
+    from sobench.config import advice
+
     for override in overrides:
         if "=" not in override:
-            raise UsageError(f"{override}: allowed: KEY=VALUE, {OVERRIDES}")
+            raise UsageError(advice.not_a_setting(override, overrides))
+    advice.check(overrides)
     return list(overrides)

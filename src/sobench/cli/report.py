@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sobench.cli.by_need import Asked, asked, make
+from sobench.cli.console import console
 from sobench.cli.reproduce_all import ALL, reproduce_all
 from sobench.cli.until_decided import until_decided
 from sobench.cli.writing import folder_of, write_report
@@ -108,14 +109,12 @@ def _asked_if_any(name: str, overrides: Sequence[str]) -> Asked | None:
 
 def _write_reports(by_report: Mapping[str, Asked], overrides: Sequence[str]) -> None:
     """Write each report, show the last one on the terminal, and print the paths of the pages."""
-    from rich.console import Console
-
     from sobench.report import read
     from sobench.report.terminal import show
 
     written = [write_report(name, its, overrides)[0] for name, its in by_report.items()]
     last, its = list(by_report.items())[-1]
-    show(read(last).title, folder_of(last, its.declared, overrides), Console())
+    show(read(last).title, folder_of(last, its.declared, overrides), console())
     print()
     for page in written:
         print(page)

@@ -36,7 +36,7 @@ def read(report_id: str, *, folder: Path | None = None) -> Report:
     folder = folder or root()
     known = reports(folder=folder)
     if report_id not in known:
-        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known)}")
+        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known, 'sobench list reports')}")
     file = f"conf/report/{report_id}.yaml"
     report = build(Report, _yaml(folder / f"{report_id}.yaml", file), f"{file}: ")
     methods = {name: _method(name, method) for name, method in report.methods.items()}
