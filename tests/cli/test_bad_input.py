@@ -115,6 +115,7 @@ SETTINGS = [  # the arguments of `sobench run`; part of the line that they must 
     ("lr=0.1", "lr: no such key", "did you mean optimizer.lr=0.1?"),
     ("optimizer=hf_newton damping=1", "damping: no such key", "did you mean optimizer.damping=1?"),
     ("epochs=3", "epochs: no such key", "did you mean budget.epochs=3?"),
+    ("experiment=demo/digits epochs=3", "epochs: no such key", "did you mean budget.epochs=3?"),
     ("epoch=3", "epoch: no such key", "did you mean budget.epochs=3"),
     ("optimizer.LR=1", "optimizer.LR: no such key", "did you mean optimizer.lr=1?"),
     ("model.lr=1", "model.lr: no such key", "did you mean optimizer.lr=1?"),

@@ -73,7 +73,7 @@ def test_a_real_bash_completes(workplace):
     program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'from sobench.cli import entry; entry()' \"$@\"\n")
     program.chmod(0o755)
     script = """
-        source script
+        source ./script
         try() { COMP_LINE="$1"; COMP_POINT=${#1}; COMP_WORDS=(./sobench); COMPREPLY=(); _sobench
                 printf '<%s>' "${COMPREPLY[@]}"; echo; }
         complete -p sobench; try './sobench status practical/table-'

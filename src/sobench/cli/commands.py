@@ -32,7 +32,7 @@ BENCHMARKS = {
 
 
 def add_parsers(subparsers: Subparsers) -> None:
-    """Add every command with its arguments. Each parser sets `func`, which runs the command and returns its exit code."""
+    """Add every command with its arguments. Each parser sets `func`, which runs it and returns its exit code."""
     parser = _add(subparsers, "list", "commands:list_", f"list available {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("name", nargs="?", metavar="NAME", help="show all about this one, as `sobench show NAME`")

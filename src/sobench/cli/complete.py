@@ -78,7 +78,7 @@ def _candidates(
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
-    return next((dict(a.choices) for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})
+    return next((dict(a.choices or {}) for a in parser._actions if isinstance(a, argparse._SubParsersAction)), {})
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:

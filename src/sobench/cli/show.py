@@ -42,7 +42,8 @@ def described(name: str, kinds: Sequence[str]) -> list[str]:
     if not blocks:
         known = {known for kind in kinds for known in names(kind)}
         listing = f"sobench list {either(kind for kind in kinds if kind in LISTED)}"
-        raise UsageError(f"show: got {name!r}, {registry.suggestion(name, known, listing)}")
+        what = kinds[0] if len(kinds) == 1 else "show"
+        raise UsageError(f"{what}: got {name!r}, {registry.suggestion(name, known, listing)}")
     return "\n\n".join("\n".join(block) for block in blocks).splitlines()
 
 

@@ -143,7 +143,10 @@ def _instead(word: str, words: Sequence[str]) -> str:
     if after and "=" not in after and not after.startswith("-") and (paths := _meant(word, words)):
         return f"allowed: {either(f'{path}={after}' for path in paths)}"
     groups = [group for group in (*GROUPS, "experiment") if word in files.members(group)]
-    return f"did you mean {either(f'{group}={word}' for group in groups)}?" if groups else "allowed: KEY=VALUE"
+    if groups:
+        return f"did you mean {either(f'{group}={word}' for group in groups)}?"
+    places = elsewhere(word, words)
+    return "allowed: KEY=VALUE" + (f", as {either(f'{path}=VALUE' for path in places)}" if places else "")
 
 
 def is_path(key: str) -> bool:

@@ -141,16 +141,21 @@ def comments(name: str) -> dict[str, str]:
 
 
 def chosen(overrides: Sequence[str]) -> dict[str, str]:
-    """The member of each config group: chosen by the overrides, else the default.
+    """The member of each config group: chosen by the overrides, else by their experiment, else the default.
 
-    An experiment replaces the defaults.
+    A group is left out if the cells or the grid of the experiment choose several members of it.
     """
     matches = (re.fullmatch(r"(\w+)=([\w./-]+)", override) for override in overrides)
     named = {match[1]: match[2] for match in matches if match}
-    if "experiment" in named:
-        return named
     defaults = read(conf_dir() / "config.yaml")["defaults"]
-    return {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()} | named
+    by_default = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
+    if "experiment" not in named:
+        return by_default | named
+    stated = of_experiment(named["experiment"])
+    own = {key.removesuffix(".name"): str(value) for key, value in stated.items() if key.endswith(".name")}
+    cells = [setting.partition("=")[0] for cell in stated.get("hydra.sweeper.cells") or () for setting in cell]
+    swept = {*cells, *(key.removeprefix("hydra.sweeper.params.") for key in stated)}
+    return {group: name for group, name in (by_default | own).items() if group not in swept} | named
 
 
 def paths(chosen: Mapping[str, str]) -> list[str]:
