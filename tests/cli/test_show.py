@@ -57,6 +57,7 @@ def test_a_data_set_says_whether_it_is_at_hand(workplace, tmp_path, monkeypatch)
         monkeypatch.setenv("SOBENCH_DATA", str(folder.parent))
     assert any(f"at hand: {folder}" in line for line in shown("usps"))
     listed = {line.split()[0]: line for line in command("list", "experiments").out.splitlines()}
+    assert listed["smw/fig-5.3"].endswith("not at hand: webspam")
     assert "not at hand: mnist" in listed["practical/table-3"] and "not at hand" not in listed["demo/digits"]
 
 

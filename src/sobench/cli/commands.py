@@ -204,15 +204,15 @@ def _entries(kind: str) -> list[tuple[str, ...]]:
 
 def _experiments() -> list[tuple[str, ...]]:
     """Name, first comment line of its file, and the data that is not at hand, of each experiment."""
-    from sobench.config.files import about, group_defaults, members
+    from sobench.config.files import about, members
     from sobench.config.grid import data_sets_of
     from sobench.data import Store, at_hand
 
     store = Store.default()
-    missing = {name for name in members("dataset") if not at_hand(group_defaults("dataset", name), store)}
     rows = []
     for name in members("experiment"):
-        lacking = sorted(missing.intersection(data_sets_of(name)))
+        needed = data_sets_of(name).items()
+        lacking = [settings.get("set", data) for data, settings in needed if not at_hand(settings, store)]
         rows.append((name, about(f"experiment/{name}"), f"not at hand: {', '.join(lacking)}" if lacking else ""))
     return rows
 

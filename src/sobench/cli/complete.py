@@ -93,8 +93,8 @@ def _arguments(parser: argparse.ArgumentParser, words: Sequence[str], current: s
     if not places:
         return []
     place = min(len(given), len(places) - 1)
-    if places[place].choices:
-        return [str(choice) for choice in places[place].choices]
+    if choices := places[place].choices:
+        return map(str, choices)
     kind = kinds[place]
     if kind == "name" and kinds[0] == "kind" and given:  # list KIND NAME
         kind = given[0]
