@@ -18,7 +18,7 @@ _sobench() {{
     local IFS=$'\\n'
     COMPREPLY=($("${{COMP_WORDS[0]/#\\~/$HOME}}" {COMPLETE} bash "${{COMP_LINE:0:COMP_POINT}}" 2>/dev/null))
 }}
-complete -o nospace -o bashdefault -F _sobench sobench
+complete -o nospace -o default -F _sobench sobench
 """
 _ZSH = f"""\
 _sobench() {{
