@@ -34,7 +34,7 @@ def test_what_arguments_select(words, expected):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["a/b", "nonsense"], "nonsense: allowed: KEY=VALUE"),
+        (["a/b", "nonsense"], "nonsense: not a setting; allowed: KEY=VALUE"),
         (["a/b", "experiment=c/d"], "got a/b and c/d, allowed: one"),
     ],
 )

@@ -12,9 +12,9 @@ from harness import SMALL, command, directories, rows, summary
 from sobench.system import environment
 
 SETTINGS = [  # the arguments of `sobench run`; part of the line that they must give
-    ("optimizer=sdg", "optimizer: got 'sdg'", "did you mean 'sgd'?"),
-    ("dataset=mnst", "dataset: got 'mnst'", "did you mean 'mnist'?"),
-    ("model=mpl", "model: got 'mpl'", "did you mean 'mlp'?"),
+    ("optimizer=sdg", "optimizer: got 'sdg'", "did you mean 'sgd'"),
+    ("dataset=mnst", "dataset: got 'mnst'", "did you mean 'mnist'"),
+    ("model=mpl", "model: got 'mpl'", "did you mean 'mlp'"),
     ("loss=cross_entrop", "loss: got 'cross_entrop'", "did you mean 'cross_entropy'?"),
     ("loss=[a]", "loss: got ['a']", "allowed: binary_cross_entropy"),
     ("loss=null", "loss: got None", "cross_entropy"),
@@ -25,10 +25,11 @@ SETTINGS = [  # the arguments of `sobench run`; part of the line that they must 
     ("logger=wandb logger.project=a/b", "logger.project: got 'a/b'", "without any of"),
     ("logger=wandb logger.timeout=0", "logger.timeout: got 0", "above 0"),
     ("logger.mode=offline", "logger.mode: no such key", ""),
-    ("experiment=practical/table-33", "experiment: got 'practical/table-33'", "did you mean 'practical/table-3'?"),
-    ("experiment=practical", "experiment: got 'practical'", "practical/table-3"),
+    ("experiment=practical/table-33", "experiment: got 'practical/table-33'", "did you mean 'practical/table-3'"),
+    ("experiment=practical", "experiment: got 'practical'", "did you mean 'practical/"),
+    ("experiment=table-33", "experiment: got 'table-33'", ": sobench list experiments)"),
     ("hydra/launcher=nope", "hydra/launcher: got 'nope'", "basic"),
-    ("sead=1", "sead: no such key", "did you mean 'seed'?"),
+    ("sead=1", "sead: no such key", "did you mean 'seed'"),
     ("+extra=1", "extra: no such key", "allowed: batch_size"),
     ("optimizer.lrr=1", "optimizer.lrr: no such key", "did you mean 'lr'?"),
     ("++optimizer.lrr=1", "optimizer.lrr: no such key", "did you mean 'lr'?"),
@@ -38,12 +39,12 @@ SETTINGS = [  # the arguments of `sobench run`; part of the line that they must 
     ("evaluate=5", "evaluate: got 5", "every, steps"),
     ("budgets=5", "budgets: got 5", "cpu"),
     ("+budgets.cpu.epoch=7", "budgets.cpu.epoch: no such key", "did you mean 'epochs'?"),
-    ("~optimizer", "optimizer: got None", "sgd"),
+    ("~optimizer", "optimizer: got None", "sobench list optimizers"),
     ("~optimizer.lr", "optimizer.lr: must be given", ""),
     ("~seed", "seed: must be given", ""),
-    ("optimizer=null", "optimizer: got 'null'", "sgd"),
-    ("dataset=5", "dataset: got '5'", "digits"),
-    ("dataset.name=[1]", "dataset: got", "digits | faces"),
+    ("optimizer=null", "optimizer: got 'null'", "sobench list optimizers"),
+    ("dataset=5", "dataset: got '5'", "sobench list datasets"),
+    ("dataset.name=[1]", "dataset: got", "sobench list datasets"),
     ("optimizer.name=adam", "optimizer.momentum: no such key", "betas"),
     ("optimizer.lr=abc", "optimizer.lr: got 'abc'", "a number above 0"),
     ("optimizer.lr=-1", "optimizer.lr: got -1", "a number above 0"),
@@ -111,6 +112,41 @@ SETTINGS = [  # the arguments of `sobench run`; part of the line that they must 
     ("seed=0,1", "seed=0,1", "-m for a sweep"),
     ("seed=range(3)", "seed=range(3)", "-m for a sweep"),
     ("optimizer=sgd,adam optimizer.lr=1", "optimizer=sgd,adam", "-m for a sweep"),
+    ("lr=0.1", "lr: no such key", "did you mean optimizer.lr=0.1?"),
+    ("optimizer=hf_newton damping=1", "damping: no such key", "did you mean optimizer.damping=1?"),
+    ("epochs=3", "epochs: no such key", "did you mean budget.epochs=3?"),
+    ("experiment=demo/digits epochs=3", "epochs: no such key", "did you mean budget.epochs=3?"),
+    ("epoch=3", "epoch: no such key", "did you mean budget.epochs=3"),
+    ("optimizer.LR=1", "optimizer.LR: no such key", "did you mean optimizer.lr=1?"),
+    ("model.lr=1", "model.lr: no such key", "did you mean optimizer.lr=1?"),
+    ("optimizer=adam optimizer=sgd", "optimizer: given twice, as adam and sgd", "-m optimizer=adam,sgd"),
+    ("optimizer.lr=1 seed=0 optimizer.lr=2", "optimizer.lr: given twice", "-m optimizer.lr=1,2"),
+    ("seed=0 seed=0", "seed: given twice", "allowed: seed=0 once"),
+    ("optimizer=[adam,sgd]", "optimizer: got [adam,sgd]", "-m optimizer=adam,sgd"),
+    ("--optimizer kfac", "--optimizer kfac: not an option", "allowed: optimizer=kfac"),
+    ("--lr=0.1", "--lr=0.1: not an option", "allowed: optimizer.lr=0.1"),
+    ("--experiment demo/digits", "--experiment demo/digits: not an option", "allowed: experiment=demo/digits"),
+    ("optimizer kfac", "optimizer: not a setting", "allowed: optimizer=kfac"),
+    ("kfac", "kfac: not a setting", "did you mean optimizer=kfac?"),
+    ("demo/digits", "demo/digits: not a setting", "did you mean experiment=demo/digits?"),
+    ("optimizer==kfac", "optimizer==kfac: got two equals signs", "allowed: optimizer=kfac"),
+    ("seed=0-4", "seed: got '0-4'", "-m 'seed=range(0,5)'"),
+    ("seed=0..4", "seed: got '0..4'", "-m 'seed=range(0,5)'"),
+    ("-m seed=0, 1", "seed=0,: not a setting", "-m seed=0,1"),
+    ("budget=3", "budget: got '3'", "a number: budget.epochs=3, budget.steps=3 or budget.seconds=3"),
+    ("dataset=npz dataset.path=my file.npz", "file.npz: not a setting", "'dataset.path=\"my file.npz\"'"),
+    ("dataset=npz dataset.path=a,b.npz", "several values", "'dataset.path=\"a,b.npz\"'"),
+    ("dataset=npz dataset.path=a(1).npz", "not a setting", "'dataset.path=\"a(1).npz\"'"),
+    ("dataset=npz dataset.path=a=b.npz", "not a setting", "'dataset.path=\"a=b.npz\"'"),
+    (
+        "-m logger=csv,tensorboard",
+        "logger=csv,tensorboard: a sweep over what changes no result",
+        "logger=[csv,tensorboard]",
+    ),
+    ("-m threads=1,2", "threads=1,2: a sweep over what changes no result", "allowed: one value"),
+    ("-m runs=a,b", "runs=a,b: a sweep over what changes no result", "allowed: one value"),
+    ("logger=[csv,wnb]", "logger: got 'wnb'", "allowed: csv, none, tensorboard, wandb"),
+    ("logger=[csv,none] logger.mode=offline", "logger.mode: no such key", ""),
     ("0 1", "0: not a setting", "KEY=VALUE"),
     ("optimizer", "optimizer: not a setting", "KEY=VALUE"),
     ("=5", "=5", "KEY=VALUE"),
@@ -153,6 +189,8 @@ def test_device_that_is_not_there(workplace, monkeypatch, name):
         ["status", "demo/digits", "seed"],
         ["report", "demo/digits", "seed=-1"],
         ["data", "verify", "mnst"],
+        ["status", "demo/digits", "seed=0", "seed=1"],
+        ["status", "demo/digits", "--optimizer", "sgd"],
     ],
     ids=" ".join,
 )
@@ -244,6 +282,18 @@ def test_a_download_that_cannot_be_had(workplace, monkeypatch):
     assert "train-images-idx3-ubyte.gz" in result.err and "manual download: put it in" in result.err
 
 
+def test_all_data_that_is_missing_is_said_before_anything_is_run(workplace, monkeypatch):
+    monkeypatch.setattr("urllib.request.urlopen", _no_network)
+    result = command("run", "-m", *SMALL, "dataset=mnist,digits,curves,sars_cov2", "seed=0,1")
+    first, *each = result.errors
+    assert result.code == 1 and not list(workplace.iterdir())
+    assert first == "sobench: the data of 6 of 8 runs cannot be had, and nothing was run; without it: dataset=digits"
+    assert [line.split()[0] for line in each] == ["curves:", "mnist:", "sars_cov2:"]
+    assert all("manual download: put" in line for line in each) and "sobench data fetch mnist" in each[1]
+    result = command("run", "-m", *SMALL, "dataset=mnist,digits")
+    assert result.code == 1 and len(result.errors) == 1 and result.err.endswith("; without it: dataset=digits\n")
+
+
 def _no_network(url, timeout):
     raise OSError("no network")
 
@@ -290,7 +340,7 @@ def test_a_sweep_records_what_cannot_be_served_and_goes_on(workplace, plugins):
 
 def test_a_sweep_records_a_model_too_large_for_a_dense_matrix(workplace, monkeypatch):
     monkeypatch.setattr(environment, "available_memory", lambda where: 3 * 4 * 400**2)
-    result = command("run", "-m", *SMALL, "optimizer=newton,sgd", "model.widths=[4],[10]")
+    result = command("run", "-m", "threads=1", "budget=smoke", "optimizer=newton,sgd", "model.widths=[4],[10]")
     assert result.code == 0
     found = {(path.parent.name.split("_")[2], summary(path)["status"]) for path in directories()}
     assert len(directories()) == 4 and found == {("newton", "done"), ("newton", "skipped"), ("sgd", "done")}

@@ -1,4 +1,4 @@
-"""The command line: run from any folder, its help, its completion, stopped by a signal."""
+"""The command line: run from any folder, its help, stopped by a signal."""
 
 import os
 import re
@@ -83,30 +83,6 @@ def test_help(workplace, words, part):
     assert not list(workplace.iterdir())
 
 
-@pytest.mark.parametrize(
-    "line, expected",
-    [
-        ("sobench run optimizer=", {"optimizer=sgd", "optimizer=hf_gauss_newton", "optimizer=lbfgs"}),
-        ("sobench run -m optimizer=ad", {"optimizer=adam", "optimizer=adagrad"}),
-        ("sobench run optimizer=hf_newton optimizer.d", {"optimizer.damping="}),
-        ("sobench run model.a", {"model.activation="}),
-        ("sobench run sch", {"schedule="}),
-    ],
-)
-def test_completion(workplace, monkeypatch, capfd, line, expected):
-    monkeypatch.setenv("COMP_LINE", line)
-    monkeypatch.setenv("COMP_POINT", str(len(line)))
-    shown = command("-sc", "query=bash")
-    words = set((shown.out + capfd.readouterr().out).split())
-    assert shown.code == 0 and expected <= words
-    assert all(word.startswith(line.split()[-1]) for word in words)
-
-
-def test_completion_is_installed_for_our_name(workplace):
-    script = subprocess.run([*PROGRAM, "-sc", "install=bash"], capture_output=True, text=True)
-    assert script.returncode == 0 and "complete" in script.stdout and not script.stderr
-
-
 def test_stopped_by_the_keyboard(workplace):
     words = ["run", "threads=1", "model.widths=[4]", "budget.epochs=1000000", "log.every=1", "checkpoint.seconds=0"]
     started = process(*words, folder=workplace, prepare=interruptible)
@@ -184,5 +160,6 @@ def test_a_report_says_how_it_is_made_again(workplace):
 def test_version_is_that_of_the_package():
     import sobench
 
+    assert command("--version").out == f"sobench {sobench.__version__}\n"
     assert sobench.__version__ and {"Objective", "load_optimizer"} < {*sobench.__all__}
     assert sobench.load_optimizer("sgd").__name__ == "SGD" and sobench.losses and sobench.Objective

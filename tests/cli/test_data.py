@@ -58,6 +58,10 @@ def test_fetch_then_verify(data, small, tmp_path, capsys):
     assert data("verify", "mnist") == 1, "named, and not here"
     assert data("verify") == 0
     assert data("fetch", "--mirror", mirror) == 0
+    *_, row, last = capsys.readouterr().out.splitlines()
+    assert row.split()[0] == "mnist" and "MB" in row and last.endswith("all of them: sobench data fetch all")
+    assert not (tmp_path / "cache").exists(), "without a name nothing is fetched"
+    assert data("fetch", "all", "--mirror", mirror) == 0
     capsys.readouterr()
     assert data("verify", "mnist") == 0
     assert capsys.readouterr().out.count(": ok") == 4
@@ -101,7 +105,7 @@ def test_fetch_offline(data, capsys):
 
 def test_an_unknown_name(data):
     for action in ("list", "fetch", "verify"):
-        with pytest.raises(UsageError, match="data set: got 'mnits', allowed: .*; did you mean 'mnist'?"):
+        with pytest.raises(UsageError, match="data set: got 'mnits', .*did you mean 'mnist'"):
             data(action, "mnits")
 
 

@@ -220,12 +220,13 @@ def test_gc_of_one_that_was_begun_meanwhile(runs):
     "words, part",
     [
         (["retry", "nonsense"], "experiment: got 'nonsense'"),
-        (["retry", "demo/digits", "nonsense"], "nonsense: allowed: KEY=VALUE"),
+        (["retry", "demo/digits", "nonsense"], "nonsense: not a setting; allowed: KEY=VALUE"),
         (
             ["gc", "--older-than", "4x"],
             "--older-than: got '4x', allowed: a duration above 0, as 90s, 15m, 4h, 1h30m or 30d",
         ),
-        (["gc", "what"], "what: allowed: KEY=VALUE"),
+        (["gc", "what"], "what: not a setting; allowed: KEY=VALUE"),
+        (["list", "optimizers", "seed=1"], "optimizers: got 'seed=1', allowed: "),
         (["gc", "seed=1"], "gc: got 'seed=1', allowed: runs=DIR"),
         (
             ["run", "-m", "hydra.sweeper.jobs=nowhere.json"],
@@ -245,7 +246,8 @@ def test_bad_input_is_one_line(workplace, words, part):
 
 
 @pytest.mark.parametrize(
-    "words", [["retry", "--nonsense"], ["status", "--failed"], ["list", "optimizers", "seed=1"], ["gc", "--older-than"]]
+    "words",
+    [["retry", "--nonsense"], ["status", "--failed"], ["list", "optimizers", "sgd", "adam"], ["gc", "--older-than"]],
 )
 def test_flags_that_are_not_there(workplace, words):
     wrong = command(*words)

@@ -144,7 +144,7 @@ def test_a_cell_that_cannot_be_measured_is_said(workplace, plugins, body, part):
         (["plan", "demo/digits", "--budget", "4x"], "--budget: got '4x', allowed: a duration above 0"),
         (["plan", "demo/digits", "--budget", "0h"], "--budget: got '0h', allowed: a duration above 0"),
         (["plan", "nonsense"], "experiment: got 'nonsense'"),
-        (["plan", "demo/digits", "nonsense"], "nonsense: allowed: KEY=VALUE"),
+        (["plan", "demo/digits", "nonsense"], "nonsense: not a setting; allowed: KEY=VALUE"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -201,6 +201,9 @@ def test_every_cell_runs(place, tried, name):
     """
     for words in commands(name):
         runs = grid.expand([f"experiment={name}", "budget=smoke", "seed=0", "threads=1", *words])
+        if not any("dataset" in word for word in words):
+            of_files = {_read_from(data) for data in grid.data_sets_of(name).values()}
+            assert {_read_from(run.config["dataset"]) for run in runs} <= of_files
         for run in runs:
             if parts(run) <= tried:
                 continue
@@ -226,6 +229,11 @@ def test_every_budget_has_a_limit(name, composer):
     budgets = composer.cell([f"experiment={name}"])[0].budgets
     for budget in ("paper", "cpu"):
         assert any(budgets[budget].get(limit) for limit in ("epochs", "steps", "seconds")), budget
+
+
+def _read_from(dataset: dict) -> tuple:
+    """What decides from which files a data set is read."""
+    return dataset["name"], dataset.get("set"), dataset.get("vectors")
 
 
 def test_each_way_to_shrink_is_of_an_experiment():

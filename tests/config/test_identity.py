@@ -24,6 +24,7 @@ IGNORED = {
     "reports": "elsewhere",
     "threads": 7,
     "logger.name": "other",
+    "logger.copies": {"csv": True},
     "data.mirror": "/mirror",
     "gpu.per_run": 0.25,
     "isolate": True,

@@ -46,7 +46,7 @@ def test_what_ships(kind):
 
 
 def test_an_unknown_name():
-    with pytest.raises(UsageError, match="optimizer: got 'newtn', allowed: .*did you mean 'newton'"):
+    with pytest.raises(UsageError, match="optimizer: got 'newtn', did you mean 'newton'"):
         registry.load("optimizers", "newtn")
 
 
@@ -60,6 +60,39 @@ def test_an_unknown_name():
 )
 def test_suggestion(got, allowed, expected):
     assert registry.suggestion(got, allowed) == expected
+
+
+MANY = [f"{paper}/{kind}-{number}" for paper in "abc" for kind in ("table", "fig") for number in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    "got, expected",
+    [
+        ("a/tabel-3", "did you mean 'a/table-3'"),
+        ("A/Table-3", "did you mean 'a/table-3'"),
+        ("table-3", "did you mean 'a/table-3', 'b/table-3', 'c/table-3'"),
+        ("able", "did you mean '"),
+        ("zzz", "allowed: a/fig-1, a/table-2, b/fig-3, b/table-4, c/fig-5, ... "),
+        (None, "allowed: a/fig-1, "),
+    ],
+)
+def test_a_suggestion_of_many_names_lists_a_few_and_says_how_to_see_all(got, expected):
+    text = registry.suggestion(got, MANY, "sobench list experiments")
+    assert text.startswith(expected) and text.endswith("(all 30: sobench list experiments)")
+    assert sum(text.count(name) for name in MANY) <= registry.FEW
+    assert registry.suggestion(got, MANY).startswith(f"allowed: {', '.join(sorted(MANY))}")
+
+
+def test_as_many_names_as_can_be_taken_in_are_listed_whole():
+    names = MANY[: registry.WHOLE]
+    assert all(name in registry.suggestion("zzz", names, "sobench list experiments") for name in names)
+    assert "all 13: LIST" in registry.suggestion("zzz", MANY[: registry.WHOLE + 1], "LIST")
+
+
+def test_the_nearest_name_is_first():
+    """The similarity is 2 M / T: M letters in common, T letters in both."""
+    assert registry.nearest("sgdd", ["kfac", "sgdw", "sgd"]) == ["sgd", "sgdw"]  # 6/7 > 6/8 >= 0.6
+    assert registry.nearest("", ["a"]) == registry.nearest(5, ["5"]) == []
 
 
 BROKEN = {  # module text, entry, its summary, and the error of whoever loads it

@@ -18,6 +18,7 @@ from wandb_server import Server
 from sobench.config.files import conf_dir
 from sobench.errors import UsageError
 from sobench.results.loggers import base
+from sobench.results.loggers.csv_file import CsvFile
 from sobench.results.loggers.wandb import process as wandb_process
 from sobench.results.loggers.wandb import remote_state
 from sobench.results.rundir import RunDirectory
@@ -271,7 +272,7 @@ def test_a_logger_that_raises_ends_in_one_warning(tmp_path, capsys, monkeypatch,
     monkeypatch.setenv("WANDB_API_KEY", KEY)
     directory = RunDirectory(run_with(), tmp_path)
     directory.path.mkdir(parents=True)
-    record = base.MirroredMetrics(directory, 0, lambda: Failing(directory, when))
+    record = base.MirroredMetrics(directory, 0, {"failing": lambda: Failing(directory, when)})
     for step in range(3):
         record.append({"kind": "train", "step": step})
     record.sync()
@@ -292,7 +293,7 @@ def test_the_time_limit_of_the_run_is_no_failure_of_the_logger(tmp_path, monkeyp
     monkeypatch.setattr(Failing, "_fail", ring)
     directory = RunDirectory(run_with(), tmp_path)
     directory.path.mkdir(parents=True)
-    record = base.MirroredMetrics(directory, 0, lambda: Failing(directory, when))
+    record = base.MirroredMetrics(directory, 0, {"failing": lambda: Failing(directory, when)})
     with pytest.raises(stopping.TimedOut):
         record.append({"kind": "train", "step": 0})
         record.sync()
@@ -325,6 +326,30 @@ ROWS = [
     {"kind": "train", "step": 2, "epoch": 1.0, "loss": 1.0, "damping": 0.5},
     {"kind": "eval", "step": 2, "epoch": 1.0, "train_loss": 1.0},
 ]
+
+
+def test_several_loggers_copy_the_same_rows(workplace, capfd):
+    assert command("run", *SMALL, "logger=[csv,tensorboard,none]").code == 0 and warnings(capfd) == []
+    (path,) = directories()
+    with open(path / "metrics.csv", newline="") as file:
+        assert [int(line["step"]) for line in csv.DictReader(file)] == [row["step"] for row in rows(path)]
+    assert list((path / "tensorboard").glob("events*"))
+    again = command("run", *SMALL, "logger=[csv,wandb]", "logger.mode=offline")
+    assert "already done" in again.out, "the loggers are no part of a run's identity"
+
+
+def test_a_logger_that_fails_does_not_stop_the_other(tmp_path, capsys):
+    directory = RunDirectory(run_with(), tmp_path)
+    directory.path.mkdir(parents=True)
+    make = {"failing": lambda: Failing(directory, "row"), "csv": lambda: CsvFile(directory)}
+    record = base.MirroredMetrics(directory, 0, make)
+    for step in range(3):
+        record.append({"kind": "train", "step": step})
+    record.sync()
+    record.close()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "logger: failing failed (OSError" in line
+    assert len((directory.path / "metrics.csv").read_text().splitlines()) == 1 + 3
 
 
 def test_csv_is_the_record_as_a_table(tmp_path):

@@ -210,7 +210,7 @@ def test_without_an_instrument_a_run_is_what_it_was_before_there_were_any():
 @pytest.mark.parametrize(
     "companions, message",
     [
-        ({"a": {"name": "adma"}}, r"^optimizer: got 'adma', allowed: .*; did you mean 'adam'\?"),
+        ({"a": {"name": "adma"}}, r"^optimizer: got 'adma', did you mean 'adam'"),
         (
             {"a": {"lr": 1.0}},
             r"^instrument\.companions\.a: got {'lr': 1.0}, allowed: \+optimizer@instrument\.companions\.a=NAME",

@@ -6,10 +6,13 @@ import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sobench.config.identity import NOT_IDENTITY
-from sobench.config.run import Run
+from sobench.config.files import NOT_IDENTITY
 from sobench.errors import UsageError
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 OVERRIDES = "settings, as for `sobench run -m` (optimizer=sgd,adam budget=cpu seed=0,1 runs=DIR ...)"
 EXPERIMENT = "experiment="
@@ -62,7 +65,7 @@ class Selection:
 def selection(words: Iterable[str | None]) -> Selection:
     """What these arguments select. An experiment is a word, or the setting `experiment=NAME`.
 
-    Raises UsageError for two experiments, and for an argument that is not KEY=VALUE.
+    Raises UsageError for two experiments, and as `check_overrides`.
     """
     given = [word for word in words if word]
     named = [word.removeprefix(EXPERIMENT) for word in given if word.startswith(EXPERIMENT)]
@@ -73,7 +76,7 @@ def selection(words: Iterable[str | None]) -> Selection:
     if len(experiments) > 1:
         raise UsageError(f"experiment: got {' and '.join(experiments)}, allowed: one experiment")
     overrides = [word for word in given if is_override(word) and not word.startswith(EXPERIMENT)]
-    return Selection(experiments[0] if experiments else None, overrides)
+    return Selection(experiments[0] if experiments else None, check_overrides(overrides))
 
 
 def of_command(args: argparse.Namespace) -> Selection:
@@ -121,8 +124,11 @@ def is_override(word: str) -> bool:
 
 
 def check_overrides(overrides: Sequence[str]) -> list[str]:
-    """The overrides as they are. Raises UsageError for one that is not KEY=VALUE."""
+    """The overrides as they are. Raises UsageError for one that is not KEY=VALUE, and as `advice.check`."""
+    from sobench.config import advice
+
     for override in overrides:
         if not is_override(override):
-            raise UsageError(f"{override}: allowed: KEY=VALUE, {OVERRIDES}")
+            raise UsageError(advice.not_a_setting(override, overrides))
+    advice.check(overrides)
     return list(overrides)

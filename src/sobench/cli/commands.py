@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import sys
 from pathlib import Path
 from pkgutil import resolve_name
 
 from sobench.cli.arguments import OVERRIDES, check_overrides, of_command
-from sobench.cli.clean import OLDER, gc
-from sobench.cli.plan import plan
-from sobench.cli.report import report, reproduce
-from sobench.cli.retry import DEFAULT, FLAGS, retry
-from sobench.cli.runs import runs
-from sobench.cli.tune import tune
-from sobench.cli.wandb import wandb
+from sobench.cli.clean import OLDER
+from sobench.cli.complete import SHELLS
+from sobench.cli.console import console
+from sobench.cli.retry import DEFAULT, FLAGS
 from sobench.errors import UsageError
 from sobench.system import text
 
-Command = Callable[[argparse.Namespace], int]
-"""Runs one command; returns its exit code."""
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
 
 KINDS = ["datasets", "models", "optimizers", "losses", "experiments", "reports"]
@@ -37,20 +32,26 @@ BENCHMARKS = {
 
 
 def add_parsers(subparsers: Subparsers) -> None:
-    """Add every command with its arguments. Each parser sets `func`, a Command."""
-    parser = _add(subparsers, "list", list_, f"list available {', '.join(KINDS[:-1])} or {KINDS[-1]}")
+    """Add every command with its arguments. Each parser sets `func`, which runs it and returns its exit code."""
+    parser = _add(subparsers, "list", "commands:list_", f"list available {', '.join(KINDS[:-1])} or {KINDS[-1]}")
     parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("name", nargs="?", metavar="NAME", help="show all about this one, as `sobench show NAME`")
 
-    parser = _add(subparsers, "status", status, "show the run states of an experiment, or of all runs")
+    about = "show all about an optimizer, a data set, a model, a loss, an experiment, a report or another choice"
+    parser = _add(subparsers, "show", "show:show", about)
+    parser.add_argument("name", metavar="NAME", help="as `sobench list` prints it")
+
+    parser = _add(subparsers, "status", "commands:status", "show the run states of an experiment, or of all runs")
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
-    parser = _add(subparsers, "runs", runs, "find the folders of runs by their settings")
+    parser = _add(subparsers, "runs", "runs:runs", "find the folders of runs by their settings")
     _add_overrides(parser, "settings that the runs have, and runs=DIR (optimizer=adam optimizer.lr=0.1 seed=0 ...)")
 
     _add_report(subparsers)
 
-    parser = _add(subparsers, "reproduce", reproduce, "run the missing runs of an artifact, then write its report")
+    about = "run the missing runs of an artifact, then write its report"
+    parser = _add(subparsers, "reproduce", "report:reproduce", about)
     about = "paper/artifact, as `sobench list reports` prints it; an experiment; nothing, with settings; all: every "
     about += "artifact, the cheapest claims first"
     parser.add_argument("id", nargs="?", metavar="ID", help=about)
@@ -61,7 +62,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser.add_argument("--budget", metavar="TIME", help=about)
 
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
-    parser = _add(subparsers, "tune", tune, about)
+    parser = _add(subparsers, "tune", "tune:tune", about)
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
@@ -69,24 +70,24 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_gc(subparsers)
 
     about = "show what a sweep has left to do, and estimate its time and memory from a few steps of each cell"
-    parser = _add(subparsers, "plan", plan, about)
+    parser = _add(subparsers, "plan", "plan:plan", about)
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
     parser.add_argument("--budget", metavar="TIME", help="select the runs that fit into 90s, 15m, 4h, 1h30m or 2d")
     about = "of a report: the seeds and hours that each undecided claim still needs, cheapest first; runs nothing"
     parser.add_argument("--power", action="store_true", help=about)
 
-    parser = _add(subparsers, "wandb", wandb, "copy runs to wandb, or list what is not copied")
+    parser = _add(subparsers, "wandb", "wandb:wandb", "copy runs to wandb, or list what is not copied")
     about = "sync: copy what is missing; verify: list what is missing or there twice, exit code 1 if anything is"
     parser.add_argument("action", choices=["sync", "verify"], help=about)
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
 
-    parser = _add(subparsers, "check", check, "test an optimizer, ours or yours, against the contract")
+    parser = _add(subparsers, "check", "commands:check", "test an optimizer, ours or yours, against the contract")
     parser.add_argument("name", metavar="NAME", help="an optimizer, as `sobench list optimizers` prints it")
     _add_overrides(parser, "settings that the optimizer needs (optimizer.radius=1.0 ...)")
 
-    parser = _add(subparsers, "bench", bench, "measure sobench itself")
+    parser = _add(subparsers, "bench", "commands:bench", "measure sobench itself")
     about = (
         "overhead: our training loop and a bare torch loop; step [NAME ...]: a step of each optimizer, or of the rows "
         "that begin with a name; cells: a step of each cell of an experiment, kept for `x: cost` in reports; csdd: "
@@ -97,9 +98,13 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_overrides(parser)
     parser.add_argument("--again", action="store_true", help="cells: measure the known costs again")
 
+    about = 'print a script that makes TAB complete the words of a command: eval "$(sobench completion bash)"'
+    parser = _add(subparsers, "completion", "complete:completion", about)
+    parser.add_argument("shell", choices=SHELLS)
+
 
 def _add_report(subparsers: Subparsers) -> None:
-    parser = _add(subparsers, "report", report, "write tables, figures and verdicts from the existing runs")
+    parser = _add(subparsers, "report", "report:report", "write tables, figures and verdicts from the existing runs")
     about = "paper/artifact, as `sobench list reports` prints it; an experiment; nothing, with settings or for all "
     about += "runs; after one of the flags a folder of reports"
     parser.add_argument("id", nargs="?", metavar="ID", help=about)
@@ -117,7 +122,7 @@ def _add_report(subparsers: Subparsers) -> None:
 
 def _add_retry(subparsers: Subparsers) -> None:
     about = f"repeat {_listed(DEFAULT)} runs; old files are kept in runs/.old, timed-out runs resume"
-    parser = _add(subparsers, "retry", retry, about)
+    parser = _add(subparsers, "retry", "retry:retry", about)
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
     flags = parser.add_argument_group(f"states of the runs to repeat (default: {_listed(DEFAULT)})")
@@ -128,16 +133,17 @@ def _add_retry(subparsers: Subparsers) -> None:
 
 def _add_gc(subparsers: Subparsers) -> None:
     about = "list the leftovers of interrupted runs and sweeps; --yes deletes them"
-    parser = _add(subparsers, "gc", gc, about)
+    parser = _add(subparsers, "gc", "clean:gc", about)
     _add_overrides(parser, "runs=DIR, the folder of the runs")
     parser.add_argument("--yes", action="store_true", help="delete what is listed")
     about = f"minimum age of old files that `sobench retry` kept (default: {OLDER})"
     parser.add_argument("--older-than", default=OLDER, metavar="AGE", help=about)
 
 
-def _add(subparsers: Subparsers, name: str, func: Command, about: str) -> argparse.ArgumentParser:
+def _add(subparsers: Subparsers, name: str, place: str, about: str) -> argparse.ArgumentParser:
+    """Add a command. place: "module:function" in this package, imported when the command is run."""
     parser = subparsers.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
-    parser.set_defaults(func=func)
+    parser.set_defaults(func=lambda args: resolve_name(f"sobench.cli.{place}")(args))
     return parser
 
 
@@ -160,22 +166,25 @@ def _listed(words: tuple[str, ...]) -> str:
 
 def list_(args: argparse.Namespace) -> int:
     """Print the names of one kind, each with a description: wrapped on a terminal, else one line each."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from sobench.cli.show import described
+
+    if args.name:
+        print(*described(args.name, [args.kind]), sep="\n")
+        return 0
     if args.kind == "experiments":
         rows = _experiments()
     elif args.kind == "reports":
         rows = _reports()
     else:
         rows = _entries(args.kind)
-    console = Console()
-    if console.is_terminal:
+    if sys.stdout.isatty():
         table = Table(box=None, show_header=False, pad_edge=False)
         for row in rows:
             table.add_row(*map(escape, row))
-        console.print(table)
+        console().print(table)
     else:
         print(*text.table(rows), sep="\n")
     return 0
@@ -183,22 +192,35 @@ def list_(args: argparse.Namespace) -> int:
 
 def _entries(kind: str) -> list[tuple[str, ...]]:
     """Name, description and origin of each entry; a plug-in is not imported, so that whether it can be is not known."""
+    from sobench.cli.show import names, preset_of
     from sobench.config import registry
     from sobench.config.files import about
 
     group = registry.key_of(kind)
     rows = []
-    for name, entry in registry.entries(kind).items():
-        origin = "" if registry.is_ours(entry) else f"{registry.origin(entry)}, not imported"
-        rows.append((name, about(f"{group}/{name}") or registry.summary(entry), origin))
+    for name in names(kind):
+        preset, entry = preset_of(group, name), registry.entries(kind).get(name)
+        theirs = entry is not None and not registry.is_ours(entry)
+        origin = (
+            f"{registry.origin(entry)}, not imported" if entry and theirs else f"preset of {preset}" if preset else ""
+        )
+        rows.append((name, about(f"{group}/{name}") or (registry.summary(entry) if entry else ""), origin))
     return rows
 
 
 def _experiments() -> list[tuple[str, ...]]:
-    """(name, first comment line of its file) of each experiment."""
+    """Name, first comment line of its file, and the data that is not at hand, of each experiment."""
     from sobench.config.files import about, members
+    from sobench.config.grid import data_sets_of
+    from sobench.data import Store, at_hand
 
-    return [(name, about(f"experiment/{name}")) for name in members("experiment")]
+    store = Store.default()
+    rows = []
+    for name in members("experiment"):
+        needed = data_sets_of(name).items()
+        lacking = [settings.get("set", data) for data, settings in needed if not at_hand(settings, store)]
+        rows.append((name, about(f"experiment/{name}"), f"not at hand: {', '.join(lacking)}" if lacking else ""))
+    return rows
 
 
 def _reports() -> list[tuple[str, ...]]:
@@ -211,16 +233,14 @@ def _reports() -> list[tuple[str, ...]]:
 
 def status(args: argparse.Namespace) -> int:
     """Print the states of the runs of an experiment or of settings, or of all runs in the folder."""
-    from rich.console import Console
-
     from sobench.results.status import print_status
 
     selected = of_command(args)
     if selected.is_everything:
-        print_status(None, selected.folder, Console())
+        print_status(None, selected.folder, console())
         return 0
     runs = selected.runs()
-    print_status(runs, Path(runs[0].config["runs"]), Console())
+    print_status(runs, Path(runs[0].config["runs"]), console())
     return 0
 
 

@@ -16,6 +16,7 @@ from sobench.data.store import Store, intact
 from sobench.errors import Failure
 from sobench.system.text import table
 
+ALL = "all"
 DAMAGED = ("wrong checksum", "empty")
 """States of a file that make `verify` fail."""
 
@@ -27,11 +28,16 @@ def add_parser(subparsers: argparse._SubParsersAction) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     for name, func, text in (
         ("list", list_datasets, "list data sets, with the size and the folder of their files"),
-        ("fetch", fetch, "get missing files into the cache: from the mirror, or by download"),
+        (
+            "fetch",
+            fetch,
+            "get missing files into the cache: from the mirror, or by download; without a name list what there is",
+        ),
         ("verify", verify, "compare the existing files with their checksums"),
     ):
         action = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        action.add_argument("names", nargs="*", metavar="NAME", help="data sets (default: all)")
+        about = "data sets, or all" if func is fetch else "data sets (default: all)"
+        action.add_argument("names", nargs="*", metavar="NAME", help=about)
         about = "the cache (default: SOBENCH_CACHE, else ~/.cache/sobench)"
         action.add_argument("--data-dir", type=Path, metavar="DIR", help=about)
         about = "a folder that is searched first and never written to (default: SOBENCH_DATA)"
@@ -44,7 +50,7 @@ def list_datasets(args: argparse.Namespace) -> int:
     store = Store.default(args.mirror, args.data_dir)
     rows = [("data set", "content", "size", "state", "where")]
     rows += [
-        (source.name, source.about, _size(source), *_state(store, source)) for source in _chosen(store, args.names)
+        (source.name, source.about, size_of(source), *state_of(store, source)) for source in _chosen(store, args.names)
     ]
     if not args.names:
         for name, entry in registry.entries("datasets").items():
@@ -55,10 +61,15 @@ def list_datasets(args: argparse.Namespace) -> int:
 
 
 def fetch(args: argparse.Namespace) -> int:
-    """Put the files of the data sets into the cache. Returns 1 if a data set cannot be had; each of these is named."""
+    """Put the files of the data sets into the cache. Returns 1 if a data set cannot be had; each of these is named.
+
+    Without a name, list the data sets that have files, and download nothing.
+    """
     store = Store.default(args.mirror, args.data_dir)
+    if not args.names:
+        return _list_fetchable(store)
     failures = []
-    for source in _chosen(store, args.names):
+    for source in _chosen(store, [] if args.names == [ALL] else args.names):
         if not source.files:
             print(f"{source.name}: nothing to fetch: {source.where}")
         for filename in source.files:
@@ -70,6 +81,19 @@ def fetch(args: argparse.Namespace) -> int:
     for failure in failures:
         print(f"sobench: {failure}", file=sys.stderr)
     return int(bool(failures))
+
+
+def _list_fetchable(store: Store) -> int:
+    """Print the data sets that have files, with their sizes."""
+    with_files = [source for source in store.sources.values() if source.files]
+    rows = [("data set", "size", "state", "content")]
+    for source in with_files:
+        how = "" if source.urls else ", manual download"
+        rows.append((source.name, size_of(source), f"{state_of(store, source)[0]}{how}", source.about))
+    print(*table(rows), sep="\n")
+    some = " ".join(source.name for source in with_files[:2])
+    print(f"to get some of them: sobench data fetch {some}; all of them: sobench data fetch {ALL}")
+    return 0
 
 
 def verify(args: argparse.Namespace) -> int:
@@ -108,13 +132,14 @@ def _chosen(store: Store, names: Iterable[str]) -> list[Source]:
     return [store.source(name) for name in (dict.fromkeys(names) or store.sources)]
 
 
-def _size(source: Source) -> str:
+def size_of(source: Source) -> str:
+    """The size of all files of a data set, as text."""
     if not source.files:
         return ""
     return "unknown" if source.bytes is None else f"{source.bytes / 1e6:.1f} MB"
 
 
-def _state(store: Store, source: Source) -> tuple[str, str]:
+def state_of(store: Store, source: Source) -> tuple[str, str]:
     """Whether all files of a data set exist (`verify` looks at their contents), and their folders."""
     if not source.files:
         return "", source.where

@@ -8,12 +8,14 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 
+import sobench
 from sobench.cli import run
+from sobench.cli.complete import COMPLETE, complete
 from sobench.errors import SobenchError
 from sobench.system.interpreter import fast_exit, paused_gc
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
-READING = ("list", "status", "runs", "report")
+READING = ("list", "show", "status", "runs", "report")
 """Commands that read many objects and end soon. The others train, or run for days: they need the garbage collector."""
 
 
@@ -32,10 +34,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments[:1] == ["run"]:
             return run.run(arguments[1:])
-        if arguments[:1] in (["-sc"], ["--shell-completion"]):
-            return run.complete(arguments)
+        if arguments[:1] == [COMPLETE]:
+            return complete(arguments[1], arguments[2], parser)
         args, more = parser().parse_known_args(arguments)
         if more and ("overrides" not in args or any(argument.startswith("-") for argument in more)):
+            from sobench.config.advice import check_options
+
+            for option in more:
+                check_options(arguments[arguments.index(option) :][:2])
             parser().error(f"unrecognized arguments: {' '.join(more)}")
         if more:  # overrides behind a flag
             args.overrides += more
@@ -57,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     from sobench.cli import commands, data
 
     top = argparse.ArgumentParser(prog="sobench", description=DESCRIPTION)
+    top.add_argument("--version", action="version", version=f"sobench {sobench.__version__}")
     subparsers = top.add_subparsers(required=True, metavar="COMMAND")
     train = subparsers.add_parser(
         "run", help="train: one run, or a sweep with -m", description="See `sobench run --help`.", add_help=False

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sobench.cli.arguments import Selection, require_runs, selection
 from sobench.cli.by_need import Asked, asked, make
+from sobench.cli.console import console
 from sobench.cli.default_report import make_and_write, write_default
 from sobench.cli.reproduce_all import ALL, reproduce_all
 from sobench.cli.until_decided import until_decided
@@ -142,13 +143,11 @@ def _write_reports(by_report: Mapping[str, Asked], overrides: Sequence[str]) -> 
 
 def _show(shown: Sequence[Path], pages: Sequence[Path] | None = None) -> None:
     """Show written reports on the terminal, print the paths of all pages, and the line about the claims at the end."""
-    from rich.console import Console
-
     from sobench.report.again import report_of
     from sobench.report.terminal import claims_line, show
 
     for page in shown:
-        show(report_of(page.parent), page.parent, Console())
+        show(report_of(page.parent), page.parent, console())
     print()
     for page in pages or shown:
         print(page)

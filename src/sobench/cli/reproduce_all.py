@@ -146,12 +146,16 @@ class Prices:
         """Find out the seconds of a run, if there is time. A line says why they cannot be known."""
         if run.cell in self.known or run.cell in self.unknown or time.monotonic() > self.end:
             return
-        cost = self._recorded(run) or self._estimated(run)
+        cost = self.kept(run) or self._estimated(run)
         if isinstance(cost, str):
             self.unknown.add(run.cell)
             _say(f"left out: {run.slug.partition('/')[0]}: {cost}")
         else:
             self.known[run.cell] = cost
+
+    def kept(self, run: Run) -> float | None:
+        """The seconds of a run, from finished runs of its cell or else from an estimate that is kept; or None."""
+        return self._recorded(run) or _read(self._file(run))
 
     def _recorded(self, run: Run) -> float | None:
         """The mean of the finished runs of the cell."""
@@ -160,19 +164,20 @@ class Prices:
         return statistics.mean(seconds) if seconds else None
 
     def _estimated(self, run: Run) -> float | str:
-        """The estimate of the cell, a new one unless one is kept; the reason where that is not possible."""
-        file = self.root / FOLDER / f"{run.cell}.json"
-        if (kept := _kept(file)) is not None:
-            return kept
+        """A new estimate of the cell, which is kept; the reason where that is not possible."""
         measured = measure(run, min(PATIENCE, self.end - time.monotonic()))
         if isinstance(measured, str):
             return measured
+        file = self._file(run)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, json.dumps(measured.seconds).encode())
         return measured.seconds
 
+    def _file(self, run: Run) -> Path:
+        return self.root / FOLDER / f"{run.cell}.json"
 
-def _kept(file: Path) -> float | None:
+
+def _read(file: Path) -> float | None:
     """An estimate; None if the file is missing or damaged."""
     try:
         seconds = json.loads(file.read_bytes())

@@ -11,6 +11,7 @@ from pathlib import Path
 from sobench.cli.arguments import Selection, key_of, of_command, selecting
 from sobench.errors import UsageError, one_line
 from sobench.results.old import OLD, move_to_old
+from sobench.system.text import either
 
 FLAGS = {
     "failed": "failed",
@@ -49,7 +50,7 @@ def retry(args: argparse.Namespace) -> int:
         selected = {slug: state for slug, state in selected.items() if slug in repeated_by}
         further = overrides
     if not selected:
-        print(f"retry: nothing to do, no run is {', '.join(states[:-1])}{' or ' if states[1:] else ''}{states[-1]}")
+        print(f"retry: nothing to do, no run is {either(states)}")
         return 0
     file = jobs.write(root, "retry", [repeated_by[slug] for slug in selected])
     try:

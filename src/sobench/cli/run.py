@@ -1,4 +1,4 @@
-"""`sobench run`: the Hydra application, and its shell completion."""
+"""`sobench run`: the Hydra application."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ def run(arguments: Sequence[str]) -> int:
     """
     import hydra
 
-    from sobench.config import grid
+    from sobench.config import advice, grid
     from sobench.config.files import conf_dir
     from sobench.config.hydra_private import readable_errors
     from sobench.execution import task
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised
     task.exit_code = 0
+    advice.check(arguments)
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task.task)
     try:
         with readable_errors(arguments):
@@ -29,13 +30,3 @@ def run(arguments: Sequence[str]) -> int:
     except SystemExit as end:  # argparse: a flag that Hydra does not know
         return end.code if isinstance(end.code, int) else 2
     return task.exit_code
-
-
-def complete(arguments: Sequence[str]) -> int:
-    """Shell completion by Hydra, for `sobench run`: remove the word `run` from the line to complete."""
-    line = os.environ.get("COMP_LINE", "")
-    head, _, rest = line.partition(" run ")
-    if rest or line.endswith(" run "):
-        os.environ["COMP_LINE"] = f"{head} {rest}"
-        os.environ["COMP_POINT"] = str(max(0, int(os.environ.get("COMP_POINT", len(line))) - len("run ")))
-    return run(arguments)

@@ -8,12 +8,32 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from sobench.config import registry
 from sobench.errors import UsageError
 from sobench.system.files import CHECKOUT, PACKAGE
 
+NOT_IDENTITY = (
+    "threads",
+    "checkpoint",
+    "progress",
+    "runs",
+    "reports",
+    "data",
+    "budgets",
+    "logger",
+    "experiment",
+    "gpu",
+    "isolate",
+    "slots",
+    "wait",
+    "sweep",
+    "timeout",
+    "longest_step",
+    "rerun",
+)
+"""Top-level keys that cannot change a run's result."""
+LISTED = ("dataset", "model", "optimizer", "experiment")
+"""The config groups whose members `sobench list` prints."""
 GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
 
 
@@ -27,6 +47,8 @@ def conf_dir() -> Path:
 @cache
 def read(file: Path) -> dict[str, Any]:
     """The contents of a file as they are written, interpolations unresolved."""
+    from omegaconf import OmegaConf
+
     contents = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     assert isinstance(contents, dict)
     return {str(key): value for key, value in contents.items()}
@@ -44,7 +66,7 @@ def group_defaults(group: str, name: str) -> dict[str, Any]:
         from sobench.config.signature import optimizer_defaults
 
         return optimizer_defaults(name)
-    raise UsageError(f"{group}.name: got {name!r}, {registry.suggestion(name, members(group))}")
+    raise UsageError(f"{group}.name: got {name!r}, {suggestion_for(group, name)}")
 
 
 def of_experiment(name: str) -> dict[str, Any]:
@@ -82,6 +104,12 @@ def members(group: str) -> list[str]:
     return sorted(names.union(registry.entries("optimizers") if group == "optimizer" else ()))
 
 
+def suggestion_for(group: str, got: Any) -> str:
+    """The end of a message about a value that is no member of a config group."""
+    listing = f"sobench list {registry.KINDS.get(group, f'{group}s')}"
+    return registry.suggestion(got, members(group), listing if group in LISTED else "")
+
+
 def about(name: str) -> str:
     """The first comment line of a configuration file, "" if it has none: `about("optimizer/sgd")`."""
     file = conf_dir() / f"{name}.yaml"
@@ -89,17 +117,60 @@ def about(name: str) -> str:
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "@package" not in line), "")
 
 
-def chosen(overrides: Sequence[str]) -> dict[str, str]:
-    """The member of each config group: chosen by the overrides, else the default.
+def written_keys(name: str) -> list[str]:
+    """The keys of a configuration file as they are written, with two levels dotted; [] without a file.
 
-    An experiment replaces the defaults.
+    For completion at a prompt, which has no time to read YAML: `written_keys("optimizer/sgd")`.
+    """
+    file = conf_dir() / f"{name}.yaml"
+    keys, above = [], ""
+    for line in file.read_text().splitlines() if file.is_file() else []:
+        if match := re.match(r"(  )?([A-Za-z_]\w*):", line):
+            nested, key = match.groups()
+            above = above if nested else key
+            keys += [f"{above}.{key}" if nested else key]
+    parents = {key.partition(".")[0] for key in keys if "." in key}
+    return [key for key in keys if key not in parents]
+
+
+def comments(name: str) -> dict[str, str]:
+    """The comment behind each key of a configuration file, {} without a file: `comments("optimizer/sgd")`."""
+    file = conf_dir() / f"{name}.yaml"
+    lines = file.read_text().splitlines() if file.is_file() else []
+    found = (re.match(r"(\w+):.*? # (.*)", line) for line in lines)
+    return {match[1]: match[2].strip() for match in found if match}
+
+
+def chosen(overrides: Sequence[str]) -> dict[str, str]:
+    """The member of each config group: chosen by the overrides, else by their experiment, else the default.
+
+    A group is left out if the cells or the grid of the experiment choose several members of it.
     """
     matches = (re.fullmatch(r"(\w+)=([\w./-]+)", override) for override in overrides)
     named = {match[1]: match[2] for match in matches if match}
-    if "experiment" in named:
-        return named
     defaults = read(conf_dir() / "config.yaml")["defaults"]
-    return {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()} | named
+    by_default = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
+    if "experiment" not in named:
+        return by_default | named
+    stated = of_experiment(named["experiment"])
+    own = {key.removesuffix(".name"): str(value) for key, value in stated.items() if key.endswith(".name")}
+    cells = [setting.partition("=")[0] for cell in stated.get("hydra.sweeper.cells") or () for setting in cell]
+    swept = {*cells, *(key.removeprefix("hydra.sweeper.params.") for key in stated)}
+    return {group: name for group, name in (by_default | own).items() if group not in swept} | named
+
+
+def paths(chosen: Mapping[str, str]) -> list[str]:
+    """The dotted paths of all settings below a group or another node of the configuration; `chosen` as `known_keys`."""
+    nodes = [key for key, value in read(conf_dir() / "config.yaml").items() if isinstance(value, dict)]
+    parents = [*GROUPS, *(key for key in nodes if key != "hydra")]
+    return [f"{parent}.{key}" for parent in parents for key in known_keys(parent, chosen) if key != "name"]
+
+
+def listing_of_keys(parent: str, member: str | None = None) -> str:
+    """The command that prints the keys below a dotted path, of this member of a config group; "" without one."""
+    if parent == "":
+        return "sobench run --cfg job"
+    return f"sobench show {member}" if parent == "optimizer" and member else ""
 
 
 def known_keys(parent: str, chosen: Mapping[str, str]) -> list[str]:

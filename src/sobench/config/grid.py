@@ -19,7 +19,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sobench.config import hydra_private, identity, jobs, tuning
+from sobench.config import advice, files, hydra_private, identity, jobs, tuning
 from sobench.config.composer import SET_LATER, Composer
 from sobench.config.files import GROUPS
 from sobench.config.hydra_private import Override, config_loader, readable_errors
@@ -123,6 +123,21 @@ def job_overrides(overrides: Sequence[str], loader: ConfigLoader) -> list[list[s
     return [[*job, *cell] for cell in cells or [[]] for job in itertools.product(*grid)]
 
 
+def data_sets_of(experiment: str) -> dict[str, dict[str, Any]]:
+    """The data sets that the files of an experiment choose, in its defaults, its grid or its cells.
+
+    By name, with the settings that hold for all cells. Read from the files, without a composition.
+    """
+    stated = files.of_experiment(experiment)
+    cells = [setting for cell in stated.get("hydra.sweeper.cells") or () for setting in cell]
+    of_cells = {setting.partition("=")[2] for setting in cells if setting.startswith("dataset=")}
+    of_grid = {name.strip() for name in str(stated.get("hydra.sweeper.params.dataset") or "").split(",")} - {""}
+    names = of_cells | of_grid or {str(stated["dataset.name"])}
+    own = {key.removeprefix("dataset."): stated[key] for key in stated if key.startswith("dataset.")}
+    settings = {name: files.group_defaults("dataset", name) for name in sorted(names)}
+    return {name: {**of_name, **own, "name": of_name["name"]} for name, of_name in settings.items()}
+
+
 def sweeper(overrides: Sequence[str], loader: ConfigLoader | None = None) -> dict[str, Any]:
     """The node hydra.sweeper of an experiment: params, cells, tune, tuned, ... Raises UsageError."""
     with config_loader(loader) as loader, readable_errors(overrides):
@@ -144,7 +159,7 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
     experiment's cells choose, may not exist in it. Such a setting becomes a sweep of one value, choice(VALUE), which
     only the runs see.
     """
-    named = (re.match(r"(\w+)=.*[,(]", override) for override in overrides)
+    named = (re.match(r"(\w+)=[^[{]*[,(]", override) for override in overrides)
     swept = {match[1] for match in named if match} & set(GROUPS)
     experiment = [override for override in overrides if override.startswith("experiment=")]
     if experiment and any(_group_of(override) in GROUPS for override in overrides):
@@ -166,7 +181,10 @@ def _as_choice(override: str) -> str:
 
 
 def _values(parsed: Sequence[Override]) -> dict[str, list[str]]:
-    """The values of each key as overrides KEY=VALUE, Hydra's own keys left out. Raises UsageError for an interval."""
+    """The values of each key as overrides KEY=VALUE, Hydra's own keys left out.
+
+    Raises UsageError for an interval, and for several values of a setting that changes no result.
+    """
     values = {}
     for override in parsed:
         if override.is_hydra:
@@ -175,6 +193,7 @@ def _values(parsed: Sequence[Override]) -> dict[str, list[str]]:
             values[override.key] = [override.text]
         elif override.is_discrete:
             values[override.key] = [f"{override.key}={value}" for value in override.values()]
+            advice.check_sweep(override.key, values[override.key])
         else:
             raise UsageError(
                 f"{override.text}: allowed in a sweep: a list of values, range() or choice(); "

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sobench.config import files, registry
+from sobench.config import advice, files, registry
 from sobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -276,7 +276,9 @@ def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
     except MissingConfigException as error:
         raise UsageError(_unknown_choice(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(_unknown_key(str(error), overrides) or _malformed(error) or first_line(error)) from error
+        raise UsageError(
+            _unknown_key(str(error), overrides) or _malformed(error, overrides) or first_line(error)
+        ) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}: no YAML: line {mark.line + 1}: " if mark else "no YAML: "
@@ -294,8 +296,12 @@ def _unknown_choice(error: MissingConfigException) -> str:
     """The line for a group, and a member that it does not have."""
     path = error.missing_cfg_file or CONFIG
     group, _, got = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
-    known = error.options if group.startswith("hydra") else files.members(group)
-    return f"{group}: got {got!r}, {registry.suggestion(got, known)}" if known else first_line(error)
+    if group.startswith("hydra"):
+        known = error.options
+        return f"{group}: got {got!r}, {registry.suggestion(got, known)}" if known else first_line(error)
+    if not files.members(group):
+        return first_line(error)
+    return f"{group}: got {got!r}, {files.suggestion_for(group, got)}{advice.number_for(group, got)}"
 
 
 def _not_a_choice(overrides: Sequence[str]) -> str:
@@ -303,7 +309,7 @@ def _not_a_choice(overrides: Sequence[str]) -> str:
     for override in overrides:
         group, _, got = override.lstrip("+").partition("=")
         if group in files.GROUPS and got not in files.members(group):
-            return f"{group}: got {got!r}, {registry.suggestion(got, files.members(group))}"
+            return f"{group}: got {got!r}, {files.suggestion_for(group, got)}{advice.number_for(group, got)}"
     return f"{' '.join(overrides)}: allowed: KEY=VALUE"
 
 
@@ -312,21 +318,19 @@ def _unknown_key(message: str, overrides: Sequence[str]) -> str | None:
     named = re.search(r"(?:Could not override|Error merging override|Key) '?([\w.@/-]+)", message)
     if not named:
         return None
-    key = named[1].partition("=")[0]
-    parent, _, leaf = key.rpartition(".")
-    known = files.known_keys(parent, files.chosen(overrides))
-    return f"{key}: no such key" + (f", {registry.suggestion(leaf, known)}" if known else "")
+    return advice.unknown_key(named[1].partition("=")[0], overrides)
 
 
-def _malformed(error: Exception) -> str | None:
+def _malformed(error: Exception, overrides: Sequence[str]) -> str | None:
     """The line for text that is not an override, or for a sweep without -m; None for another error."""
     message = str(error)
     if message.startswith(("Ambiguous value for argument", "Sweep parameters")):
-        return f"{_quoted(message)}: several values are a sweep; allowed: one value, or -m for a sweep"
+        key, _, value = _quoted(message).partition("=")
+        one = f"; one path: {advice.quoted(key, value)}" if advice.is_path(key) else ""
+        return f"{key}={value}: several values are a sweep; allowed: one value, or -m for a sweep{one}"
     override = getattr(error, "override", None)
     if override or hasattr(error, "override") or message.startswith("Error parsing override"):
-        text = override or _quoted(message)
-        return f"{text}: not a setting; allowed: KEY=VALUE, quoted where the value has spaces or brackets"
+        return advice.not_a_setting(override or _quoted(message), overrides)
     return None
 
 

@@ -11,30 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from sobench.config import secrets
+from sobench.config.files import NOT_IDENTITY
 from sobench.config.hydra_private import experiment_of, first_line, without_hydra
 from sobench.config.validation import validate
 from sobench.errors import UsageError
-
-NOT_IDENTITY = (
-    "threads",
-    "checkpoint",
-    "progress",
-    "runs",
-    "reports",
-    "data",
-    "budgets",
-    "logger",
-    "experiment",
-    "gpu",
-    "isolate",
-    "slots",
-    "wait",
-    "sweep",
-    "timeout",
-    "longest_step",
-    "rerun",
-)
-"""Top-level keys that cannot change a run's result."""
 
 NOTHING: dict[str, Any] = {
     "instrument": {"name": "none"},

@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar
 
-from sobench.config.files import flat
-from sobench.config.identity import NOT_IDENTITY
+from sobench.config.files import NOT_IDENTITY, flat
 
 Cell = TypeVar("Cell")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import re
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -17,9 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from sobench.errors import UsageError, described
+from sobench.system.text import either
 
 KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
 """The key in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
+
+WHOLE = 12
+"""The most names that a message lists whole, if there is a command that lists them."""
+FEW = 5
+"""The most names that it lists of a longer list."""
+SIMILAR = 0.6
+"""The similarity of two texts, at most 1, from which on one is taken for the other with an error in it."""
 
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -53,14 +62,40 @@ def load(kind: str, name: str) -> Any:
 def check_name(kind: str, name: str) -> None:
     """Raises UsageError with the nearest match if no entry point of that kind has this name."""
     if not isinstance(name, str) or name not in entries(kind):
-        raise UsageError(f"{key_of(kind)}: got {name!r}, {suggestion(name, entries(kind))}")
+        raise UsageError(f"{key_of(kind)}: got {name!r}, {suggestion(name, entries(kind), f'sobench list {kind}')}")
 
 
-def suggestion(got: Any, allowed: Iterable[Any]) -> str:
-    """The end of an error message: "allowed: a, b, c; did you mean 'b'?"."""
+def suggestion(got: Any, allowed: Iterable[Any], listing: str = "") -> str:
+    """The end of an error message: "allowed: a, b, c; did you mean 'b'?".
+
+    listing: a command that prints all names. With one, a list of more than WHOLE names is replaced by the near ones,
+    "did you mean 'b' or 'c'? (all 73: COMMAND)", or by some examples if none is near.
+    """
     names = sorted(map(str, allowed))
-    near = difflib.get_close_matches(str(got), names, n=1)
-    return f"allowed: {', '.join(names)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = nearest(got, names)
+    if len(names) <= WHOLE or not listing:
+        return f"allowed: {', '.join(names)}" + (f"; did you mean {near[0]!r}?" if near else "")
+    every = f"(all {len(names)}: {listing})"
+    if near:
+        return f"did you mean {either(map(repr, near[:FEW]))}? {every}"
+    return f"allowed: {', '.join(names[:: -(-len(names) // FEW)])}, ... {every}"
+
+
+def nearest(got: Any, names: Iterable[str]) -> list[str]:
+    """The names that are like `got`, the most similar first; the case of letters does not count.
+
+    A name is like a text that it contains, and one that is similar to it or to its last part, as table-3 of
+    practical/table-3.
+    """
+    text = str(got).lower()
+    near = {name: _nearness(text, name.lower()) for name in names if isinstance(got, str) and text}
+    return sorted((name for name in near if near[name] >= SIMILAR), key=lambda name: (-near[name], name))
+
+
+def _nearness(text: str, name: str) -> float:
+    ends = {name, re.split(r"[/.]", name)[-1]}
+    alike = max(difflib.SequenceMatcher(None, text, end).ratio() for end in ends)
+    return max(alike, SIMILAR) if len(text) > 2 and text in name else alike
 
 
 def is_ours(entry: EntryPoint) -> bool:
@@ -83,22 +118,36 @@ def summary(entry: EntryPoint) -> str:
 
     Where the source is missing or cannot be parsed, the object cannot be loaded either: then the reason in brackets.
     """
-    module, attribute = _target(entry)
-    source = module_file(module)
-    if source is None:
-        return f"(no module {module!r})"
-    if source.suffix != ".py":  # compiled: there is nothing to read
-        return ""
-    try:
-        tree = ast.parse(source.read_bytes())
-    except (SyntaxError, ValueError, OSError) as error:
-        return f"({source.name} cannot be parsed: {described(error)})"
+    tree = _parsed(entry)
+    if isinstance(tree, str):
+        return tree
+    attribute = _target(entry)[1]
     definitions = [node for node in tree.body if isinstance(node, DEFINITIONS) and node.name == attribute]
     for node in (*definitions, tree):
         text = ast.get_docstring(node)
         if text and text.strip():
             return text.strip().splitlines()[0]
     return ""
+
+
+def documentation(entry: EntryPoint) -> str:
+    """The docstring of the module that an entry point names, read from the source; "" if there is none."""
+    tree = _parsed(entry)
+    return "" if isinstance(tree, str) else ast.get_docstring(tree) or ""
+
+
+def _parsed(entry: EntryPoint) -> ast.Module | str:
+    """The source of the module that an entry point names; the reason in brackets where there is none to parse."""
+    module = module_of(entry)
+    source = module_file(module)
+    if source is None:
+        return f"(no module {module!r})"
+    if source.suffix != ".py":  # compiled: there is nothing to read
+        return ""
+    try:
+        return ast.parse(source.read_bytes())
+    except (SyntaxError, ValueError, OSError) as error:
+        return f"({source.name} cannot be parsed: {described(error)})"
 
 
 def module_of(entry: EntryPoint) -> str:

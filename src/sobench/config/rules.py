@@ -18,11 +18,13 @@ Each class refers to its table next to `requires`, so that its constructor enfor
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from sobench.errors import UsageError
+from sobench.system.text import either
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,7 @@ def optional(rule: Rule) -> Rule:
 
 def choice(*names: str) -> Rule:
     """One of these names."""
-    allowed = " or ".join([", ".join(names[:-1]), names[-1]]) if names[1:] else names[0]
-    return Rule((str,), allowed, lambda v: v in names, choices=names)
+    return Rule((str,), either(names), lambda v: v in names, choices=names)
 
 
 PARTITIONS = ("canonical", "trivial", "discrete", "kinds", "depth")
@@ -212,4 +213,10 @@ OPTIMIZER_RULES: Mapping[str, Mapping[str, Rule]] = {
 def check(key: str, value: Any, rule: Rule) -> None:
     """Raises UsageError: one line with the key, the value and the allowed values."""
     if not rule.accepts(value):
-        raise UsageError(f"{key}: got {value!r}, allowed: {rule.allowed}")
+        raise UsageError(f"{key}: got {value!r}, allowed: {rule.allowed}{_range(key, value, rule)}")
+
+
+def _range(key: str, value: Any, rule: Rule) -> str:
+    """The sweep over whole numbers that a text such as "0-4" or "0..4" means, as the end of a message."""
+    ends = re.fullmatch(r"(\d+)(?:-|:|\.\.\.?)(\d+)", value) if isinstance(value, str) and int in rule.types else None
+    return f"; a range of values: -m '{key}=range({ends[1]},{int(ends[2]) + 1})'" if ends else ""

@@ -105,7 +105,7 @@ def validate(settings: dict[str, Any]) -> None:
     _check_complete("", settings, known.keys() - {"defaults", "hydra"})
     for group in GROUPS:
         if not (isinstance(chosen := settings.get(group), dict) and isinstance(chosen.get("name"), str)):
-            raise UsageError(f"{group}: got {chosen!r}, allowed: {' | '.join(members(group))}")
+            raise UsageError(f"{group}: got {chosen!r}, {files.suggestion_for(group, chosen)}")
     for key, kind in registry.KINDS.items():
         registry.check_name(kind, settings[key] if key == "loss" else settings[key]["name"])
     for key, default in known.items():
@@ -114,9 +114,10 @@ def validate(settings: dict[str, Any]) -> None:
     for group in GROUPS:
         if group == "optimizer":
             _check_optimizer("optimizer", settings["optimizer"])
+        elif group == "logger":
+            _check_loggers(settings["logger"])
         else:
             _check(group, settings[group], group_defaults(group, settings[group]["name"]))
-    extras.check_installed("logger", settings["logger"]["name"])
     limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
     _check(
         "budgets",
@@ -133,7 +134,8 @@ def validate(settings: dict[str, Any]) -> None:
 def _check_keys(prefix: str, settings: Mapping, allowed) -> None:
     for key in settings:
         if key not in allowed:
-            raise UsageError(f"{prefix}{key}: no such key, {registry.suggestion(key, allowed)}")
+            listing = files.listing_of_keys(prefix.removesuffix("."), settings.get("name"))
+            raise UsageError(f"{prefix}{key}: no such key, {registry.suggestion(key, allowed, listing)}")
 
 
 def _check_complete(prefix: str, settings: Mapping, required) -> None:
@@ -158,6 +160,23 @@ def _check(key: str, value: Any, default: Any) -> None:
         rules.check(key, value, RULES.get(key) or _like(default))
 
 
+def loggers(settings: Mapping[str, Any]) -> list[str]:
+    """The names of the loggers that the settings of the group choose: one, or several at once as logger=[csv,wandb]."""
+    copies = settings.get("copies", {settings["name"]: True})
+    return [name for name, chosen in copies.items() if chosen and name != "none"]
+
+
+def _check_loggers(settings: Mapping[str, Any]) -> None:
+    """The settings of the chosen loggers, which Hydra has merged."""
+    names = dict.fromkeys([settings["name"], *(settings.get("copies") or ())])
+    parts = [group_defaults("logger", name) for name in names]
+    defaults = {key: value for part in parts for key, value in part.items()}
+    copies = {name: True for part in parts for name in part.get("copies", ())}
+    _check("logger", settings, defaults | ({"copies": copies} if "copies" in defaults else {}))
+    for name in loggers(settings):
+        extras.check_installed("logger", name)
+
+
 def _check_companions(companions: Any) -> None:
     """The optimizers beside the run's own, each with the rules of its own hyperparameters."""
     if not isinstance(companions, dict):
@@ -179,6 +198,14 @@ def _check_optimizer(key: str, settings: Mapping[str, Any]) -> None:
             _check(f"{key}.{name}", value, defaults[name])
         else:
             rules.check(f"{key}.{name}", value, _hyperparameter_rule(name, defaults[name], own))
+
+
+def rule_of(group: str, name: str, key: str) -> Rule:
+    """The rule of a setting of a config group's member."""
+    default = group_defaults(group, name)[key]
+    if group == "optimizer":
+        return _hyperparameter_rule(key, default, optimizer_rules(name))
+    return RULES.get(f"{group}.{key}") or _like(default)
 
 
 def _hyperparameter_rule(name: str, default: Any, own: Mapping[str, Rule]) -> Rule:

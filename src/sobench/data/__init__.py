@@ -13,18 +13,32 @@ from typing import Any
 from sobench.config import registry
 from sobench.data.dataset import Dataset
 from sobench.data.store import Store
-from sobench.errors import UsageError
+from sobench.errors import Failure, UsageError
 
-__all__ = ["Dataset", "Store", "load", "prepare"]
+__all__ = ["Dataset", "Store", "at_hand", "load", "prepare", "sources"]
 
 
 def prepare(dataset: Mapping[str, Any], store: Store) -> None:
     """Make every declared file of a data set available, by download if necessary.
 
-    dataset: the data set's name and options, as configured. Raises Failure for a file that cannot be obtained.
+    dataset: the data set's name and options, as configured. Raises Failure with a line for each source that cannot be
+    obtained.
     """
+    failures = []
     for source in sources(dataset, store):
-        store.paths(source)
+        try:
+            if folders := store.source(source).folders:
+                store.folder(source, *folders)
+            store.paths(source)
+        except Failure as failure:
+            failures.append(str(failure))
+    if failures:
+        raise Failure("\n".join(failures))
+
+
+def at_hand(dataset: Mapping[str, Any], store: Store) -> bool:
+    """Whether a data set, as configured, can be read without a download."""
+    return all(map(store.at_hand, sources(dataset, store)))
 
 
 def sources(dataset: Mapping[str, Any], store: Store) -> list[str]:

@@ -58,6 +58,7 @@ class Source:
     classes: int = 0
     manual: str = ""
     kind: str = ""
+    folders: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int | None:
@@ -86,9 +87,10 @@ def _source(
     rows: tuple[int, ...] = (),
     folder: str = "",
     stand_in: str = "",
+    folders: tuple[str, ...] = (),
     **rest: Any,
 ) -> Source:
-    for part in (name, *(files or {}), *([stand_in] if stand_in else [])):
+    for part in (name, *(files or {}), *([stand_in] if stand_in else []), *folders):
         if PurePosixPath(part).name != part or "\\" in part:
             raise ValueError(f"{name}: {part!r} is not a plain file name")
     if PurePosixPath(folder).is_absolute() or ".." in PurePosixPath(folder).parts or "\\" in folder:
@@ -99,6 +101,7 @@ def _source(
         urls=tuple(urls),
         rows=tuple(rows),
         stand_in=stand_in,
+        folders=tuple(folders),
         files={key: File(key, **(entry or {})) for key, entry in (files or {}).items()},
         **rest,
     )

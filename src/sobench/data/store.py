@@ -57,7 +57,7 @@ class Store:
     def source(self, dataset: str) -> Source:
         """The declaration of a data set. Raises UsageError for a name that is not declared."""
         if dataset not in self.sources:
-            raise UsageError(f"data set: got {dataset!r}, {suggestion(dataset, self.sources)}")
+            raise UsageError(f"data set: got {dataset!r}, {suggestion(dataset, self.sources, 'sobench data list')}")
         return self.sources[dataset]
 
     def places(self, dataset: str, filename: str) -> list[Path]:
@@ -82,6 +82,15 @@ class Store:
         raise Failure(
             f"{dataset}: cannot get its folders {' and '.join(parts)}; manual download: put them in {where}{named}"
         )
+
+    def at_hand(self, dataset: str) -> bool:
+        """Whether a data set can be read without a download. The contents of its files are not looked at."""
+        source = self.source(dataset)
+        roots = [root / source.folder for root in (self.mirror, self.cache) if root is not None]
+        if source.folders:
+            return any(all((root / part).is_dir() for part in source.folders) for root in roots)
+        files = [any((root / name).exists() for root in roots) for name in source.files]
+        return all(files) or self.stand_in(dataset) is not None
 
     def stand_in(self, dataset: str) -> Path | None:
         """The path of a data set's declared stand-in, if it is there and none of the files is; else None."""
@@ -171,7 +180,8 @@ class Store:
         from_where = f" from {', nor '.join(reasons)}" if reasons else f": {source.manual}"
         text = f"{source.name}: cannot get {file.name}{from_where}{wrong}"
         other = f", or {source.stand_in} in its place" if source.stand_in else ""
-        return " ".join(f"{text}; manual download: put it in {folders}{other}{named}".split())
+        again = f"; to try again: sobench data fetch {source.name}" if source.urls else ""
+        return " ".join(f"{text}{again}; manual download: put it in {folders}{other}{named}".split())
 
 
 def intact(path: Path, file: File) -> bool:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sobench.config import advice
 from sobench.config.files import GROUPS
 from sobench.config.hydra_private import Interval, Override, parse_overrides, readable_errors
 from sobench.config.run import Run
@@ -153,6 +154,7 @@ def is_searched(override: Override) -> bool:
 def dimension(override: Override) -> list[str] | Interval:
     """The values of a swept setting, as they are written, or the interval they come from. Raises UsageError."""
     if override.is_discrete:
+        advice.check_sweep(override.key, [f"{override.key}={value}" for value in override.values()])
         return override.values()
     interval = override.interval()
     if not interval.low < interval.high or (interval.log and interval.low <= 0):

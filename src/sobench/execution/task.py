@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from sobench.config.identity import plain
 from sobench.config.run import Run
-from sobench.errors import SobenchError, Unsupported
+from sobench.errors import Failure, SobenchError, Unsupported
 from sobench.results.old import OLD, move_to_old
 from sobench.results.rundir import Held, RunDirectory
 from sobench.results.stale import Judge
 from sobench.results.state import KEEPS, State
 from sobench.results.sweeps import name_of
 from sobench.system import interpreter, stopping
+from sobench.system.text import plural
 
 if TYPE_CHECKING:
     from sobench.execution.display import Display
@@ -145,13 +146,44 @@ def _train(run: Run, directory: RunDirectory, display: Display) -> dict[str, Any
 
 
 def prepare_data(runs: Sequence[Run]) -> None:
-    """Download the missing files of the runs' data sets. Raises Failure."""
+    """Download the missing files of the runs' data sets.
+
+    Raises Failure with everything that cannot be had, and the data sets of the runs that can be made without it.
+    """
     from sobench.data import Store, prepare
 
-    requests = {json.dumps([run.config["dataset"], *run.config["data"].values()], sort_keys=True) for run in runs}
-    for request in sorted(requests):
+    runs_on: dict[str, list[Run]] = {}
+    for run in runs:
+        request = json.dumps([run.config["dataset"], *run.config["data"].values()], sort_keys=True)
+        runs_on.setdefault(request, []).append(run)
+    failures: dict[str, str] = {}
+    for request in sorted(runs_on):
         dataset, mirror, cache = json.loads(request)
-        prepare(dataset, Store.default(mirror, cache))
+        try:
+            prepare(dataset, Store.default(mirror, cache))
+        except Failure as failure:
+            failures[request] = str(failure)
+    if failures:
+        lacking = [run for request in failures for run in runs_on[request]]
+        others = [run for request in runs_on.keys() - failures.keys() for run in runs_on[request]]
+        raise Failure(_cannot_be_had(list(failures.values()), lacking, others))
+
+
+def _cannot_be_had(reasons: Sequence[str], lacking: Sequence[Run], others: Sequence[Run]) -> str:
+    """The message: a line for each source that cannot be had, and what selects the other runs."""
+    lines = list(dict.fromkeys(line for reason in reasons for line in reason.splitlines()))
+    choices = _data_sets(others) - _data_sets(lacking)
+    rest = f"; without it: dataset={','.join(sorted(choices))}" if choices else ""
+    if not lines[1:]:
+        return lines[0] + rest
+    count = f"{len(lacking)} of {plural(len(lacking) + len(others), 'run')}"
+    return "\n  ".join([f"the data of {count} cannot be had, and nothing was run{rest}", *lines])
+
+
+def _data_sets(runs: Sequence[Run]) -> set[str]:
+    """The names by which the overrides of the runs choose data sets."""
+    words = {word for run in runs for word in run.overrides if word.startswith("dataset=")}
+    return {word.partition("=")[2] for word in words}
 
 
 def finished_state(directory: RunDirectory) -> State | None:

@@ -72,7 +72,7 @@ def _grouped(runs: Sequence[Run], with_budget: bool) -> list[list[Run]]:
 
 def _problem_of(run: Run, with_budget: bool) -> dict[str, Any]:
     """The settings that make the problem of a run, by their dotted paths."""
-    from sobench.config.identity import NOT_IDENTITY
+    from sobench.config.files import NOT_IDENTITY
 
     left_out = {*_OF_OPTIMIZER, *NOT_IDENTITY, "seed", *([] if with_budget else ["budget"])}
     return {key: value for key, value in run.settings.items() if key.partition(".")[0] not in left_out}

@@ -7,8 +7,7 @@ from functools import cache
 from typing import Any
 
 from sobench.config import tuning
-from sobench.config.files import GROUPS, of_experiment
-from sobench.config.identity import NOT_IDENTITY
+from sobench.config.files import GROUPS, NOT_IDENTITY, of_experiment
 from sobench.config.plugins import COMPANIONS
 from sobench.config.run import Run
 

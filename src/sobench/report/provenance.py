@@ -11,7 +11,7 @@ from importlib import metadata
 from itertools import groupby
 from typing import Any
 
-from sobench.config.identity import NOT_IDENTITY
+from sobench.config.files import NOT_IDENTITY
 from sobench.config.run import Run
 from sobench.report import data_sets, origins
 from sobench.report.evidence import Evidence

@@ -72,6 +72,12 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def either(words: Iterable[str]) -> str:
+    """ "a, b or c" """
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 class Wait:
     """One line on standard error when `count` steps take long: after PATIENCE seconds, an estimate of the time left.
 

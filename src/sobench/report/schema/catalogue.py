@@ -31,7 +31,7 @@ def read(report_id: str, *, folder: Path | None = None) -> Report:
     folder = folder or root()
     known = reports(folder=folder)
     if report_id not in known:
-        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known)}")
+        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known, 'sobench list reports')}")
     file = f"conf/report/{report_id}.yaml"
     report = read_file(folder / f"{report_id}.yaml", report_id, file)
     if not (report.experiment or report.settings):

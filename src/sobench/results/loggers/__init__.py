@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 LOGGERS = {
-    "none": "sobench.results.loggers.base:Logger",
     "csv": "sobench.results.loggers.csv_file:CsvFile",
     "tensorboard": "sobench.results.loggers.event_files:EventFiles",
     "wandb": "sobench.results.loggers.wandb.process:Wandb",

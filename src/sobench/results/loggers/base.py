@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
 from sobench.config.registry import warn
 from sobench.config.run import Run
 from sobench.config.secrets import hide
+from sobench.config.validation import loggers
 from sobench.errors import one_line
 from sobench.results.axes import POSITION
 from sobench.results.loggers import LOGGERS
@@ -21,7 +23,7 @@ LONGEST = 200
 
 
 class Logger:
-    """A copy of a run's record in another format; the base class copies nothing (`logger=none`).
+    """A copy of a run's record in another format; the base class copies nothing.
 
     `start` is called when the run's directory is complete and its record is cut to the checkpoint; the rows that the
     record has by then must be copied too, once. `start`, `row` and `flush` are called between steps: they may wait
@@ -58,16 +60,20 @@ class Logger:
 
 
 class MirroredMetrics(Metrics):
-    """metrics.jsonl with a logger, called for every row until it raises, which becomes one warning."""
+    """metrics.jsonl with loggers, each called for every row until it raises, which becomes one warning.
 
-    def __init__(self, directory: RunDirectory, offset: int, make: Callable[[], Logger]):
+    make: by name, a function that makes the logger.
+    """
+
+    def __init__(self, directory: RunDirectory, offset: int, make: Mapping[str, Callable[[], Logger]]):
         super().__init__(directory.metrics, offset)
         self._directory = directory
-        self._logger: Logger | None = None
-        try:
-            self._logger = make()
-        except (Exception, SystemExit) as error:  # the import of a package may raise either
-            self._give_up(error)
+        self._loggers: dict[str, Logger] = {}
+        for name, make_logger in make.items():
+            try:
+                self._loggers[name] = make_logger()
+            except (Exception, SystemExit) as error:  # the import of a package may raise either
+                self._give_up(name, error)
         self._call("start")
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -83,32 +89,34 @@ class MirroredMetrics(Metrics):
         self._call("finish", summary)
 
     def leave(self) -> None:
-        """Let the logger go, whether the run has a result or was interrupted."""
+        """Let the loggers go, whether the run has a result or was interrupted."""
         self._call("close")
 
     def _call(self, method: str, *arguments: Any) -> None:
-        if self._logger is None:
-            return
-        try:
-            getattr(self._logger, method)(*arguments)
-        except stopping.TimedOut:  # the time limit of the run, which may end any statement
-            raise
-        except (Exception, SystemExit) as error:
-            self._give_up(error)
+        for name, logger in list(self._loggers.items()):
+            try:
+                getattr(logger, method)(*arguments)
+            except stopping.TimedOut:  # the time limit of the run, which may end any statement
+                raise
+            except (Exception, SystemExit) as error:
+                self._give_up(name, error)
 
-    def _give_up(self, error: BaseException) -> None:
-        self._logger = None
-        name = self._directory.run.config["logger"]["name"]
+    def _give_up(self, name: str, error: BaseException) -> None:
+        self._loggers.pop(name, None)
         warn(f"logger: {name} failed ({reason_of(error)}); the run goes on, its record is in {self._directory.path}")
 
 
 def open_metrics(directory: RunDirectory, offset: int) -> MirroredMetrics:
-    """The record of a run, open at `offset` bytes, with the logger of the run's settings.
+    """The record of a run, open at `offset` bytes, with the loggers of the run's settings.
 
-    Raises what `Metrics` raises; an exception of the logger is a warning.
+    Raises what `Metrics` raises; an exception of a logger is a warning.
     """
-    place = LOGGERS[directory.run.config["logger"]["name"]]
-    return MirroredMetrics(directory, offset, lambda: resolve_name(place)(directory))
+    names = loggers(directory.run.config["logger"])
+    return MirroredMetrics(directory, offset, {name: partial(_make, name, directory) for name in names})
+
+
+def _make(name: str, directory: RunDirectory) -> Logger:
+    return resolve_name(LOGGERS[name])(directory)
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:
@@ -116,7 +124,8 @@ def incomplete(runs: Sequence[Run]) -> list[str]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(json.dumps([run.config["logger"], run.config["runs"]], sort_keys=True), []).append(run)
-    lines = [resolve_name(LOGGERS[of[0].config["logger"]["name"]]).incomplete(of) for of in groups.values()]
+    by_logger = [(name, of) for of in groups.values() for name in loggers(of[0].config["logger"])]
+    lines = [resolve_name(LOGGERS[name]).incomplete(of) for name, of in by_logger]
     return [line for line in lines if line]
 
 

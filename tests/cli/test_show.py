@@ -1,0 +1,116 @@
+"""`sobench show`: every setting with its default, range and meaning; data, models, experiments and reports."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from harness import SMALL, command
+
+from sobench.cli.show import LISTED, OTHERS, names, preset_of
+from sobench.config import files
+from sobench.config.validation import rule_of
+
+
+def shown(*words: str) -> list[str]:
+    done = command("show", *words)
+    assert done.code == 0 and not done.err
+    return done.out.splitlines()
+
+
+def test_an_optimizer(workplace):
+    text = "\n".join(shown("kfac"))
+    assert "paper: J. Martens and R. Grosse, Optimizing Neural Networks with Kronecker-factored" in text
+    assert "section 5.8 (chapter 5)\n" in text and "code: sobench.optim.kfac:KFAC\n" in text
+    for key, default in files.group_defaults("optimizer", "kfac").items():
+        if key != "name":
+            (line,) = [line for line in text.splitlines() if line.split()[:1] == [f"optimizer.{key}"]]
+            assert rule_of("optimizer", "kfac", key).allowed in line and files.comments("optimizer/kfac")[key] in line
+            assert str(default).lower() in line
+    assert command("list", "optimizers", "kfac").out == command("show", "kfac").out
+
+
+@pytest.mark.parametrize("group", files.GROUPS)
+def test_every_setting_of_a_group_has_a_meaning(group):
+    for name in files.members(group):
+        if (files.conf_dir() / group / f"{name}.yaml").is_file():
+            meanings = files.comments(f"{group}/{preset_of(group, name)}") | files.comments(f"{group}/{name}")
+            assert files.read(files.conf_dir() / group / f"{name}.yaml").keys() - meanings.keys() == {"name"}, name
+            assert set(files.written_keys(f"{group}/{name}")) == files.group_defaults(group, name).keys()
+
+
+@pytest.mark.parametrize("kind", (*LISTED, *OTHERS))
+def test_everything_that_is_listed_can_be_shown(workplace, kind, monkeypatch):
+    for name in names(kind)[:40] if kind not in ("experiments", "reports") else names(kind)[:3]:
+        assert shown(name)[0].startswith(f"{name}: "), name
+
+
+def test_a_data_set_says_whether_it_is_at_hand(workplace, tmp_path, monkeypatch):
+    lines = shown("usps")
+    assert lines[0] == "usps: dataset, a preset of libsvm" and any("7,291 / 2,007" in line for line in lines)
+    assert any("not at hand: sobench data fetch libsvm-usps; from https://" in line for line in lines)
+    folder = tmp_path / "mirror" / "libsvm"
+    folder.mkdir(parents=True)
+    for name in ("usps.bz2", "usps.t.bz2"):
+        assert not any("at hand: /" in line for line in shown("usps"))
+        (folder / name).write_bytes(b"x")
+        monkeypatch.setenv("SOBENCH_DATA", str(folder.parent))
+    assert any(f"at hand: {folder}" in line for line in shown("usps"))
+    listed = {line.split()[0]: line for line in command("list", "experiments").out.splitlines()}
+    assert listed["smw/fig-5.3"].endswith("not at hand: webspam")
+    assert "not at hand: mnist" in listed["practical/table-3"] and "not at hand" not in listed["demo/digits"]
+
+
+def test_a_model_shows_its_presets(workplace):
+    text = "\n".join(shown("vgg"))
+    assert "presets: csfd_vgg11, vgg11_prime, vgg16, vgg19" in text and "model.classifier" in text
+    assert shown("vgg16")[0] == "vgg16: model, a preset of vgg"
+    assert any(
+        line.split()[0] == "vgg16" and line.endswith("preset of vgg")
+        for line in command("list", "models").out.splitlines()
+    )
+
+
+def test_an_experiment_and_its_report(workplace):
+    text = "\n".join(shown("demo/digits"))
+    assert "demo/digits: experiment" in text and "demo/digits: report" in text
+    assert "15 runs: 5 cells, seeds 0 to 2" in text and "optimizer=hf_newton optimizer.lr=1.0" in text
+    assert "unknown: sobench plan demo/digits budget=cpu" in text
+    command("run", "experiment=demo/digits", "budget.epochs=12", "optimizer=sgd", "seed=0")
+    (row,) = [line for line in shown("demo/digits") if line.split()[:1] == ["cpu"]]
+    assert row.split()[1:5] == ["12", "epochs", "1", "14"] and "about" in row and "12 unknown" in row
+
+
+def test_an_unknown_name(workplace):
+    done = command("show", "kfca")
+    assert done.code == 2 and "show: got 'kfca', did you mean 'kfac'" in done.err and len(done.err) < 300
+
+
+def test_nothing_is_wrapped_in_a_pipe(workplace, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    command("run", *SMALL)
+    for words in (["status"], ["list", "optimizers"], ["show", "kfac"]):
+        done = subprocess.run(
+            [sys.executable, "-c", "from sobench.cli import entry; entry()", *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0 and not [line for line in done.stdout.splitlines() if line != line.rstrip()]
+        assert (
+            len(done.stdout.splitlines()) == len([line for line in done.stdout.splitlines() if line])
+            or words[0] == "show"
+        )
+
+
+def test_no_command_that_finds_things_imports_torch(workplace):
+    program = (
+        "import sys; from sobench.cli import main\n"
+        "for words in ('show kfac', 'show mnist', 'show demo/digits', 'list experiments', 'list models'):\n"
+        "    assert main(words.split()) == 0\n"
+        "print([name for name in ('torch', 'sklearn', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=dict(os.environ)
+    )
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done
