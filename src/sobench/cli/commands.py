@@ -187,10 +187,10 @@ def _entries(kind: str) -> list[tuple[str, ...]]:
 
 
 def _experiments() -> list[tuple[str, ...]]:
-    """(name, first comment line of its file) of each experiment."""
-    from sobench.config.files import about, members
+    """Name, first comment line of its file, and the folder of one of the user's own, of each experiment."""
+    from sobench.config.files import about, members, origin
 
-    return [(name, about(f"experiment/{name}")) for name in members("experiment")]
+    return [(name, about(f"experiment/{name}"), origin(f"experiment/{name}")) for name in members("experiment")]
 
 
 def _reports() -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ from sobench.system.interpreter import fast_exit, paused_gc
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
 READING = ("list", "status", "report")
 """Commands that read many objects and end soon. The others train, or run for days: they need the garbage collector."""
+COMPLETION = (["-sc"], ["--shell-completion"])
 
 
 def entry() -> None:
@@ -30,9 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments[:1] not in COMPLETION:
+            _say_what_is_replaced()
         if arguments[:1] == ["run"]:
             return run.run(arguments[1:])
-        if arguments[:1] in (["-sc"], ["--shell-completion"]):
+        if arguments[:1] in COMPLETION:
             return run.complete(arguments)
         args, more = parser().parse_known_args(arguments)
         if more and ("overrides" not in args or any(argument.startswith("-") for argument in more)):
@@ -50,6 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _say_what_is_replaced() -> None:
+    """Say which files of sobench the user's own folder replaces. Raises UsageError for a wrong SOBENCH_CONF."""
+    if not (os.environ.get("SOBENCH_CONF") or os.path.isdir("conf")):
+        return
+    from sobench.config import files
+
+    if names := files.replaced():
+        print(f"sobench: {files.own_conf_dir()} replaces sobench's own {', '.join(names)}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

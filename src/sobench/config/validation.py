@@ -1,6 +1,7 @@
 """Validation of a configuration: every key is known, every value has its type and is in its range. No torch.
 
-The rules of settings are in RULES, those of hyperparameters in `sobench.config.rules` and, for a plug-in, on its class.
+The rules of settings are in RULES, those of hyperparameters in `sobench.config.rules`. Those of a plug-in are on its
+class, or follow from its signature, see `sobench.config.signature`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sobench.config import extras, files, registry, rules
+from sobench.config import extras, files, registry, rules, signature
 from sobench.config.files import GROUPS, group_defaults, members, read
 from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
-from sobench.config.signature import optimizer_rules
 from sobench.errors import UsageError
 
 WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
@@ -95,7 +95,7 @@ COMPANIONS = "instrument.companions"
 
 def validate(settings: dict[str, Any]) -> None:
     """Raises UsageError for an unknown key, a wrong type or a value out of range, anywhere."""
-    known = read(files.conf_dir() / "config.yaml")
+    known = read(files.conf_dir() / files.PRIMARY)
     _check_keys("", settings, {*known, *GROUPS, "experiment"} - {"defaults", "hydra"})
     _check_complete("", settings, known.keys() - {"defaults", "hydra"})
     for group in GROUPS:
@@ -109,10 +109,12 @@ def validate(settings: dict[str, Any]) -> None:
     for group in GROUPS:
         if group == "optimizer":
             _check_optimizer("optimizer", settings["optimizer"])
+        elif registry.is_plugin(group, settings[group]["name"]):
+            _check_plugin(group, settings[group])
         else:
             _check(group, settings[group], group_defaults(group, settings[group]["name"]))
     extras.check_installed("logger", settings["logger"]["name"])
-    limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
+    limits = {name: group_defaults("budget", name) for name in members("budget")}
     _check(
         "budgets",
         settings["budgets"],
@@ -164,9 +166,20 @@ def _check_companions(companions: Any) -> None:
         _check_optimizer(f"{COMPANIONS}.{label}", settings)
 
 
+def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
+    """The settings of a model or a data set of a plug-in. The rules of ours hold for the keys that are not its own."""
+    name = settings["name"]
+    defaults, own = group_defaults(group, name), signature.rules_of(group, name)
+    _check_keys(f"{group}.", settings, defaults)
+    _check_complete(f"{group}.", settings, defaults)
+    for key, value in settings.items():
+        rule = own.get(key) or (RULES.get(f"{group}.{key}") if key in signature.RESERVED[group] else None)
+        rules.check(f"{group}.{key}", value, rule or _like(defaults[key]))
+
+
 def _check_optimizer(key: str, settings: Mapping[str, Any]) -> None:
     """The settings of one optimizer, at `key`."""
-    defaults, own = group_defaults("optimizer", settings["name"]), optimizer_rules(settings["name"])
+    defaults, own = group_defaults("optimizer", settings["name"]), signature.declared_rules("optimizer", settings["name"])
     _check_keys(f"{key}.", settings, defaults)
     _check_complete(f"{key}.", settings, defaults)
     for name, value in settings.items():

@@ -12,17 +12,17 @@ from sobench.report.schema.references import check_references
 from sobench.report.schema.spec import Method, Note, Report
 
 
-def root() -> Path:
-    """The folder of the reports that ship with sobench."""
-    from sobench.config.files import conf_dir
+def _roots(folder: Path | None) -> list[Path]:
+    """The folder given; without one the user's own folder of reports, if any, and that of sobench."""
+    from sobench.config.files import conf_dirs
 
-    return conf_dir() / "report"
+    return [folder] if folder else [conf / "report" for conf in conf_dirs()]
 
 
 def reports(experiment: str | None = None, *, folder: Path | None = None) -> list[str]:
     """The ids of all reports, `<paper>/<artifact>`; of one experiment, those that show its runs."""
-    folder = folder or root()
-    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    files = ((root, path) for root in _roots(folder) for path in root.glob("*/*.yaml"))
+    names = sorted({path.relative_to(root).with_suffix("").as_posix() for root, path in files})
     return [name for name in names if experiment is None or read(name, folder=folder).experiment == experiment]
 
 
@@ -33,12 +33,12 @@ def experiment_of(report_id: str) -> str:
 
 def read(report_id: str, *, folder: Path | None = None) -> Report:
     """The report of this id. Raises UsageError for any error in its file: one line with the file and the key."""
-    folder = folder or root()
     known = reports(folder=folder)
     if report_id not in known:
         raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known)}")
     file = f"conf/report/{report_id}.yaml"
-    report = build(Report, _yaml(folder / f"{report_id}.yaml", file), f"{file}: ")
+    path = next(path for root in _roots(folder) if (path := root / f"{report_id}.yaml").is_file())
+    report = build(Report, _yaml(path, file), f"{file}: ")
     methods = {name: _method(name, method) for name, method in report.methods.items()}
     notes = [note if isinstance(note, Note) else Note(note) for note in report.notes]
     report = replace(report, methods=methods, notes=notes, id=report_id, file=file)
