@@ -150,7 +150,9 @@ def test_the_model_and_the_data_set_of_the_page_run(my_parts, workplace):
 
 
 def test_the_folder_of_the_page_is_searched(my_parts, workplace):
-    for text in re.findall(r"^```yaml\n# (conf/\S+\n.*?)^```", page_text("docs/extending.md"), re.DOTALL | re.MULTILINE):
+    for text in re.findall(
+        r"^```yaml\n# (conf/\S+\n.*?)^```", page_text("docs/extending.md"), re.DOTALL | re.MULTILINE
+    ):
         path, _, contents = text.partition("\n")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(contents)

@@ -138,9 +138,7 @@ def theirs(plugins, workplace):
     models = {"net": "their_models.nets:Net"} | {name: f"their_models.nets:{name}" for name in NETS}
     plugins("their-models", {"their_models/__init__.py": "", "their_models/nets.py": MODELS}, models, "sobench.models")
     sets = {name: f"their_data.sets:{name}" for name in SETS}
-    site = plugins(
-        "their-data", {"their_data/__init__.py": "", "their_data/sets.py": DATA}, sets, "sobench.datasets"
-    )
+    site = plugins("their-data", {"their_data/__init__.py": "", "their_data/sets.py": DATA}, sets, "sobench.datasets")
     yield site
     method_code.forget()
 
@@ -194,10 +192,16 @@ def test_real_targets_take_a_loss_of_values(theirs):
         (["model=net", "model.widht=3"], "model.widht: no such key, allowed: "),
         (["model=net", "model.target=labels"], "model.target: got 'labels', allowed: label, binary or input"),
         (["model=nett"], "did you mean 'net'?"),
-        (["model=narrow"], "model 'narrow' (their_models.nets:narrow) returns outputs [2, 3] for inputs [2, 1, 8, 8]; "),
+        (
+            ["model=narrow"],
+            "model 'narrow' (their_models.nets:narrow) returns outputs [2, 3] for inputs [2, 1, 8, 8]; ",
+        ),
         (["model=unfit"], "model 'unfit' (their_models.nets:unfit) raised RuntimeError: "),
         (["model=raising"], "raised RuntimeError: no weights here (nets.py, line 37)"),
-        (["model=nothing"], "model 'nothing' (their_models.nets:nothing) returned NoneType; allowed: a torch.nn.Module"),
+        (
+            ["model=nothing"],
+            "model 'nothing' (their_models.nets:nothing) returned NoneType; allowed: a torch.nn.Module",
+        ),
         (["model=without"], "has no parameter that requires a gradient"),
         (["model=taken"], "the parameter 'loss' has the name of a key of sobench's own; allowed: another name"),
         (["model=placed"], "the parameter 'width' is positional-only; allowed: parameters that can be given by name"),

@@ -8,8 +8,7 @@ import pytest
 import torch
 from harness import SMALL, command, directories, directory, result, rows, summary, write_package
 
-from sobench.config import registry
-from sobench.config import signature
+from sobench.config import registry, signature
 from sobench.errors import UsageError
 
 THEIRS = '''

@@ -12,7 +12,7 @@ import tiny_data
 import yaml
 from harness import command
 
-from sobench.config import tuning
+from sobench.config import files, tuning
 from sobench.config.grid import expand, sweeper
 from sobench.errors import UsageError
 from sobench.results.aggregate import Aggregate
@@ -244,7 +244,9 @@ def words(trials, tmp_path):
 def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
     result = command("tune", *words)
     assert result.code == 0, result.err
-    plain, momentum = yaml.safe_load(tuned.read_text())
+    *others, plain, momentum = yaml.safe_load(tuned.read_text())
+    replaced = yaml.safe_load((files.conf_dir() / "tuned" / "kernelsgd.yaml").read_text())
+    assert others == [entry for entry in replaced if entry["cell"] not in (plain["cell"], momentum["cell"])]
     assert (
         plain["cell"] == ["dataset=usps", "model=mlp", "optimizer=sgd"] and "optimizer.momentum=0.9" in momentum["cell"]
     )

@@ -9,9 +9,8 @@ import tiny_data
 import yaml
 from harness import command, directories, summary
 
-from sobench.config import files
+from sobench.config import files, signature
 from sobench.config.grid import expand
-from sobench.config import signature
 
 CONF = files.conf_dir()
 MIRROR = os.environ.get("SOBENCH_DATA")

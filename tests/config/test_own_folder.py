@@ -132,7 +132,10 @@ def test_our_own_folder_is_not_another(workplace, monkeypatch):
     ("text", "line"),
     [
         (EXPERIMENT.replace("# @package _global_\n", ""), "allowed: a first line `# @package _global_` in its file"),
-        ("# @package _global_\n- a\n", "In 'experiment/mine': ConfigTypeError raised while composing config: Cannot merge"),
+        (
+            "# @package _global_\n- a\n",
+            "In 'experiment/mine': ConfigTypeError raised while composing config: Cannot merge",
+        ),
         ("# @package _global_\na: [\n", "mine.yaml: no YAML: line"),
         ("# @package _global_\nbudgt: 3\n", "budgt: no such key"),
     ],

@@ -27,7 +27,10 @@ def model() -> nn.Module:
         (nn.MSELoss(), "got MSELoss, which has no curvature; allowed: sobench.losses.SquaredError(), half the sum"),
         (nn.BCEWithLogitsLoss(), "allowed: sobench.losses.BinaryCrossEntropy()"),
         (F.cross_entropy, "got the function cross_entropy, which has no curvature; allowed: sobench.losses.Cross"),
-        (nn.HuberLoss(), "got HuberLoss, which has no curvature; allowed: sobench.losses.CrossEntropy(), or a subclass"),
+        (
+            nn.HuberLoss(),
+            "got HuberLoss, which has no curvature; allowed: sobench.losses.CrossEntropy(), or a subclass",
+        ),
         (lambda z, t: z.sum(), "got the function <lambda>"),
         (CrossEntropy, "got the class CrossEntropy; allowed: an object of it, CrossEntropy()"),
         ("cross_entropy", "got 'cross_entropy', which has no curvature"),
@@ -87,7 +90,10 @@ def test_targets_of_another_kind(loss, targets, said, name):
 def test_a_step_without_an_objective(name):
     net = model()
     optimizer = sobench.load_optimizer(name)(net.parameters(), lr=0.1)
-    name, write = type(optimizer).__name__, "allowed: an objective, optimizer.step(f) with f = sobench.Objective(model, "
+    name, write = (
+        type(optimizer).__name__,
+        "allowed: an objective, optimizer.step(f) with f = sobench.Objective(model, ",
+    )
     for arguments, got in (
         ((), "nothing"),
         ((None,), "nothing"),

@@ -179,7 +179,8 @@ def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
 
 def _check_optimizer(key: str, settings: Mapping[str, Any]) -> None:
     """The settings of one optimizer, at `key`."""
-    defaults, own = group_defaults("optimizer", settings["name"]), signature.declared_rules("optimizer", settings["name"])
+    defaults = group_defaults("optimizer", settings["name"])
+    own = signature.declared_rules("optimizer", settings["name"])
     _check_keys(f"{key}.", settings, defaults)
     _check_complete(f"{key}.", settings, defaults)
     for name, value in settings.items():

@@ -31,7 +31,7 @@ from sobench.objective.cost import Cost
 from sobench.objective.network import seeded
 from sobench.training.streams import Streams
 
-OF_A_LOSS = ("takes", "bounds", "samples", "hessian", "hessian_product", "hessian_root", "sample", "predict")
+OF_A_LOSS = ("takes", "bounds", "samples", "__call__", "hessian", "hessian_product", "hessian_root", "sample")
 """The members of a loss that sobench uses, see `sobench.losses.Loss`."""
 
 CHUNK = 4096
@@ -271,12 +271,11 @@ class Problem:
 def load_loss(name: str) -> Loss:
     """The loss of this name. Raises UsageError for a plug-in that is no loss."""
     with registry.calling("losses", name):
-        loss = registry.load("losses", name)()
+        loss: Loss = registry.load("losses", name)()
     missing = [member for member in OF_A_LOSS if not hasattr(loss, member)]
-    if missing or not callable(loss):
+    if missing:
         raise UsageError(
-            f"{registry.named('losses', name)} has no {missing[0] if missing else '__call__'}; "
-            "allowed: a subclass of sobench.losses.Loss"
+            f"{registry.named('losses', name)} has no {missing[0]}; allowed: a subclass of sobench.losses.Loss"
         )
     return loss
 

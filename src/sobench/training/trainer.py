@@ -28,7 +28,7 @@ from sobench.training.problem import Problem
 from sobench.training.requirements import check_declaration, check_problem, load_late_imports, requirements_of
 from sobench.training.schedule import make_schedule
 
-WITHOUT_LOSS = "the optimizer's step(f) returned None; allowed: the loss before the step, `return loss`"
+WITHOUT_LOSS = "the optimizer's step(f) returned None; allowed: the loss, `return loss`"
 
 ProgressCallback = Callable[[int, int | None, dict[str, float]], None]
 """Called after each row of losses with (step, number of steps or None, the row)."""
