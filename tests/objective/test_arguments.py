@@ -62,7 +62,12 @@ def test_another_batch(batch, said):
     assert str(error.value).startswith(said)
 
 
-@pytest.mark.parametrize("other", [model().parameters(), model().state_dict(), F.relu, np.ones(3), nn.Linear])
+def test_a_class_in_place_of_a_model():
+    with pytest.raises(UsageError, match="model: got the class Linear; allowed"):
+        sobench.Objective(nn.Linear, CrossEntropy(), (X, Y))
+
+
+@pytest.mark.parametrize("other", [model().parameters(), model().state_dict(), F.relu, np.ones(3)])
 def test_another_model(other):
     with pytest.raises(UsageError, match=r"^model: got .*; allowed: a torch\.nn\.Module$"):
         sobench.Objective(other, CrossEntropy(), (X, Y))
@@ -139,6 +144,14 @@ def test_no_grad_around_a_step_changes_nothing(name):
         return torch.cat([p.detach().flatten() for p in net.parameters()])
 
     assert torch.equal(stepped(contextlib.nullcontext()), stepped(torch.no_grad()))
+
+
+@pytest.mark.parametrize("name", ["sgd", "kfac"])
+def test_a_step_in_inference_mode(name):
+    net = model()
+    optimizer = sobench.load_optimizer(name)(net.parameters(), lr=0.1)
+    with torch.inference_mode(), pytest.raises(UsageError, match=r"nothing can be trained in torch.inference_mode\(\)"):
+        optimizer.step(sobench.Objective(net, CrossEntropy(), (X, Y)))
 
 
 def test_the_public_names_are_listed():

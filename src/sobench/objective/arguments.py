@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
-from torch import Tensor, nn
+from torch import Tensor, is_inference_mode_enabled, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
@@ -66,11 +66,14 @@ def _check_batch(batch: object) -> None:
 def check_step(optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Raises UsageError for a step of an optimizer that requires an objective without one, or with another model's.
 
-    An optimizer requires an objective if its class names the oracles that it uses, in `requires`.
+    So does a step in inference mode. An optimizer requires an objective if its class names the oracles that it uses, in
+    `requires`.
     """
     f = next(iter((*args[1:], *kwargs.values())), None)
     name = type(optimizer).__name__
     if hasattr(f, "space"):
+        if is_inference_mode_enabled():
+            raise UsageError(f"{name}.step: nothing can be trained in torch.inference_mode(); allowed: a step outside")
         _check_parameters(optimizer, f)
     elif getattr(optimizer, "requires", None):
         got = "nothing" if f is None else _kind(f)
@@ -99,6 +102,8 @@ def _kind(value: object) -> str:
         return f"a tensor {list(value.shape)}"
     if isinstance(value, str):
         return repr(value)
+    if inspect.isclass(value):
+        return f"the class {value.__name__}"
     if inspect.isroutine(value):
         return f"the function {value.__name__}"
     size = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
