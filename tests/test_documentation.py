@@ -2,7 +2,6 @@
 
 import re
 import sys
-import textwrap
 import types
 from pathlib import Path
 
@@ -21,9 +20,13 @@ from sobench.training.contract import CHECKS, Subject
 PAGES = ("README.md", "docs/optimizers.md", "docs/extending.md")
 
 
+def page_text(page: str) -> str:
+    return (CHECKOUT / page).read_text()
+
+
 def blocks(page: str) -> list[str]:
     """The Python blocks of a page, in order."""
-    return re.findall(r"^```python\n(.*?)^```", (CHECKOUT / page).read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(r"^```python\n(.*?)^```", page_text(page), re.DOTALL | re.MULTILINE)
 
 
 def module(page: str, first_line: str) -> str:
@@ -130,20 +133,40 @@ def test_the_loss_of_the_page_trains(plugins, workplace):
     assert rows(directory(), "eval")[-1]["train_loss"] > 0
 
 
-@pytest.mark.parametrize(("kind", "name", "file"), [("model", "skip", "skip.py"), ("dataset", "rings", "rings.py")])
-def test_a_model_and_a_data_set_need_a_configuration_file(kind, name, file, plugins, workplace, tmp_path, monkeypatch):
-    text = module("docs/extending.md", f"mypackage/{file}")
-    entries = {name: f"mypackage.{name}:{name}"}
-    plugins("my-parts", {"mypackage/__init__.py": "", f"mypackage/{file}": text}, entries, f"sobench.{kind}s")
-    assert name in command("list", f"{kind}s").out
-    words = ["run", "threads=1", "budget=smoke", "batch_size=32", f"{kind}={name}"]
-    refused = command(*words)
-    assert refused.code == 2 and f"{kind}: got '{name}'" in refused.err
-    page = (CHECKOUT / "docs/extending.md").read_text()
-    (yaml,) = re.findall(rf"conf/{kind}/{name}\.yaml`:\n\n((?:    .*\n)+)", page)
-    add_to_conf(tmp_path / "conf", monkeypatch, {f"{kind}/{name}.yaml": textwrap.dedent(yaml)})
-    done = command(*words)
-    assert done.code == 0 and not done.err, done
+@pytest.fixture
+def my_parts(plugins):
+    """The model and the data set of the page, as two packages on the path."""
+    for kind, name in (("models", "skip"), ("datasets", "rings")):
+        text = module("docs/extending.md", f"mypackage/{name}.py").replace("mypackage", f"my_{kind}")
+        modules = {f"my_{kind}/__init__.py": "", f"my_{kind}/{name}.py": text}
+        plugins(f"my-{kind}", modules, {name: f"my_{kind}.{name}:{name}"}, f"sobench.{kind}")
+
+
+def test_the_model_and_the_data_set_of_the_page_run(my_parts, workplace):
+    assert "tanh" in command("list", "models").out and "two rings" in command("list", "datasets").out
+    words = ["threads=1", "budget=smoke", "batch_size=50", "model=skip", "dataset=rings", "dataset.noise=0.3"]
+    done = command("run", "-m", *words, "model.width=5,10", "optimizer=sgd,kfac")
+    assert done.code == 0 and done.out.splitlines()[-1] == "4 runs: 4 done", done
+
+
+def test_the_folder_of_the_page_is_searched(my_parts, workplace):
+    for text in re.findall(
+        r"^```yaml\n# (conf/\S+\n.*?)^```", page_text("docs/extending.md"), re.DOTALL | re.MULTILINE
+    ):
+        path, _, contents = text.partition("\n")
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(contents)
+    assert len(list(Path("conf").rglob("*.yaml"))) == 3
+    (listed,) = [line for line in command("list", "experiments").out.splitlines() if line.startswith("mine ")]
+    assert "Skip connections on two rings" in listed and listed.endswith(str(workplace / "conf"))
+    assert "optimizer.lr" in command("tune", "mine").out and Path("conf/tuned/mine.yaml").is_file()
+    done = command("run", "experiment=mine")
+    assert done.code == 0 and done.out.splitlines()[-1] == "4 runs: 4 done", done
+    for words in (["status", "mine"], ["report", "mine/curves"], ["run", *SMALL, "optimizer=slow_sgd"]):
+        done = command(*words)
+        assert done.code == 0 and not done.err, done
+    (table,) = Path("reports/mine/curves").glob("*/table.csv")
+    assert "K-FAC" in table.read_text()
 
 
 def test_the_data_set_of_the_page_trains(names, workplace):

@@ -69,7 +69,7 @@ def test_an_experiment_is_the_whole_sweep(workplace):
         (["run", "--hydra-help"], "Hydra"),
         (["run", "--cfg", "job"], "batch_size: 64"),
         (["run", "--cfg", "job", "--resolve", "optimizer=adam"], "amsgrad: false"),
-        (["run", "--info", "searchpath"], "sobench-plugins://optimizers"),
+        (["run", "--info", "searchpath"], "sobench-plugins://entry_points"),
         (["--help"], "reproduce"),
         (["data", "--help"], "fetch"),
         (["list", "--help"], "optimizers"),

@@ -8,8 +8,7 @@ import pytest
 import torch
 from harness import SMALL, command, directories, directory, result, rows, summary, write_package
 
-from sobench.config import registry
-from sobench.config.signature import optimizer_defaults
+from sobench.config import registry, signature
 from sobench.errors import UsageError
 
 THEIRS = '''
@@ -120,7 +119,7 @@ def test_does_what_the_same_code_does_by_hand(workplace, theirs):
 
 
 def test_its_configuration_is_its_signature(theirs):
-    assert optimizer_defaults("signsgd") == {
+    assert signature.defaults("optimizer", "signsgd") == {
         "name": "signsgd",
         "lr": 0.01,
         "rho": 0,
@@ -129,7 +128,7 @@ def test_its_configuration_is_its_signature(theirs):
         "limit": None,
         "nesterov": False,
     }
-    assert optimizer_defaults("needy") == {"name": "needy", "radius": "???", "lr": 0.1}
+    assert signature.defaults("optimizer", "needy") == {"name": "needy", "radius": "???", "lr": 0.1}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import tiny_data
 import yaml
 from harness import command
 
-from sobench.config import tuning
+from sobench.config import files, tuning
 from sobench.config.grid import expand, sweeper
 from sobench.errors import UsageError
 from sobench.results.aggregate import Aggregate
@@ -176,12 +176,13 @@ def test_best_of_k_is_the_mean_over_all_draws(better, scores):
 
 @pytest.fixture
 def tuned(tmp_path, monkeypatch):
-    """The file of the selection, in a temporary folder."""
-    monkeypatch.setattr(tuning, "file", lambda name: tmp_path / f"{name}.yaml")
-    return tmp_path / "kernelsgd.yaml"
+    """The file of the selection, in a folder of the user's own, which is not there yet."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "conf" / "tuned" / "kernelsgd.yaml"
 
 
 def write(path, *entries):
+    path.parent.mkdir(parents=True)
     path.write_text(yaml.safe_dump([{"cell": cell, "values": values} for cell, values in entries], sort_keys=False))
 
 
@@ -211,6 +212,7 @@ def test_an_experiment_runs_with_what_was_chosen(tuned):
 
 @pytest.mark.parametrize("text", ["a: 1", "- 3", "- {cell: [a]}", "- ["])
 def test_a_damaged_file_is_one_line(tuned, text):
+    tuned.parent.mkdir(parents=True)
     tuned.write_text(text)
     with pytest.raises(UsageError, match="a list of entries"):
         expand([f"experiment={EXPERIMENT}", "dataset=usps"])
@@ -242,7 +244,9 @@ def words(trials, tmp_path):
 def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
     result = command("tune", *words)
     assert result.code == 0, result.err
-    plain, momentum = yaml.safe_load(tuned.read_text())
+    *others, plain, momentum = yaml.safe_load(tuned.read_text())
+    replaced = yaml.safe_load((files.conf_dir() / "tuned" / "kernelsgd.yaml").read_text())
+    assert others == [entry for entry in replaced if entry["cell"] not in (plain["cell"], momentum["cell"])]
     assert (
         plain["cell"] == ["dataset=usps", "model=mlp", "optimizer=sgd"] and "optimizer.momentum=0.9" in momentum["cell"]
     )
@@ -250,9 +254,17 @@ def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
     assert ("edge of its grid" in result.err) == bool(plain["edge"] + momentum["edge"])
     (folder,) = (tmp_path / "reports" / EXPERIMENT / "tune").iterdir()
     assert {file.name for file in folder.iterdir()} == {"tuning.md", "trials.csv", "best-of-k.png"}
-    assert (
-        "best of 4" in (folder / "tuning.md").read_text() and len((folder / "trials.csv").read_text().splitlines()) == 9
-    )
+    page = (folder / "tuning.md").read_text()
+    assert all(f"| best of {k} |" in page for k in (1, 2, 3, 4)) and "best of 5" not in page
+    assert len((folder / "trials.csv").read_text().splitlines()) == 9
+    assert f"made the folder {tuned.parent}" in result.out
+    head, *rows = [line.split() for line in result.out.splitlines()[-3:]]
+    assert head == ["cell", "setting", "value", "validation_accuracy", "trials"]
+    for row, entry in zip(rows, (plain, momentum), strict=True):
+        place = row.index("optimizer.lr")
+        assert float(row[place + 1]) == entry["values"]["optimizer.lr"] and row[place + 5] == "4"
+        assert abs(float(row[place + 2]) - entry["score"]) < 1e-4 and row[place + 3] == "±"
+        assert (row[-1] == "grid") == bool(entry["edge"])
     rates = [run.config["optimizer"]["lr"] for run in expand([f"experiment={EXPERIMENT}", *words[1:3], "seed=0"])]
     assert rates == [plain["values"]["optimizer.lr"], momentum["values"]["optimizer.lr"]]
 

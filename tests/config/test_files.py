@@ -9,9 +9,8 @@ import tiny_data
 import yaml
 from harness import command, directories, summary
 
-from sobench.config import files
+from sobench.config import files, signature
 from sobench.config.grid import expand
-from sobench.config.signature import optimizer_defaults
 
 CONF = files.conf_dir()
 MIRROR = os.environ.get("SOBENCH_DATA")
@@ -100,7 +99,7 @@ def test_optimizer(workplace, name):
 @pytest.mark.parametrize("name", members("optimizer"))
 def test_optimizer_file_has_the_arguments_of_the_constructor(name):
     file = yaml.safe_load((CONF / "optimizer" / f"{name}.yaml").read_text())
-    constructor = optimizer_defaults(name)
+    constructor = signature.defaults("optimizer", name)
     assert file.keys() == constructor.keys() and file["name"] == name
     for key, value in constructor.items():
         if value != "???" and value is not None:

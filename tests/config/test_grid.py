@@ -3,6 +3,7 @@
 import hashlib
 
 import pytest
+from own_conf import add_to_conf
 
 from sobench.config import files, grid
 from sobench.errors import UsageError
@@ -26,15 +27,8 @@ hydra:
 
 @pytest.fixture
 def experiment(tmp_path, monkeypatch) -> str:
-    """The repository's conf/ with one more experiment, test/cells."""
-    conf = tmp_path / "conf"
-    conf.mkdir()
-    for path in files.conf_dir().iterdir():
-        if path.name != "experiment":
-            (conf / path.name).symlink_to(path)
-    (conf / "experiment" / "test").mkdir(parents=True)
-    (conf / "experiment" / "test" / "cells.yaml").write_text(EXPERIMENT)
-    monkeypatch.setattr(files, "conf_dir", lambda: conf)
+    """An experiment test/cells in a folder of the user's own."""
+    add_to_conf(tmp_path / "conf", monkeypatch, {"experiment/test/cells.yaml": EXPERIMENT})
     return "experiment=test/cells"
 
 
@@ -90,7 +84,7 @@ def test_a_group_selects_among_the_cells(experiment):
 
 
 def test_the_command_line_selects_among_what_an_experiment_selects(experiment):
-    file = files.conf_dir() / "experiment" / "test" / "cells.yaml"
+    file = files.find("experiment/test/cells")
     file.write_text(EXPERIMENT.replace('l2: "0,0.5"', 'optimizer: "sgd,adam"'))
     assert {row[0] for row in runs(experiment)} == {"sgd", "adam"}
     assert {row[0] for row in runs(experiment, "optimizer=sgd")} == {"sgd"}
@@ -99,7 +93,7 @@ def test_the_command_line_selects_among_what_an_experiment_selects(experiment):
 
 
 def test_a_look_alike_takes_the_cells_of_its_original(experiment):
-    file = files.conf_dir() / "experiment" / "test" / "cells.yaml"
+    file = files.find("experiment/test/cells")
     of_two = EXPERIMENT.replace("[optimizer=sgd", "[dataset=curves, optimizer=sgd")
     file.write_text(of_two.replace("[optimizer=adam", "[dataset=mnist, optimizer=adam"))
 
@@ -142,7 +136,7 @@ def test_a_sweeper_setting_on_the_command_line(experiment):
 
 
 def test_an_experiments_own_mistake_is_named(experiment):
-    file = files.conf_dir() / "experiment" / "test" / "cells.yaml"
+    file = files.find("experiment/test/cells")
     file.write_text(EXPERIMENT.replace("steps: 2,", "step: 2,"))
     with pytest.raises(UsageError, match="budgets.smoke.step: no such key.*did you mean 'steps'"):
         grid.expand([experiment, "budget=smoke"])

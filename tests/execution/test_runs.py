@@ -276,7 +276,7 @@ def test_divergence_is_a_result(workplace):
         ("memory", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 GiB (step 1)"),
         (
             "none returned",
-            "TypeError: the optimizer's step(f) returned None: it must return the loss, as torch's do (step 2)",
+            "TypeError: the optimizer's step(f) returned None; allowed: the loss, `return loss` (step 2)",
         ),
         ("constructor", "RuntimeError: cannot be made"),
     ],

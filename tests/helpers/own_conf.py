@@ -1,4 +1,4 @@
-"""A configuration folder of a test's own: that of sobench, with more files."""
+"""A configuration folder of a test's own, searched before that of sobench."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,13 +9,8 @@ from sobench.config import files
 
 
 def add_to_conf(folder: Path, monkeypatch: pytest.MonkeyPatch, more: Mapping[str, str]) -> None:
-    """Use `folder` as conf/ for the test: links to sobench's files, and {path: text} of `more`."""
-    for path in files.conf_dir().rglob("*"):
-        if path.is_file():
-            link = folder / path.relative_to(files.conf_dir())
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(path)
+    """Write the files {path: text} into `folder`, and have it searched during the test."""
     for name, text in more.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
-    monkeypatch.setattr(files, "conf_dir", lambda: folder)
+    monkeypatch.setenv(files.OWN, str(folder))

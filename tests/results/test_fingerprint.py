@@ -308,7 +308,7 @@ def test_parts_of_sobench_count_for_a_plug_in(theirs, monkeypatch, tmp_path):
     krylov.write_text(swap(find("sobench.linalg.krylov").read_text(), ("curvature <= 0", "curvature < 0")))
     other = Sources(lambda name: krylov if name == "sobench.linalg.krylov" else find(name))
     entry = registry.entries("optimizers")["theirs"]
-    assert other.digest(entry) != Sources().digest(entry) == method_code._optimizer("theirs")
+    assert other.digest(entry) != Sources().digest(entry) == method_code._code("optimizers", "theirs")
 
 
 # Our own methods, in a copy of the source

@@ -1,4 +1,4 @@
-"""A configuration source for optimizers of other packages: `optimizer=theirs` works without YAML.
+"""A configuration source for what other packages add: `optimizer=theirs`, `model=theirs` work without YAML.
 
 Hydra instantiates it.
 """
@@ -9,22 +9,18 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import OmegaConf
 
-GROUP = "optimizer"
-
 
 class PluginSource(ConfigSource):
-    """sobench-plugins://optimizers, searched after conf/: a configuration is a constructor's signature."""
+    """sobench-plugins://entry_points, searched after the folders: a configuration is the signature of an object."""
 
     @staticmethod
     def scheme() -> str:
         return "sobench-plugins"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        from sobench.config.signature import optimizer_defaults
+        from sobench.config import signature
 
-        name = self._name(config_path)
-        assert name is not None  # as is_config says
-        config = OmegaConf.create(optimizer_defaults(name))
+        config = OmegaConf.create(signature.defaults(*self._split(config_path)))
         return ConfigResult(
             provider=self.provider, path=self.full_path(), config=config, header={"package": None}, defaults_list=None
         )
@@ -33,23 +29,32 @@ class PluginSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        return config_path in ("", GROUP)
+        return config_path in ("", *self._groups())
 
     def is_config(self, config_path: str) -> bool:
-        return self._name(config_path) in self._names()
+        group, name = self._split(config_path)
+        return name in self._names(group)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":
-            return [GROUP] if results_filter in (None, ObjectType.GROUP) else []
-        return self._names() if config_path == GROUP and results_filter in (None, ObjectType.CONFIG) else []
+            return self._groups() if results_filter in (None, ObjectType.GROUP) else []
+        return self._names(config_path) if results_filter in (None, ObjectType.CONFIG) else []
 
     @staticmethod
-    def _name(config_path: str) -> str | None:
+    def _split(config_path: str) -> tuple[str, str]:
+        """The group and the name of a path GROUP/NAME.yaml."""
         group, _, name = config_path.removesuffix(".yaml").partition("/")
-        return name if group == GROUP else None
+        return group, name
 
     @staticmethod
-    def _names() -> list[str]:
+    def _groups() -> list[str]:
+        from sobench.config.files import GROUPS
+        from sobench.config.registry import KINDS
+
+        return [group for group in GROUPS if group in KINDS]
+
+    @classmethod
+    def _names(cls, group: str) -> list[str]:
         from sobench.config import registry
 
-        return list(registry.entries("optimizers"))
+        return list(registry.members(group)) if group in cls._groups() else []

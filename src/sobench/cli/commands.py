@@ -209,17 +209,22 @@ def _entries(kind: str) -> list[tuple[str, ...]]:
 
 
 def _experiments() -> list[tuple[str, ...]]:
-    """Name, first comment line of its file, and the data that is not at hand, of each experiment."""
-    from sobench.config.files import about, members
+    """Name, first comment line of its file, and remarks of each experiment: the user's own folder that has it, and the
+    data that is not at hand."""
+    from sobench.config.files import about, members, origin
     from sobench.config.grid import data_sets_of
     from sobench.data import Store, at_hand
 
     store = Store.default()
     rows = []
     for name in members("experiment"):
-        needed = data_sets_of(name).items()
-        lacking = [settings.get("set", data) for data, settings in needed if not at_hand(settings, store)]
-        rows.append((name, about(f"experiment/{name}"), f"not at hand: {', '.join(lacking)}" if lacking else ""))
+        try:
+            needed = data_sets_of(name).items()
+            lacking = [settings.get("set", data) for data, settings in needed if not at_hand(settings, store)]
+            data = f"not at hand: {', '.join(lacking)}" if lacking else ""
+        except UsageError as error:  # a file of the user's own
+            data = str(error)
+        rows.append((name, about(f"experiment/{name}"), "; ".join(filter(None, [origin(f"experiment/{name}"), data]))))
     return rows
 
 

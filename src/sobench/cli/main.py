@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
+        if arguments[:1] != [COMPLETE]:
+            _say_what_is_replaced()
         if arguments[:1] == ["run"]:
             return run.run(arguments[1:])
         if arguments[:1] == [COMPLETE]:
@@ -56,6 +58,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _say_what_is_replaced() -> None:
+    """Say which files of sobench the user's own folder replaces. Raises UsageError for a wrong SOBENCH_CONF."""
+    if not (os.environ.get("SOBENCH_CONF") or os.path.isdir("conf")):
+        return
+    from sobench.config import files
+
+    if names := files.replaced():
+        print(f"sobench: {files.own_conf_dir()} replaces sobench's own {', '.join(names)}", file=sys.stderr)
 
 
 def parser() -> argparse.ArgumentParser:

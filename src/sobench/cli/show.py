@@ -59,8 +59,8 @@ def names(kind: str) -> list[str]:
 
 def preset_of(group: str, name: str) -> str | None:
     """The name of what a member of a config group is a preset of; None for a member of its own."""
-    file = files.conf_dir() / group / f"{name}.yaml"
-    base = files.read(file).get("name", name) if file.is_file() else name
+    file = files.find(f"{group}/{name}")
+    base = files.read(file).get("name", name) if file else name
     return None if base == name else base
 
 

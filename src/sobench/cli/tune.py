@@ -12,10 +12,10 @@ from sobench.system.text import plural
 
 
 def tune(args: argparse.Namespace) -> int:
-    """Run the missing trials, select the best of each cell, and write the selection to conf/tuned/ and to the reports.
+    """Run the missing trials, select the best of each cell, write the selection to tuned/ and to the reports, print it.
 
-    Warns if a selected value is the smallest or the largest of its grid. Raises UsageError, and Failure if no trial
-    finished with all of its seeds.
+    tuned/ is a folder of the user's own conf/. Warns if a selected value is the smallest or the largest of its grid.
+    Raises UsageError, and Failure if no trial finished with all of its seeds.
     """
     from sobench.cli.run import run as run_command
     from sobench.config import grid, tuning
@@ -34,6 +34,7 @@ def tune(args: argparse.Namespace) -> int:
     overrides = [f"{EXPERIMENT}{name}", *selected.overrides]
     sweeper = grid.sweeper(overrides)
     tune_settings = tuning.checked(sweeper)
+    kept = tuning.file_to_write(sweeper["tuned"]) if sweeper["tuned"] else None
     seedless = [override for override in overrides if not override.startswith("seed=")]
     reported_seeds = {run.seed for run in grid.expand(seedless)}
     overrides.append("hydra.sweeper.trials=true")
@@ -57,7 +58,9 @@ def tune(args: argparse.Namespace) -> int:
     criterion |= {"seeds": seeds, "budget": runs[0].config["budget"]["name"]}
     folder = folder_of(f"{name}/tune", runs, selected.overrides)
     paths = pages.write(all_searches, criterion, name, folder)
-    if sweeper["tuned"]:
+    if kept:
+        if not kept.parent.is_dir():
+            print(f"made the folder {kept.parent} for the settings that are chosen")
         paths.append(pages.adopt(sweeper["tuned"], all_searches, criterion))
     for search in all_searches:
         best = search.best
@@ -65,4 +68,7 @@ def tune(args: argparse.Namespace) -> int:
             for key in search.edge:
                 warn(f"{search.label}: {key}={best.values[key]}: {pages.NOTE}")
     print(*paths, sep="\n")
+    print(*pages.table_of_choices(all_searches, criterion), sep="\n")
+    if not kept:
+        print("not kept: the experiment names no file for it; `hydra.sweeper.tuned: NAME` in the experiment names one")
     return code

@@ -1,7 +1,12 @@
-"""The YAML files of conf/: their folder, the config groups and keys that they define, their descriptions. No torch."""
+"""The YAML files of conf/: their folders, the config groups and keys that they define, their descriptions. No torch.
+
+There are two folders. The user's own, `own_conf_dir`, is searched before that of sobench, `conf_dir`: by these
+functions, and by Hydra (see `hydra_plugins.sobench.search_path`).
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -36,36 +41,147 @@ LISTED = ("dataset", "model", "optimizer", "experiment")
 """The config groups whose members `sobench list` prints."""
 GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
 
+OWN = "SOBENCH_CONF"
+"""The environment variable that names the user's own folder; else it is conf/ of the working folder."""
+
+PRIMARY = "config.yaml"
+"""The settings of every run. A folder that has such a file is that of sobench, or of another Hydra application."""
+
+
+# Folders
+
 
 @cache
 def conf_dir() -> Path:
-    """The folder of the YAML files: inside an installed package, or at the top of a checkout."""
+    """The folder of sobench's YAML files: inside an installed package, or at the top of a checkout."""
     packaged = PACKAGE / "conf"
     return packaged if packaged.is_dir() else CHECKOUT / "conf"
 
 
+def own_conf_dir() -> Path | None:
+    """The user's own folder of YAML files, an absolute path: SOBENCH_CONF, else conf/ of the working folder.
+
+    None if there is none: conf/ is taken if it has YAML files and is not that of sobench or of another application.
+    Raises UsageError if SOBENCH_CONF names no such folder.
+    """
+    if named := os.environ.get(OWN):
+        folder = _absolute(named)
+        return None if _is_ours(folder) else _checked(folder)
+    if not os.path.isdir("conf"):
+        return None
+    folder = _absolute("conf")
+    if not _has_yaml(folder, folder.stat().st_mtime_ns):
+        return None
+    if (folder / PRIMARY).is_file():
+        if not (folder / "hydra/sweeper/sobench.yaml").is_file():  # else it is that of a checkout
+            _warn_of_application(folder)
+        return None
+    return folder
+
+
+def conf_dirs() -> list[Path]:
+    """The folders of YAML files in the order in which they are searched: the user's own, if any, and sobench's."""
+    own = own_conf_dir()
+    return [own, conf_dir()] if own else [conf_dir()]
+
+
+def conf_dir_to_write() -> Path:
+    """The folder for files that a command writes: the user's own, which may have to be made.
+
+    In a checkout of sobench it is that of sobench. Raises UsageError if conf/ belongs to another application.
+    """
+    if own := own_conf_dir():
+        return own
+    folder = _absolute(os.environ.get(OWN) or "conf")
+    if _is_ours(folder):
+        return conf_dir()
+    if (folder / PRIMARY).is_file():
+        raise UsageError(f"{folder} belongs to another application; allowed: {OWN}=DIR, a folder of your own")
+    return folder
+
+
+def find(name: str) -> Path | None:
+    """The file of a name such as "optimizer/sgd", the user's own before that of sobench; None if there is none."""
+    files = (folder / f"{name}.yaml" for folder in conf_dirs())
+    return next((file for file in files if file.is_file()), None)
+
+
+def origin(name: str) -> str:
+    """The user's own folder if the file of a name is in it, else ""."""
+    file, own = find(name), own_conf_dir()
+    return str(own) if file and own and file.is_relative_to(own) else ""
+
+
+def replaced() -> list[str]:
+    """The names of the files of sobench that files of the user's own replace."""
+    own = own_conf_dir()
+    names = (file.relative_to(own) for file in own.rglob("*.yaml")) if own else ()
+    return sorted(name.with_suffix("").as_posix() for name in names if (conf_dir() / name).is_file())
+
+
+def _absolute(folder: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(folder)))
+
+
+def _is_ours(folder: Path) -> bool:
+    return folder.resolve() == conf_dir().resolve()
+
+
+def _checked(folder: Path) -> Path:
+    """The folder that SOBENCH_CONF names. Raises UsageError if it cannot be one of the user's own."""
+    if not folder.is_dir():
+        reason = "is a file" if folder.exists() else "does not exist"
+    elif (folder / PRIMARY).is_file():
+        reason = f"has a file {PRIMARY}, which only sobench has"
+    elif not _has_yaml(folder, folder.stat().st_mtime_ns):
+        reason = "has no YAML file"
+    else:
+        return folder
+    raise UsageError(f"{OWN}: {folder} {reason}; allowed: a folder with files such as experiment/mine.yaml")
+
+
 @cache
+def _has_yaml(folder: Path, changed: int) -> bool:
+    return next(folder.rglob("*.yaml"), None) is not None
+
+
+@cache
+def _warn_of_application(folder: Path) -> None:
+    registry.warn(
+        f"{folder / PRIMARY}: the folder belongs to another application and is not searched; "
+        f"{OWN}=DIR names a folder for sobench"
+    )
+
+
+# Files
+
+
 def read(file: Path) -> dict[str, Any]:
-    """The contents of a file as they are written, interpolations unresolved."""
+    """The contents of a file as they are written, interpolations unresolved. Raises UsageError if it has no keys."""
+    return _read(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _read(file: Path, changed: int) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     contents = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    assert isinstance(contents, dict)
+    if not isinstance(contents, dict):
+        raise UsageError(f"{file}: got a list, allowed: keys and values")
     return {str(key): value for key, value in contents.items()}
 
 
 def group_defaults(group: str, name: str) -> dict[str, Any]:
-    """The keys and defaults of `group=name`: from its YAML file, or from the signature of a plug-in's constructor.
+    """The keys and defaults of `group=name`: from its YAML file, or from the signature of a plug-in.
 
     Raises UsageError for a name that the group does not have.
     """
-    file = conf_dir() / group / f"{name}.yaml"
-    if file.is_file():
-        return read(file)
-    if group == "optimizer" and name in registry.entries("optimizers"):
-        from sobench.config.signature import optimizer_defaults
+    if file := find(f"{group}/{name}"):
+        return {key: value for key, value in read(file).items() if key != "defaults"}
+    if name in registry.members(group):
+        from sobench.config import signature
 
-        return optimizer_defaults(name)
+        return signature.defaults(group, name)
     raise UsageError(f"{group}.name: got {name!r}, {suggestion_for(group, name)}")
 
 
@@ -74,8 +190,8 @@ def of_experiment(name: str) -> dict[str, Any]:
 
     Groups that it chooses are there as `dataset.name`. {} for an experiment without a file.
     """
-    file = conf_dir() / "experiment" / f"{name}.yaml"
-    if not file.is_file():
+    file = find(f"experiment/{name}")
+    if file is None:
         return {}
     contents = dict(read(file))
     stated: dict[str, Any] = {}
@@ -98,10 +214,11 @@ def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
 
 
 def members(group: str) -> list[str]:
-    """The names that may be chosen in a config group: its files, at any depth, and the installed optimizers."""
-    folder = conf_dir() / group
-    names = {file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("*.yaml")}
-    return sorted(names.union(registry.entries("optimizers") if group == "optimizer" else ()))
+    """The names that may be chosen in a config group: its files, at any depth, and what is installed."""
+    folders = [folder / group for folder in conf_dirs()]
+    files = ((folder, file) for folder in folders for file in folder.rglob("*.yaml"))
+    names = {file.relative_to(folder).with_suffix("").as_posix() for folder, file in files}
+    return sorted(names.union(registry.members(group)))
 
 
 def suggestion_for(group: str, got: Any) -> str:
@@ -112,8 +229,8 @@ def suggestion_for(group: str, got: Any) -> str:
 
 def about(name: str) -> str:
     """The first comment line of a configuration file, "" if it has none: `about("optimizer/sgd")`."""
-    file = conf_dir() / f"{name}.yaml"
-    lines = file.read_text().splitlines() if file.is_file() else []
+    file = find(name)
+    lines = file.read_text().splitlines() if file else []
     return next((line.removeprefix("# ") for line in lines if line.startswith("# ") and "@package" not in line), "")
 
 
@@ -122,9 +239,9 @@ def written_keys(name: str) -> list[str]:
 
     For completion at a prompt, which has no time to read YAML: `written_keys("optimizer/sgd")`.
     """
-    file = conf_dir() / f"{name}.yaml"
+    file = find(name)
     keys, above = [], ""
-    for line in file.read_text().splitlines() if file.is_file() else []:
+    for line in file.read_text().splitlines() if file else []:
         if match := re.match(r"(  )?([A-Za-z_]\w*):", line):
             nested, key = match.groups()
             above = above if nested else key
@@ -135,8 +252,8 @@ def written_keys(name: str) -> list[str]:
 
 def comments(name: str) -> dict[str, str]:
     """The comment behind each key of a configuration file, {} without a file: `comments("optimizer/sgd")`."""
-    file = conf_dir() / f"{name}.yaml"
-    lines = file.read_text().splitlines() if file.is_file() else []
+    file = find(name)
+    lines = file.read_text().splitlines() if file else []
     found = (re.match(r"(\w+):.*? # (.*)", line) for line in lines)
     return {match[1]: match[2].strip() for match in found if match}
 
@@ -148,7 +265,7 @@ def chosen(overrides: Sequence[str]) -> dict[str, str]:
     """
     matches = (re.fullmatch(r"(\w+)=([\w./-]+)", override) for override in overrides)
     named = {match[1]: match[2] for match in matches if match}
-    defaults = read(conf_dir() / "config.yaml")["defaults"]
+    defaults = read(conf_dir() / PRIMARY)["defaults"]
     by_default = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
     if "experiment" not in named:
         return by_default | named
@@ -161,7 +278,7 @@ def chosen(overrides: Sequence[str]) -> dict[str, str]:
 
 def paths(chosen: Mapping[str, str]) -> list[str]:
     """The dotted paths of all settings below a group or another node of the configuration; `chosen` as `known_keys`."""
-    nodes = [key for key, value in read(conf_dir() / "config.yaml").items() if isinstance(value, dict)]
+    nodes = [key for key, value in read(conf_dir() / PRIMARY).items() if isinstance(value, dict)]
     parents = [*GROUPS, *(key for key in nodes if key != "hydra")]
     return [f"{parent}.{key}" for parent in parents for key in known_keys(parent, chosen) if key != "name"]
 
@@ -179,10 +296,11 @@ def known_keys(parent: str, chosen: Mapping[str, str]) -> list[str]:
     For a config group, they are the keys of the member in `chosen`, or of all members where it is not known.
     """
     if parent == "":
-        return sorted({*read(conf_dir() / "config.yaml"), *GROUPS} - {"defaults", "hydra"})
+        return sorted({*read(conf_dir() / PRIMARY), *GROUPS} - {"defaults", "hydra"})
     if parent in GROUPS:
         if chosen.get(parent) in members(parent):
             return sorted(group_defaults(parent, chosen[parent]))
-        return sorted({key for file in (conf_dir() / parent).glob("*.yaml") for key in read(file)})
-    node = read(conf_dir() / "config.yaml").get(parent)
+        files = [file for folder in conf_dirs() for file in (folder / parent).glob("*.yaml")]
+        return sorted({key for file in files for key in read(file)} - {"defaults"})
+    node = read(conf_dir() / PRIMARY).get(parent)
     return sorted(node) if isinstance(node, dict) else []

@@ -127,12 +127,13 @@ def data_sets_of(experiment: str) -> dict[str, dict[str, Any]]:
     """The data sets that the files of an experiment choose, in its defaults, its grid or its cells.
 
     By name, with the settings that hold for all cells. Read from the files, without a composition.
+    Raises UsageError for a data set that does not exist.
     """
     stated = files.of_experiment(experiment)
     cells = [setting for cell in stated.get("hydra.sweeper.cells") or () for setting in cell]
     of_cells = {setting.partition("=")[2] for setting in cells if setting.startswith("dataset=")}
     of_grid = {name.strip() for name in str(stated.get("hydra.sweeper.params.dataset") or "").split(",")} - {""}
-    names = of_cells | of_grid or {str(stated["dataset.name"])}
+    names = of_cells | of_grid or {str(stated.get("dataset.name") or files.chosen(())["dataset"])}
     own = {key.removeprefix("dataset."): stated[key] for key in stated if key.startswith("dataset.")}
     settings = {name: files.group_defaults("dataset", name) for name in sorted(names)}
     return {name: {**of_name, **own, "name": of_name["name"]} for name, of_name in settings.items()}

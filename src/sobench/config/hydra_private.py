@@ -340,6 +340,11 @@ def _quoted(message: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an exception's text, without what Hydra and OmegaConf append; its kind if there is no text."""
+    """The first line of an exception's text, without what Hydra and OmegaConf append; its kind if there is no text.
+
+    A line that ends with a colon says only where the error is: then the next one too.
+    """
     lines = str(error).strip().splitlines()
+    if lines[1:] and lines[0].endswith(":"):
+        return f"{lines[0]} {lines[1].strip()}"
     return lines[0] if lines else type(error).__name__

@@ -58,11 +58,17 @@ def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[s
         if any("$" in text or text == "???" for text in _texts(written)):  # else there is nothing to resolve
             container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise UsageError(f"{error.full_key}: must be given, there is no default") from error
+        key = error.full_key
+        raise UsageError(f"{key}: must be given, there is no default; allowed: {key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {first_line(error)}") from error
     assert isinstance(container, dict)
     settings = {str(key): value for key, value in container.items()}
+    if settings.get("experiment"):
+        raise UsageError(
+            f"experiment: the settings of {experiment} are not those of a run; allowed: a first line "
+            "`# @package _global_` in its file"
+        )
     secrets.refuse(settings)
     validate(settings)
     return settings | {"experiment": experiment} if experiment else settings

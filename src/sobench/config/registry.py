@@ -10,14 +10,16 @@ import difflib
 import importlib.util
 import re
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import ModuleSpec, all_suffixes
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from sobench.errors import UsageError, described
+from sobench.errors import SobenchError, UsageError, described
 from sobench.system.text import either
 
 KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
@@ -49,14 +51,55 @@ def entries(kind: str) -> dict[str, EntryPoint]:
     return dict(sorted(by_name.items()))
 
 
+def members(group: str) -> Iterable[str]:
+    """The names of a config group that are entry points; none for a group such as `budget`."""
+    return entries(KINDS[group]) if group in KINDS else ()
+
+
+def is_plugin(group: str, name: str) -> bool:
+    """Whether a member of a config group, or a loss, is an entry point of another package."""
+    entry = entries(KINDS[group]).get(name) if group in KINDS else None
+    return entry is not None and not is_ours(entry)
+
+
+def named(kind: str, name: str) -> str:
+    """An entry point in a message: "model 'mine' (mypackage.net:Net)"."""
+    return f"{key_of(kind)} {name!r} ({entries(kind)[name].value})"
+
+
+@contextmanager
+def calling(kind: str, name: str) -> Iterator[None]:
+    """A context that turns an exception of a plug-in into a UsageError of one line, with its place in the source.
+
+    Lack of memory is no fault of the plug-in, and errors of sobench say by themselves what is wrong.
+    """
+    try:
+        yield
+    except (SobenchError, MemoryError):
+        raise
+    except Exception as error:
+        if not is_plugin(key_of(kind), name) or type(error).__name__ == "OutOfMemoryError":
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if _is_in_package(frame.filename, kind, name)]
+        place = (own or frames)[-1]
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        raise UsageError(f"{named(kind, name)} raised {described(error)} ({where})") from error
+
+
+def _is_in_package(file: str, kind: str, name: str) -> bool:
+    """Whether a source file is in the folder of the module that an entry point names."""
+    module = module_file(module_of(entries(kind)[name]))
+    return module is not None and Path(file).is_relative_to(module.parent)
+
+
 def load(kind: str, name: str) -> Any:
     """The object that an entry point names. Raises UsageError for an unknown name, or if the import fails."""
     check_name(kind, name)
     try:
         return entries(kind)[name].load()
     except (Exception, SystemExit) as error:  # the import of a plug-in may raise anything
-        target = entries(kind)[name].value
-        raise UsageError(f"{key_of(kind)} {name!r} ({target}) cannot be loaded: {described(error)}") from error
+        raise UsageError(f"{named(kind, name)} cannot be loaded: {described(error)}") from error
 
 
 def check_name(kind: str, name: str) -> None:

@@ -81,11 +81,23 @@ def without(cell: Cell, keys: Iterable[str]) -> Cell:
     return [setting for setting in cell if setting.partition("=")[0] not in removed]
 
 
-def file(name: str) -> Path:
-    """The file conf/tuned/<name>.yaml. Raises UsageError for a name that is a path."""
+def file(name: str) -> Path | None:
+    """The file tuned/<name>.yaml, the user's own before that of sobench; None if there is none.
+
+    Raises UsageError for a name that is a path.
+    """
+    return files.find(f"tuned/{_checked_name(name)}")
+
+
+def file_to_write(name: str) -> Path:
+    """The file tuned/<name>.yaml of the user's own folder, which may not exist. Raises UsageError as `file` does."""
+    return files.conf_dir_to_write() / "tuned" / f"{_checked_name(name)}.yaml"
+
+
+def _checked_name(name: str) -> str:
     if not re.fullmatch(r"[\w-]+", str(name)):
         raise UsageError(f"hydra.sweeper.tuned: got {name!r}, allowed: the name of a file of conf/tuned/")
-    return files.conf_dir() / "tuned" / f"{name}.yaml"
+    return name
 
 
 def entries(name: str) -> list[dict[str, Any]]:
@@ -97,7 +109,7 @@ def entries(name: str) -> list[dict[str, Any]]:
 
     path = file(name)
     try:
-        contents = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else []
+        contents = yaml.safe_load(path.read_text("utf-8")) if path else []
     except yaml.YAMLError:
         contents = None
     if not (isinstance(contents, list) and all(isinstance(e, dict) and {"cell", "values"} <= {*e} for e in contents)):

@@ -1,6 +1,7 @@
 """Validation of a configuration: every key is known, every value has its type and is in its range. No torch.
 
-The rules of settings are in RULES, those of hyperparameters in `sobench.config.rules` and, for a plug-in, on its class.
+The rules of settings are in RULES, those of hyperparameters in `sobench.config.rules`. Those of a plug-in are on its
+class, or follow from its signature, see `sobench.config.signature`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sobench.config import extras, files, registry, rules
+from sobench.config import extras, files, registry, rules, signature
 from sobench.config.files import GROUPS, group_defaults, members, read
 from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
-from sobench.config.signature import optimizer_rules
 from sobench.errors import UsageError
 
 WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
@@ -100,7 +100,7 @@ COMPANIONS = "instrument.companions"
 
 def validate(settings: dict[str, Any]) -> None:
     """Raises UsageError for an unknown key, a wrong type or a value out of range, anywhere."""
-    known = read(files.conf_dir() / "config.yaml")
+    known = read(files.conf_dir() / files.PRIMARY)
     _check_keys("", settings, {*known, *GROUPS, "experiment"} - {"defaults", "hydra"})
     _check_complete("", settings, known.keys() - {"defaults", "hydra"})
     for group in GROUPS:
@@ -116,9 +116,11 @@ def validate(settings: dict[str, Any]) -> None:
             _check_optimizer("optimizer", settings["optimizer"])
         elif group == "logger":
             _check_loggers(settings["logger"])
+        elif registry.is_plugin(group, settings[group]["name"]):
+            _check_plugin(group, settings[group])
         else:
             _check(group, settings[group], group_defaults(group, settings[group]["name"]))
-    limits = {name: read(files.conf_dir() / "budget" / f"{name}.yaml") for name in members("budget")}
+    limits = {name: group_defaults("budget", name) for name in members("budget")}
     _check(
         "budgets",
         settings["budgets"],
@@ -188,9 +190,25 @@ def _check_companions(companions: Any) -> None:
         _check_optimizer(f"{COMPANIONS}.{label}", settings)
 
 
+def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
+    """The settings of a model or a data set of a plug-in."""
+    defaults = group_defaults(group, settings["name"])
+    _check_keys(f"{group}.", settings, defaults)
+    _check_complete(f"{group}.", settings, defaults)
+    for key, value in settings.items():
+        rules.check(f"{group}.{key}", value, _plugin_rule(group, settings["name"], key, defaults[key]))
+
+
+def _plugin_rule(group: str, name: str, key: str, default: Any) -> Rule:
+    """The rule of a setting of a plug-in's model or data set; sobench's own keys, as model.loss, keep their rules."""
+    ours = RULES.get(f"{group}.{key}") if key in signature.RESERVED[group] else None
+    return signature.rules_of(group, name).get(key) or ours or _like(default)
+
+
 def _check_optimizer(key: str, settings: Mapping[str, Any]) -> None:
     """The settings of one optimizer, at `key`."""
-    defaults, own = group_defaults("optimizer", settings["name"]), optimizer_rules(settings["name"])
+    defaults = group_defaults("optimizer", settings["name"])
+    own = signature.declared_rules("optimizer", settings["name"])
     _check_keys(f"{key}.", settings, defaults)
     _check_complete(f"{key}.", settings, defaults)
     for name, value in settings.items():
@@ -204,7 +222,9 @@ def rule_of(group: str, name: str, key: str) -> Rule:
     """The rule of a setting of a config group's member."""
     default = group_defaults(group, name)[key]
     if group == "optimizer":
-        return _hyperparameter_rule(key, default, optimizer_rules(name))
+        return _hyperparameter_rule(key, default, signature.declared_rules(group, name))
+    if registry.is_plugin(group, name):
+        return _plugin_rule(group, name, key, default)
     return RULES.get(f"{group}.{key}") or _like(default)
 
 

@@ -1,7 +1,8 @@
 """Data sets: their declaration (`sources.yaml`), the location of their files (`Store`), and one loader per data set.
 
 A loader is a function `name(store, *, option=default, ...) -> Dataset` in the entry-point group `sobench.datasets`.
-Its options are the keys of `conf/dataset/<name>.yaml` besides `name`. Importing this package imports no torch.
+Its options are the keys of `conf/dataset/<name>.yaml` besides `name`; one that needs no files has no parameter `store`.
+Importing this package imports no torch.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from sobench.config import registry
+from sobench.config import registry, signature
 from sobench.data.dataset import Dataset
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
@@ -56,11 +57,17 @@ def sources(dataset: Mapping[str, Any], store: Store) -> list[str]:
 def load(name: str, options: dict[str, Any], store: Store) -> Dataset:
     """The data set `name`, loaded by its loader with `options`.
 
-    Raises UsageError for an unknown name or option, a missing option, or a damaged file that the user provided. Raises
-    Failure for a file that cannot be obtained or does not hold the data set.
+    Raises UsageError for an unknown name or option, a missing option, a damaged file that the user provided, or a
+    plug-in that fails or returns something else. Raises Failure for a file that cannot be obtained or does not hold the
+    data set.
     """
     loader = registry.load("datasets", name)
-    allowed = {key: option.default for key, option in list(inspect.signature(loader).parameters.items())[1:]}
+    parameters = inspect.signature(loader).parameters
+    allowed = {
+        key: option.default
+        for key, option in parameters.items()
+        if key != "store" and option.kind not in (option.VAR_POSITIONAL, option.VAR_KEYWORD)
+    }
     for key, value in options.items():
         if key not in allowed:
             raise UsageError(f"dataset.{key}: no such option of {name}, {registry.suggestion(key, allowed)}")
@@ -69,4 +76,9 @@ def load(name: str, options: dict[str, Any], store: Store) -> Dataset:
     missing = [key for key, default in allowed.items() if default is inspect.Parameter.empty and key not in options]
     if missing:
         raise UsageError(f"dataset.{missing[0]}: {name} needs a value for it")
-    return loader(store, **options)
+    dataset = signature.call("dataset", name, {"store": store}, options)
+    if not isinstance(dataset, Dataset):
+        raise UsageError(
+            f"{registry.named('datasets', name)} returned {type(dataset).__name__}; allowed: a sobench.data.Dataset"
+        )
+    return dataset

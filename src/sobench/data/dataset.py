@@ -27,8 +27,8 @@ class Dataset:
     vectors: the initial word vectors of texts, float32 [V, D] with a row for each id; or None.
     note: an addition to the description.
 
-    Raises UsageError if inputs and targets do not fit together, a set is empty, a value is not finite, or a label is
-    none of the classes.
+    Raises UsageError if a set is not a pair of tensors of these types, inputs and targets do not fit together, a set is
+    empty, a value is not finite, or a label is none of the classes.
     """
 
     name: str
@@ -42,6 +42,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "test": self.test} | ({"validation": self.validation} if self.validation else {})
+        if not (self.classes is None or isinstance(self.classes, int) and self.classes > 0):
+            raise UsageError(f"{self.name}: classes: got {self.classes!r}, allowed: the number of classes, or None")
+        for part, pair in parts.items():
+            self._check_kinds(part, pair)
         for part, (inputs, targets) in parts.items():
             if len(inputs) != len(targets):
                 raise UsageError(f"{self.name}: {part} has {len(inputs)} inputs but {len(targets)} targets")
@@ -52,6 +56,33 @@ class Dataset:
                     shapes = f"{list(model.shape[1:])} in train, {list(tensor.shape[1:])} in {part}"
                     raise UsageError(f"{self.name}: one of the {kind} has shape {shapes}: they must be equal")
                 self._check_values(part, kind, tensor)
+
+    def _check_kinds(self, part: str, pair: object) -> None:
+        """Whether a set is a pair of tensors with the types that this data set has."""
+        import torch
+
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(isinstance(t, torch.Tensor) for t in pair)):
+            kinds = [type(t).__name__ for t in pair] if isinstance(pair, (tuple, list)) else type(pair).__name__
+            got = f"({', '.join(kinds)})" if isinstance(kinds, list) else kinds
+            raise UsageError(f"{self.name}: {part} is {got}; allowed: (inputs, targets), two torch tensors")
+        inputs, targets = pair
+        types = [str(tensor.dtype).removeprefix("torch.") for tensor in pair]
+        words = self.vectors is not None
+        if inputs.dim() < 1 or not (inputs.is_floating_point() or words and inputs.dtype is torch.int64):
+            raise UsageError(
+                f"{self.name}: the inputs of {part} are {types[0]} {list(inputs.shape)}; allowed: "
+                + ("word ids, int64 [N, L]" if words else "floating point [N, ...]: inputs.float()")
+            )
+        if self.classes is not None and (targets.dtype is not torch.int64 or targets.dim() != 1):
+            raise UsageError(
+                f"{self.name}: the labels of {part} are {types[1]} {list(targets.shape)}; allowed: int64 [N], "
+                "or classes=None for real targets"
+            )
+        if self.classes is None and (targets.dim() < 1 or not targets.is_floating_point()):
+            raise UsageError(
+                f"{self.name}: the targets of {part} are {types[1]} {list(targets.shape)}; allowed: floating point "
+                "[N, ...], or the number of classes for labels"
+            )
 
     def _check_values(self, part: str, kind: str, tensor: Tensor) -> None:
         low, high = (bound.item() for bound in tensor.aminmax())  # NaN if one value is

@@ -38,7 +38,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sobench.errors import Unsupported, UsageError
 from sobench.linalg.complex_step import STEP
 from sobench.linalg.operator import LinearOperator
-from sobench.objective import complex_oracles, layer_oracles, per_sample, taylor_oracles, verification
+from sobench.objective import arguments, complex_oracles, layer_oracles, per_sample, taylor_oracles, verification
 from sobench.objective.cost import COMPLEX, DUAL, Cost
 from sobench.objective.forward_pass import ForwardPass, LossFunction, is_fused, unfused
 from sobench.objective.layers.matrices import LayerMatrices
@@ -97,7 +97,8 @@ class StepStreams(Protocol):
 class Objective:
     """The regularised loss of one batch, with the oracles that optimizers request.
 
-    A pass raises Unsupported for a model that it cannot evaluate or differentiate, and says why.
+    Raises UsageError for arguments of another kind. A pass raises Unsupported for a model that it cannot evaluate or
+    differentiate, and says why.
 
     model: any module whose output is [N, C], or the `network` of another objective. On the device of the batch.
     loss: one of `sobench.losses`.
@@ -123,7 +124,10 @@ class Objective:
         key: int | None = None,
         noise_seed: int | None = None,
     ):
-        self.network = model if isinstance(model, Network) else Network(model)
+        if not isinstance(model, Network):
+            arguments.check(model, loss, batch)
+            model = Network(model)
+        self.network = model
         self.space: ParameterSpace = self.network.space
         self.loss_function, self.batch, self.l2 = loss, Batch(*batch), l2
         if not self.batch.inputs.device == self.batch.targets.device == self.space.parameters[0].device:

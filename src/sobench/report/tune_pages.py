@@ -15,6 +15,7 @@ from sobench.config import tuning
 from sobench.report.formats import Markdown
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
+from sobench.system import text
 from sobench.system.files import write_atomically
 
 WIDE = 8.0
@@ -24,7 +25,10 @@ HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the e
 
 
 def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> Path:
-    """Write the chosen settings to conf/tuned/<name>.yaml, in place of those of the same cells. Raises Failure."""
+    """Write the chosen settings to tuned/<name>.yaml of the user's own folder, in place of those of the same cells.
+
+    The choices for other cells are kept, also those in the file of sobench that the new file replaces. Raises Failure.
+    """
     import yaml
 
     from sobench.errors import Failure
@@ -32,7 +36,7 @@ def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> P
     new = [entry(search, search.best, criterion) for search in searches if search.best]
     cells = [{*e["cell"]} for e in new]
     kept = [e for e in tuning.entries(name) if {*e["cell"]} not in cells]
-    path = tuning.file(name)
+    path = tuning.file_to_write(name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, (HEAD + yaml.safe_dump(kept + new, sort_keys=False, width=130)).encode())
@@ -110,14 +114,25 @@ def trials(searches: Sequence[Search]) -> pd.DataFrame:
 
 
 def ks(searches: Sequence[Search]) -> list[int]:
-    """1, 2, 4, ... and the largest number of trials of one search."""
+    """1, 2, 4, ... and the largest number of trials of one search: the places on the axis of the figure."""
     most = max((len(search.trials) for search in searches), default=1)
     return sorted({2**i for i in range(most.bit_length()) if 2**i < most} | {most})
 
 
+def table_of_choices(searches: Sequence[Search], criterion: dict[str, Any]) -> list[str]:
+    """The chosen settings as a table for the terminal: a row for each, with the score of the trial on the first."""
+    rows = [["cell", "setting", "value", criterion["metric"], "trials", ""]]
+    for search in searches:
+        about = [search.label, _score(search.best), _count(search)]
+        for key, value in search.best.values.items() if search.best else [("none finished", "")]:
+            edge = "edge of its grid" if key in search.edge else ""
+            rows.append([about[0], key, str(value), about[1], about[2], edge])
+            about = ["", "", ""]
+    return text.table(rows)
+
+
 def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str) -> str:
-    columns = ks(searches)
-    head, rows = ["cell", "chosen", "score", "trials", *(f"best of {k}" for k in columns)], []
+    rows = []
     for search in searches:
         best = search.best
         marked = (
@@ -128,31 +143,38 @@ def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str)
             if best
             else ["none finished"]
         )
-        unfinished = sum(not trial.complete for trial in search.trials)
-        rows.append(
-            [
-                search.label,
-                ", ".join(marked),
-                f"{best.score.mean:.4f}" if best else "",
-                f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else ""),
-                *(_shown(search.best_of(k)) for k in columns),
-            ]
-        )
-    table = Markdown.table(head, rows)
+        rows.append([search.label, ", ".join(marked), _score(best), _count(search)])
     seeds = ", ".join(map(str, criterion["seeds"]))
-    lines = [
+    parts = [
         f"# Tuning: {title}",
         f"By {criterion['metric']} ({criterion['better']} is better, at its {criterion['at']}), the mean over seeds "
         f"{seeds}; budget {criterion['budget']}.",
-        table,
+        Markdown.table(["cell", "chosen", "score", "trials"], rows),
     ]
     if any(search.edge for search in searches):
-        lines.append(f"\\* {NOTE}.")
-    lines.append(
+        parts.append(f"\\* {NOTE}.")
+    parts.append(
         '"Best of k" is what the best of k trials drawn at random from the grid is expected to score, of the draws in '
         "which one finished: compare methods at the same k, not by their best of unequal grids."
     )
-    return "\n\n".join(lines) + "\n"
+    most = max((len(search.trials) for search in searches), default=0)
+    expected = [[f"best of {k}", *(_shown(search.best_of(k)) for search in searches)] for k in range(1, most + 1)]
+    parts.append(Markdown.table(["", *(search.label for search in searches)], expected))
+    return "\n\n".join(parts) + "\n"
+
+
+def _score(best: Trial | None) -> str:
+    """ "0.9123 ± 0.0045"; without the standard error of one seed; "" without a trial."""
+    if best is None:
+        return ""
+    error = best.score.stderr
+    return f"{best.score.mean:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}")
+
+
+def _count(search: Search) -> str:
+    """The number of trials, and of those that did not finish with all seeds."""
+    unfinished = sum(not trial.complete for trial in search.trials)
+    return f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else "")
 
 
 def _shown(value: float) -> str:

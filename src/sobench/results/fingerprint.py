@@ -3,7 +3,9 @@
 scheme   the number of the rules that made `method`; digests of different schemes are not compared
 method   the code of the optimizer and of the instrument's companions, see `method_code`
 data     the checksums of the files of the data set; files of the user's own are identified by the run's settings
-instead
+         instead
+dataset, model, loss
+         the code of each that is a plug-in; those of sobench are not digested
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from sobench.errors import UsageError
-from sobench.results.method_code import SCHEME, digest, method
+from sobench.results.method_code import SCHEME, digest, method, parts
 from sobench.results.parse import loads
 
 Fingerprint = dict[str, Any]
-"""scheme: a number; method and data: a digest of each, None if it is unknown."""
+"""scheme: a number; the others: a digest of each, None if it is unknown."""
 
 
 def fingerprint(settings: Mapping[str, Any], before: Path | None = None) -> Fingerprint:
@@ -28,7 +30,7 @@ def fingerprint(settings: Mapping[str, Any], before: Path | None = None) -> Fing
     """
     if before:
         return recorded(before) or {"scheme": SCHEME, "method": None, "data": None}
-    return {"scheme": SCHEME, "method": method(settings), "data": data(settings)}
+    return {"scheme": SCHEME, "method": method(settings), "data": data(settings), **parts(settings)}
 
 
 def scheme(recorded: Fingerprint) -> Any:
@@ -66,7 +68,7 @@ def data(settings: Mapping[str, Any]) -> str | None:
                 return None
             checksums += of_source
         vectors = dataset.get("vectors")
-        if vectors and vectors not in store.sources:
+        if vectors and isinstance(vectors, str) and vectors not in store.sources:
             checksums.append(store.checksum(Path(vectors).expanduser()))
     except (OSError, UsageError):  # no such mirror, or an unreadable file
         return None

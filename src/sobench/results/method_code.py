@@ -105,16 +105,26 @@ def method(settings: Mapping[str, Any]) -> str | None:
     names = [settings["optimizer"]["name"], *sorted(companion["name"] for companion in companions.values())]
     digests = []
     for name in names:
-        of_optimizer = _optimizer(name)
+        of_optimizer = _code("optimizers", name)
         if of_optimizer is None:
             return None
         digests.append(of_optimizer)
     return digest(digests)
 
 
+def parts(settings: Mapping[str, Any]) -> dict[str, str | None]:
+    """The digests of the code of a run's data set, model and loss, as far as they are plug-ins, by key."""
+    names = {key: settings.get(key) for key in ("dataset", "model", "loss")}
+    chosen = {key: name["name"] if isinstance(name, Mapping) else name for key, name in names.items()}
+    return {
+        key: _code(registry.KINDS[key], name) for key, name in chosen.items() if name and registry.is_plugin(key, name)
+    }
+
+
 @cache
-def _optimizer(name: str) -> str | None:
-    entry = registry.entries("optimizers").get(name)
+def _code(kind: str, name: str) -> str | None:
+    """The digest of the code behind an entry point; None if it is not installed."""
+    entry = registry.entries(kind).get(name)
     return sources().digest(entry) if entry else None
 
 
@@ -127,7 +137,7 @@ def sources() -> Sources:
 def forget() -> None:
     """Clear the caches: every file is read again."""
     sources.cache_clear()
-    _optimizer.cache_clear()
+    _code.cache_clear()
 
 
 def digest(words: Iterable[str]) -> str:
@@ -273,7 +283,7 @@ class Sources:
         self._modules: dict[str, Module | None] = {}
 
     def digest(self, entry: EntryPoint) -> str | None:
-        """The digest of the optimizer of an entry point; None if its source is not installed."""
+        """The digest of the object of an entry point; None if its source is not installed."""
         top = _top(entry.module)
         if top not in LIBRARIES and self.module(entry.module) is None:
             return None

@@ -11,7 +11,13 @@ from sobench.results import fingerprint
 from sobench.results.fingerprint import Fingerprint
 from sobench.results.method_code import SAME_RESULTS, SCHEME
 
-REASONS = {"method": "older code of its method", "data": "other data"}
+CODE = {
+    "method": "older code of its method",
+    "dataset": "older code of its data set",
+    "model": "older code of its model",
+    "loss": "older code of its loss",
+}
+REASONS = CODE | {"data": "other data"}
 """The reason, by the part of the fingerprint that differs."""
 
 
@@ -23,7 +29,8 @@ class Judge:
 
     def now(self, settings: Mapping[str, Any]) -> Fingerprint:
         """The fingerprint that a run would have. settings: its configuration, or its identity."""
-        parts = [settings["optimizer"]["name"], settings.get("instrument"), settings["dataset"], settings.get("data")]
+        names = [settings["optimizer"]["name"], settings.get("model", {}).get("name"), settings.get("loss")]
+        parts = [*names, settings.get("instrument"), settings["dataset"], settings.get("data")]
         place = json.dumps(parts, sort_keys=True)
         if place not in self._now:
             self._now[place] = fingerprint.fingerprint(settings)
@@ -43,9 +50,9 @@ def why(then: Fingerprint, now: Fingerprint) -> str | None:
     """
     reasons = []
     for part, reason in REASONS.items():
-        if part == "method" and fingerprint.scheme(then) != now["scheme"]:
+        if part in CODE and fingerprint.scheme(then) != now["scheme"]:
             continue
-        before, after = then.get(part), now[part]
+        before, after = then.get(part), now.get(part)
         if None not in (before, after) and after not in (before, SAME_RESULTS.get(str(before))):
             reasons.append(reason)
     return " and ".join(reasons) or None

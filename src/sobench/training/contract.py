@@ -20,6 +20,7 @@ import io
 import itertools
 import math
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -33,14 +34,14 @@ from sobench.config import registry
 from sobench.config.grid import expand
 from sobench.config.rules import COMMON
 from sobench.config.run import Run
-from sobench.config.signature import optimizer_rules
+from sobench.config.signature import declared_rules
 from sobench.errors import SobenchError, Unsupported
 from sobench.objective.cost import Cost
 from sobench.results.rundir import Metrics
 from sobench.training import snapshot
 from sobench.training.optimizer import has_modes
 from sobench.training.requirements import MEMORY, ORACLES, requirements_of
-from sobench.training.trainer import Trainer
+from sobench.training.trainer import WITHOUT_LOSS, Trainer
 
 # The subject
 
@@ -96,12 +97,14 @@ class Subject:
     """One optimizer on the problem of BASE; every trainer starts from the initial point.
 
     settings: further overrides, for a hyperparameter without default or another problem. problem: the overrides of the
-    problem.
+    problem; those of a data set or model are left out if the settings choose another one.
     """
 
     def __init__(self, name: str, settings: tuple[str, ...] = (), problem: tuple[str, ...] = BASE):
         self.name, self._settings = name, settings
-        self.run: Run = expand([*problem, f"optimizer={name}", *settings])[0]
+        chosen = {setting.partition("=")[0] for setting in settings} & {"dataset", "model"}
+        kept = [setting for setting in problem if re.split(r"[.=]", setting)[0] not in chosen]
+        self.run: Run = expand([*kept, f"optimizer={name}", *settings])[0]
         self.hyperparameters = {k: v for k, v in self.run.config["optimizer"].items() if k != "name"}
         self.requires = requirements_of(registry.load("optimizers", name))
 
@@ -118,11 +121,17 @@ class Subject:
 
 
 def advance(trainer: Trainer, steps: int, cost: Cost | None = None) -> list[float]:
-    """Train for so many more steps. Returns their losses. cost: a meter for these steps in place of the problem's."""
+    """Train for so many more steps. Returns their losses. cost: a meter for these steps in place of the problem's.
+
+    Raises Broken for a step that returns no loss.
+    """
     losses: list[float] = []
     for step, f in itertools.islice(trainer.problem.objectives(after=trainer.step), steps):
         f.cost = f.cost if cost is None else cost
-        losses.append(float(trainer.optimizer.step(f)))
+        loss: Tensor | float | None = trainer.optimizer.step(f)
+        if loss is None:
+            raise Broken(WITHOUT_LOSS)
+        losses.append(float(loss))
         trainer.step = step
     return losses
 
@@ -224,7 +233,7 @@ def check_memory(subject: Subject, steps: int = 60) -> None:
     too_much: list[int] = []
     with _collecting_new_objects():
         trainer = subject.trainer()
-        trainer.problem.batch_size = 256
+        trainer.problem.batch_size = min(256, trainer.problem.samples)
         early = resident_bytes(trainer, after=20)
         for measured in (1, 2, 3):
             late = resident_bytes(trainer, after=steps)
@@ -589,7 +598,7 @@ def other_values(subject: Subject, name: str) -> Iterator[Any]:
 
 def _allowed(subject: Subject, name: str) -> list[Any]:
     """Values that the rule of a hyperparameter allows: its choices, and a few numbers. None without a rule: numbers."""
-    rule = optimizer_rules(subject.name).get(name) or COMMON.get(name)
+    rule = declared_rules("optimizer", subject.name).get(name) or COMMON.get(name)
     if rule is None:
         return [1, 2, 0.5] if subject.hyperparameters[name] is None else []
     return [value for value in (*rule.choices, 1, 2, 0.5) if rule.accepts(value)]

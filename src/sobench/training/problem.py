@@ -1,15 +1,16 @@
 """The problem of a run: model, loss, data and metrics, made from the run's settings.
 
 `Problem` gives the loop its mini-batches as objectives, gives each objective its training set, and evaluates the model.
-Below it: the data set and the model that the settings name, and the metrics besides the loss.
+Below it: the loss, the data set and the model that the settings name, and the metrics besides the loss.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from sobench.config import registry
+from sobench.config import registry, signature
 from sobench.data import Dataset, Store, load
 from sobench.data.dataset import held_out
 from sobench.errors import UsageError
@@ -29,6 +30,9 @@ from sobench.objective import Objective
 from sobench.objective.cost import Cost
 from sobench.objective.network import seeded
 from sobench.training.streams import Streams
+
+OF_A_LOSS = ("takes", "bounds", "samples", "__call__", "hessian", "hessian_product", "hessian_root", "sample")
+"""The members of a loss that sobench uses, see `sobench.losses.Loss`."""
 
 CHUNK = 4096
 """Samples in one pass over a whole set: at evaluation, and for `full()`."""
@@ -48,7 +52,7 @@ class Problem:
 
     def __init__(self, settings: dict[str, Any], device: torch.device):
         dtype = getattr(torch, settings["dtype"])
-        self.loss: Loss = registry.load("losses", settings["loss"])()
+        self.loss: Loss = load_loss(settings["loss"])
         dataset = load_dataset(settings)
         self.data = str(dataset)
         self._reconstructs = settings["model"]["target"] == "input"
@@ -240,7 +244,7 @@ class Problem:
             kind = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
             raise UsageError(f"model.target: got 'binary', {dataset.name} has {kind}; allowed: label, or two classes")
         if self.loss.takes == "labels" and (self._reconstructs or self._binary or dataset.classes is None):
-            able = [other for other in registry.entries("losses") if registry.load("losses", other).takes == "values"]
+            able = losses_that(lambda loss: loss.takes == "values")
             raise UsageError(f"loss: got {name!r}, the targets here are real numbers; allowed: {', '.join(able)}")
 
     def _check_targets(self, name: str, dataset: str) -> None:
@@ -261,39 +265,90 @@ class Problem:
             )
 
 
-# The data set and the model that the settings name
+# The loss, the data set and the model that the settings name
+
+
+def load_loss(name: str) -> Loss:
+    """The loss of this name. Raises UsageError for a plug-in that is no loss."""
+    with registry.calling("losses", name):
+        loss: Loss = registry.load("losses", name)()
+    missing = [member for member in OF_A_LOSS if not hasattr(loss, member)]
+    if missing:
+        raise UsageError(
+            f"{registry.named('losses', name)} has no {missing[0]}; allowed: a subclass of sobench.losses.Loss"
+        )
+    return loss
+
+
+def losses_that(holds: Callable[[Loss], bool]) -> list[str]:
+    """The names of the losses for which this holds; plug-ins that are no losses are left out."""
+    names = []
+    for name in registry.entries("losses"):
+        with suppress(UsageError):
+            names += [name] if holds(load_loss(name)) else []
+    return names
 
 
 def load_dataset(settings: dict[str, Any]) -> Dataset:
     """The data set of these settings. Raises UsageError and Failure as `sobench.data.load` does."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["dataset"].items() if k != "name"}
+    options = {key: value for key, value in settings["dataset"].items() if key != "name"}
     folders = settings["data"]
     return _cached_dataset(
-        settings["dataset"]["name"], tuple(sorted(options.items())), folders["mirror"], folders["cache"]
+        settings["dataset"]["name"], json.dumps(options, sort_keys=True), folders["mirror"], folders["cache"]
     )
 
 
 @lru_cache(maxsize=2)
-def _cached_dataset(name: str, options: tuple[tuple[str, Any], ...], mirror: str | None, cache: str | None) -> Dataset:
-    """A data set, kept in memory so that the runs of a sweep in one process read it once."""
-    return load(name, dict(options), Store.default(mirror, cache))
+def _cached_dataset(name: str, options: str, mirror: str | None, cache: str | None) -> Dataset:
+    """A data set, kept in memory so that the runs of a sweep in one process read it once. options: as JSON."""
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in json.loads(options).items()}
+    return load(name, values, Store.default(mirror, cache))
 
 
 def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> nn.Module:
     """The model of these settings on the CPU, with the initial parameters of the seed.
 
-    torch's global random state is left alone. Raises UsageError for a model that does not take the data set's inputs.
+    torch's global random state is left alone. Raises UsageError for a model that does not take the data set's inputs,
+    and for a plug-in that fails or returns something else than a model of these inputs and outputs.
     """
-    options = {k: v for k, v in settings["model"].items() if k not in ("name", "loss", "target")}
-    inputs = dataset.input_shape
-    outputs = {"input": torch.Size(inputs).numel(), "binary": 1}.get(settings["model"]["target"], dataset.outputs)
-    build = registry.load("models", settings["model"]["name"])
-    if _takes_words(build, settings["model"]["name"], dataset):
-        options["vectors"] = dataset.vectors
+    name = settings["model"]["name"]
+    options = {k: v for k, v in settings["model"].items() if k not in signature.RESERVED["model"]}
+    outputs = {"input": torch.Size(dataset.input_shape).numel(), "binary": 1}.get(
+        settings["model"]["target"], dataset.outputs
+    )
+    given = {"input_shape": dataset.input_shape, "outputs": outputs}
+    if _takes_words(registry.load("models", name), name, dataset):
+        given["vectors"] = dataset.vectors
     with seeded(streams.entropy("init"), torch.device("cpu")):
-        model = build(inputs, outputs, **options)
+        model = signature.call("model", name, given, options)
+        if registry.is_plugin("model", name):
+            _check_made(model, name, dataset, outputs, getattr(torch, settings["dtype"]))
         INITIAL[settings["init"]](model)
     return model
+
+
+def _check_made(model: Any, name: str, dataset: Dataset, outputs: int, dtype: torch.dtype) -> None:
+    """Check what a plug-in made: a module with parameters, and its outputs for two samples. Changes its dtype.
+
+    The pass also gives the parameters of lazy modules their values.
+    """
+    plugin = registry.named("models", name)
+    if not isinstance(model, nn.Module):
+        raise UsageError(f"{plugin} returned {type(model).__name__}; allowed: a torch.nn.Module")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise UsageError(f"{plugin} has no parameter that requires a gradient: there is nothing to train")
+    inputs = dataset.train[0][:2]
+    inputs = inputs.to(dtype) if inputs.is_floating_point() else inputs
+    with registry.calling("models", name):
+        z = model.to(dtype).eval()(inputs)
+    model.train()
+    expected = [len(inputs), outputs]
+    if not isinstance(z, Tensor) or list(z.shape) != expected:
+        got = f"outputs {list(z.shape)}" if isinstance(z, Tensor) else type(z).__name__
+        raise UsageError(
+            f"{plugin} returns {got} for inputs {list(inputs.shape)}; allowed: outputs {expected}, one row for each "
+            "sample"
+        )
 
 
 def _takes_words(build: Callable[..., nn.Module], model: str, dataset: Dataset) -> bool:

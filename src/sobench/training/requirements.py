@@ -19,7 +19,7 @@ from sobench.objective.layers.modes import tensor_shapes
 from sobench.objective.network import Network
 from sobench.system import environment
 from sobench.system.text import format_duration
-from sobench.training.problem import Problem
+from sobench.training.problem import Problem, load_loss, losses_that
 
 ORACLES = frozenset(
     {
@@ -96,8 +96,8 @@ def check_declaration(requires: frozenset[str], loss: str) -> None:
     """
     if unknown := requires - ORACLES:
         raise Unsupported(f"optimizer: requires {', '.join(sorted(unknown))}, allowed: {', '.join(sorted(ORACLES))}")
-    if "sampled" in requires and not registry.load("losses", loss).samples:
-        able = [name for name in registry.entries("losses") if registry.load("losses", name).samples]
+    if "sampled" in requires and not load_loss(loss).samples:
+        able = losses_that(lambda other: other.samples)
         raise Unsupported(
             f"optimizer: samples labels, and loss={loss} has no predictive distribution; allowed: "
             f"loss={' | '.join(able)}"

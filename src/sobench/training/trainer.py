@@ -28,6 +28,8 @@ from sobench.training.problem import Problem
 from sobench.training.requirements import check_declaration, check_problem, load_late_imports, requirements_of
 from sobench.training.schedule import make_schedule
 
+WITHOUT_LOSS = "the optimizer's step(f) returned None; allowed: the loss, `return loss`"
+
 ProgressCallback = Callable[[int, int | None, dict[str, float]], None]
 """Called after each row of losses with (step, number of steps or None, the row)."""
 
@@ -137,7 +139,7 @@ class Trainer:
     def _record_losses(self, record: RowWriter, losses: list[Tensor | float]) -> tuple[dict[str, Any], str | None]:
         """Append a row for the steps since the last row. Returns the row, and the reason if a loss is not finite."""
         if any(loss is None for loss in losses):
-            raise TypeError("the optimizer's step(f) returned None: it must return the loss, as torch's do")
+            raise TypeError(WITHOUT_LOSS)
         values = torch.stack([torch.as_tensor(loss) for loss in losses]).tolist()
         bad = next((i for i, value in enumerate(values) if not math.isfinite(value)), None)
         row = {"kind": "train", **self.position(), "loss": math.fsum(values) / len(values)}

@@ -12,28 +12,28 @@ from sobench.report.schema.references import check_references
 from sobench.report.schema.spec import Method, Note, Report
 
 
-def root() -> Path:
-    """The folder of the reports that ship with sobench."""
-    from sobench.config.files import conf_dir
+def _roots(folder: Path | None) -> list[Path]:
+    """The folder given; without one the user's own folder of reports, if any, and that of sobench."""
+    from sobench.config.files import conf_dirs
 
-    return conf_dir() / "report"
+    return [folder] if folder else [conf / "report" for conf in conf_dirs()]
 
 
 def reports(experiment: str | None = None, *, folder: Path | None = None) -> list[str]:
     """The ids of all reports, `<paper>/<artifact>`; of one experiment, those that show its runs."""
-    folder = folder or root()
-    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.glob("*/*.yaml"))
+    files = ((root, path) for root in _roots(folder) for path in root.glob("*/*.yaml"))
+    names = sorted({path.relative_to(root).with_suffix("").as_posix() for root, path in files})
     return [name for name in names if experiment is None or read(name, folder=folder).experiment == experiment]
 
 
 def read(report_id: str, *, folder: Path | None = None) -> Report:
     """The report of this id. Raises UsageError for any error in its file: one line with the file and the key."""
-    folder = folder or root()
     known = reports(folder=folder)
     if report_id not in known:
         raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known, 'sobench list reports')}")
     file = f"conf/report/{report_id}.yaml"
-    report = read_file(folder / f"{report_id}.yaml", report_id, file)
+    path = next(path for root in _roots(folder) if (path := root / f"{report_id}.yaml").is_file())
+    report = read_file(path, report_id, file)
     if not (report.experiment or report.settings):
         raise UsageError(f"{file}: experiment: got null, allowed: an experiment, or null beside `settings`")
     return report
