@@ -45,7 +45,8 @@ def _artifact(selected: Selection) -> str | None:
         return name
     experiments = members("experiment")
     if name is not None and name not in experiments:
-        raise UsageError(f"report: got {name!r}, {suggestion(name, {*known, *experiments})}")
+        known_names = {*known, *experiments}
+        raise UsageError(f"report: got {name!r}, {suggestion(name, known_names, 'sobench list reports')}")
     return None
 
 
