@@ -18,6 +18,7 @@ from sobench.errors import UsageError
 from sobench.results.aggregate import Aggregate
 from sobench.results.blocks import Block
 from sobench.results.collection import Results
+from sobench.results.pick import check_metric
 from sobench.results.record import Record
 from sobench.results.row_table import Table
 from sobench.results.state import State
@@ -285,6 +286,8 @@ def test_tuning_again_changes_nothing_but_what_it_is_about(tuned, words):
         (["optimizer=sgd", "seed=0"], "seed: got 0, which kernelsgd/table-3 reports; allowed: others, such as ["),
         (["optimizer=sgd", "lr"], "allowed: KEY=VALUE"),
         (["optimizer=kfac"], "allowed in this experiment"),
+        (["optimizer=sgd", "hydra.sweeper.tune.at=end"], "hydra.sweeper.tune.at: got 'end', allowed: best, last"),
+        (["optimizer=sgd", "hydra.sweeper.tune.metric=test_acuracy"], "did you mean 'test_accuracy'?"),
     ],
 )
 def test_wrong_words_are_one_line_and_nothing_is_written(tuned, words, extra, said, tmp_path):
@@ -297,3 +300,11 @@ def test_wrong_words_are_one_line_and_nothing_is_written(tuned, words, extra, sa
 def test_an_experiment_without_a_grid_is_one_line():
     result = command("tune", "demo/digits")
     assert result.code == 2 and "declares no grid" in result.err
+
+
+def test_every_experiment_is_tuned_by_a_metric_that_runs_have():
+    stated = {name: files.of_experiment(name).get("hydra.sweeper.tune.metric") for name in files.members("experiment")}
+    assert len({*stated.values()}) > 2
+    for name, metric in stated.items():
+        if metric:
+            check_metric(metric, name)

@@ -15,7 +15,6 @@ model: {widths: [4]}
 threads: 1
 budget: {epochs: null, steps: 2}
 hydra:
-  mode: MULTIRUN
   sweeper:
     params: {seed: "range(2)"}
     cells:

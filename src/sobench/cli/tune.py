@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sobench.cli.arguments import EXPERIMENT, of_command
 from sobench.cli.writing import folder_of
 from sobench.errors import Failure, UsageError
 from sobench.system.text import plural
+
+if TYPE_CHECKING:
+    from sobench.config.run import Run
 
 
 def tune(args: argparse.Namespace) -> int:
@@ -39,6 +44,7 @@ def tune(args: argparse.Namespace) -> int:
     reported_seeds = {run.seed for run in grid.expand(seedless)}
     overrides.append("hydra.sweeper.trials=true")
     runs = grid.expand(overrides)
+    _check_score(tune_settings, runs[0])
     seeds = sorted({run.seed for run in runs})
     if shared_seeds := sorted({*seeds} & reported_seeds):
         raise UsageError(
@@ -72,3 +78,14 @@ def tune(args: argparse.Namespace) -> int:
     if not kept:
         print("not kept: the experiment names no file for it; `hydra.sweeper.tuned: NAME` in the experiment names one")
     return code
+
+
+def _check_score(tune_settings: Mapping[str, Any], run: Run) -> None:
+    """Raises UsageError for a place or a metric that does not exist."""
+    from sobench.config import schema
+    from sobench.report.schema.panels import AT
+    from sobench.results.pick import check_metric
+
+    schema.read(tune_settings["at"], AT, "hydra.sweeper.tune.at")
+    if run.config["instrument"]["name"] == "none":  # else there are more metrics
+        check_metric(tune_settings["metric"], "hydra.sweeper.tune.metric")

@@ -158,14 +158,25 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
 
     Hydra also composes one configuration without what is swept. A setting of a group that is swept, or that an
     experiment's cells choose, may not exist in it. Such a setting becomes a sweep of one value, choice(VALUE), which
-    only the runs see.
+    only the runs see. An experiment with a grid or with cells is a sweep, also if its file does not say so.
     """
     named = (re.match(r"(\w+)=[^[{]*[,(]", override) for override in overrides)
     swept = {match[1] for match in named if match} & set(GROUPS)
     experiment = [override for override in overrides if override.startswith("experiment=")]
     if experiment and any(_group_of(override) in GROUPS for override in overrides):
         swept |= group_keys(sweeper(experiment)["cells"])
-    return [_as_choice(override) if _group_of(override) in swept else override for override in overrides]
+    words = [_as_choice(override) if _group_of(override) in swept else override for override in overrides]
+    return ["-m", *words] if _is_sweep_unsaid(overrides) else words
+
+
+def _is_sweep_unsaid(overrides: Sequence[str]) -> bool:
+    """Whether an experiment has several runs, and neither its file nor the command line chooses a mode of Hydra."""
+    if any(word.startswith(("-", "hydra.mode=")) for word in overrides):
+        return False
+    named = [word.partition("=")[2] for word in overrides if word.startswith("experiment=")]
+    stated = files.of_experiment(named[-1]) if named else {}
+    sweeps = any(key.startswith(("hydra.sweeper.params", "hydra.sweeper.cells")) for key in stated)
+    return sweeps and "hydra.mode" not in stated
 
 
 def _group_of(override: str) -> str:

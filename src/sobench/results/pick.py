@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from sobench.config.registry import suggestion
 from sobench.errors import UsageError
-from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH, At
+from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH, POSITION, At
 from sobench.results.record import STEP_COST, SUMMARY
 
 if TYPE_CHECKING:
@@ -44,6 +45,9 @@ COSTS = frozenset(
 """The costs, which every run that made steps has, also one that diverged or was cut to a smaller budget."""
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """The counts that do not depend on the seed: one run is enough."""
+
+EVALUATED = frozenset(f"{of}_{what}" for of in ("train", "validation", "test") for what in ("loss", "accuracy", "mse"))
+"""The metrics of an evaluation."""
 
 SIZE = re.compile(r"\|(.+)\|")
 """The name of the absolute value of a metric."""
@@ -79,6 +83,13 @@ def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval", bett
         f"at: got {at!r}, allowed: last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}, "
         f"{{{MEAN_OF_EPOCH}: number}}"
     )
+
+
+def check_metric(metric: str, key: str) -> None:
+    """Raises UsageError for a metric that no run without an instrument has. key: the setting that names it."""
+    known = {*EVALUATED, *DERIVED, *COSTS, *POSITION}
+    if metric not in known:
+        raise UsageError(f"{key}: got {metric!r}, {suggestion(metric, known)}")
 
 
 def _best(rows: pd.DataFrame, metric: str, better: str | None) -> pd.Series:
