@@ -14,6 +14,7 @@ from sobench.cli.report import report, reproduce
 from sobench.cli.retry import DEFAULT, FLAGS, retry
 from sobench.cli.runs import runs
 from sobench.cli.tune import tune
+from sobench.cli.verify import verify
 from sobench.cli.wandb import wandb
 from sobench.errors import UsageError
 from sobench.system import text
@@ -47,6 +48,10 @@ def add_parsers(subparsers: Subparsers) -> None:
 
     parser = _add(subparsers, "runs", runs, "find the folders of runs by their settings")
     _add_overrides(parser, "settings that the runs have, and runs=DIR (optimizer=adam optimizer.lr=0.1 seed=0 ...)")
+
+    parser = _add(subparsers, "verify", verify, "compare the files of finished runs with their digests")
+    _add_experiment(parser, optional=True)
+    _add_overrides(parser)
 
     _add_report(subparsers)
 

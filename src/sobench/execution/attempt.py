@@ -55,7 +55,7 @@ def execute(
             save = _saver(directory, record, run.config["checkpoint"]["seconds"])
             with stopping.time_limit(run.config["timeout"]):
                 summary = _train(trainer, record, save, progress, directory)
-            directory.finish(summary)
+            directory.finish(summary, record.chain if summary["status"] in KEEPS else None)
             record.finish(summary)
         finally:
             record.leave()
@@ -70,9 +70,8 @@ def _resume(run: Run, trainer: Trainer, directory: RunDirectory, say: Callable[[
     Says where the run resumes, and what is damaged. Without a usable checkpoint the trainer starts at step 0, length 0.
     """
     saved, damage = checkpoint.load(directory.path, trainer.device)
-    for line in (directory.damage(), *damage):
-        if line:
-            say(line)
+    for line in damage:
+        say(line)
     if saved:
         _restore_threads(run, directory)
         try:
@@ -136,7 +135,8 @@ def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable
         stopped_by = stopping.asked()
         if stopped_by is None and time.monotonic() - last < seconds:
             return
-        checkpoint.save(directory.path, {**snapshot.state(trainer), "metrics_bytes": record.sync()})
+        of_record = {"metrics_bytes": record.sync(), "metrics_sha256": record.chain}
+        checkpoint.save(directory.path, snapshot.state(trainer) | of_record)
         last = time.monotonic()
         if stopped_by:
             raise stopping.Stopped(stopped_by)

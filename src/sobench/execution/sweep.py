@@ -28,7 +28,7 @@ from sobench.results.loggers import base as loggers
 from sobench.results.maker import Maker
 from sobench.results.rundir import RunDirectory
 from sobench.results.stale import Judge
-from sobench.results.state import KEEPS, State
+from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.system import stopping
 from sobench.system.text import plural
 
@@ -161,11 +161,12 @@ class Sweep:
         self._stop_file.touch()
 
     def _ended(self, run: Run) -> bool:
-        """Whether the run is abandoned, has a result that stands, or has ended in an error during this sweep."""
+        """Whether the run is abandoned, has a result that stands, or ended otherwise during this sweep."""
         if run.id in self._abandoned:
             return True
         state = self._state(run)
-        return state.finished and (state.status in KEEPS or self._result_time(run) != self._results_before[run.id])
+        made_here = self._result_time(run) not in (None, self._results_before[run.id])
+        return state.status in KEEPS or (state.finished or state.status == DAMAGED) and made_here
 
     def _state(self, run: Run) -> State:
         return self._directories[run.id].state()

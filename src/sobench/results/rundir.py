@@ -6,6 +6,7 @@ place: a checkpoint records its length, and a resumed run truncates the file to 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -20,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from sobench.config.run import Run
 from sobench.errors import Failure
-from sobench.results.state import FINISHED, KEEPS, State, state
+from sobench.results import digests
+from sobench.results.state import DAMAGED, FINISHED, KEEPS, State, result, state
 from sobench.system import heartbeat
 from sobench.system.files import write_atomically
 
@@ -38,6 +40,8 @@ class RunDirectory:
     def __init__(self, run: Run, root: Path | str):
         self.run = run
         self.path = run.directory(root)
+        self._digests: dict[str, str] = {}
+        """Of the files that this process has written."""
 
     @property
     def metrics(self) -> Path:
@@ -47,32 +51,38 @@ class RunDirectory:
         return state(self.path)
 
     def finished(self) -> State | None:
-        """The state of a finished run with an intact record, else None."""
+        """The state of a run that has a result, else None."""
         state = self.state()
-        return state if state.status in KEEPS and not self._cut(state) else None
+        return state if state.status in KEEPS else None
 
-    def damage(self) -> str | None:
-        """The damage of the run's result, in words; None if there is none."""
-        state = self.state()
-        if self._cut(state):
-            return f"metrics.jsonl is not as long as it was when the run was {state.status}"
-        return None if state.finished else state.reason
+    def damaged(self) -> bool:
+        """Whether the files of the run are not what they were at its end, whichever process has the lock."""
+        ended = result(self.path)
+        return ended is not None and ended.status == DAMAGED
 
-    def _cut(self, state: State) -> bool:
-        return state.summary.get("metrics_bytes", self._length()) != self._length()
+    def mend(self) -> list[str]:
+        """Rewrite run.json and config.yaml of a run with a result, if nothing else is damaged. Returns their names.
 
-    def _length(self) -> int:
-        return self.metrics.stat().st_size if self.metrics.exists() else 0
+        Both follow from the run's settings. Raises as `held`.
+        """
+        names = self._to_mend(self.state())
+        if names:
+            with self.held():
+                for name in names:
+                    REWRITES[name](self)
+                self.amend()
+        return names
 
-    def mend(self) -> bool:
-        """Rewrite run.json of a finished run if it is damaged; whether it was."""
+    def _to_mend(self, state: State) -> list[str]:
+        if state.status == DAMAGED:
+            return [*state.damaged] if REWRITES.keys() >= {*state.damaged} else []
+        if state.status not in KEEPS:
+            return []
         try:
-            if json.loads((self.path / "run.json").read_bytes())["id"] == self.run.id:
-                return False
+            named = json.loads((self.path / "run.json").read_bytes())["id"] == self.run.id
         except (OSError, ValueError, KeyError, TypeError):
-            pass
-        self._identify()
-        return True
+            named = False
+        return [] if named else ["run.json"]
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -107,10 +117,8 @@ class RunDirectory:
 
     def describe(self, environment: Mapping[str, Any]) -> None:
         """Write identity, configuration and environment of the run; remove the result of a failed attempt."""
-        from omegaconf import OmegaConf
-
         self._identify()
-        write_atomically(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.run.config)).encode())
+        self._configure()
         self.write("environment.json", environment)
         for name in ("summary.json", "error.txt"):
             (self.path / name).unlink(missing_ok=True)
@@ -120,6 +128,11 @@ class RunDirectory:
 
         run = {"id": self.run.id, "cell": self.run.cell, "seed": self.run.seed, "config": identity(self.run.config)}
         self.write("run.json", run)
+
+    def _configure(self) -> None:
+        from omegaconf import OmegaConf
+
+        self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.run.config)).encode())
 
     def refuse(self, status: str, reason: str, error: BaseException | None = None) -> dict[str, Any]:
         """Write the result of a run that could not begin, with its traceback; the summary. Raises as `held`."""
@@ -135,30 +148,63 @@ class RunDirectory:
         """Write the traceback to error.txt."""
         (self.path / "error.txt").write_text("".join(traceback.format_exception(error)))
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """Write the result. The run is over."""
+    def finish(self, summary: Mapping[str, Any], chain: str | None = None) -> None:
+        """Write the result. The run is over. chain: the digest of the record (default: as it is on the disk now)."""
         assert summary["status"] in FINISHED
-        self.write("summary.json", {**summary, "metrics_bytes": self._length(), "finished": heartbeat.now()})
+        self._write(digests.SUMMARY, self.sealed({**summary, "finished": heartbeat.now()}, chain))
+
+    def sealed(self, summary: Mapping[str, Any], chain: str | None = None) -> bytes:
+        """The contents of summary.json: the summary, with the length of the record and the digests of the files."""
+        length = self.metrics.stat().st_size if self.metrics.exists() else 0
+        files = digests.of_files(self.path) | self._digests | ({digests.RECORD: chain} if chain else {})
+        return digests.sealed({**summary, "metrics_bytes": length, "digests": files})
+
+    def amend(self, **changes: Any) -> None:
+        """Change keys of the summary on the disk, and the digests of what this process has written since."""
+        summary = json.loads((self.path / digests.SUMMARY).read_bytes())
+        if digests.has_digests(summary):
+            summary["digests"] |= self._digests
+        summary.pop("sha256", None)
+        self._write(digests.SUMMARY, digests.sealed(summary | changes))
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
-        write_atomically(self.path / name, json.dumps(value, indent=1).encode())
+        self._write(name, json.dumps(value, indent=1).encode())
+
+    def _write(self, name: str, data: bytes) -> None:
+        write_atomically(self.path / name, data)
+        if name in digests.FILES:
+            self._digests[name] = digests.sha256(data)
+
+
+REWRITES = {"run.json": RunDirectory._identify, "config.yaml": RunDirectory._configure}
+"""The files that follow from the settings of a run, and the methods that write them."""
 
 
 class Metrics:
-    """metrics.jsonl, open for appending at `offset` bytes; the file is truncated there."""
+    """metrics.jsonl, open for appending at `offset` bytes; the file is truncated there.
+
+    `chain` is the digest of all bytes that were kept and appended, whatever the disk has made of them.
+    """
 
     FLUSH = 1.0  # seconds between two flushes
 
     def __init__(self, path: Path, offset: int = 0):
         self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
         self._file.truncate(offset)
+        self._chain = hashlib.sha256(path.read_bytes())
         self._flushed = -math.inf  # the first row is on record at once: the run has begun
 
     def append(self, row: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(row).encode() + b"\n")
+        line = json.dumps(row).encode() + b"\n"
+        self._file.write(line)
+        self._chain.update(line)
         if time.monotonic() - self._flushed > self.FLUSH:
             self._file.flush()
             self._flushed = time.monotonic()
+
+    @property
+    def chain(self) -> str:
+        return self._chain.hexdigest()
 
     def sync(self) -> int:
         """Force the file to the disk; its length in bytes, for a checkpoint."""
@@ -170,11 +216,13 @@ class Metrics:
         self._file.close()
 
 
-def whole_lines(path: Path, length: int) -> bool:
-    """Whether the record has at least `length` bytes, and these are complete rows."""
+def whole_lines(path: Path, length: int, chain: str | None = None) -> bool:
+    """Whether the record has at least `length` bytes, and these are complete rows, with this digest if it is known."""
     try:
         with open(path, "rb") as file:
             start = file.read(length)
-        return len(start) == length and all(isinstance(json.loads(line), dict) for line in start.splitlines())
+        if len(start) != length or chain not in (None, digests.sha256(start)):
+            return False
+        return all(isinstance(json.loads(line), dict) for line in start.splitlines())
     except (OSError, ValueError):
         return False

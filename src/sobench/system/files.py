@@ -41,6 +41,19 @@ def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
         part.write_bytes(data)
 
 
+SETTLED = 2.0
+"""Seconds; a file that changed more recently may change again without a new time stamp."""
+
+
+def stamp(path: str) -> list[int]:
+    """Size, times and inode of a file, of which one differs if the file is written again; [] without a file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
 def digest(path: Path, algorithm: str) -> str:
     """The checksum of a file's contents, "algorithm:hex digits". Raises OSError."""
     with path.open("rb") as file:
