@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench.errors import UsageError, described
+from sobench.system.output import say
 
 KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
 """The key in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
@@ -75,7 +76,7 @@ def origin(entry: EntryPoint) -> str:
 
 def warn(message: str) -> None:
     """Print a warning, one line on standard error."""
-    print(f"sobench: warning: {message}", file=sys.stderr)
+    say(f"sobench: warning: {message}", sys.stderr)
 
 
 def summary(entry: EntryPoint) -> str:

@@ -22,7 +22,7 @@ from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError
 from sobench.execution import task
 from sobench.execution.display import live_table
-from sobench.execution.task import again, prepare_data, say, standing_result
+from sobench.execution.task import again, prepare_data, standing_result
 from sobench.results import sweeps
 from sobench.results.loggers import base as loggers
 from sobench.results.maker import Maker
@@ -30,6 +30,7 @@ from sobench.results.rundir import RunDirectory
 from sobench.results.stale import Judge
 from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.system import stopping
+from sobench.system.output import say
 from sobench.system.text import plural
 
 POLL = 0.5

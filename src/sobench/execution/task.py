@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from sobench.config.identity import plain
 from sobench.config.run import Run
@@ -23,6 +23,7 @@ from sobench.results.stale import Judge
 from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.results.sweeps import name_of
 from sobench.system import interpreter, stopping
+from sobench.system.output import say
 
 if TYPE_CHECKING:
     from sobench.execution.display import Display
@@ -191,11 +192,6 @@ def again(what: str, run: Run) -> str:
 
 def made_again(run: Run) -> str:
     return f"made again, the old files are in {Path(run.config['runs'], OLD)}"
-
-
-def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line, at once (default: on standard output)."""
-    print(line, file=file or sys.stdout, flush=True)
 
 
 def _sweep_label() -> str:

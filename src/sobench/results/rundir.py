@@ -134,11 +134,24 @@ class RunDirectory:
 
         self._write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(self.run.config)).encode())
 
+    def environment(self) -> dict[str, Any]:
+        """The contents of environment.json; empty where it cannot be read."""
+        try:
+            found = json.loads((self.path / "environment.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
     def refuse(self, status: str, reason: str, error: BaseException | None = None) -> dict[str, Any]:
-        """Write the result of a run that could not begin, with its traceback; the summary. Raises as `held`."""
+        """Write the result of a run that could not begin, with its traceback; the summary. Raises as `held`.
+
+        A result that stands is kept: then its summary is returned. A run that can resume keeps its environment.
+        """
         summary = {"status": status, "reason": reason, "steps": 0, "final": {}}
         with self.held():
-            self.describe({})
+            if standing := self.finished():
+                return standing.summary
+            self.describe(self.environment())
             if error:
                 self.explain(error)
             self.finish(summary)
