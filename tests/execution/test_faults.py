@@ -115,13 +115,13 @@ class Half:
 
         true, calls = rundir.write_atomically, 0
 
-        def write(path, data):
+        def write(path, data, **more):
             nonlocal calls
             calls += path.name == self.name
             if path.name == self.name and calls == self.call:
                 path.with_name(f".{path.name}.{os.getpid()}").write_bytes(data[: len(data) // 2])
                 os.kill(os.getpid(), 9)
-            true(path, data)
+            true(path, data, **more)
 
         checkpoint.write_atomically = rundir.write_atomically = write
 
@@ -370,7 +370,7 @@ def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
 def test_a_failure_keeps_what_the_machine_said(workplace, tmp_path, monkeypatch):
     """If the disk is full when a checkpoint is written, the run is failed, with the reason."""
 
-    def full(path, data):
+    def full(path, data, **more):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(checkpoint, "write_atomically", full)

@@ -16,7 +16,7 @@ from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
 from sobench.results.loggers.base import open_metrics
 from sobench.results.maker import Maker
-from sobench.results.rundir import Metrics, RunDirectory
+from sobench.results.rundir import Lost, Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
 from sobench.training import checkpoint, snapshot
@@ -30,7 +30,8 @@ def execute(
 
     A diverged run is a result. An exception of the optimizer or of the machine is one too: "failed", "out-of-memory"
     or "timed-out" with its reason, its traceback in error.txt. Raises SobenchError where Trainer does, and
-    rundir.Held, before anything is written; Stopped, after a checkpoint was saved, if the run is asked to stop.
+    rundir.Held, before anything is written; rundir.Lost, if another process took the run over meanwhile; Stopped, after
+    a checkpoint was saved, if the run is asked to stop.
     """
     try:
         trainer = Trainer(run)
@@ -60,6 +61,7 @@ def execute(
         finally:
             record.leave()
         if summary["status"] in KEEPS:  # a run of any other status is tried again
+            directory.check()
             checkpoint.clear(directory.path)
         return summary
 
@@ -107,6 +109,8 @@ def _train(
     try:
         reason = trainer.train(record, save, progress)
         return snapshot.summary(trainer, "diverged" if reason else "done", reason)
+    except Lost:
+        raise
     except Exception as error:
         directory.explain(error)
         return snapshot.summary(trainer, _status(error), f"{described(error)} (step {trainer.step})")
@@ -136,7 +140,7 @@ def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable
         if stopped_by is None and time.monotonic() - last < seconds:
             return
         of_record = {"metrics_bytes": record.sync(), "metrics_sha256": record.chain}
-        checkpoint.save(directory.path, snapshot.state(trainer) | of_record)
+        checkpoint.save(directory.path, snapshot.state(trainer) | of_record, directory.check)
         last = time.monotonic()
         if stopped_by:
             raise stopping.Stopped(stopped_by)

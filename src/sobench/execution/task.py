@@ -18,7 +18,7 @@ from sobench.config.identity import plain
 from sobench.config.run import Run
 from sobench.errors import SobenchError, Unsupported
 from sobench.results.old import OLD, move_to_old
-from sobench.results.rundir import Held, RunDirectory
+from sobench.results.rundir import Held, Lost, RunDirectory
 from sobench.results.stale import Judge
 from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.results.sweeps import name_of
@@ -65,6 +65,8 @@ def make(run: Run, label: str = "") -> Mapping[str, Any] | None:
         if not in_sweep:
             return _report_error(error)
         if isinstance(error, Held):
+            if isinstance(error, Lost):
+                say(str(error))
             return None  # another process makes it
         summary = record_failure(run, error)
     if summary["status"] not in (*KEEPS, "skipped"):

@@ -90,7 +90,7 @@ def _is_sealed(text: bytes) -> bool:
 def _digest(path: str) -> str | None:
     try:
         with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+            return sha256(file.read())
     except OSError:
         return None
 
@@ -120,7 +120,8 @@ def _keep(root: str, line: bytes, stamps: list[list[int]]) -> None:
         return
     _checked[root].add(line)
     try:
-        os.makedirs(os.path.dirname(_list(root)), exist_ok=True)
+        if not os.path.isdir(os.path.dirname(_list(root))):
+            os.mkdir(os.path.dirname(_list(root)))
         with open(_list(root), "ab") as file:
             file.write(line + b"\n")
     except OSError:  # the folder may be read-only

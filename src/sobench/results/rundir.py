@@ -1,7 +1,13 @@
 """The directory of one run: its lock, its files, and their repair after an interruption. No torch.
 
 Whole files are replaced atomically, so that a reader sees either the old or the new one. Only metrics.jsonl grows in
-place: a checkpoint records its length, and a resumed run truncates the file to that length.
+place: a checkpoint records its length and its digest.
+
+Two processes never write one record. A process that holds a run has a number, larger than that of every holder before,
+in holder.json. It writes its rows to a file of its own, which begins with the rows that it resumes from and replaces
+metrics.jsonl: a predecessor that stood still, and is believed to be dead, goes on writing to a file without a name.
+Before each flush of rows, checkpoint, result and clean-up a process checks that holder.json still names it. One that
+has lost the run leaves.
 """
 
 from __future__ import annotations
@@ -12,7 +18,7 @@ import math
 import os
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +30,7 @@ from sobench.errors import Failure
 from sobench.results import digests
 from sobench.results.state import DAMAGED, FINISHED, KEEPS, State, result, state
 from sobench.system import heartbeat
-from sobench.system.files import write_atomically
+from sobench.system.files import replacing, write_atomically
 
 PARTS = ".*.[0-9]*"
 """The temporary files that a killed process left behind; see write_atomically."""
@@ -32,6 +38,10 @@ PARTS = ".*.[0-9]*"
 
 class Held(Failure):
     """Another process makes this run."""
+
+
+class Lost(Held):
+    """Another process has taken the run over while this one stood still."""
 
 
 class RunDirectory:
@@ -42,6 +52,7 @@ class RunDirectory:
         self.path = run.directory(root)
         self._digests: dict[str, str] = {}
         """Of the files that this process has written."""
+        self._hold: heartbeat.Hold | None = None
 
     @property
     def metrics(self) -> Path:
@@ -96,17 +107,26 @@ class RunDirectory:
             with FileLock(lock, timeout=0.2):  # readers lock it for an instant
                 if other := heartbeat.elsewhere(holder):
                     raise Held(self._held_by(other))
-                self.write(holder.name, heartbeat.who())
+                last = self.environment().get("lease")
+                hold = self._hold = heartbeat.Hold(holder, after=last if isinstance(last, int) else 0)
                 try:
-                    with heartbeat.beating(holder):
+                    with heartbeat.beating(holder, stands=hold.stands):
                         yield
                 finally:
-                    for leftover in (holder, *self.path.glob(PARTS)):
+                    self._hold = None
+                    for leftover in (holder, *self.path.glob(PARTS)) if hold.stands() else ():
                         leftover.unlink(missing_ok=True)
         except Timeout:
             raise Held(self._held_by(heartbeat.holder(holder, lock) or heartbeat.Holder())) from None
         except OSError as error:
             raise Failure(f"runs: cannot write {error.filename or self.path}: {error.strerror or error}") from error
+
+    def check(self) -> None:
+        """Raise Lost if this process held the run, and another has taken it over."""
+        if self._hold and not self._hold.stands():
+            other = heartbeat.holder(self.path / "holder.json", self.path / "lock")
+            by = f"process {other}" if other and other.pid else "another process"
+            raise Lost(f"{self.run.name} was taken over by {by} while this process stood still: {self.path}")
 
     def taken(self) -> bool:
         """Whether a process makes this run now."""
@@ -119,7 +139,8 @@ class RunDirectory:
         """Write identity, configuration and environment of the run; remove the result of a failed attempt."""
         self._identify()
         self._configure()
-        self.write("environment.json", environment)
+        self.write("environment.json", {**environment, **({"lease": self._hold.number} if self._hold else {})})
+        self.check()
         for name in ("summary.json", "error.txt"):
             (self.path / name).unlink(missing_ok=True)
 
@@ -159,11 +180,15 @@ class RunDirectory:
 
     def explain(self, error: BaseException) -> None:
         """Write the traceback to error.txt."""
+        self.check()
         (self.path / "error.txt").write_text("".join(traceback.format_exception(error)))
 
     def finish(self, summary: Mapping[str, Any], chain: str | None = None) -> None:
         """Write the result. The run is over. chain: the digest of the record (default: as it is on the disk now)."""
         assert summary["status"] in FINISHED
+        if chain and chain != digests.sha256(self.metrics.read_bytes()):
+            self.check()
+            raise Failure(f"{self.metrics} is not what this process wrote: another program, or the disk, changed it")
         self._write(digests.SUMMARY, self.sealed({**summary, "finished": heartbeat.now()}, chain))
 
     def sealed(self, summary: Mapping[str, Any], chain: str | None = None) -> bytes:
@@ -184,7 +209,7 @@ class RunDirectory:
         self._write(name, json.dumps(value, indent=1).encode())
 
     def _write(self, name: str, data: bytes) -> None:
-        write_atomically(self.path / name, data)
+        write_atomically(self.path / name, data, before=self.check)
         if name in digests.FILES:
             self._digests[name] = digests.sha256(data)
 
@@ -194,17 +219,28 @@ REWRITES = {"run.json": RunDirectory._identify, "config.yaml": RunDirectory._con
 
 
 class Metrics:
-    """metrics.jsonl, open for appending at `offset` bytes; the file is truncated there.
+    """metrics.jsonl, with its first `offset` bytes, open for appending: a new file, which replaces the one before.
 
+    check: called before rows are flushed; it may raise.
     `chain` is the digest of all bytes that were kept and appended, whatever the disk has made of them.
     """
 
     FLUSH = 1.0  # seconds between two flushes
 
-    def __init__(self, path: Path, offset: int = 0):
-        self._file = open(path, "ab")  # noqa: SIM115 (closed by `close`)
-        self._file.truncate(offset)
-        self._chain = hashlib.sha256(path.read_bytes())
+    def __init__(self, path: Path, offset: int = 0, check: Callable[[], None] = lambda: None):
+        kept = path.read_bytes()[:offset] if offset else b""
+        self._check = check
+        with replacing(path, sync=False) as part:
+            self._file = open(part, "wb")  # noqa: SIM115 (closed by `close`)
+            try:
+                self._file.write(kept)
+                self._file.flush()
+                os.fsync(self._file.fileno())  # a checkpoint counts on these rows
+                check()
+            except BaseException:
+                self._file.close()
+                raise
+        self._chain = hashlib.sha256(kept)
         self._flushed = -math.inf  # the first row is on record at once: the run has begun
 
     def append(self, row: Mapping[str, Any]) -> None:
@@ -212,6 +248,7 @@ class Metrics:
         self._file.write(line)
         self._chain.update(line)
         if time.monotonic() - self._flushed > self.FLUSH:
+            self._check()
             self._file.flush()
             self._flushed = time.monotonic()
 
@@ -221,6 +258,7 @@ class Metrics:
 
     def sync(self) -> int:
         """Force the file to the disk; its length in bytes, for a checkpoint."""
+        self._check()
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()

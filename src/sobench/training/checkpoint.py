@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,22 @@ from sobench.system.files import write_atomically
 LATEST, PREVIOUS = "checkpoint.pt", "checkpoint-previous.pt"
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+def save(folder: Path, state: dict[str, Any], check: Callable[[], None] = lambda: None) -> None:
     """Write `state` as the latest checkpoint in `folder`. The checkpoint that was the latest becomes the previous one.
 
-    state: tensors, numbers, strings, None, and lists and dicts of these.
+    state: tensors, numbers, strings, None, and lists and dicts of these. check: called before anything is replaced; it
+    may raise.
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
     data = buffer.getvalue()
-    if (folder / LATEST).exists():
-        os.replace(folder / LATEST, folder / PREVIOUS)
-    write_atomically(folder / LATEST, signed(data))
+
+    def keep_previous() -> None:
+        check()
+        if (folder / LATEST).exists():
+            os.replace(folder / LATEST, folder / PREVIOUS)
+
+    write_atomically(folder / LATEST, signed(data), before=keep_previous)
 
 
 def load(folder: Path, device: torch.device) -> tuple[dict[str, Any] | None, list[str]]:

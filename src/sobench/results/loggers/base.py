@@ -61,7 +61,7 @@ class MirroredMetrics(Metrics):
     """metrics.jsonl with a logger, called for every row until it raises, which becomes one warning."""
 
     def __init__(self, directory: RunDirectory, offset: int, make: Callable[[], Logger]):
-        super().__init__(directory.metrics, offset)
+        super().__init__(directory.metrics, offset, directory.check)
         self._directory = directory
         self._logger: Logger | None = None
         try:
