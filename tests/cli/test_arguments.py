@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from harness import SMALL, command, directories, summary
+from harness import SMALL, as_written, command, directories, summary
 
 from sobench.cli.arguments import Selection, selection, value_of
 from sobench.errors import UsageError
@@ -153,7 +152,7 @@ def test_a_description_that_was_edited_is_not_replaced_and_works_among_the_repor
 
 def test_retry_repeats_the_failed_runs_of_a_pasted_sweep_and_no_other(swept):
     for path in directories():
-        (path / "summary.json").write_text(json.dumps(summary(path) | {"status": "failed", "reason": "it did"}))
+        as_written(path, status="failed", reason="it did")
     words = [*SMALL, "optimizer=sgd,adam", "optimizer.lr=0.1", "progress=false"]
     done = command("retry", "-m", *words)
     assert done.code == 0 and done.out.splitlines()[0] == "retry: 2 failed; old files are in runs/.old", done

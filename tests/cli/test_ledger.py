@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from harness import command, directories, result, summary
+from harness import as_written, command, directories, result, summary
 
 from sobench.config import jobs
 from sobench.config.grid import expand
 from sobench.errors import UsageError
 from sobench.results.sweeps import Sweep
-from sobench.system.files import write_atomically
 from sobench.system.text import parse_duration
 
 DEMO = ("demo/digits", "budget=smoke", "optimizer=sgd,adam", "seed=0,1", "threads=1")
@@ -41,7 +40,7 @@ def runs(workplace, made) -> list[Path]:
 
 def ended(path: Path, status: str) -> None:
     """Change the status in the run's result."""
-    write_atomically(path / "summary.json", json.dumps(summary(path) | {"status": status, "reason": "it did"}).encode())
+    as_written(path, status=status, reason="it did")
 
 
 def older(path: Path) -> None:
@@ -50,10 +49,12 @@ def older(path: Path) -> None:
     (path / "environment.json").write_text(
         json.dumps(found | {"fingerprint": found["fingerprint"] | {"method": "older", "data": None}})
     )
+    as_written(path)
 
 
 def everything(folder: Path = Path(".")) -> dict[str, bytes]:
-    return {str(path): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file() and ".cache" not in path.parts)
+    return {str(path): path.read_bytes() for path in files}
 
 
 def put_aside() -> list[Path]:
@@ -73,7 +74,7 @@ def test_failures_of_all_runs_are_made_again_and_what_was_is_kept(runs):
     assert everything(runs[3]) == diverged and (runs[0] / "summary.json").stat().st_mtime_ns == kept[0]
     assert [summary(path)["status"] for path in put_aside()] == ["failed", "out-of-memory"]
     assert not list(Path("runs/.jobs").iterdir())
-    assert command("retry").out == "retry: nothing to do, no run is failed, out-of-memory or timed-out\n"
+    assert command("retry").out == "retry: nothing to do, no run is failed, out-of-memory, timed-out or damaged\n"
 
 
 def test_of_an_experiment_with_flags_among_its_settings(runs):

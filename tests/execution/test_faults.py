@@ -115,13 +115,13 @@ class Half:
 
         true, calls = rundir.write_atomically, 0
 
-        def write(path, data):
+        def write(path, data, **more):
             nonlocal calls
             calls += path.name == self.name
             if path.name == self.name and calls == self.call:
                 path.with_name(f".{path.name}.{os.getpid()}").write_bytes(data[: len(data) // 2])
                 os.kill(os.getpid(), 9)
-            true(path, data)
+            true(path, data, **more)
 
         checkpoint.write_atomically = rundir.write_atomically = write
 
@@ -245,6 +245,11 @@ DAMAGES = {  # the damage; the message about it, and the step from which the run
         OVER,
     ),
     "a line gone": (rewrite(RECORD, lambda b: b.split(b"\n", 1)[1]), "metrics.jsonl is damaged before step 18", OVER),
+    "another digit in a row": (
+        rewrite(RECORD, lambda b: b[: b.index(b'"loss": ') + 8] + b"9" + b[b.index(b'"loss": ') + 9 :]),
+        "metrics.jsonl is damaged before step 19",
+        OVER,
+    ),
     "record empty": (rewrite(RECORD, lambda b: b""), "metrics.jsonl is damaged before step 18", OVER),
     "record missing": (remove(RECORD), "metrics.jsonl is damaged before step 18", None),
     "run.json garbage": (rewrite("run.json", lambda b: b"\xff{"), "", 19),
@@ -298,6 +303,8 @@ FINISHED = {
     "record cut": (rewrite(RECORD, lambda b: b[:-10]), "metrics.jsonl is not as long as it was when the run was done"),
     "record longer": (rewrite(RECORD, lambda b: b + b'{"kind": "tr'), "metrics.jsonl is not as long as it was"),
     "record missing": (remove(RECORD), "metrics.jsonl is not as long as it was"),
+    "another digit": (rewrite(RECORD, lambda b: b.replace(b"0", b"1", 1)), "metrics.jsonl is not what it was"),
+    "environment empty": (rewrite("environment.json", lambda b: b"{}"), "environment.json is not what it was"),
 }
 
 
@@ -306,9 +313,12 @@ def test_damage_to_a_finished_run(workplace, undisturbed, done, case):
     damage, said = FINISHED[case]
     shutil.copytree(done, "runs")
     damage(directory())
+    before = {file.name: file.read_bytes() for file in directory().iterdir()}
     again = command(*words("sgd"))
     assert again.code == 0 and not again.err
     assert any(str(directory()) in line and said in line for line in again.out.splitlines())
+    (kept,) = Path("runs/.old").glob("*/seed-0/*")
+    assert {file.name: file.read_bytes() for file in kept.iterdir()} == before
     assert result(directory()) == undisturbed("sgd")
 
 
@@ -360,7 +370,7 @@ def test_a_run_that_diverges_after_it_was_resumed(workplace, tmp_path):
 def test_a_failure_keeps_what_the_machine_said(workplace, tmp_path, monkeypatch):
     """If the disk is full when a checkpoint is written, the run is failed, with the reason."""
 
-    def full(path, data):
+    def full(path, data, **more):
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr(checkpoint, "write_atomically", full)

@@ -9,7 +9,20 @@ import time
 from pathlib import Path
 
 import pytest
-from harness import SMALL, command, directories, directory, finish, output, process, result, rows, run_with, summary
+from harness import (
+    SMALL,
+    as_written,
+    command,
+    directories,
+    directory,
+    finish,
+    output,
+    process,
+    result,
+    rows,
+    run_with,
+    summary,
+)
 
 from sobench.config.grid import expand
 from sobench.config.plugins import plugins as plugins_of
@@ -48,6 +61,7 @@ def test_a_result_of_older_code_says_so_and_how_to_make_it_again(workplace):
     assert "to make it again" not in command("run", *run).out
     written["fingerprint"]["method"] = "of other code"
     environment.write_text(json.dumps(written))
+    as_written(directory())
     again = command("run", *run).out
     assert "already done" in again and "made by older code of its method; to make it again: rerun=stale\n" in again
     assert "1 stale" in command("retry", "--stale", "optimizer=sgd").out

@@ -53,7 +53,7 @@ def test_a_damaged_summary_is_a_reason_not_a_crash(tmp_path, text):
     directory = put(tmp_path, a_run("sgd"), ROWS)
     (directory / "summary.json").write_text(text)
     found = state(directory)
-    assert (found.status, found.reason, found.step) == ("interrupted", "summary.json is damaged", 10)
+    assert (found.status, found.reason, found.summary) == ("damaged", "summary.json is damaged", {})
 
 
 def test_the_last_row_is_found_at_the_end_of_a_long_file(tmp_path):

@@ -1,6 +1,6 @@
 """`sobench gc`: list the leftovers of interrupted runs and sweeps; --yes deletes them.
 
-The result of a run is never deleted, and nothing that belongs to a running run or sweep.
+The result of a run is never deleted, damaged or not, and nothing that belongs to a running run or sweep.
 """
 
 from __future__ import annotations
@@ -85,14 +85,14 @@ def _of_run(directory: Path, locked: bool = False) -> Iterator[Leftover]:
     """The leftovers in one run directory; none in that of a running run. locked: this process holds the lock itself."""
     from sobench.results.rundir import PARTS
     from sobench.results.stale import settings_of
-    from sobench.results.state import KEEPS, state
+    from sobench.results.state import DAMAGED, KEEPS, state
     from sobench.system.heartbeat import holder
 
     if not locked and holder(directory / "holder.json", directory / "lock"):
         return
     current = state(directory)
     checkpoints = sorted(directory.glob("checkpoint*.pt"))
-    if not (current.finished or checkpoints or settings_of(directory)):
+    if not (current.finished or current.status == DAMAGED or checkpoints or settings_of(directory)):
         yield Leftover(directory, "no run: run.json is missing", directory)
         return
     for path in (*sorted(directory.glob(PARTS)), directory / "holder.json"):

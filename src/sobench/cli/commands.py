@@ -48,6 +48,10 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser = _add(subparsers, "runs", "runs:runs", "find the folders of runs by their settings")
     _add_overrides(parser, "settings that the runs have, and runs=DIR (optimizer=adam optimizer.lr=0.1 seed=0 ...)")
 
+    parser = _add(subparsers, "verify", "verify:verify", "compare the files of finished runs with their digests")
+    _add_experiment(parser, optional=True)
+    _add_overrides(parser)
+
     _add_report(subparsers)
 
     about = "run the missing runs of an artifact, then write its report"

@@ -13,6 +13,7 @@ from sobench.cli import run
 from sobench.cli.complete import COMPLETE, complete
 from sobench.errors import SobenchError
 from sobench.system.interpreter import fast_exit, paused_gc
+from sobench.system.output import say, unfailing
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
 READING = ("list", "show", "status", "runs", "report")
@@ -28,9 +29,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns the exit code: 0 success, 1 something failed, 2 the command was wrong, 130 or 143 stopped by SIGINT or
-    SIGTERM.
+    SIGTERM. Output that cannot be written ends no command; one line says so at the end, unless its reader has gone.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    with unfailing() as errors:
+        code = _main(list(sys.argv[1:] if argv is None else argv))
+    for error in errors:
+        reason = getattr(error, "strerror", None) or error
+        say(f"sobench: standard output: {reason}; all else was done as without it", sys.stderr)
+    return code or int(bool(errors))
+
+
+def _main(arguments: list[str]) -> int:
     try:
         if arguments[:1] != [COMPLETE]:
             _say_what_is_replaced()
@@ -55,9 +64,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print("sobench: stopped; repeat the command to resume", file=sys.stderr)
         return 143 if stop.args == ("SIGTERM",) else 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _say_what_is_replaced() -> None:

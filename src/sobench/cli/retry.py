@@ -19,11 +19,12 @@ FLAGS = {
     "timed_out": "timed-out",
     "diverged": "diverged",
     "skipped": "skipped",
+    "damaged": "damaged",
     "stale": "stale",
 }
 """Flag -> the state of the runs that it selects; stale: a result of older code or other data."""
 
-DEFAULT = ("failed", "out-of-memory", "timed-out")
+DEFAULT = ("failed", "out-of-memory", "timed-out", "damaged")
 """States that are selected without a flag."""
 
 

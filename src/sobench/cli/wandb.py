@@ -12,7 +12,7 @@ from typing import Any
 
 from sobench.cli.arguments import key_of, of_command
 from sobench.errors import UsageError
-from sobench.results.state import state
+from sobench.results.state import DAMAGED, state
 
 
 def wandb(args: argparse.Namespace) -> int:
@@ -39,15 +39,20 @@ def wandb(args: argparse.Namespace) -> int:
 
 
 def _run_message(directory: Path, **names: str) -> dict[str, Any] | None:
-    """The message that describes a run; None if it has no rows, or is running: its own process copies it then."""
+    """The message that describes a run; None if it has no rows, or is running: its own process copies it then.
+
+    A damaged run is named and not copied.
+    """
     try:
         rows = (directory / "metrics.jsonl").read_bytes().count(b"\n")
         run_id = json.loads((directory / "run.json").read_bytes())["id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if not rows or state(directory).status == "running":
+    current = state(directory)
+    if not rows or current.status == "running":
         return None
-    return {"directory": str(directory), "id": run_id, "rows": rows, **names}
+    damage = current.reason if current.status == DAMAGED else None
+    return {"directory": str(directory), "id": run_id, "rows": rows, "damage": damage, **names}
 
 
 def _report_messages(root: Path, experiment: str | None) -> Iterator[dict[str, Any]]:

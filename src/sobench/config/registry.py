@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench.errors import SobenchError, UsageError, described
+from sobench.system.output import say
 from sobench.system.text import either
 
 KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
@@ -153,7 +154,7 @@ def origin(entry: EntryPoint) -> str:
 
 def warn(message: str) -> None:
     """Print a warning, one line on standard error."""
-    print(f"sobench: warning: {message}", file=sys.stderr)
+    say(f"sobench: warning: {message}", sys.stderr)
 
 
 def summary(entry: EntryPoint) -> str:

@@ -16,7 +16,7 @@ from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
 from sobench.results.loggers.base import open_metrics
 from sobench.results.maker import Maker
-from sobench.results.rundir import Metrics, RunDirectory
+from sobench.results.rundir import Lost, Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
 from sobench.training import checkpoint, snapshot
@@ -30,7 +30,8 @@ def execute(
 
     A diverged run is a result. An exception of the optimizer or of the machine is one too: "failed", "out-of-memory"
     or "timed-out" with its reason, its traceback in error.txt. Raises SobenchError where Trainer does, and
-    rundir.Held, before anything is written; Stopped, after a checkpoint was saved, if the run is asked to stop.
+    rundir.Held, before anything is written; rundir.Lost, if another process took the run over meanwhile; Stopped, after
+    a checkpoint was saved, if the run is asked to stop.
     """
     try:
         trainer = Trainer(run)
@@ -55,11 +56,12 @@ def execute(
             save = _saver(directory, record, run.config["checkpoint"]["seconds"])
             with stopping.time_limit(run.config["timeout"]):
                 summary = _train(trainer, record, save, progress, directory)
-            directory.finish(summary)
+            directory.finish(summary, record.chain if summary["status"] in KEEPS else None)
             record.finish(summary)
         finally:
             record.leave()
         if summary["status"] in KEEPS:  # a run of any other status is tried again
+            directory.check()
             checkpoint.clear(directory.path)
         return summary
 
@@ -70,9 +72,8 @@ def _resume(run: Run, trainer: Trainer, directory: RunDirectory, say: Callable[[
     Says where the run resumes, and what is damaged. Without a usable checkpoint the trainer starts at step 0, length 0.
     """
     saved, damage = checkpoint.load(directory.path, trainer.device)
-    for line in (directory.damage(), *damage):
-        if line:
-            say(line)
+    for line in damage:
+        say(line)
     if saved:
         _restore_threads(run, directory)
         try:
@@ -108,6 +109,8 @@ def _train(
     try:
         reason = trainer.train(record, save, progress)
         return snapshot.summary(trainer, "diverged" if reason else "done", reason)
+    except Lost:
+        raise
     except Exception as error:
         directory.explain(error)
         return snapshot.summary(trainer, _status(error), f"{described(error)} (step {trainer.step})")
@@ -136,7 +139,8 @@ def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable
         stopped_by = stopping.asked()
         if stopped_by is None and time.monotonic() - last < seconds:
             return
-        checkpoint.save(directory.path, {**snapshot.state(trainer), "metrics_bytes": record.sync()})
+        of_record = {"metrics_bytes": record.sync(), "metrics_sha256": record.chain}
+        checkpoint.save(directory.path, snapshot.state(trainer) | of_record, directory.check)
         last = time.monotonic()
         if stopped_by:
             raise stopping.Stopped(stopped_by)

@@ -7,12 +7,13 @@ it shows the runs of every launcher. No torch.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -25,6 +26,7 @@ from sobench.config.run import Run
 from sobench.results.maker import Maker
 from sobench.results.state import State, last_row, state
 from sobench.results.sweeps import name_of
+from sobench.system.output import Unfailing
 from sobench.system.processes import run_periodically
 from sobench.system.text import format_duration, plural
 
@@ -51,7 +53,7 @@ class Display:
     """
 
     def __init__(self, name: str, enabled: bool, label: str):
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._console = Console(file=cast(TextIO, Unfailing(sys.stdout)), soft_wrap=True, highlight=False)
         self._title, self._in_sweep, self._in_table = run_title(label, name), bool(label), SHOWN in os.environ
         bar = Progress(
             TextColumn("{task.description}"),
@@ -96,7 +98,7 @@ class Display:
 @contextmanager
 def live_table(runs: Sequence[Run]) -> Iterator[None]:
     """Inside, a live table of the runs; nothing if this is no terminal or `progress` is false."""
-    console = Console(highlight=False)
+    console = Console(file=cast(TextIO, Unfailing(sys.stdout)), highlight=False)
     if not (console.is_terminal and all(run.config["progress"] for run in runs)):
         yield
         return

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sobench.config.composer import Composer
 from sobench.system import interpreter, stopping
+from sobench.system.output import say, unfailing
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -71,16 +72,16 @@ class RemoteTask:
             try:
                 self.context.restore()
             except OSError as error:
-                print(
+                say(
                     f"sobench: {self.context.folder}: cannot be entered on {socket.gethostname()} ({error.strerror}); "
                     "allowed: a folder that every machine of the sweep has",
-                    file=sys.stderr,
-                    flush=True,
+                    sys.stderr,
                 )
                 return None
             interpreter.begin_worker_job()
             stopping.leave_interrupts_to_the_sweep()
-        return self.function(config)
+        with unfailing():
+            return self.function(config)
 
 
 _composers: dict[str, Composer] = {}

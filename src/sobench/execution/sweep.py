@@ -22,14 +22,15 @@ from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError
 from sobench.execution import task
 from sobench.execution.display import live_table
-from sobench.execution.task import again, prepare_data, say, standing_result
+from sobench.execution.task import again, prepare_data, standing_result
 from sobench.results import sweeps
 from sobench.results.loggers import base as loggers
 from sobench.results.maker import Maker
 from sobench.results.rundir import RunDirectory
 from sobench.results.stale import Judge
-from sobench.results.state import KEEPS, State
+from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.system import stopping
+from sobench.system.output import say
 from sobench.system.text import plural
 
 POLL = 0.5
@@ -161,11 +162,12 @@ class Sweep:
         self._stop_file.touch()
 
     def _ended(self, run: Run) -> bool:
-        """Whether the run is abandoned, has a result that stands, or has ended in an error during this sweep."""
+        """Whether the run is abandoned, has a result that stands, or ended otherwise during this sweep."""
         if run.id in self._abandoned:
             return True
         state = self._state(run)
-        return state.finished and (state.status in KEEPS or self._result_time(run) != self._results_before[run.id])
+        made_here = self._result_time(run) not in (None, self._results_before[run.id])
+        return state.status in KEEPS or (state.finished or state.status == DAMAGED) and made_here
 
     def _state(self, run: Run) -> State:
         return self._directories[run.id].state()

@@ -12,17 +12,18 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from sobench.config.identity import plain
 from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError, Unsupported
 from sobench.results.old import OLD, move_to_old
-from sobench.results.rundir import Held, RunDirectory
+from sobench.results.rundir import Held, Lost, RunDirectory
 from sobench.results.stale import Judge
-from sobench.results.state import KEEPS, State
+from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.results.sweeps import name_of
 from sobench.system import interpreter, stopping
+from sobench.system.output import say
 from sobench.system.text import plural
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def make(run: Run, label: str = "") -> Mapping[str, Any] | None:
         if not in_sweep:
             return _report_error(error)
         if isinstance(error, Held):
+            if isinstance(error, Lost):
+                say(str(error))
             return None  # another process makes it
         summary = record_failure(run, error)
     if summary["status"] not in (*KEEPS, "skipped"):
@@ -141,7 +144,7 @@ def _train(run: Run, directory: RunDirectory, display: Display) -> dict[str, Any
     if lease.shared and not summary.get("shared") and "finished" not in summary:  # another run joined its GPU later
         summary = {**summary, "shared": True}
         with directory.held():
-            directory.finish(summary)
+            directory.amend(shared=True)
     return summary
 
 
@@ -186,12 +189,21 @@ def _data_sets(runs: Sequence[Run]) -> set[str]:
     return {word.partition("=")[2] for word in words}
 
 
-def finished_state(directory: RunDirectory) -> State | None:
-    """The state of a run that has a result and an intact record, else None. Rewrites a run.json that cannot be read."""
-    state = directory.finished()
-    if state and directory.mend():
-        say(f"{directory.path}: run.json could not be read and was rewritten")
-    return state
+def finished_state(run: Run, directory: RunDirectory) -> State | None:
+    """The state of a run that has a result, else None.
+
+    Of a damaged run, run.json and config.yaml are rewritten. If another file is damaged, there is no result: the files
+    are moved to runs/.old, and the run is made again, from its last checkpoint if there is one.
+    """
+    with suppress(Held):
+        if names := directory.mend():
+            say(f"{directory.path}: {' and '.join(names)} could not be read and was rewritten")
+    state = directory.state()
+    if state.status == DAMAGED:
+        resumes = any(directory.path.glob("checkpoint*.pt"))
+        if move_to_old(Path(run.config["runs"]), run.slug, resumes, still=directory.damaged):
+            say(f"{directory.path}: {state.reason}; {made_again(run)}")
+    return state if state.status in KEEPS else None
 
 
 def standing_result(run: Run, directory: RunDirectory, judge: Judge) -> tuple[State | None, str | None]:
@@ -199,7 +211,7 @@ def standing_result(run: Run, directory: RunDirectory, judge: Judge) -> tuple[St
 
     With `rerun=stale` a stale result does not stand: its files are moved to runs/.old.
     """
-    finished = finished_state(directory)
+    finished = finished_state(run, directory)
     stale_by = judge.reason(directory.path, run.config) if finished else None
     if stale_by and run.config["rerun"] == "stale":
         move_to_old(Path(run.config["runs"]), run.slug)
@@ -209,14 +221,11 @@ def standing_result(run: Run, directory: RunDirectory, judge: Judge) -> tuple[St
 
 def again(what: str, run: Run) -> str:
     """What becomes of a stale result, `what`, or which setting makes it again."""
-    if run.config["rerun"] == "stale":
-        return f"made again, the old files are in {Path(run.config['runs'], OLD)}"
-    return f"to make {what} again: rerun=stale"
+    return made_again(run) if run.config["rerun"] == "stale" else f"to make {what} again: rerun=stale"
 
 
-def say(line: str, file: TextIO | None = None) -> None:
-    """Print a line, at once (default: on standard output)."""
-    print(line, file=file or sys.stdout, flush=True)
+def made_again(run: Run) -> str:
+    return f"made again, the old files are in {Path(run.config['runs'], OLD)}"
 
 
 def _sweep_label() -> str:

@@ -9,20 +9,19 @@ wins.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 import zlib
 from pathlib import Path
 
+from sobench.results import digests
 from sobench.results.packing import Kept, Key, pack, unpack
 from sobench.results.record import Record, Wanted, everything
-from sobench.system.files import write_atomically
+from sobench.system.files import SETTLED, stamp, write_atomically
 
 SHARDS = 64
-SETTLED = 2.0  # seconds; a file that changed more recently may change again without a new time stamp
-FILES = ("summary.json", "metrics.jsonl", "run.json", "environment.json")
-"""The files that a record is made from."""
-_MADE_BY = ("blocks", "packing", "parse", "record", "state")
+FILES = ("summary.json", *digests.FILES)
+"""The files that a record is made from, or that are compared with their digests when it is made."""
+_MADE_BY = ("blocks", "digests", "packing", "parse", "record", "state")
 CODE = hashlib.sha256(b"".join(Path(__file__).with_name(f"{name}.py").read_bytes() for name in _MADE_BY)).hexdigest()
 """The digest of the modules that make a record: the version of the cache."""
 
@@ -34,15 +33,7 @@ def shard_of(name: str) -> int:
 
 def key(directory: str) -> Key:
     """Size, times and inode of each of the run's files, of which one differs if a file is written again."""
-    return [_stamp(f"{directory}/{name}") for name in FILES]
-
-
-def _stamp(path: str) -> list[int]:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return []
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    return [stamp(f"{directory}/{name}") for name in FILES]
 
 
 def lasting(key: Key, record: Record) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from sobench.errors import Failure
@@ -16,8 +17,10 @@ STAMP = "%Y-%m-%dT%H-%M-%S"
 """The name of a folder of old files: when they were put there."""
 
 
-def move_to_old(root: Path, slug: str, resumes: bool = False) -> bool:
+def move_to_old(root: Path, slug: str, resumes: bool = False, still: Callable[[], bool] = lambda: True) -> bool:
     """Move a run directory to runs/.old/<slug>/<time>. Returns False, without a move, if a process is running the run.
+
+    still: whether the reason for the move is there, asked when no other process can change the run any more.
 
     resumes: copy the directory there instead, and delete its result only, so that the run resumes from its checkpoint.
     Raises Failure.
@@ -33,6 +36,8 @@ def move_to_old(root: Path, slug: str, resumes: bool = False) -> bool:
         return False
     try:
         with FileLock(source / "lock", timeout=0.2):
+            if not still():
+                return False
             shelf.mkdir(parents=True, exist_ok=True)
             target = next(shelf / name for name in names if not (shelf / name).exists())
             if resumes:

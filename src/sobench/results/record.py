@@ -9,7 +9,7 @@ from typing import Any
 
 from sobench.results.blocks import Block, read_blocks
 from sobench.results.parse import loads
-from sobench.results.state import State, state
+from sobench.results.state import DAMAGED, State, state
 
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")
 """Columns with few distinct values, categorical in the frame."""
@@ -42,7 +42,10 @@ class Record:
 
 
 def read(directory: Path) -> Record:
-    """The record of one run directory. An unfinished last line, of a run that was killed, is ignored."""
+    """The record of one run directory. An unfinished last line, of a run that was killed, is ignored.
+
+    A damaged run has no rows.
+    """
     run_state = state(directory)
     if not directory.is_dir():
         return Record(run_state)
@@ -57,8 +60,9 @@ def read(directory: Path) -> Record:
         return Record(run_state, environment=environment, damage=damage)
     except (OSError, ValueError, KeyError, TypeError):
         return Record(run_state, environment=environment, damage="run.json cannot be read")
+    if run_state.status == DAMAGED:
+        return Record(run_state, identity, environment=environment, damage=run_state.reason)
     blocks, damage = read_blocks(directory / "metrics.jsonl")
-    damage = damage or (run_state.reason if run_state.status == "interrupted" else None)
     return Record(run_state, identity, blocks, environment, damage)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sobench.results import digests
 from sobench.results.parse import loads
 from sobench.system.heartbeat import Holder, holder
 
@@ -15,19 +16,24 @@ FINISHED = ("done", "diverged", "out-of-memory", "timed-out", "failed", "skipped
 """The states that a run writes to its summary.json when it is over."""
 KEEPS = ("done", "diverged")
 """The states of a result: a repeated command skips the run. A run of any other state is tried again."""
+DAMAGED = "damaged"
+"""The state of a finished run whose files are not what they were at its end. It has no result."""
 SHARED, CONTENDED = "shared", "contended"
 """Instead of the status of a run, where its time is asked for: another process computed on its GPU, or other work on
 the machine slowed it down (see sobench.system.contention)."""
 QUIET = "quiet"
 """The timing of a run that no other work slowed down."""
-STATUSES = (*FINISHED, "running", "queued", "interrupted", "missing")
+STATUSES = (*FINISHED, DAMAGED, "running", "queued", "interrupted", "missing")
 
 _TAIL = 1 << 16  # bytes: many lines of metrics.jsonl, of which the last complete one is read
 
 
 @dataclass(frozen=True)
 class State:
-    """The state of a run, with the last recorded step, epoch and seconds, and the process that makes it (holder)."""
+    """The state of a run, with the last recorded step, epoch and seconds, and the process that makes it (holder).
+
+    damaged: the files of a damaged run that are not what they were.
+    """
 
     status: str
     reason: str | None = None
@@ -36,6 +42,7 @@ class State:
     seconds: float | None = None
     holder: Holder | None = None
     summary: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    damaged: tuple[str, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -59,45 +66,53 @@ class State:
 def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> State:
     """The state of the run in `directory`.
 
-    queue: the processes of the runs that have not begun, see sweeps.queue. Damaged files raise nothing; a damaged
-    summary is the reason of the state.
+    queue: the processes of the runs that have not begun, see sweeps.queue. Damaged files raise nothing.
     """
-    path = os.path.join(directory, "summary.json")
-    summary, damage = _summary(path)
-    if summary is not None:
-        return _finished(summary)
+    ended = result(directory)
+    if ended and ended.finished:
+        return ended
     folder = Path(directory)
     row = last_row(folder / "metrics.jsonl")  # before the holder: a run that has a row has or had a holder
     process = holder(folder / "holder.json", folder / "lock")
     if process is None:  # the run may have ended since its summary was looked for
-        summary, damage = _summary(path)
-        if summary is not None:
-            return _finished(summary)
-    if not (process or row or damage):
+        ended = result(directory)
+        if ended:
+            return ended
+    if not (process or row):
         waiting = (queue or {}).get(f"{folder.parent.name}/{folder.name}")
         return State("queued" if waiting else "missing", holder=waiting)
     row = row or {}
     status = "running" if process else "interrupted"
-    return State(status, damage, row.get("step"), row.get("epoch"), row.get("seconds"), process)
+    return State(status, None, row.get("step"), row.get("epoch"), row.get("seconds"), process)
 
 
-def _finished(summary: dict[str, Any]) -> State:
+def result(directory: Path | str, anew: bool = False) -> State | None:
+    """The state that a run had at its end, or DAMAGED; None for a run that is not over.
+
+    anew: see `digests.damage`.
+    """
+    try:
+        with open(os.path.join(directory, "summary.json"), "rb") as file:
+            text = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return _unreadable()
+    try:
+        summary = loads(text)
+    except ValueError:
+        return _unreadable()
+    if not isinstance(summary, dict) or summary.get("status") not in FINISHED:
+        return _unreadable()
+    damage = digests.damage(os.fspath(directory), text, summary, anew)
+    if damage:
+        return State(DAMAGED, ", ".join(damage.values()), damaged=tuple(damage))
     get = summary.get
     return State(summary["status"], get("reason"), get("steps"), get("epochs"), get("seconds"), summary=summary)
 
 
-def _summary(path: str) -> tuple[dict[str, Any] | None, str | None]:
-    """The summary, None if it is missing or damaged; and the damage in words."""
-    try:
-        with open(path, "rb") as file:
-            summary = loads(file.read())
-    except (FileNotFoundError, NotADirectoryError):
-        return None, None
-    except (OSError, ValueError):
-        return None, "summary.json is damaged"
-    if not isinstance(summary, dict) or summary.get("status") not in FINISHED:
-        return None, "summary.json is damaged"
-    return summary, None
+def _unreadable() -> State:
+    return State(DAMAGED, "summary.json is damaged", damaged=("summary.json",))
 
 
 def last_row(path: Path) -> dict[str, Any] | None:

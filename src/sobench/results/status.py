@@ -29,6 +29,7 @@ _STYLE = {
     "timed-out": "red",
     "failed": "red",
     "skipped": "yellow",
+    "damaged": "red",
     "running": "cyan",
     "queued": "blue",
     "interrupted": "yellow",

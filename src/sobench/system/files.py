@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -16,12 +16,16 @@ CHECKOUT = PACKAGE.parents[1]
 
 
 @contextmanager
-def replacing(path: Path, sync: bool = True, part: Path | None = None) -> Iterator[Path]:
+def replacing(
+    path: Path, sync: bool = True, part: Path | None = None, before: Callable[[], None] | None = None
+) -> Iterator[Path]:
     """A file to write, which replaces `path` as a whole when the block ends; after an exception `path` is unchanged.
 
     sync: wait until the contents are on the disk, so that a power failure cannot leave half of them. Without it,
     whoever reads the file needs a checksum. part: the file that is written, by default one of this process alone; where
     one process at a time writes, a fixed name is overwritten by the next after a kill.
+
+    before: called immediately before the replacement; if it raises, there is none.
     """
     part = part or path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -29,16 +33,31 @@ def replacing(path: Path, sync: bool = True, part: Path | None = None) -> Iterat
         if sync:
             with open(part, "rb+") as file:
                 os.fsync(file.fileno())
+        if before:
+            before()
         os.replace(part, path)
     finally:
         with suppress(OSError):  # it is not there after the replacement
             part.unlink()
 
 
-def write_atomically(path: Path, data: bytes, sync: bool = True) -> None:
-    """Write `data` as the contents of `path`, all of it or nothing; `sync` as in `replacing`. Raises OSError."""
-    with replacing(path, sync) as part:
+def write_atomically(path: Path, data: bytes, sync: bool = True, before: Callable[[], None] | None = None) -> None:
+    """Write `data` as the contents of `path`, all of it or nothing. Raises OSError. sync, before: as in `replacing`."""
+    with replacing(path, sync, before=before) as part:
         part.write_bytes(data)
+
+
+SETTLED = 2.0
+"""Seconds; a file that changed more recently may change again without a new time stamp."""
+
+
+def stamp(path: str) -> list[int]:
+    """Size, times and inode of a file, of which one differs if the file is written again; [] without a file."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def digest(path: Path, algorithm: str) -> str:

@@ -12,11 +12,13 @@ import os
 import socket
 import tempfile
 import time
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sobench.system.files import write_atomically
 from sobench.system.processes import run_periodically
 
 HEARTBEAT = 10.0
@@ -70,6 +72,9 @@ def _read(description: Path) -> Holder | None:
     try:
         beat, fields = description.stat().st_mtime, json.loads(description.read_bytes())
         age = file_system_time(description.parent) - beat
+        if age < -HEARTBEAT:  # the clock of its machine is ahead: from now on it ages by the clock of this one
+            os.utime(description)
+            age = 0.0
         return Holder(int(fields["pid"]), str(fields["host"]), str(fields["since"]), age)
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -84,14 +89,46 @@ def file_system_time(folder: Path) -> float:
         return time.time()
 
 
+class Hold:
+    """This process as the holder that the file `description` names. Writes the file.
+
+    number: larger than `after` and than that of the holder before. A process that stood still longer than STALE may
+    have a successor, which wrote the file again: `stands` tells it.
+    """
+
+    def __init__(self, description: Path, after: int = 0):
+        self._description = description
+        before = _fields(description).get("number")
+        self.number = 1 + max(after, before if isinstance(before, int) else 0)
+        self._fields = {**who(), "number": self.number, "nonce": uuid.uuid4().hex}
+        write_atomically(description, json.dumps(self._fields, indent=1).encode())
+
+    def stands(self) -> bool:
+        """Whether the file still names this process. Raises OSError if that cannot be known."""
+        return _fields(self._description) == self._fields
+
+
+def _fields(description: Path) -> dict[str, object]:
+    """The contents of the file of a holder; empty if it is missing or damaged."""
+    try:
+        fields = json.loads(description.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
 @contextmanager
-def beating(*paths: Path) -> Iterator[None]:
-    """Touch the files every HEARTBEAT seconds inside the context. Errors of a disk that is full or away are ignored."""
+def beating(*paths: Path, stands: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Touch the files every HEARTBEAT seconds inside the context. Errors of a disk that is full or away are ignored.
+
+    stands: whether the files are still this process's own.
+    """
 
     def beat() -> float:
         for path in paths:
             with suppress(OSError):
-                os.utime(path)
+                if stands():
+                    os.utime(path)
         return HEARTBEAT
 
     with run_periodically(beat, HEARTBEAT, "heartbeat"):

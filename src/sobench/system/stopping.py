@@ -15,10 +15,12 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+from sobench.system.output import say
 
 SWEEP = "SOBENCH_SWEEP"
 """Environment variable of the processes of a sweep: "<number of runs>:<absolute path of the sweep's file>"."""
@@ -36,7 +38,7 @@ class _Request:
     """The first signal that this process received inside `listening`, and the function that announces it."""
 
     def __init__(self) -> None:
-        self.begin(print)
+        self.begin(say)
 
     def begin(self, say: Callable[[str], None]) -> None:
         """Forget the signals that were received."""
@@ -79,7 +81,8 @@ class _Request:
 def _end_process(number: int) -> NoReturn:
     """End the process in the middle of whatever the main thread does. A later command resumes its run."""
     show_cursor = b"\x1b[?25h" if os.isatty(2) else b""  # a progress display hides it
-    os.write(2, show_cursor + b"sobench: stopped in the middle of a step; repeat the command to resume\n")
+    with suppress(OSError):
+        os.write(2, show_cursor + b"sobench: stopped in the middle of a step; repeat the command to resume\n")
     os._exit(128 + number)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from sobench.errors import UsageError
+from sobench.system.output import say
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -100,4 +101,4 @@ class Wait:
         self._announced = True
         left = format_duration(seconds / self.done * (self.count - self.done))
         line = f"sobench: {self.count:,} {self.what}, {self.done:,} done, about {left} more"
-        print(line, file=sys.stderr, flush=True)
+        say(line, sys.stderr)

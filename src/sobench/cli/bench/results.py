@@ -267,9 +267,8 @@ def _write_result(directory: RunDirectory, evaluations: int) -> None:
         "parameters_sha256": "0" * 64,
         "final": final,
     }
-    summary |= {"metrics_bytes": directory.metrics.stat().st_size, "finished": ENVIRONMENT["started"]}
-    # `finish` would wait for the disk
-    (directory.path / "summary.json").write_text(json.dumps(summary, indent=1))
+    sealed = directory.sealed({**summary, "finished": ENVIRONMENT["started"]}, record.chain)
+    (directory.path / "summary.json").write_bytes(sealed)  # `finish` would wait for the disk
 
 
 def _rows(draw: random.Random, evaluations: int) -> Iterator[dict[str, Any]]:

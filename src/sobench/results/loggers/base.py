@@ -66,7 +66,7 @@ class MirroredMetrics(Metrics):
     """
 
     def __init__(self, directory: RunDirectory, offset: int, make: Mapping[str, Callable[[], Logger]]):
-        super().__init__(directory.metrics, offset)
+        super().__init__(directory.metrics, offset, directory.check)
         self._directory = directory
         self._loggers: dict[str, Logger] = {}
         for name, make_logger in make.items():

@@ -50,6 +50,10 @@ def sync(worker: Worker) -> int:
     known, done, failed = _known(worker), 0, 0
     for message in worker.messages():
         place = message.get("directory") or message["report"]
+        if message.get("damage"):
+            worker.say(f"failed {place}: damaged: {message['damage']}")
+            failed += 1
+            continue
         try:
             written = _mirror(worker, message, known)
             if written:
@@ -76,7 +80,8 @@ def verify(worker: Worker) -> int:
     known, total, wrong = _known(worker), 0, 0
     for message in worker.messages():
         total += 1
-        for fault in (_missing(message, known), _repeated(message, known)):
+        damage = f"damaged: {message['damage']}" if message.get("damage") else None
+        for fault in (damage,) if damage else (_missing(message, known), _repeated(message, known)):
             if fault:
                 worker.say(f"{message['directory']}: {fault}")
                 wrong += 1
