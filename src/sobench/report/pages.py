@@ -235,4 +235,6 @@ def budget_line(budget: object) -> str:
     if not isinstance(budget, dict):
         return str(budget)
     limits = ", ".join(f"{budget[unit]:,} {unit}" for unit in ("epochs", "steps", "seconds") if budget.get(unit))
+    if samples := budget.get("samples"):
+        limits += f" on at most {samples:,} samples of each set"
     return ": ".join(part for part in (str(budget.get("name") or ""), limits) if part)

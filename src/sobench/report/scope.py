@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sobench.config.run import Run
 
 ANY, PAPER = "any", "paper"
+SMOKE = "smoke"
+"""The budget whose runs are no evidence."""
 LIMITS = ("epochs", "steps", "seconds")
 """The limits of a budget."""
 _AXIS = {"epochs": "epoch", "steps": "step", "seconds": "seconds"}
@@ -47,6 +49,12 @@ def scope_of(claim: Claim) -> Scope:
 def is_cost(test: Test) -> bool:
     """Whether a test is about costs, or the growth of a metric, alone."""
     return test.growth is not None or COSTS.issuperset(test.metrics)
+
+
+def only_checks(run: Run) -> bool:
+    """Whether a run only checks that runs work: its budget is `smoke`, or takes a part of the data."""
+    budget = run.config.get("budget") or {}
+    return budget.get("name") == SMOKE or budget.get("samples") is not None
 
 
 def paper_limits(run: Run) -> dict[str, float]:

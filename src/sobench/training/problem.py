@@ -63,6 +63,8 @@ class Problem:
         self.validation = self._hold_out(settings["validation"], dataset, device, dtype)
         self.model = make_model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
         self.batch_size: int = settings["batch_size"]
+        if settings["budget"]["samples"] is not None:  # the whole part is a batch if batches are larger
+            self.batch_size = min(self.batch_size, self.samples)
         self.drop_last: bool = settings["drop_last"]
         self._fixed = settings["batches"] == "fixed"
         self.cost = Cost()
@@ -265,12 +267,16 @@ class Problem:
 
 
 def load_dataset(settings: dict[str, Any]) -> Dataset:
-    """The data set of these settings. Raises UsageError and Failure as `sobench.data.load` does."""
+    """The data set of these settings, or the part of it that the budget allows.
+
+    Raises UsageError and Failure as `sobench.data.load` does.
+    """
     options = {k: tuple(v) if isinstance(v, list) else v for k, v in settings["dataset"].items() if k != "name"}
     folders = settings["data"]
-    return _cached_dataset(
+    dataset = _cached_dataset(
         settings["dataset"]["name"], tuple(sorted(options.items())), folders["mirror"], folders["cache"]
     )
+    return dataset.part(settings["budget"]["samples"])
 
 
 @lru_cache(maxsize=2)
