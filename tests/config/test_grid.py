@@ -85,7 +85,9 @@ def test_cells_are_zipped_and_parameters_crossed(experiment):
 def test_a_smoke_has_every_cell_with_one_seed_and_one_value_of_each_hyperparameter(experiment):
     file = files.conf_dir() / "experiment" / "test" / "cells.yaml"
     file.write_text(EXPERIMENT.replace('l2: "0,0.5"', 'l2: "0,0.5", optimizer.lr: "0.2,0.1", optimizer: "sgd,adam"'))
-    every = {(name, lr, l2, seed) for name in ("sgd", "adam") for lr in (0.2, 0.1) for l2 in (0, 0.5) for seed in (0, 1)}
+    every = {
+        (name, lr, l2, seed) for name in ("sgd", "adam") for lr in (0.2, 0.1) for l2 in (0, 0.5) for seed in (0, 1)
+    }
     smoke = {(name, 0.2, l2, 0) for name in ("sgd", "adam") for l2 in (0, 0.5)}
 
     def found(*words: str) -> set[tuple]:
@@ -95,8 +97,12 @@ def test_a_smoke_has_every_cell_with_one_seed_and_one_value_of_each_hyperparamet
     assert found() == found("budget=smoke", "budget.grid=whole") == found("budget=cpu", "budget.steps=1") == every
     assert found("budget.grid=first") == smoke
     # What the command line names is taken as it is, and so is an explicit list of runs.
-    assert found("budget=smoke", "seed=1,0", "optimizer=sgd") == {("sgd", 0.2, l2, s) for l2 in (0, 0.5) for s in (0, 1)}
-    assert found("budget=smoke", "optimizer.lr=7,8", "l2=0") == {(n, lr, 0, 0) for n in ("sgd", "adam") for lr in (7, 8)}
+    assert found("budget=smoke", "seed=1,0", "optimizer=sgd") == {
+        ("sgd", 0.2, l2, s) for l2 in (0, 0.5) for s in (0, 1)
+    }
+    assert found("budget=smoke", "optimizer.lr=7,8", "l2=0") == {
+        (n, lr, 0, 0) for n in ("sgd", "adam") for lr in (7, 8)
+    }
 
 
 def test_a_group_selects_among_the_cells(experiment):

@@ -51,10 +51,12 @@ def is_cost(test: Test) -> bool:
     return test.growth is not None or COSTS.issuperset(test.metrics)
 
 
-def only_checks(run: Run) -> bool:
-    """Whether a run only checks that runs work: its budget is `smoke`, or takes a part of the data."""
+def only_checked(run: Run) -> str:
+    """The reason why a run is no evidence, whatever it reached: it only checks that runs work. "" of any other run."""
     budget = run.config.get("budget") or {}
-    return budget.get("name") == SMOKE or budget.get("samples") is not None
+    if budget.get("samples") is not None:
+        return f"the runs use at most {budget['samples']:,} samples of each set"
+    return "budget=smoke only checks that runs work" if budget.get("name") == SMOKE else ""
 
 
 def paper_limits(run: Run) -> dict[str, float]:
