@@ -81,7 +81,11 @@ def test_a_report_has_the_table_that_it_had(name, made):
     for file in files - {"provenance.json", "claims.md", "claims.csv", "report.md"}:
         assert (now / file).read_bytes() == (then / file).read_bytes(), file
     assert table_and_notes(now / "report.md") == table_and_notes(then / "report.md")
-    assert effects(now / "claims.csv") == effects(then / "claims.csv")
+    if REPORTS[name].startswith("smoke"):  # which judged costs then
+        claims = list(csv.DictReader((now / "claims.csv").read_text("utf-8").splitlines()))
+        assert claims and {claim["verdict"] for claim in claims} == {"not judged"}
+    else:
+        assert effects(now / "claims.csv") == effects(then / "claims.csv")
     before, after = (json.loads((folder / "provenance.json").read_text()) for folder in (then, now))
     for provenance in (before, after):
         del provenance["generator"]  # the version of sobench that writes the report

@@ -14,6 +14,7 @@ import lzma
 import os
 import re
 import struct
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,8 @@ from sobench.data.sources import File, Source, declared
 from sobench.execution import task
 
 SAMPLES = {"train": 100, "test": 20}
+DIGITS = sum(declared()["digits"].rows)
+"""The samples of the set that is used whole where no part is taken."""
 NAMES = conf_files.members("experiment")
 
 
@@ -92,8 +95,8 @@ SHRINK: dict[str, list[list[str]]] = {
     r"csfd/s-fig-4": [["drop_last=false"]],
     r"csfd/hvp-time": [["model.width=2", "budget.steps=2"]],
     r"csfd/s-fig-1": [
-        ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20"],
-        ["model=lenet", "batch_size=20"],
+        ["model=csfd_vgg11", "model.width=2", "model.classifier=[4]", "batch_size=20", "budget.steps=2"],
+        ["model=lenet", "batch_size=20", "budget.steps=2"],
     ],
     r"csfd/(s-fig-[235]|s-table-1|full-batch|epoch-time|early-termination)": [["batch_size=20"]],
     r"groupednewton/diagonal": GROUPED,
@@ -154,6 +157,8 @@ def write_webspam(root: Path) -> None:
 
 # The tests
 
+ONE = ["seed=0", "threads=1"]
+
 
 def kind(value):
     """A setting as far as two steps can tell: of a number its sign, of a whole number whether it is 0, 1 or more."""
@@ -200,7 +205,7 @@ def test_every_cell_runs(place, tried, name):
     test_a_look_alike_... tests the whole command.
     """
     for words in commands(name):
-        runs = grid.expand([f"experiment={name}", "budget=smoke", "seed=0", "threads=1", *words])
+        runs = grid.expand([f"experiment={name}", "budget=smoke", "budget.grid=whole", *ONE, *words])
         if not any("dataset" in word for word in words):
             of_files = {_read_from(data) for data in grid.data_sets_of(name).values()}
             assert {_read_from(run.config["dataset"]) for run in runs} <= of_files
@@ -222,6 +227,30 @@ def test_another_name_for_an_experiment_is_that_experiment(name):
 def composer() -> Composer:
     with hydra_private.config_loader() as loader:
         return Composer(loader)
+
+
+def chosen(job: list[str], *groups: str) -> tuple[str, ...]:
+    """The settings of these groups in the overrides of a job."""
+    return tuple(setting for setting in job if re.split(r"[.=]", setting)[0] in groups)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])
+def test_a_smoke_is_small_and_has_every_method_and_problem(name, composer):
+    """At most 40 runs of two steps on few samples: a minute on two cores."""
+    with hydra_private.config_loader() as loader:
+        whole, part = (grid.job_overrides([f"experiment={name}", *words], loader) for words in ([], ["budget=smoke"]))
+    budget = composer.cell([f"experiment={name}", "budget=smoke"])[0].budget
+    part = [[setting for setting in job if setting != "budget=smoke"] for job in part]
+    assert 0 < len(part) <= 40 and all(job in whole for job in part)
+    assert len({setting for job in part for setting in job if setting.startswith("seed=")}) <= 1
+    assert max(budget.steps, budget.dense_steps) <= 2 and len(part) * (budget.samples or DIGITS) <= 45_000
+    if any("vgg" in setting or "resnet" in setting for job in part for setting in chosen(job, "model")):
+        assert budget.samples is not None and budget.samples <= 100
+    for key in (
+        lambda job: chosen(job, "dataset", "model", "loss"),
+        lambda job: (chosen(job, "model"), [setting for setting in job if setting.startswith("optimizer=")]),
+    ):
+        assert {str(key(job)) for job in part} == {str(key(job)) for job in whole}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -269,8 +298,8 @@ MIRROR = os.environ.get("SOBENCH_DATA")  # now: no test runs with what the user'
 def test_on_its_own_data(workplace, name):
     if not (mirror := MIRROR):
         pytest.skip("SOBENCH_DATA names no folder with the real data")
-    done = command(
-        "run", f"experiment={name}", "budget=smoke", "seed=0", f"data.mirror={Path(mirror).absolute()}", *REAL[name]
-    )
+    began = time.process_time()
+    done = command("run", f"experiment={name}", "budget=smoke", f"data.mirror={Path(mirror).absolute()}", *REAL[name])
     assert done.code == 0 and not done.err, done
+    assert time.process_time() - began < 120, "more than a minute on two cores"
     assert {(summary(path)["status"], summary(path)["steps"]) for path in directories()} == {("done", 2)}

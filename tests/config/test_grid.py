@@ -68,12 +68,36 @@ def test_overrides_make_the_same_run_again():
 
 
 def test_cells_are_zipped_and_parameters_crossed(experiment):
-    found = runs(experiment, "budget=smoke")
+    found = runs(experiment, "budget=smoke", "seed=0,1")
     assert len(found) == 3 * 2 * 2 == len(set(found))
     assert {row[:2] for row in found} == {("sgd", 0.3), ("adam", 0.01), ("newton", 1)}
     assert {row[3] for row in found if row[0] == "newton"} == {1} and {
         row[3] for row in found if row[0] != "newton"
     } == {2}
+
+
+def test_a_smoke_has_every_cell_with_one_seed_and_one_value_of_each_hyperparameter(experiment):
+    file = files.find("experiment/test/cells")
+    assert file
+    file.write_text(EXPERIMENT.replace('l2: "0,0.5"', 'l2: "0,0.5", optimizer.lr: "0.2,0.1", optimizer: "sgd,adam"'))
+    every = {
+        (name, lr, l2, seed) for name in ("sgd", "adam") for lr in (0.2, 0.1) for l2 in (0, 0.5) for seed in (0, 1)
+    }
+    smoke = {(name, 0.2, l2, 0) for name in ("sgd", "adam") for l2 in (0, 0.5)}
+
+    def found(*words: str) -> set[tuple]:
+        return {(name, lr, l2, seed) for name, lr, l2, _, seed in runs(experiment, *words)}
+
+    assert found("budget=smoke") == smoke
+    assert found() == found("budget=smoke", "budget.grid=whole") == found("budget=cpu", "budget.steps=1") == every
+    assert found("budget.grid=first") == smoke
+    # What the command line names is taken as it is, and so is an explicit list of runs.
+    assert found("budget=smoke", "seed=1,0", "optimizer=sgd") == {
+        ("sgd", 0.2, l2, s) for l2 in (0, 0.5) for s in (0, 1)
+    }
+    assert found("budget=smoke", "optimizer.lr=7,8", "l2=0") == {
+        (n, lr, 0, 0) for n in ("sgd", "adam") for lr in (7, 8)
+    }
 
 
 def test_a_group_selects_among_the_cells(experiment):
@@ -126,7 +150,7 @@ def test_a_setting_that_only_the_selected_cells_have(experiment):
 
 def test_the_experiment_that_asks_is_no_part_of_the_run(experiment):
     alone = grid.expand(["model.widths=[4]", "optimizer=sgd", "optimizer.lr=0.3", "budget=smoke", "seed=1", "l2=0"])
-    asked = {run.id for run in grid.expand([experiment, "budget=smoke"])}
+    asked = {run.id for run in grid.expand([experiment, "budget=smoke", "seed=0,1"])}
     assert {run.id for run in alone} <= asked
 
 

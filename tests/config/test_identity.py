@@ -8,7 +8,7 @@ import yaml
 from harness import run_with
 
 from sobench.config import files as conf_files
-from sobench.config import registry, rules, validation
+from sobench.config import grid, jobs, registry, rules, validation
 from sobench.config.run import Run
 from sobench.errors import UsageError
 
@@ -43,6 +43,7 @@ IGNORED = {
     "budget.dense_steps": 3,
     "budget.long_epochs": 3,
     "budget.long_seconds": 3,
+    "budget.grid": "first",
     "experiment": "demo/digits",
 }
 COUNTED = {
@@ -62,6 +63,7 @@ COUNTED = {
     "budget.epochs": 3,
     "budget.steps": 3,
     "budget.seconds": 3.0,
+    "budget.samples": 100,
     "dataset.name": "mnist",
     "dataset.standardize": True,
     "model.name": "linear",
@@ -94,6 +96,14 @@ def test_identity_ignores(key):
 @pytest.mark.parametrize("key", COUNTED)
 def test_identity_counts(key):
     assert Run.of(changed(key, COUNTED[key])).cell != Run.of(BASE).cell
+
+
+@pytest.mark.parametrize("name", ["default", "smoke"])
+def test_a_run_from_before_samples_and_grid_has_the_name_that_it_had(name):
+    old = changed("budget.name", name)
+    del old["budget"]["samples"], old["budget"]["grid"]
+    (again,) = grid.expand(jobs.overrides(old))
+    assert Run.of(old).id == again.id == Run.of(BASE).id and again.config["budget"]["samples"] is None
 
 
 def test_a_seed_makes_a_run_and_not_a_cell():

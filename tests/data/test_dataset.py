@@ -51,6 +51,26 @@ def test_rows_held_out_leave_the_training_set_unless_the_set_has_its_own():
     assert Description("a", 70, 10, 20).held_out(0.0) == Description("a", 70, 0, 20)
 
 
+@pytest.mark.parametrize("samples", [1, 3, 7, 10])
+def test_a_part_is_evenly_spaced_and_has_every_class_of_a_sorted_set(samples):
+    """Sample i of n is number floor(i N / n): gaps differ by at most one, and a smaller set is taken whole."""
+    labels = torch.arange(20).div(4, rounding_mode="floor")
+    inputs = torch.arange(20.0).view(20, 1)
+    data = Dataset("a", (inputs, labels), (inputs[:7], labels[:7]), 5, validation=(inputs[:12], labels[:12]), note="n")
+    part = data.part(samples)
+    assert part.train[0].flatten().tolist() == [i * 20 // samples for i in range(samples)]
+    gaps = part.train[0].flatten().diff().tolist()
+    assert not gaps or max(gaps) - min(gaps) <= 1
+    assert samples < 5 or set(part.train[1].tolist()) == {0, 1, 2, 3, 4}
+    assert part.validation is not None and len(part.validation[0]) == samples and len(part.test[0]) == min(7, samples)
+    assert all(
+        torch.equal(inputs[x.long().flatten()], x) and torch.equal(labels[x.long().flatten()], y)
+        for x, y in (part.train, part.test, part.validation)
+    )
+    assert described(str(part)) == Description("a", samples, samples, min(7, samples), "n, evenly spaced samples")
+    assert data.part(None) is data and data.part(20) is data
+
+
 def test_the_declared_rows_are_those_of_the_set(tmp_path):
     found = described(str(load("digits", {}, Store(None, tmp_path))))
     assert found is not None and (found.train, found.test) == declared()["digits"].rows

@@ -58,6 +58,21 @@ def test_a_cost_is_judged_at_any_budget(tmp_path):
     assert compare(runs, tmp_path, metric=["state_bytes", "train_loss"]).verdict == "not judged"
 
 
+@pytest.mark.parametrize(
+    ("budget", "reason"),
+    [
+        ({"name": "smoke"}, "budget=smoke only checks that runs work"),
+        ({"name": "paper", "samples": 1000}, "the runs use at most 1,000 samples of each set"),
+    ],
+)
+def test_neither_a_smoke_nor_a_part_of_the_data_is_evidence(tmp_path, budget, reason):
+    runs = runs_of(tmp_path, 7, budget=budget)
+    for test in ({}, {"metric": "state_bytes"}, {"better": "higher"}):
+        found = compare(runs, tmp_path, **test)
+        assert (found.verdict, found.reason, found.reading) == ("not judged", reason, "")
+        assert math.isnan(found.p) and math.isnan(found.effect)
+
+
 def test_a_place_is_the_scope_of_a_value_taken_there(tmp_path):
     runs = runs_of(tmp_path, 3)
     assert compare(runs, tmp_path, at={"epoch": 3}).verdict == "holds"

@@ -191,3 +191,29 @@ def test_the_record_states_the_numbers_of_samples(workplace, mirror):
     assert done.code == 0, done
     environment = json.loads((directory() / "environment.json").read_text())
     assert environment["data"] == "cifar10: 40 train, 20 test, inputs 3x32x32, 10 classes"
+
+
+# A part of the data
+
+
+def test_a_part_of_the_data_is_evaluated_as_exactly_these_samples():
+    whole, part = problem("l2=0.1"), problem("l2=0.1", "budget.samples=100")
+    for name in ("train", "test"):
+        inputs, targets = getattr(whole, name)
+        chosen = [i * len(inputs) // 100 for i in range(100)]
+        with torch.no_grad():
+            outputs = whole.model.eval()(inputs[chosen])
+            penalty = 0.05 * sum(p.square().sum() for p in whole.model.parameters())
+            loss = torch.nn.functional.cross_entropy(outputs, targets[chosen]) + penalty
+        found = part.evaluate()
+        assert found[f"{name}_loss"] == pytest.approx(float(loss), rel=1e-6)
+        assert found[f"{name}_accuracy"] == pytest.approx(float((outputs.argmax(1) == targets[chosen]).float().mean()))
+    assert part.samples == 100 and part.steps_per_epoch == 100 // 8 and "100 train, 100 test" in part.data
+
+
+def test_a_batch_is_at_most_the_part():
+    part = problem("batch_size=64", "budget.samples=40", "validation=0.25")
+    (inputs, _), (again, _) = batches(part, 2)
+    assert len(inputs) == len(again) == part.samples == 30 and part.steps_per_epoch == 1
+    with pytest.raises(UsageError, match="batch_size: got 2000"):
+        problem("batch_size=2000")

@@ -10,12 +10,17 @@ takes the place of its original in them. Every other override applies to all cel
 `hydra.sweeper.tuned` names a file of tuned settings, which replace those of the cells. `hydra.sweeper.trials` replaces
 the cells by the trials of hyperparameter tuning; see sobench.config.tuning. `hydra.sweeper.jobs` names a file that
 lists the overrides of each run; see sobench.config.jobs.
+
+`budget.grid=first`, of the budget `smoke`, takes a part of an experiment: the first seed, the first value of each
+hyperparameter, and cells enough for every method on every model and for every problem. Values that the command line
+names are all taken.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -106,9 +111,13 @@ def job_overrides(overrides: Sequence[str], loader: ConfigLoader) -> list[list[s
     """The overrides of each job: every combination of the grid's values, for each of the experiment's cells."""
     with readable_errors(overrides):
         parsed = hydra_private.parse_overrides(overrides, loader)
-        settings = _sweeper(parsed, loader)
+        config = _sweep(parsed, loader)
+        settings = _sweeper_of(config)
         params = hydra_private.parse_overrides([f"{key}={value}" for key, value in settings["params"].items()], loader)
     of_experiment, of_command = _values(params), _values(parsed)
+    is_part = config.budget.get("grid") == "first" and not (settings["jobs"] or settings["trials"])
+    if is_part:
+        of_experiment |= {key: of_experiment[key][:1] for key in of_experiment if _is_repeated(key)}
     cells = checked(settings["cells"])
     if settings["jobs"]:
         cells = jobs.read(settings["jobs"])
@@ -117,6 +126,8 @@ def job_overrides(overrides: Sequence[str], loader: ConfigLoader) -> list[list[s
     elif settings["tuned"]:
         cells = tuning.chosen(cells, settings["tuned"])
     cells = selected(selected(cells, of_experiment), of_command)
+    if is_part:
+        cells = covering(cells)
     values = of_experiment | of_command
     selecting = group_keys(cells)
     grid = [values[key] for key in values if not cells or key not in selecting]
@@ -142,15 +153,27 @@ def data_sets_of(experiment: str) -> dict[str, dict[str, Any]]:
 def sweeper(overrides: Sequence[str], loader: ConfigLoader | None = None) -> dict[str, Any]:
     """The node hydra.sweeper of an experiment: params, cells, tune, tuned, ... Raises UsageError."""
     with config_loader(loader) as loader, readable_errors(overrides):
-        return _sweeper(hydra_private.parse_overrides(overrides, loader), loader)
+        return _sweeper_of(_sweep(hydra_private.parse_overrides(overrides, loader), loader))
 
 
-def _sweeper(parsed: Sequence[Override], loader: ConfigLoader) -> dict[str, Any]:
+def _sweep(parsed: Sequence[Override], loader: ConfigLoader) -> DictConfig:
+    """The configuration of a whole sweep: of its experiment, and of its budget unless budgets are swept."""
+    of_sweep = [override.text for override in parsed if override.is_hydra or override.key == "experiment"]
+    of_budget = [override for override in parsed if _group_of(override.key) == "budget"]
+    if not any(override.is_sweep for override in of_budget):
+        of_sweep += [override.text for override in of_budget]
+    return hydra_private.compose(of_sweep, loader, sweep=True)
+
+
+def _sweeper_of(config: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    of_sweep = [override.text for override in parsed if override.is_hydra or override.key == "experiment"]
-    node = hydra_private.compose(of_sweep, loader, sweep=True).hydra.sweeper
-    return OmegaConf.to_container(node, resolve=False)  # pyright: ignore[reportReturnType] - its keys are strings
+    return OmegaConf.to_container(config.hydra.sweeper, resolve=False)  # pyright: ignore[reportReturnType] - its keys are strings
+
+
+def _is_repeated(key: str) -> bool:
+    """Whether a grid over this key repeats the same methods on the same problems: seeds and hyperparameters."""
+    return key == "seed" or key.startswith("optimizer.")
 
 
 def for_hydra(overrides: Sequence[str]) -> list[str]:
@@ -250,6 +273,26 @@ def selected(cells: Cells, values: dict[str, list[str]]) -> Cells:
     cells = [cell for cell in cells if all(set(cell) & set(values[key]) for key in keys)]
     replaced = set(values) - set(GROUPS)
     return [[setting for setting in cell if _key_of(setting) not in replaced] for cell in cells]
+
+
+def covering(cells: Cells) -> Cells:
+    """Cells enough for every method on every model that it comes with, and for every problem, in their order.
+
+    A problem is a data set, a model and a loss. The cells of a problem that choose the same optimizer are its methods
+    in order: the second cell of K-FAC is the same method on each problem, though its learning rate may differ. A
+    problem without a method of its own gets its last cell: experiments name first-order methods, the cheap ones, last.
+    """
+    firsts, last, counts = {}, {}, Counter()
+    for place, cell in enumerate(cells):
+        problem = tuple(setting for setting in cell if _group_of(_key_of(setting)) in ("dataset", "model", "loss"))
+        model = tuple(setting for setting in problem if _group_of(_key_of(setting)) == "model")
+        optimizer = next((setting for setting in cell if setting.startswith("optimizer=")), "")
+        counts[problem, optimizer] += 1
+        firsts.setdefault((model, optimizer, counts[problem, optimizer]), (place, problem))
+        last[problem] = place
+    covered = {problem for _, problem in firsts.values()}
+    places = {place for place, _ in firsts.values()} | {last[problem] for problem in last if problem not in covered}
+    return [cells[place] for place in sorted(places)]
 
 
 def _synthetic(cells: Cells, value: str) -> Cells:

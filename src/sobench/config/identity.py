@@ -91,7 +91,10 @@ def _texts(part: Any) -> Iterator[str]:
 def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can change a run's result, without its seed: runs of one cell have this in common."""
     counted = {k: v for k, v in settings.items() if k not in NOT_IDENTITY and k != "seed"}
-    counted["budget"] = {k: settings["budget"][k] for k in ("epochs", "steps", "seconds")}
+    budget = settings["budget"]
+    counted["budget"] = {k: budget[k] for k in ("epochs", "steps", "seconds")}
+    if budget.get("samples") is not None:  # a later setting, which old configurations lack
+        counted["budget"]["samples"] = budget["samples"]
     if counted["dataset"].get("sha256"):
         counted["dataset"] = {k: v for k, v in counted["dataset"].items() if k != "path"}
     if counted["convergence"]["change"] is None:

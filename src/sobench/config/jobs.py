@@ -60,6 +60,8 @@ def overrides(settings: Mapping[str, Any]) -> list[str]:
     """The overrides that compose a run's configuration again, from its settings (config.yaml of its directory)."""
     from sobench.config.files import GROUPS
 
+    if "budget" in settings:  # runs that were made before this setting took all samples
+        settings = {**settings, "budget": {"samples": None, **settings["budget"]}}
     groups = [group for group in GROUPS if group in settings]
     made = [f"{group}={settings[group]['name']}" for group in groups]
     for key, value in settings.items():

@@ -86,3 +86,9 @@ def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(_value, value))}]"
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def part_of_data(budget: Mapping[str, Any]) -> str:
+    """ " on at most 1,000 samples of each set", of a budget that takes a part of the data; "" of any other"""
+    samples = budget.get("samples")
+    return "" if samples is None else f" on at most {samples:,} samples of each set"

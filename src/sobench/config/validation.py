@@ -51,6 +51,8 @@ RULES: dict[str, Rule] = {
     "budget.dense_steps": optional(COUNT),
     "budget.long_epochs": optional(POSITIVE),
     "budget.long_seconds": optional(POSITIVE),
+    "budget.samples": optional(COUNT),
+    "budget.grid": choice("whole", "first"),
     "model.widths": WIDTHS,
     "model.classifier": WIDTHS,
     "model.code": COUNT,

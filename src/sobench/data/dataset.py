@@ -101,6 +101,23 @@ class Dataset:
         """The number of outputs of a model: one per class, or one per number of a floating-point target."""
         return self.classes if self.classes is not None else self.train[1][0].numel()
 
+    def part(self, samples: int | None) -> Dataset:
+        """The data set with at most `samples` samples of each of its sets; None: the whole data set.
+
+        The samples are evenly spaced, as some sets are sorted by class: sample i of n is number floor(i N / n) of N.
+        """
+        if samples is None or samples >= max(len(self.train[0]), len(self.test[0])):
+            return self
+
+        def of(part: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            total = len(part[0])
+            chosen = [i * total // samples for i in range(samples)]
+            return part if samples >= total else (part[0][chosen], part[1][chosen])
+
+        note = ", ".join(text for text in (self.note, "evenly spaced samples") if text)
+        validation = of(self.validation) if self.validation else None
+        return replace(self, train=of(self.train), test=of(self.test), validation=validation, note=note)
+
     def __str__(self) -> str:
         """The description in the record: name, numbers of samples, shape of the inputs, classes, and the note."""
         kind = f"{self.classes} classes" if self.classes is not None else f"{self.outputs} real targets"

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from sobench.config.names import part_of_data
 from sobench.config.run import Run
 from sobench.errors import Failure, SobenchError
 from sobench.execution import task
@@ -72,7 +73,8 @@ class Sweep:
             say(f"{total}: {counts}; nothing to do")
             return self
         prepare_data(self._pending)
-        say(f"{total}: {f'{counts}, ' if finished else ''}{len(self._pending):,} to run")
+        parts = {part_of_data(run.config["budget"]) for run in self._pending}
+        say(f"{total}: {f'{counts}, ' if finished else ''}{len(self._pending):,} to run{' or'.join(sorted(parts))}")
         self._results_before = {run.id: self._result_time(run) for run in self._pending}
         with ExitStack() as exits:
             file = exits.enter_context(sweeps.Sweep(self._pending[0].config["runs"], self._pending)).path

@@ -16,9 +16,9 @@ about outcomes are adjusted together, see `sobench.report.holm`; a cost is teste
 adjusted p value of "it is false" is below ALPHA, and fails if that of "it is true" is. Otherwise it is undecided.
 
 It is not judged where its runs are no evidence: they stopped before its scope (`sobench.report.scope`), had unequal
-budgets, did not converge where the time until then is tested, are of a look-alike data set, or have no value to test.
-With such a rival a claim cannot hold, but it can fail against another rival. Runs that stopped early still give a
-reading, which is not a verdict.
+budgets, did not converge where the time until then is tested, are of a look-alike data set or a part of one, have
+the budget `smoke`, or have no value to test. With such a rival a claim cannot hold, but it can fail against another
+rival. Runs that stopped early still give a reading, which is not a verdict.
 
 Fewer than two pairs decide nothing, except for a count that no seed changes, of which one is enough. A run that
 diverged counts as worse than any that finished; `sobench.report.paired` describes how it enters the tests. Where seeds
@@ -189,7 +189,10 @@ def _examine(evidence: Evidence, claim: Claim) -> _Finding:
         if any(evidence.censored(test, metric, method, test.where) for metric in test.metrics):
             faults[method] = "not every run converged"
     look_alikes = ", ".join(evidence.look_alikes(methods, test.where))
-    if look_alikes:
+    checks = (scope.only_checked(run) for method in methods for run in evidence.fitting(method, test.where))
+    if only_checked := next(filter(None, checks), ""):
+        blocked, reading = only_checked, ""
+    elif look_alikes:
         blocked, reading = f"{look_alikes} stands in for the data of the paper", _reading(parts, f"on {look_alikes}")
     elif short and not cuts:
         runs = [run for of_method in short.values() for run in of_method]

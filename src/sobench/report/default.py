@@ -82,7 +82,7 @@ def _several_budgets(runs: Sequence[Run]) -> bool:
     """Whether an optimizer was run with several budgets."""
     found: dict[str, set[str]] = {}
     for run in runs:
-        limits = {key: run.config["budget"].get(key) for key in ("epochs", "steps", "seconds")}
+        limits = {key: run.config["budget"].get(key) for key in ("epochs", "steps", "seconds", "samples")}
         found.setdefault(run.label("optimizer"), set()).add(json.dumps(limits))
     return any(len(limits) > 1 for limits in found.values())
 

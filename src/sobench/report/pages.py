@@ -7,6 +7,7 @@ import io
 import math
 from collections import Counter
 
+from sobench.config.names import part_of_data
 from sobench.report import data_sets
 from sobench.report.choice import section
 from sobench.report.claims import ALPHA, Verdict, counted
@@ -235,4 +236,4 @@ def budget_line(budget: object) -> str:
     if not isinstance(budget, dict):
         return str(budget)
     limits = ", ".join(f"{budget[unit]:,} {unit}" for unit in ("epochs", "steps", "seconds") if budget.get(unit))
-    return ": ".join(part for part in (str(budget.get("name") or ""), limits) if part)
+    return ": ".join(text for text in (str(budget.get("name") or ""), limits) if text) + part_of_data(budget)

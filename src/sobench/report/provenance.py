@@ -48,7 +48,7 @@ def provenance(evidence: Evidence, again: str, settings: Sequence[str] | None = 
         "generator": {"sobench": version()},
         "data": sorted({data_sets.named(config.get("dataset")) for config in configs}),
         "data_sets": data_sets.data_sets(results.runs, environments),
-        "budgets": _distinct(config.get("budget") for config in configs),
+        "budgets": _distinct(_budget(config) for config in configs),
         "environments": {key: _distinct(env.get(key) for env in environments.values() if env) for key in _VERSIONS},
         "seeds": {
             "found": sum(state.status == "done" for state in results.states.values()),
@@ -172,7 +172,10 @@ def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], dict[str, dict[str, 
     They are those that can change a result, and the budgets of the experiment, by their dotted paths.
     """
     by_cell = {run.cell: run for run in runs}
-    by_key = [{key: value for key, value in run.settings.items() if _is_kept(key)} for run in by_cell.values()]
+    by_key = [
+        {key: value for key, value in run.settings.items() if _is_kept(key) and not _adds_nothing(key, value)}
+        for run in by_cell.values()
+    ]
     first = next(iter(by_key), {})
     common = {k: v for k, v in first.items() if all(k in own and own[k] == v for own in by_key)}
     cells = {}
@@ -187,6 +190,20 @@ def _is_kept(key: str) -> bool:
     """Whether a setting can change a result, beside the seed, or is a budget of the experiment."""
     group = key.partition(".")[0]
     return group == "budgets" or group not in (*NOT_IDENTITY, "seed")
+
+
+def _budget(config: Mapping[str, Any]) -> Any:
+    budget = config.get("budget")
+    if not isinstance(budget, Mapping):
+        return budget
+    return {key: value for key, value in budget.items() if not _adds_nothing(f"budget.{key}", value)}
+
+
+def _adds_nothing(key: str, value: Any) -> bool:
+    """Whether a setting of a budget chooses runs only (`grid`), or takes all samples, as every run without it does."""
+    group, _, name = key.partition(".")
+    name = name.rpartition(".")[2]
+    return group in ("budget", "budgets") and (name == "grid" or (name == "samples" and value is None))
 
 
 def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from sobench.config.run import Run
 
 ANY, PAPER = "any", "paper"
+SMOKE = "smoke"
+"""The budget whose runs are no evidence."""
 LIMITS = ("epochs", "steps", "seconds")
 """The limits of a budget."""
 _AXIS = {"epochs": "epoch", "steps": "step", "seconds": "seconds"}
@@ -47,6 +49,14 @@ def scope_of(claim: Claim) -> Scope:
 def is_cost(test: Test) -> bool:
     """Whether a test is about costs, or the growth of a metric, alone."""
     return test.growth is not None or COSTS.issuperset(test.metrics)
+
+
+def only_checked(run: Run) -> str:
+    """The reason why a run is no evidence, whatever it reached: it only checks that runs work. "" of any other run."""
+    budget = run.config.get("budget") or {}
+    if budget.get("samples") is not None:
+        return f"the runs use at most {budget['samples']:,} samples of each set"
+    return "budget=smoke only checks that runs work" if budget.get("name") == SMOKE else ""
 
 
 def paper_limits(run: Run) -> dict[str, float]:

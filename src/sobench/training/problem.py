@@ -67,6 +67,8 @@ class Problem:
         self.validation = self._hold_out(settings["validation"], dataset, device, dtype)
         self.model = make_model(settings, dataset, self.streams).to(device=device, dtype=dtype).train()
         self.batch_size: int = settings["batch_size"]
+        if settings["budget"].get("samples") is not None:  # the whole part is a batch if batches are larger
+            self.batch_size = min(self.batch_size, self.samples)
         self.drop_last: bool = settings["drop_last"]
         self._fixed = settings["batches"] == "fixed"
         self.cost = Cost()
@@ -290,12 +292,16 @@ def losses_that(holds: Callable[[Loss], bool]) -> list[str]:
 
 
 def load_dataset(settings: dict[str, Any]) -> Dataset:
-    """The data set of these settings. Raises UsageError and Failure as `sobench.data.load` does."""
+    """The data set of these settings, or the part of it that the budget allows.
+
+    Raises UsageError and Failure as `sobench.data.load` does.
+    """
     options = {key: value for key, value in settings["dataset"].items() if key != "name"}
     folders = settings["data"]
-    return _cached_dataset(
+    dataset = _cached_dataset(
         settings["dataset"]["name"], json.dumps(options, sort_keys=True), folders["mirror"], folders["cache"]
     )
+    return dataset.part(settings["budget"].get("samples"))
 
 
 @lru_cache(maxsize=2)
