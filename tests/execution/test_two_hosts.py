@@ -26,6 +26,7 @@ class OnHost:
     name: str
 
     def __call__(self) -> None:
+        import faulthandler
         import socket
 
         from filelock import FileLock
@@ -34,6 +35,7 @@ class OnHost:
         from sobench.results import rundir
         from sobench.system import heartbeat
 
+        faulthandler.dump_traceback_later(50, file=2)  # into out.txt, for a process that does not end
         locked = heartbeat.locked
         socket.gethostname = lambda: self.name
         heartbeat.HEARTBEAT, heartbeat.STALE, sweep.POLL = 0.1, 0.4, 0.02
@@ -55,7 +57,8 @@ def stop_and_go_on(folder: Path, true: str, moment: random.Random) -> bool:
     if first.is_alive():
         os.kill(first.pid, signal.SIGSTOP)
     second = process(*WORDS, folder=folder, prepare=OnHost("b"))
-    while second.is_alive() and first.exitcode is None and holder(folder) != "b":
+    end = time.monotonic() + 60
+    while second.is_alive() and first.exitcode is None and holder(folder) != "b" and time.monotonic() < end:
         time.sleep(0.001)
     taken = holder(folder) == "b"
     time.sleep(moment.random() * 0.4)
