@@ -1,6 +1,7 @@
 """What every test of tensors may ask for: the device."""
 
 import gc
+import math
 import pickle
 import sys
 from pathlib import Path
@@ -60,6 +61,16 @@ def compositions():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def patience():
+    """No line about a composition that takes long: on a slow machine standard error is as empty as on a fast one."""
+    from sobench.system.text import Wait
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Wait, "PATIENCE", math.inf)
+        yield
+
+
 def pytest_sessionstart() -> None:
     """Imports create a million objects and no garbage."""
     gc.disable()
@@ -81,6 +92,14 @@ def denormals():
     """A trainer flushes denormal numbers for its whole process: a test's own must not do so for those after it."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def no_pdf(monkeypatch):
+    """Empty PDF files, for tests that look at the picture of a figure alone: the PDF is a third of the work."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    monkeypatch.setattr(FigureCanvasPdf, "print_pdf", lambda canvas, file, **settings: Path(file).touch())
 
 
 @pytest.fixture(params=DEVICES)
