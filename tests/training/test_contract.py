@@ -9,7 +9,6 @@ from sobench.errors import UsageError
 from sobench.training import contract
 from sobench.training.contract import CHECKS, Broken, NotSeen, Subject, run_suite
 
-
 LENGTHS = {contract.check_memory: (30,)}
 """Steps of a check that is shorter here than for a user: a graph that is kept grows by the same in every step."""
 
