@@ -1,6 +1,7 @@
 """What every test of tensors may ask for: the device."""
 
 import gc
+import math
 import pickle
 import sys
 from pathlib import Path
@@ -50,10 +51,36 @@ def yaml_texts():
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def compositions():
+    """A configuration is composed once for each list of overrides."""
+    from compositions import compose_once
+
+    with pytest.MonkeyPatch.context() as patch:
+        compose_once(patch)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def patience():
+    """No line about a composition that takes long: on a slow machine standard error is as empty as on a fast one."""
+    from sobench.system.text import Wait
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Wait, "PATIENCE", math.inf)
+        yield
+
+
+def pytest_sessionstart() -> None:
+    """Imports create a million objects and no garbage."""
+    gc.disable()
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: the garbage collector need not look through it again, 0.2 s each time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:
@@ -65,6 +92,14 @@ def denormals():
     """A trainer flushes denormal numbers for its whole process: a test's own must not do so for those after it."""
     yield
     torch.set_flush_denormal(False)
+
+
+@pytest.fixture
+def no_pdf(monkeypatch):
+    """Empty PDF files, for tests that look at the picture of a figure alone: the PDF is a third of the work."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
+    monkeypatch.setattr(FigureCanvasPdf, "print_pdf", lambda canvas, file, **settings: Path(file).touch())
 
 
 @pytest.fixture(params=DEVICES)

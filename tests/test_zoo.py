@@ -22,6 +22,7 @@ TOLERANCE = 1e-8
 OPTIMIZERS = list(registry.entries("optimizers"))
 SETTINGS = {
     "lbfgs": {"lr": 0.1, "max_iter": 4},  # with lr=1 it diverges
+    "newton_krylov": {"cg_iterations": 4},
     "hessian_free": {"cg_iterations": 8},  # more iterations of either amplify rounding
 } | dict.fromkeys(("adam", "adagrad", "rmsprop"), {"eps": 1e-3})  # so that a derivative of rounding stays small
 LAYERED = {name for name in OPTIMIZERS if "record" in requirements_of(load_optimizer(name))} | {"kernel_sgd"}

@@ -34,6 +34,12 @@ def mirror() -> str:
     return f"data.mirror={Path(MIRROR).absolute()}"
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> str:
+    """The setting of a mirror of tiny files."""
+    return f"data.mirror={tiny_data.write(tmp_path_factory.mktemp('data') / 'mirror')}"
+
+
 def check(*words: str, steps: int = 2) -> None:
     done = command("run", "threads=1", "log.every=1", *words)
     assert done.code == 0 and not done.err, done
@@ -61,33 +67,29 @@ DATASET_WORDS = {
 
 
 @pytest.mark.parametrize("name", members("dataset"))
-def test_dataset(workplace, tmp_path, name):
+def test_dataset(workplace, tiny, tmp_path, name):
     """On the real MNIST, on files of the same format that are written here for the others."""
     words = DATASET_WORDS.get(name, [])
     if name == "npz":
         x, y = np.random.default_rng(0).normal(size=(70, 3)), np.arange(70) % 2
         np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
         words = [f"dataset.path={tmp_path}/own.npz"]
-    place = mirror() if name in NEEDS_DATA else f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"
+    place = mirror() if name in NEEDS_DATA else tiny
     model = [] if words is TEXT else ["model.widths=[4]"]
     check(f"dataset={name}", "budget=smoke", "batch_size=20", place, *words, *model)
 
 
 MODEL_DATA = {
     **dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
-    "resnet18": "cifar10",
+    **dict.fromkeys(("resnet", "resnet18", "resnet32", "resnet32_4"), "cifar10"),
     "lstm": "covid_tweets",
 }
 
 
 @pytest.mark.parametrize("name", members("model"))
-def test_model(workplace, tmp_path, name):
+def test_model(workplace, tiny, name):
     """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
-    data = (
-        [f"dataset={MODEL_DATA[name]}", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"]
-        if name in MODEL_DATA
-        else []
-    )
+    data = [f"dataset={MODEL_DATA[name]}", tiny] if name in MODEL_DATA else []
     check(f"model={name}", "budget=smoke", "batch_size=4", *data)
 
 

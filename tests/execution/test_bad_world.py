@@ -1,6 +1,7 @@
 """Errors outside the command, in files and folders: one line, exit code 1 or 2, no traceback, no file lost."""
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,21 @@ def everything(folder: Path = Path(KEPT)) -> dict[str, str]:
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A folder of runs with one finished run."""
+    folder = tmp_path_factory.mktemp("finished")
+    assert command("run", *SMALL, f"runs={folder}").code == 0
+    return folder
+
+
 @pytest.fixture
-def place(workplace, plugins, monkeypatch) -> Path:
+def place(workplace, finished, plugins, monkeypatch) -> Path:
     def no_network(url, timeout):
         raise OSError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", no_network)
-    assert command("run", *SMALL, f"runs={KEPT}").code == 0
+    shutil.copytree(finished, KEPT)
     plugins("broken", {"broken_one.py": BROKEN}, {"broken": "broken_one:Broken", "gone": "no_such_module:X"})
     plugins(
         "plain",

@@ -20,7 +20,6 @@ from sobench.training.trainer import Trainer
 
 STEPS = 30
 COMMON = ("threads=1", f"budget.steps={STEPS}", "budget.epochs=null", "log.every=1", "checkpoint.seconds=0")
-MLP = ("model.widths=[4]",)
 METHODS = {
     "sgd": ("optimizer=sgd", "optimizer.momentum=0.9"),
     "adam": ("optimizer=adam",),
@@ -29,7 +28,7 @@ METHODS = {
     "lbfgs": ("optimizer=lbfgs", "optimizer.max_iter=3", "optimizer.lr=0.1"),
     "hf_gauss_newton": ("optimizer=hf_gauss_newton", "optimizer.cg_iterations=5"),
     "hf_newton": ("optimizer=hf_newton", "optimizer.cg_iterations=5"),
-    "damped_newton": ("optimizer=damped_newton", "batch_size=300", "model=linear"),
+    "damped_newton": ("optimizer=damped_newton", "batch_size=300"),
     "cosine": ("optimizer=sgd", "schedule=cosine", "schedule.epochs=9", "batch_size=300"),
     "step": ("optimizer=adam", "schedule=step", "schedule.period=1", "schedule.gamma=0.5", "batch_size=300"),
     "float64": ("optimizer=hf_gauss_newton", "dtype=float64", "optimizer.cg_iterations=3"),
@@ -37,7 +36,7 @@ METHODS = {
 
 
 def words(method: str) -> list[str]:
-    return ["run", *COMMON, *(() if "model=linear" in METHODS[method] else MLP), *METHODS[method]]
+    return ["run", *COMMON, "model.widths=[4]", *METHODS[method]]
 
 
 @pytest.fixture(scope="module")

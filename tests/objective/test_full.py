@@ -40,10 +40,9 @@ def test_values_and_gradients(model, loss, sizes, elsewhere, device):
     assert len(F) == 11 and len(f) == 6 and F.cost is f.cost
 
 
-@pytest.mark.parametrize("matrix", ["hessian", "ggn"])
-@pytest.mark.parametrize("l2", [0.0, 0.3])
+@pytest.mark.parametrize("matrix, l2", [("hessian", 0.0), ("hessian", 0.3), ("ggn", 0.3)])
 @pytest.mark.parametrize("loss", LOSSES)
-def test_curvature(loss, l2, matrix, elsewhere, device):
+def test_curvature(loss, matrix, l2, elsewhere, device):
     p, f, everything = make("mlp_tanh", loss, l2, device)
     at = p.elsewhere() if elsewhere else None
     A, expected = getattr(f.full(), matrix)(at), getattr(Dense(p, at, everything), matrix)

@@ -97,7 +97,7 @@ def test_the_answers_are_counted_in_five_classes():
 
 # ---- the error rate, by simulation
 
-REPORTS = 5_000
+REPORTS = 2_000
 EFFECTS = (0.0, 0.0, 0.05, -0.05, 0.15, -0.15, 0.5, -0.5, 1.5, -1.5)
 Noise = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 

@@ -23,7 +23,7 @@ def name(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name)
-def test_its_numbers_give_its_pages(folder):
+def test_its_numbers_give_its_pages(folder, no_pdf):
     assert again.differences(folder) == []
 
 

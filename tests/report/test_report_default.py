@@ -22,6 +22,8 @@ from sobench.report.schema.panels import Panel, Sensitivity
 from sobench.report.writer import FILES, write_described
 from sobench.results.collection import collect
 
+pytestmark = pytest.mark.usefixtures("no_pdf")
+
 Scores = dict[tuple[str, float], list[float | None]]
 """By optimizer and learning rate, the last test accuracy of each seed; None: the run diverged."""
 

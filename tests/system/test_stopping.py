@@ -119,7 +119,7 @@ def test_a_run_is_on_record_from_its_first_row(tmp_path):
 
 
 def test_a_run_that_takes_too_long_goes_on_when_it_is_tried_again(workplace, tmp_path):
-    words = ["run", *LONG, "budget.steps=9000", "log.every=100", "evaluate.every=100", "checkpoint.seconds=0.1"]
+    words = ["run", *LONG, "budget.steps=3000", "log.every=100", "evaluate.every=100", "checkpoint.seconds=0.1"]
     first = command(*words, "timeout=0.3")
     assert first.code == 1 and "timed-out (TimedOut: longer than timeout=0.3 s (step " in first.out
     assert summary(directory())["status"] == "timed-out" and "timed-out 1" in command("status").out
