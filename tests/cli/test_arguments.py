@@ -144,10 +144,11 @@ def test_a_description_that_was_edited_is_not_replaced_and_works_among_the_repor
     )
     shown = command("report", "mine/digits", *SMALL)
     assert shown.code == 0 and "Mine" in shown.out, shown
-    shown = command("report", "experiment=mine/sweep", "budget=smoke")  # an experiment without a description
+    all_of_it = ["budget=smoke", "budget.samples=null", "budget.grid=whole"]
+    shown = command("report", "experiment=mine/sweep", *all_of_it)  # an experiment without a description
     assert shown.code == 0 and shown.out.splitlines()[-1] == "reports/mine/sweep-smoke/report.md", shown
     page = Path("reports/mine/sweep-smoke/report.md").read_text()
-    assert "made with `sobench reproduce mine/sweep budget=smoke`" in page and "4 of 4 finished" in page
+    assert f"made with `sobench reproduce mine/sweep {' '.join(all_of_it)}`" in page and "4 of 4 finished" in page
 
 
 def test_retry_repeats_the_failed_runs_of_a_pasted_sweep_and_no_other(swept):

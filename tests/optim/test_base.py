@@ -240,5 +240,5 @@ def test_a_constructor_has_the_defaults_of_conf(name):
 def test_as_many_parameters_of_another_model_are_not_those_of_the_objective():
     f, _ = averaging()
     others = problem("mlp_tanh", "cross_entropy").model.parameters()
-    with pytest.raises(UsageError, match="allowed: model.parameters"):
+    with pytest.raises(UsageError, match="allowed: an optimizer of model.parameters"):
         Averaging(others).step(f)

@@ -29,7 +29,7 @@ Costs = dict[str, dict[str, Any]]
 def path(root: Path | str, settings: Mapping[str, Any]) -> Path:
     """The file of the cell with these settings."""
     counted = {key: value for key, value in identity(settings).items() if key not in NOT_OF_A_STEP}
-    if samples := settings["budget"].get("samples"):  # a step may need the gradient of the whole training set
+    if samples := settings.get("budget", {}).get("samples"):  # a step may need the gradient of the whole training set
         counted["samples"] = samples
     key = hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
     return Path(root, FOLDER, f"{key}.json")
