@@ -61,8 +61,9 @@ DATASET_WORDS = {
 
 
 @pytest.mark.parametrize("name", members("dataset"))
-def test_dataset(workplace, tmp_path, name):
+def test_dataset(workplace, tmp_path, monkeypatch, name):
     """On the real MNIST, on files of the same format that are written here for the others."""
+    tiny_data.declare(monkeypatch)
     words = DATASET_WORDS.get(name, [])
     if name == "npz":
         x, y = np.random.default_rng(0).normal(size=(70, 3)), np.arange(70) % 2
@@ -81,8 +82,9 @@ MODEL_DATA = {
 
 
 @pytest.mark.parametrize("name", members("model"))
-def test_model(workplace, tmp_path, name):
+def test_model(workplace, tmp_path, monkeypatch, name):
     """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
+    tiny_data.declare(monkeypatch)
     data = (
         [f"dataset={MODEL_DATA[name]}", f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"]
         if name in MODEL_DATA
