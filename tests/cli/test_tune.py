@@ -224,7 +224,9 @@ def trials(tmp_path_factory):
     """A mirror of the data, and a folder of runs that the tests share."""
     folder = tmp_path_factory.mktemp("trials")
     tiny_data.write(folder / "mirror")
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_data.declare(patch)
+        yield folder
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ FORMS = [
     ["instrument.companions.a.lr=0.5", *COMPANION, "+optimizer@instrument.companions.b=sgd"],
     ["experiment=demo/digits", "optimizer=adam", "seed=1"],
     ["experiment=tnt/table-4.1", "budget=cpu", "budget.steps=${budget.dense_steps}"],
-    ["runs=${oc.env:PLACE}", "slots=${runs}"],
+    ["runs=${oc.env:SOBENCH_PLACE}", "slots=${runs}"],
     ["hydra.job.name=other", "optimizer=adam"],
     # refused
     ["~optimizer.lr"],
@@ -52,7 +52,7 @@ FORMS = [
     ["optimizer.lr=0.1,0.2"],
     ["optimizer@other=adam"],
     ["batch_size=${nothing}"],
-    ["budget.steps=${oc.env:ABSENT}"],
+    ["budget.steps=${oc.env:SOBENCH_ABSENT}"],
     ["seed=${batch_size}", "batch_size=many"],
     ["model={widths:[4],depth:3}"],
 ]
@@ -93,7 +93,7 @@ def by_hydra(overrides, loader):
 
 @pytest.mark.parametrize("overrides", FORMS, ids=" ".join)
 def test_a_form_of_overrides(overrides, loader, composer, monkeypatch):
-    monkeypatch.setenv("PLACE", "somewhere")
+    monkeypatch.setenv("SOBENCH_PLACE", "somewhere")
     expected = by_hydra(overrides, loader)
     for _ in range(2):
         assert outcome(overrides, lambda: composer.cell(overrides)) == expected

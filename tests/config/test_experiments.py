@@ -125,6 +125,7 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("experiments")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tiny_data, "SAMPLES", SAMPLES)
+        tiny_data.declare(patch)
         mirror = tiny_data.write(folder / "mirror")
         patch.setitem(declared(), "mnist", write_mnist(mirror))
         write_webspam(mirror)

@@ -67,8 +67,9 @@ DATASET_WORDS = {
 
 
 @pytest.mark.parametrize("name", members("dataset"))
-def test_dataset(workplace, tiny, tmp_path, name):
+def test_dataset(workplace, tiny, tmp_path, monkeypatch, name):
     """On the real MNIST, on files of the same format that are written here for the others."""
+    tiny_data.declare(monkeypatch)
     words = DATASET_WORDS.get(name, [])
     if name == "npz":
         x, y = np.random.default_rng(0).normal(size=(70, 3)), np.arange(70) % 2
@@ -87,8 +88,9 @@ MODEL_DATA = {
 
 
 @pytest.mark.parametrize("name", members("model"))
-def test_model(workplace, tiny, name):
+def test_model(workplace, tiny, monkeypatch, name):
     """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
+    tiny_data.declare(monkeypatch)
     data = [f"dataset={MODEL_DATA[name]}", tiny] if name in MODEL_DATA else []
     check(f"model={name}", "budget=smoke", "batch_size=4", *data)
 

@@ -66,7 +66,7 @@ class Subject:
 
     def load(self, folder: Path) -> Dataset:
         sources = {
-            name: replace(source, urls=(), files={f: File(f) for f in source.files})
+            name: replace(source, urls=(), rows=(), balanced=False, files={f: File(f) for f in source.files})
             for name, source in declared().items()
         }
         return load(self.name, self.options, Store(folder, folder / "cache", sources))

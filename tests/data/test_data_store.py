@@ -6,9 +6,11 @@ import sys
 import threading
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import yaml
+from harness import SPECIAL
 
 from sobench.data import Store, prepare
 from sobench.data.sources import File, Source, declared
@@ -28,7 +30,8 @@ def server(small):
             time.sleep(0.3)
             content = self.server.contents.get(name)
             self.send_response(200 if content is not None else 404)
-            self.send_header("Content-Length", str(len(small.contents[name])))
+            if self.server.announces:
+                self.send_header("Content-Length", str(len(small.contents[name])))
             self.end_headers()
             self.wfile.write(content or b"")
 
@@ -36,7 +39,7 @@ def server(small):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.asked, served.contents = Counter(), dict(small.contents)
+        served.asked, served.contents, served.announces = Counter(), dict(small.contents), True
         served.url = f"http://127.0.0.1:{served.server_port}/"
         threading.Thread(target=served.serve_forever, daemon=True).start()
         yield served
@@ -228,6 +231,41 @@ def unverified(folder="d", stand_in=""):
     return {
         "theirs": Source("theirs", "", folder=folder, urls=("http://127.0.0.1:9/",), files=files, stand_in=stand_in)
     }
+
+
+def test_a_download_without_a_checksum_is_as_long_as_announced(server, cache):
+    source = unverified()["theirs"]
+    store = Store(None, cache, {"theirs": replace(source, urls=(server.url,), files={NAME: File(NAME)})})
+    whole = server.contents[NAME]
+    server.contents[NAME] = whole[:-1]
+    with pytest.raises(Failure, match=rf"{len(whole) - 1} of {len(whole)} bytes came"):
+        store.path("theirs", NAME)
+    server.announces = False
+    with pytest.raises(Failure, match="the server announces no length, and no checksum is published"):
+        store.path("theirs", NAME)
+    assert not (cache / "d" / NAME).exists() and not leftovers(cache)
+    server.announces, server.contents[NAME] = True, whole
+    assert store.path("theirs", NAME).read_bytes() == whole
+
+
+def test_a_checksum_needs_no_announced_length(small, server, cache):
+    server.announces = False
+    assert small.store(None, cache, server.url).path("mnist", NAME).read_bytes() == small.contents[NAME]
+
+
+@pytest.mark.parametrize("kind", SPECIAL)
+def test_a_special_file_is_named_and_not_read(small, server, tmp_path, cache, capsys, kind):
+    for root, name in ((tmp_path, NAME), (cache, NAME), (cache, f".{NAME}.part")):
+        (root / "MNIST/raw").mkdir(parents=True, exist_ok=True)
+        if root == tmp_path or kind != "folder":
+            SPECIAL[kind](root / "MNIST/raw" / name)
+    SPECIAL[kind](cache / "checksums.json")
+    store = small.store(tmp_path, cache, server.url)
+    assert store.path("mnist", NAME).read_bytes() == small.contents[NAME]
+    assert f"{tmp_path / 'MNIST/raw' / NAME} is not a file and is not used" in capsys.readouterr().err
+    assert store.checksum(cache / "MNIST/raw" / NAME).startswith("sha256:")
+    with pytest.raises(OSError, match="not a file"):
+        store.checksum(tmp_path / "MNIST/raw" / NAME)
 
 
 def put(root, name, content=b"anything"):

@@ -25,7 +25,7 @@ def store(tmp_path, **files) -> Store:
     (tmp_path / "mirror/libsvm").mkdir(parents=True)
     for name, content in files.items():
         (tmp_path / "mirror/libsvm" / {"a9a_t": "a9a.t"}.get(name, name.replace("_", "."))).write_bytes(content)
-    free = replace(declared()["libsvm-a9a"], features=0, classes=0)
+    free = replace(declared()["libsvm-a9a"], features=0, classes=0, rows=())
     return Store(tmp_path / "mirror", tmp_path / "cache", declared() | {"libsvm-a9a": free})
 
 

@@ -36,6 +36,13 @@ TIMES = (
 
 SMALL = ("threads=1", "model.widths=[4]", "budget=smoke", "budget.samples=null")
 
+SPECIAL: dict[str, Callable[[Path], None]] = {
+    "named pipe": os.mkfifo,
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "folder": Path.mkdir,
+}
+"""What makes something that is no file: reading the first waits for ever, and the second has no end."""
+
 
 @dataclass(frozen=True)
 class Result:

@@ -6,13 +6,25 @@ import bz2
 import io
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from sobench.data.sources import File, declared
+
 SAMPLES = {"train": 40, "test": 20}
+
+
+def declare(patch: pytest.MonkeyPatch) -> None:
+    """Declare the data sets that `write` writes without the rows, the classes and the checksums of the real ones."""
+    for name, source in declared().items():
+        if name != "mnist":
+            files = {file: File(file) for file in source.files}
+            patch.setitem(declared(), name, replace(source, rows=(), balanced=False, files=files))
 
 
 def write(root: Path) -> Path:

@@ -241,6 +241,8 @@ def test_secrets_are_written_nowhere(workplace, capfd, monkeypatch):
     assert command("wandb", "sync", *words, "logger.mode=offline").code == 0
     assert "mirrored reports/demo/digits/smoke,optimizer=sgd,seed=0: its files" in capfd.readouterr().out
     done = command("run", *SMALL, *OFFLINE, "logger.project=${oc.env:WANDB_API_KEY}")
+    assert done.code == 2 and "logger.project: got ${oc.env:WANDB_API_KEY}; allowed:" in done.err
+    done = command("run", *SMALL, *OFFLINE, f"logger.project={KEY}")
     assert done.code == 2 and "logger.project: has the value of the environment variable WANDB_API_KEY" in done.err
     assert {"provenance.json", "environment.json", "config.yaml", "debug.log", "debug-internal.log"} <= leaks(workplace)
     artifacts = [

@@ -35,7 +35,8 @@ def test_it_trains_where_the_model_has_a_complex_form(stepping):
     assert (after["forwards"], after["backwards"]) == (10, 5)  # the pass that tries the model is not on the meter
 
 
-def test_a_sweep_records_a_model_with_no_complex_form(stepping, workplace, tmp_path):
+def test_a_sweep_records_a_model_with_no_complex_form(stepping, workplace, tmp_path, monkeypatch):
+    tiny_data.declare(monkeypatch)
     mirror = f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"
     result = command("run", "-m", *WORDS, mirror, "optimizer=stepping,sgd", "budget=smoke", "threads=1")
     assert result.code == 0 and not result.err

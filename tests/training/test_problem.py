@@ -20,7 +20,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def mirror(tmp_path):
+def mirror(tmp_path, monkeypatch):
+    tiny_data.declare(monkeypatch)
     return f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"
 
 

@@ -14,7 +14,8 @@ SMALL = ["model.hidden=4", "batch_size=8", "dataset.length=6"]
 
 
 @pytest.fixture
-def mirror(tmp_path):
+def mirror(tmp_path, monkeypatch):
+    tiny_data.declare(monkeypatch)
     return f"data.mirror={tiny_data.write(tmp_path / 'mirror')}"
 
 

@@ -17,7 +17,7 @@ from sobench.errors import Failure
 from sobench.system.text import table
 
 ALL = "all"
-DAMAGED = ("wrong checksum", "empty")
+DAMAGED = ("wrong checksum", "empty", "not a file")
 """States of a file that make `verify` fail."""
 
 
@@ -122,6 +122,8 @@ def verify(args: argparse.Namespace) -> int:
 
 
 def _file_state(place: Path, file: File) -> str:
+    if not place.is_file():
+        return "not a file"
     if not file.verifiable:
         return "unverified, no checksum is published" if intact(place, file) else "empty"
     return "ok" if intact(place, file) else "wrong checksum"
@@ -145,7 +147,7 @@ def state_of(store: Store, source: Source) -> tuple[str, str]:
         return "", source.where
     if stand_in := store.stand_in(source.name):
         return f"{stand_in.name}, unverified", str(stand_in.parent)
-    first_copies = [next((p for p in store.places(source.name, name) if p.exists()), None) for name in source.files]
+    first_copies = [next((p for p in store.places(source.name, name) if p.is_file()), None) for name in source.files]
     existing = [place for place in first_copies if place]
     if len(existing) == len(first_copies):
         state = "present" if source.verifiable else "present, unverified"

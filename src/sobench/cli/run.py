@@ -14,7 +14,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     import hydra
 
-    from sobench.config import advice, grid
+    from sobench.config import advice, grid, secrets
     from sobench.config.files import conf_dir
     from sobench.config.hydra_private import readable_errors
     from sobench.execution import task
@@ -22,6 +22,8 @@ def run(arguments: Sequence[str]) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised
     task.exit_code = 0
     advice.check(arguments)
+    secrets.check_words(arguments)
+    secrets.guard_interpolations()
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task.task)
     try:
         with readable_errors(arguments):

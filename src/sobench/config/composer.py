@@ -12,7 +12,7 @@ import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from sobench.config import hydra_private
+from sobench.config import hydra_private, secrets
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -36,6 +36,7 @@ class Composer:
     """
 
     def __init__(self, loader: ConfigLoader, hydra_overrides: Sequence[str] = ()):
+        secrets.guard_interpolations()
         self._loader, self._hydra_overrides = loader, list(hydra_overrides)
         self._halves = hydra_private.Halves(loader, hydra_overrides)
         self._merged: dict[Any, bytes] = {}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sobench.config import advice, files, registry
+from sobench.config import advice, files, registry, secrets
 from sobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ CONFIG = "config"
 @contextmanager
 def config_loader(loader: ConfigLoader | None = None) -> Iterator[ConfigLoader]:
     """The loader given, which is that of the running application; for None, a loader of conf/ of its own."""
+    secrets.guard_interpolations()
     if loader is not None:
         yield loader
         return
@@ -51,11 +52,15 @@ def config_loader(loader: ConfigLoader | None = None) -> Iterator[ConfigLoader]:
 def compose(overrides: Sequence[str], loader: ConfigLoader, sweep: bool = False) -> DictConfig:
     """The configuration of one run with these overrides; of a whole sweep, with sweep=True.
 
-    Raises Hydra's exceptions.
+    Raises Hydra's exceptions, and UsageError for a file that copies environment variables into the configuration.
     """
     from hydra.types import RunMode
 
-    return loader.load_configuration(CONFIG, list(overrides), run_mode=RunMode.MULTIRUN if sweep else RunMode.RUN)
+    mode = RunMode.MULTIRUN if sweep else RunMode.RUN
+    config = loader.load_configuration(CONFIG, list(overrides), run_mode=mode)
+    if config.hydra.job.env_copy:
+        raise UsageError(secrets.COPIED)
+    return config
 
 
 class Halves:
@@ -252,10 +257,11 @@ class Override:
 def parse_overrides(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
     """The overrides, parsed; with a loader, a sweep over all members of a group (glob) is resolved.
 
-    Raises Hydra's exceptions.
+    Raises Hydra's exceptions, and UsageError for an override that reads an environment variable it may not read.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    secrets.check_words(overrides)
     return [
         Override(parsed) for parsed in OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
     ]

@@ -13,6 +13,7 @@ from typing import Any
 
 from sobench.config import registry, signature
 from sobench.data.dataset import Dataset
+from sobench.data.sources import Source
 from sobench.data.store import Store
 from sobench.errors import Failure, UsageError
 
@@ -59,7 +60,7 @@ def load(name: str, options: dict[str, Any], store: Store) -> Dataset:
 
     Raises UsageError for an unknown name or option, a missing option, a damaged file that the user provided, or a
     plug-in that fails or returns something else. Raises Failure for a file that cannot be obtained or does not hold the
-    data set.
+    data set, all of it.
     """
     loader = registry.load("datasets", name)
     parameters = inspect.signature(loader).parameters
@@ -81,4 +82,31 @@ def load(name: str, options: dict[str, Any], store: Store) -> Dataset:
         raise UsageError(
             f"{registry.named('datasets', name)} returned {type(dataset).__name__}; allowed: a sobench.data.Dataset"
         )
+    for source in sources({"name": name, **options}, store)[:1]:
+        _check_complete(dataset, store.source(source), store)
     return dataset
+
+
+def _check_complete(dataset: Dataset, source: Source, store: Store) -> None:
+    """Raises Failure for files whose rows or classes are not those that are published, such as half of an archive."""
+    if not source.files or (source.partial_stand_in and store.stand_in(source.name)):
+        return
+    for part, (_, targets), rows in zip(("training", "test"), (dataset.train, dataset.test), source.rows, strict=False):
+        counts = targets.bincount(minlength=dataset.classes).tolist() if dataset.classes else [len(targets)]
+        found, allowed = f"{len(targets):,} samples", f"{rows:,}"
+        if source.balanced:
+            found, allowed = (
+                f"{found}, {_range(counts)} of a class",
+                f"{allowed}, {rows // len(counts):,} of each class",
+            )
+        if len(targets) != rows or (source.balanced and len({*counts}) > 1):
+            files = " and ".join(map(str, store.paths(source.name)))
+            raise Failure(
+                f"{source.name}: the {part} set of {files} has {found}; allowed: {allowed}; a part of the data is "
+                "missing, or it is another file"
+            )
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

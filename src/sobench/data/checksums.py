@@ -34,7 +34,7 @@ def _checksum(path: Path, size: int, changed: int, memory: Path) -> str:
 def _read(memory: Path) -> dict[str, object]:
     """{path: [size, time of the last change in ns, checksum]}; empty if the file is missing or damaged."""
     try:
-        contents = json.loads(memory.read_bytes())
+        contents = json.loads(memory.read_bytes()) if memory.is_file() else {}
     except (OSError, ValueError):
         return {}
     return contents if isinstance(contents, dict) else {}

@@ -57,7 +57,8 @@ def _parts(files: list[Path], source: Source) -> list[Part]:
     """(inputs float32 [N, D], labels [N]) of the training and of the test set. Raises Failure."""
     import numpy as np
 
-    read = [_read(file) for file in files]
+    rows = source.rows if len(files) > 1 else (sum(source.rows),)
+    read = [_read(file, source.features, most) for file, most in zip(files, rows or (0, 0), strict=True)]
     features = max(inputs.shape[1] for inputs, _ in read)  # a file has no columns after its last nonzero feature
     widest = source.features or min(FEATURES, LARGEST // sum(4 * len(labels) for _, labels in read))
     for file, (inputs, _) in zip(files, read, strict=True):
@@ -79,8 +80,11 @@ def _parts(files: list[Path], source: Source) -> list[Part]:
     return dense
 
 
-def _read(file: Path) -> tuple[Any, np.ndarray]:
-    """A sparse matrix float32 [N, D] and labels [N]. Raises Failure for a damaged file, which names the line."""
+def _read(file: Path, features: int, rows: int) -> tuple[Any, np.ndarray]:
+    """A sparse matrix float32 [N, D] and labels [N]. Raises Failure for a damaged file, which names the line.
+
+    features, rows: the features and the samples that the file has at most, or 0 if they are not declared.
+    """
     import numpy as np
     from sklearn.datasets import load_svmlight_file
 
@@ -88,7 +92,7 @@ def _read(file: Path) -> tuple[Any, np.ndarray]:
     with parsing(f"{file} is not in LIBSVM's form"):
         with opened(file) as stream:
             try:
-                inputs, labels = load(_Lines(stream), dtype=np.float32, zero_based=False)
+                inputs, labels = load(_Lines(stream, file, features, rows), dtype=np.float32, zero_based=False)
             except (ValueError, OverflowError) as error:
                 raise Failure(_defect(file)) from error
         if not (np.isfinite(inputs.data).all() and np.isfinite(labels).all() and (labels % 1 == 0).all()):
@@ -99,13 +103,24 @@ def _read(file: Path) -> tuple[Any, np.ndarray]:
 
 
 class _Lines:
-    """The lines of a stream, in the form of the open file that scikit-learn takes."""
+    """The lines of a stream, in the form of the open file that scikit-learn takes.
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.read, self.stream = stream.read, stream
+    A file that decompresses to more than the declared features and samples is refused before it fills the memory.
+    """
+
+    def __init__(self, stream: IO[bytes], file: Path, features: int, rows: int) -> None:
+        self.read, self._stream, self._file, self._features, self._rows = stream.read, stream, file, features, rows
 
     def __iter__(self) -> Iterator[bytes]:
-        return lines(self.stream)
+        samples = 0
+        for line in lines(self._stream):
+            sample = line.partition(b"#")[0]
+            if self._features and sample.count(b":") > self._features + 1:  # one more for the `qid:` of rankings
+                raise Failure(_defect(self._file, self._features))
+            samples += bool(sample.strip())
+            if self._rows and samples > self._rows:
+                raise Failure(f"{self._file} has more than {self._rows:,} samples; allowed: {self._rows:,}")
+            yield line
 
 
 def _defect(file: Path, features: int = 2**31 - 1) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sobench.data.dataset import Dataset
-from sobench.data.reading import not_finite, parsing
+from sobench.data.reading import beyond_memory, not_finite, parsing
 from sobench.data.store import Store
 from sobench.errors import UsageError
 from sobench.system.files import digest
@@ -75,18 +75,28 @@ def read_arrays(file: Path) -> dict[str, np.ndarray]:
 def _arrays(stream: BinaryIO) -> dict[str, np.ndarray]:
     import numpy as np
 
+    if stream.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+        raise UsageError("it is a single array, not an .npz archive; numpy.savez writes one")
+    stream.seek(0)
     with parsing("it is not an .npz archive of arrays", UsageError):
         archive = np.load(stream, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise UsageError("it is a single array, not an .npz archive; numpy.savez writes one")
     with archive:
         if missing := [key for key in KEYS if key not in archive.files]:
             raise UsageError(f"it has no {', '.join(missing)}; it has {', '.join(archive.files) or 'no array'}")
-        return {key: _member(archive, key) for key in KEYS}
+        if too_large := beyond_memory(sum(_announced(archive, key) for key in KEYS)):
+            raise UsageError(f"it {too_large}")
+        arrays = {}
+        for key in KEYS:
+            with parsing(f"{key} is not an array", UsageError):
+                arrays[key] = archive[key]
+        return arrays
 
 
-def _member(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-    """An array of the archive. Its announced size is compared with that of its bytes before it is allocated."""
+def _announced(archive: np.lib.npyio.NpzFile, key: str) -> int:
+    """The bytes of memory that an array of the archive needs as numbers of 4 bytes or more; it is not read.
+
+    Raises UsageError if its announced size is not that of its bytes.
+    """
     import numpy as np
 
     if archive.files.count(key) > 1:
@@ -105,7 +115,7 @@ def _member(archive: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
         most = entry.compress_size * (1 if entry.compress_type == zipfile.ZIP_STORED else RATIO)
         if announced != entry.file_size or announced > most:
             raise ValueError(f"{key} has the shape {list(shape)} and announces {announced:,} bytes")
-        return archive[key]
+        return math.prod(shape) * max(dtype.itemsize, 4)
 
 
 def _numbers(key: str, array: np.ndarray, least: int) -> np.ndarray:

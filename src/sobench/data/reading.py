@@ -24,6 +24,9 @@ LONGEST = 1 << 20
 SHOWN = 300
 """The characters of a parser's message that are shown; it may quote the file."""
 
+UNPACKED = 1 << 32
+"""The bytes that an archive unpacks to at most; the largest of the official ones has half a gigabyte."""
+
 BLOCK = 1 << 20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -80,11 +83,12 @@ def text_lines(stream: IO[bytes]) -> Iterator[tuple[int, str]]:
 def members(file: Path, wanted: Callable[[str], object], largest: int) -> Iterator[tuple[str, bytes]]:
     """(name, contents) of the wanted files of a .tar.gz, in its order; then the checksum at its end is verified.
 
-    Raises ValueError for a wanted member that is no plain file, is there twice, or has more than `largest` bytes, and
-    whatever tarfile and gzip raise for a damaged archive.
+    Raises ValueError for a wanted member that is no plain file, is there twice, or has more than `largest` bytes, for
+    an archive that unpacks to more than UNPACKED bytes, and whatever tarfile and gzip raise for a damaged archive.
     """
     found: set[str] = set()
-    with gzip.open(file) as stream:
+    with gzip.open(file) as unbounded:
+        stream: Any = _Bounded(unbounded, max(largest, BLOCK))
         with tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
                 if not wanted(member.name):
@@ -98,6 +102,42 @@ def members(file: Path, wanted: Callable[[str], object], largest: int) -> Iterat
                 yield member.name, content.read()
         while stream.read(BLOCK):
             pass
+
+
+class _Bounded:
+    """A stream as tarfile takes it; it raises ValueError for a read or a place that is beyond what an archive has.
+
+    tarfile reads the names and the attributes of a member at once, whatever size is announced for them.
+    """
+
+    def __init__(self, stream: gzip.GzipFile, largest: int) -> None:
+        self.tell, self._stream, self._largest = stream.tell, stream, largest
+
+    def read(self, size: int) -> bytes:
+        if size > self._largest:
+            raise ValueError(f"a part of it has {size:,} bytes; allowed: up to {self._largest:,}")
+        self._within(self.tell())
+        return self._stream.read(size)
+
+    def seek(self, place: int) -> int:
+        self._within(place)
+        return self._stream.seek(place)
+
+    def _within(self, place: int) -> None:
+        if place > UNPACKED:
+            raise ValueError(f"it unpacks to more than {UNPACKED:,} bytes")
+
+
+def beyond_memory(needed: int) -> str:
+    """ "needs 3,000 bytes of memory; allowed: up to 2,000, which are available"; empty if they are available."""
+    import torch
+
+    from sobench.system.environment import available_memory
+
+    available = available_memory(torch.device("cpu"))
+    if needed <= available:
+        return ""
+    return f"needs {needed:,} bytes of memory; allowed: up to {available:,}, which are available"
 
 
 def single(number: str | bytes | float) -> float:

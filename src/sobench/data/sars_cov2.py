@@ -64,6 +64,8 @@ def _image(path: Path) -> np.ndarray:
     from PIL import Image
 
     with parsing(f"sars_cov2: {path} is not an image"):
+        if not path.is_file():
+            raise ValueError("it is not a file")
         with Image.open(path, formats=FORMATS) as image:
             if math.prod(image.size) > PIXELS or image.mode not in MODES:
                 raise ValueError(f"it has {math.prod(image.size):,} pixels of mode {image.mode}")

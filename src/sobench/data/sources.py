@@ -54,6 +54,8 @@ class Source:
     urls: tuple[str, ...] = ()
     files: dict[str, File] = field(default_factory=dict)
     stand_in: str = ""
+    partial_stand_in: bool = False
+    balanced: bool = False
     features: int = 0
     classes: int = 0
     manual: str = ""

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from sobench.config.registry import suggestion, warn
 from sobench.data.checksums import checksum
@@ -89,7 +89,7 @@ class Store:
         roots = [root / source.folder for root in (self.mirror, self.cache) if root is not None]
         if source.folders:
             return any(all((root / part).is_dir() for part in source.folders) for root in roots)
-        files = [any((root / name).exists() for root in roots) for name in source.files]
+        files = [any((root / name).is_file() for root in roots) for name in source.files]
         return all(files) or self.stand_in(dataset) is not None
 
     def stand_in(self, dataset: str) -> Path | None:
@@ -167,7 +167,7 @@ class Store:
             try:
                 log.info("downloading %s%s", url, file.name)
                 with urllib.request.urlopen(url + file.name, timeout=TIMEOUT) as stream:
-                    return publish(stream, target, file)
+                    return publish(stream, target, file, length(stream, file))
             except (OSError, http.client.HTTPException, Failure) as error:
                 reasons.append(f"{url}{file.name} ({error})")
         raise Failure(self._missing(source, file, reasons, damaged))
@@ -192,10 +192,30 @@ def intact(path: Path, file: File) -> bool:
         raise Failure(f"cannot read {path}: {error.strerror}") from error
 
 
-def publish(stream: BinaryIO, target: Path, file: File) -> None:
-    """Write a stream to `target` atomically. Raises Failure, and writes nothing, if its checksum is wrong."""
+def length(response: Any, file: File) -> int | None:
+    """The bytes that a server announces; None if another check finds a response that is cut short.
+
+    Raises Failure if there is none: no announced length, no transfer in chunks, whose end is marked, and no checksum.
+    """
+    text = response.headers.get("Content-Length") or ""
+    if text.isdecimal():
+        return int(text)
+    if not file.verifiable and not getattr(response, "chunked", False):
+        raise Failure("the server announces no length, and no checksum is published, so that its end cannot be told")
+    return None
+
+
+def publish(stream: BinaryIO, target: Path, file: File, size: int | None = None) -> None:
+    """Write a stream to `target` atomically.
+
+    size: the bytes that the stream has, if they are known. Raises Failure, and writes nothing, if it has others or its
+    checksum is wrong.
+    """
     with replacing(target, sync=False, part=target.with_name(f".{target.name}.part")) as part:
+        part.unlink(missing_ok=True)  # whatever it is: a named pipe would be waited for
         with part.open("wb") as copy:
             shutil.copyfileobj(stream, copy)
+        if size is not None and (came := part.stat().st_size) != size:
+            raise Failure(f"{came:,} of {size:,} bytes came")
         if not file.matches(part):
             raise Failure(f"what came {file.defect(part)}")

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sobench.data.reading import opened, parsing, single, text_lines
+from sobench.data.reading import beyond_memory, opened, parsing, single, text_lines
 from sobench.data.store import Store
 from sobench.errors import UsageError
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SOURCE = "glove"
 SEED = 0  # of the random vectors: every run starts from the same ones
 DEVIATION = 0.1  # standard deviation of the random vectors
+JSON_BYTES = 16  # of memory for a byte of JSON: the shortest number, "1,", is an object of 32 bytes
 
 
 def initial_vectors(store: Store, name: str | None, words: Sequence[str], dimension: int) -> tuple[Tensor, str]:
@@ -104,6 +105,8 @@ def _entries(file: Path, dimension: int) -> Iterator[tuple[str, str, list[Any]]]
 def _read(file: Path, dimension: int) -> Iterator[tuple[str, str, list[Any]]]:
     """(place, word, values) of a .json file (numbers), of GloVe's .zip file or of a text file (strings)."""
     if file.suffix == ".json":
+        if too_large := beyond_memory(JSON_BYTES * file.stat().st_size):
+            raise UsageError(f"dataset.vectors: {file} {too_large}")
         for word, values in json.loads(file.read_bytes()).items():
             if not isinstance(values, list) or any(type(value) not in (int, float) for value in values):
                 raise ValueError(f"the vector of {word!r} is no list of numbers")

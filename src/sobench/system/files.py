@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
@@ -61,7 +62,12 @@ def stamp(path: str) -> list[int]:
 
 
 def digest(path: Path, algorithm: str) -> str:
-    """The checksum of a file's contents, "algorithm:hex digits". Raises OSError."""
+    """The checksum of a file's contents, "algorithm:hex digits".
+
+    Raises OSError, also for a pipe or a device, whose contents may have no end.
+    """
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "not a file", str(path))
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False))
     return f"{algorithm}:{checksum.hexdigest()}"
