@@ -15,6 +15,7 @@ from sobench.execution import isolation
 from sobench.execution.isolation import execute_isolated, isolated
 from sobench.results.rundir import Held, RunDirectory
 from sobench.system import devices
+from sobench.system.parent import Owner
 
 PLUGIN = '''
 import os, signal, time
@@ -190,7 +191,7 @@ def _parent(write: int) -> None:
     isolation._execute = execute
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=isolation._main, args=(theirs, None, None, dict(os.environ), 1))
+    child = context.Process(target=isolation._main, args=(theirs, None, None, Owner.this_process(), {**os.environ}, 1))
     child.start()
     child.join()
 

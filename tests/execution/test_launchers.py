@@ -190,7 +190,7 @@ def test_a_run_elsewhere_is_in_its_sweeps_folder_and_environment(workplace, tmp_
     assert at_home(None) == (str(tmp_path), "there", "3")
     assert sent(None) == (str(workplace), "here", "3")
     assert restored(None) == (str(workplace), "here", None)
-    gone = RemoteTask(place, (), WorkerContext(str(tmp_path / "gone"), {}))
+    gone = RemoteTask(place, context=WorkerContext(str(tmp_path / "gone"), {}))
     assert gone(None) is None and "gone: cannot be entered on" in capsys.readouterr().err
 
 

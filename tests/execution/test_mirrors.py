@@ -14,10 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import command, directories, finish, output, process, rows, summary
+from harness import command, directories, finish, installed, output, process, rows, summary
 from wandb_server import Server
 
-from sobench.config import extras
 from sobench.results.loggers.wandb import process as wandb_process
 from sobench.results.loggers.wandb import receipts, remote_state
 
@@ -69,8 +68,7 @@ FAST = {("wandb", "joblib", "done"), ("wandb", "joblib", "SIGTERM")}
 
 def needed(mirror: str, launcher: str) -> bool:
     """Whether what the case needs is installed."""
-    needs = [extras.EXTRAS.get(("logger", mirror)), extras.EXTRAS.get(("hydra/launcher", launcher))]
-    return all(extra is None or extras.is_installed(extra) for extra in needs)
+    return installed("logger", mirror) and installed("hydra/launcher", launcher)
 
 
 CASES = [

@@ -146,14 +146,16 @@ PRELOAD = [
 ]
 
 
-def process(*words: str, folder: Path, prepare: Callable[[], None] | None = None) -> multiprocessing.Process:
+def process(
+    *words: str, folder: Path, prepare: Callable[[], None] | None = None, **variables: str
+) -> multiprocessing.Process:
     """Start `sobench WORDS` in a process with the working directory `folder`; `prepare` runs in it before the command.
 
-    The output is written to `folder`/out.txt.
+    The output is written to `folder`/out.txt. variables: further environment variables.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
-    started = context.Process(target=_main, args=(words, str(folder), prepare, dict(os.environ), list(sys.path)))
+    started = context.Process(target=_main, args=(words, str(folder), prepare, os.environ | variables, list(sys.path)))
     started.start()
     return started
 
@@ -230,7 +232,15 @@ class DieIn:
         setattr(owner, leaf, dying)
 
 
-# Plug-ins
+# Plug-ins and extras
+
+
+def installed(group: str, name: str) -> bool:
+    """Whether the extra that a choice of a config group needs is installed; True if it needs none."""
+    from sobench.config import extras
+
+    extra = extras.EXTRAS.get((group, name))
+    return extra is None or extras.is_installed(extra)
 
 
 def write_package(

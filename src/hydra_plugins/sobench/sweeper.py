@@ -33,11 +33,12 @@ class GridSweeper(Sweeper):
         launchers.checked(config.hydra)
         self.config = config  # an attribute of Hydra's Sweeper
         self._hydra, self._loader = config.hydra, hydra_context.config_loader
+        its = launchers.traits(config.hydra)
         self._launcher = make_launcher(
             hydra_context,
             JobLoader(self._loader),
             launchers.without_sweep(config),
-            RemoteTask(task_function, launchers.traits(config.hydra).restores),
+            RemoteTask(task_function, its.restores, its.owns),
         )
 
     def sweep(self, arguments: list[str]) -> None:

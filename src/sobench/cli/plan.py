@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sobench.cli.arguments import Selection, of_command, require_runs
 from sobench.config.run import Run
 from sobench.errors import described
+from sobench.system.parent import Owner, end_with
 from sobench.system.processes import forkserver_context
 from sobench.system.text import format_duration, format_ranges, parse_duration, plural, table
 
@@ -36,8 +37,8 @@ SECONDS = 5.0
 PATIENCE = 300.0
 """Seconds after which the measurement of a cell is abandoned."""
 
-PRELOAD = ["torch._dynamo", "sobench.training.trainer"]
-"""Modules that every measuring process has from its start; some optimizers need the former."""
+PRELOAD = ["sobench.execution.preload"]
+"""Modules that every measuring process has from its start."""
 
 HEAD = ("cell", "runs", "done", "left", "per step", "per evaluation", "steps", "per run", "memory", "all left")
 
@@ -228,7 +229,7 @@ def measure(run: Run, patience: float = PATIENCE) -> Measured | str:
     """
     context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_child, args=(theirs, run, dict(os.environ)), daemon=True)
+    child = context.Process(target=_child, args=(theirs, run, Owner.this_process(), dict(os.environ)), daemon=True)
     child.start()
     theirs.close()
     try:
@@ -241,8 +242,9 @@ def measure(run: Run, patience: float = PATIENCE) -> Measured | str:
         child.join()
 
 
-def _child(answer: Connection, run: Run, environment: dict[str, str]) -> None:
+def _child(answer: Connection, run: Run, owner: Owner, environment: dict[str, str]) -> None:
     """In the measuring process: measure and send the result, or the reason why there is none."""
+    end_with(owner)
     os.environ.update(environment)
     try:
         result: Measured | str = _measured(run)

@@ -17,6 +17,7 @@ def run(arguments: Sequence[str]) -> int:
     from sobench.config import advice, grid, secrets
     from sobench.config.files import conf_dir
     from sobench.config.hydra_private import readable_errors
+    from sobench.errors import UsageError
     from sobench.execution import task
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised
@@ -24,6 +25,8 @@ def run(arguments: Sequence[str]) -> int:
     advice.check(arguments)
     secrets.check_words(arguments)
     secrets.guard_interpolations()
+    if rerun := [word for word in arguments if word.startswith("--exp")]:  # argparse takes the beginning of an option
+        raise UsageError(f"{rerun[0]}: not allowed; the same command again resumes a run")
     app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task.task)
     try:
         with readable_errors(arguments):

@@ -46,10 +46,17 @@ def runs(args: argparse.Namespace) -> int:
 
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
     """The settings that the runs must have."""
+    pairs = (override.partition("=") for override in overrides)
+    return {key: _value(key, value) for key, _, value in pairs if key != "runs"}
+
+
+def _value(key: str, written: str) -> Any:
     import yaml
 
-    pairs = (override.partition("=") for override in overrides)
-    return {key: yaml.safe_load(value) for key, _, value in pairs if key != "runs"}
+    try:
+        return yaml.safe_load(written)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{key}={written}: no value in YAML; allowed: KEY=VALUE") from error
 
 
 def _has(cell: CellStatus, settings: Mapping[str, Any], key: str, value: Any) -> bool:

@@ -123,6 +123,8 @@ def number_for(group: str, got: str) -> str:
 
 def not_a_setting(word: str, words: Sequence[str]) -> str:
     """The line for a word that Hydra cannot read as an override. words: all of the command line."""
+    if not word.isprintable():
+        return f"{word!r}: not a setting; allowed: KEY=VALUE"
     key, equals, value = word.partition("=")
     if equals and value.startswith("="):
         return f"{word}: got two equals signs, allowed: {key}={value.lstrip('=')}"

@@ -19,6 +19,7 @@ names are all taken.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from sobench.config import advice, files, hydra_private, identity, jobs, tuning
 from sobench.config.composer import SET_LATER, Composer
 from sobench.config.files import GROUPS
 from sobench.config.hydra_private import Override, config_loader, readable_errors
+from sobench.config.rules import Rule, check
 from sobench.config.run import Run
 from sobench.errors import UsageError
 from sobench.system.text import Wait
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 Cells = list[list[str]]
 Overrides = tuple[str, ...]
+
+LARGEST = 100_000
+"""Runs of a grid: a larger one is a mistake, and would fill the memory."""
 
 
 # Runs
@@ -131,7 +136,15 @@ def job_overrides(overrides: Sequence[str], loader: ConfigLoader) -> list[list[s
     values = of_experiment | of_command
     selecting = group_keys(cells)
     grid = [values[key] for key in values if not cells or key not in selecting]
+    _check_size(" ".join(overrides), math.prod(map(len, grid)) * max(1, len(cells)))
     return [[*job, *cell] for cell in cells or [[]] for job in itertools.product(*grid)]
+
+
+def _check_size(text: str, runs: float) -> None:
+    """Raises UsageError for a grid, or one setting of it, of more than LARGEST runs."""
+    if not runs <= LARGEST:  # the length of a range may be NaN
+        size = f"{runs:,}" if math.isfinite(runs) else "endless"
+        raise UsageError(f"{text}: a grid of {size} runs; allowed: at most {LARGEST:,}")
 
 
 def data_sets_of(experiment: str) -> dict[str, dict[str, Any]]:
@@ -168,7 +181,11 @@ def _sweep(parsed: Sequence[Override], loader: ConfigLoader) -> DictConfig:
 def _sweeper_of(config: DictConfig) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
-    return OmegaConf.to_container(config.hydra.sweeper, resolve=False)  # pyright: ignore[reportReturnType] - its keys are strings
+    node = config.hydra.sweeper
+    settings: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_config(node) else node
+    check("hydra.sweeper", settings, Rule((dict,), "settings of the sweeper"))
+    check("hydra.sweeper.params", settings.get("params"), Rule((dict,), "values of settings: {optimizer.lr: '0.1,1'}"))
+    return settings
 
 
 def _is_repeated(key: str) -> bool:
@@ -227,7 +244,10 @@ def _values(parsed: Sequence[Override]) -> dict[str, list[str]]:
         if not override.is_sweep:
             values[override.key] = [override.text]
         elif override.is_discrete:
+            _check_size(override.text, override.count())
             values[override.key] = [f"{override.key}={value}" for value in override.values()]
+            if not values[override.key]:
+                raise UsageError(f"{override.text}: no value; allowed: at least one")
             advice.check_sweep(override.key, values[override.key])
         else:
             raise UsageError(

@@ -10,7 +10,9 @@ Classes that Hydra instantiates or calls itself depend on its interfaces too: th
 
 from __future__ import annotations
 
+import math
 import re
+import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -248,6 +250,19 @@ class Override:
         """The values of a discrete sweep, in the grammar of overrides."""
         return list(self._parsed.sweep_string_iterator())
 
+    def count(self) -> float:
+        """The number of values of a discrete sweep, without listing them; not finite if they have no end."""
+        from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
+        swept: Any = self._parsed.value()
+        if isinstance(swept, RangeSweep):
+            assert swept.start is not None and swept.stop is not None
+            count = -((swept.start - swept.stop) // swept.step) if swept.step else math.inf
+            return 0 if count < 0 else count  # it may be NaN
+        if isinstance(swept, ChoiceSweep):
+            return len(swept.list)
+        return len(swept) if isinstance(swept, list) else len(self.values())
+
     def interval(self) -> Interval:
         """The interval() of a sweep that is not discrete; tag(log,...) makes its scale logarithmic."""
         swept: Any = self._parsed.value()
@@ -289,13 +304,20 @@ def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}: no YAML: line {mark.line + 1}: " if mark else "no YAML: "
         raise UsageError(f"{where}{error.problem or error.context}") from error
-    except ValueError as error:
+    except Exception as error:
         if str(error).startswith("Only one of --run"):
             flags = " ".join(word for word in overrides if word.startswith("-"))
             raise UsageError(f"{flags}: {first_line(error).lower()}") from error
-        if "Config group override must be" not in str(error):
+        if not _is_of_hydra(error):
             raise
-        raise UsageError(_not_a_choice(overrides)) from error
+        raise UsageError(_not_a_choice(overrides, first_line(error))) from error
+
+
+def _is_of_hydra(error: Exception) -> bool:
+    """Whether code of Hydra's or OmegaConf's raised the error, or did not expect a value: a wrong type, for instance"""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    module = frames[-1][0].f_globals.get("__name__", "") if frames else ""
+    return module.partition(".")[0] in ("hydra", "omegaconf", "antlr4")
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
@@ -310,13 +332,13 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"{group}: got {got!r}, {files.suggestion_for(group, got)}{advice.number_for(group, got)}"
 
 
-def _not_a_choice(overrides: Sequence[str]) -> str:
-    """The line for a group whose value is not a name."""
+def _not_a_choice(overrides: Sequence[str], reason: str) -> str:
+    """The line for a group whose value is not a name; for other overrides, the reason."""
     for override in overrides:
-        group, _, got = override.lstrip("+").partition("=")
-        if group in files.GROUPS and got not in files.members(group):
+        group, equals, got = override.lstrip("+~").partition("=")
+        if equals and group in (*files.GROUPS, "experiment") and got not in files.members(group):
             return f"{group}: got {got!r}, {files.suggestion_for(group, got)}{advice.number_for(group, got)}"
-    return f"{' '.join(overrides)}: allowed: KEY=VALUE"
+    return f"{' '.join(overrides)}: {reason}; allowed: KEY=VALUE"
 
 
 def _unknown_key(message: str, overrides: Sequence[str]) -> str | None:
@@ -342,7 +364,7 @@ def _malformed(error: Exception, overrides: Sequence[str]) -> str | None:
 
 def _quoted(message: str) -> str:
     """What stands between the first two quotation marks of one of Hydra's messages."""
-    return message.split("'")[1]
+    return message.partition("'")[2].partition("'")[0]
 
 
 def first_line(error: Exception) -> str:

@@ -55,6 +55,9 @@ class Rule:
 
 
 POSITIVE = Rule((int, float), "a number above 0", lambda v: 0 < v < math.inf)
+SECONDS = Rule(
+    (int, float), "a number of seconds above 0, at most 1e8", lambda v: 0 < v <= 1e8
+)  # timers end at 2^63 ns
 NON_NEGATIVE = Rule((int, float), "a number of at least 0", lambda v: 0 <= v < math.inf)
 UNIT = Rule((int, float), "a number in [0, 1)", lambda v: 0 <= v < 1)
 OPEN_UNIT = Rule((int, float), "a number above 0 and below 1", lambda v: 0 < v < 1)

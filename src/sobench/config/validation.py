@@ -12,7 +12,7 @@ from typing import Any
 
 from sobench.config import extras, files, registry, rules, signature
 from sobench.config.files import GROUPS, group_defaults, members, read
-from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, UNIT, Rule, choice, optional
+from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, SECONDS, UNIT, Rule, choice, optional
 from sobench.errors import UsageError
 
 WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
@@ -37,7 +37,7 @@ RULES: dict[str, Rule] = {
     "slots": optional(FOLDER),
     "wait": Rule((bool, str), "auto, true or false", lambda v: v in (True, False, "auto")),
     "checkpoint.seconds": NON_NEGATIVE,
-    "timeout": optional(POSITIVE),
+    "timeout": optional(SECONDS),
     "longest_step": optional(POSITIVE),
     "rerun": choice("none", "stale"),
     "progress": FLAG,
@@ -93,7 +93,7 @@ RULES: dict[str, Rule] = {
         Rule((str, list), "words, as [a, b]", lambda v: all(isinstance(word, (str, int)) for word in v))
     ),
     "logger.notes": optional(rules.TEXT),
-    "logger.timeout": POSITIVE,
+    "logger.timeout": SECONDS,
 }
 
 COMPANIONS = "instrument.companions"

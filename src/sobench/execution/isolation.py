@@ -7,11 +7,9 @@ pipe.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -21,7 +19,7 @@ from typing import Any
 
 from sobench.config.run import Run
 from sobench.results.rundir import RunDirectory
-from sobench.system import stopping
+from sobench.system import parent, stopping
 from sobench.system.processes import forkserver_context
 
 POLL = 0.2
@@ -30,8 +28,8 @@ POLL = 0.2
 PATIENCE = 10.0
 """Seconds in which a process has to end after its last message."""
 
-PRELOAD = ["torch._dynamo", "sobench.execution.attempt"]
-"""Modules that take long to import; some optimizers need the first one."""
+PRELOAD = ["sobench.execution.preload"]
+"""Modules that the server of the processes imports."""
 
 LAST = ("summary", "error", "died")
 """The kinds of message that no other message follows."""
@@ -71,7 +69,10 @@ def _start(run: Run, directory: RunDirectory) -> tuple[BaseProcess, Connection]:
 
     context = forkserver_context(PRELOAD)
     ours, theirs = context.Pipe(duplex=False)
-    child = context.Process(target=_main, args=(theirs, run, directory, dict(os.environ), torch.get_num_threads()))
+    owner = parent.Owner.this_process()  # it holds the leases on the cores and the GPU
+    child = context.Process(
+        target=_main, args=(theirs, run, directory, owner, dict(os.environ), torch.get_num_threads())
+    )
     child.start()
     theirs.close()  # so that the pipe ends when the process ends
     return child, ours
@@ -127,10 +128,17 @@ def _record_death(directory: RunDirectory, code: int | None, out_of_memory: bool
 # In the separate process
 
 
-def _main(pipe: Connection, run: Run, directory: RunDirectory, environment: dict[str, str], threads: int) -> None:
+def _main(
+    pipe: Connection,
+    run: Run,
+    directory: RunDirectory,
+    owner: parent.Owner,
+    environment: dict[str, str],
+    threads: int,
+) -> None:
     os.setsid()  # a signal from a terminal or a cluster to all processes reaches this one only through its parent
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent.end_with(owner)
     os.environ.clear()
     os.environ.update(environment)
     try:
@@ -157,14 +165,6 @@ def _send(pipe: Connection, kind: str, value: Any) -> None:
         pipe.send((kind, value))
     except OSError:
         os._exit(1)
-
-
-def _end_with_parent() -> None:
-    """End this process with its parent, which holds the leases on the cores and the GPU."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-    os._exit(1)
 
 
 def _picklable(error: BaseException) -> BaseException:

@@ -20,6 +20,7 @@ from sobench.config.extras import check_installed
 from sobench.config.rules import COUNT, NON_NEGATIVE, POSITIVE, Rule, check, choice, optional
 from sobench.system import stopping
 from sobench.system.devices import cores
+from sobench.system.parent import Owner, end_with
 
 if TYPE_CHECKING:
     from hydra.plugins.launcher import Launcher
@@ -44,6 +45,8 @@ class Traits:
     """The number of jobs that one launch may have; None for any number."""
     restores: tuple[str, ...] = ()
     """Environment variables that the launcher changes, and that its processes, on this machine, need unchanged."""
+    owns: bool = False
+    """Whether its processes, on this machine, would survive this one, and are told to end with it."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that the launcher needs, unless the user has set them."""
     open: Callable[[Any], None] = _nothing
@@ -62,6 +65,11 @@ def _start_ray(launcher: Any) -> None:
         start_ray(settings)
 
 
+def _own_joblib_workers(launcher: Any) -> None:
+    """Tell each worker at its start to end with this process: one that never gets a job too."""
+    launcher.joblib |= {"initializer": end_with, "initargs": (Owner.this_process(),)}
+
+
 def _end_joblib_workers() -> None:
     """joblib keeps its processes for a next sweep, and would wait at exit until each has taken itself apart: 1.5 s.
 
@@ -72,9 +80,10 @@ def _end_joblib_workers() -> None:
 
 
 TRAITS: dict[str, Traits] = {
-    "joblib": Traits(close=_end_joblib_workers),
-    "submitit_local": Traits(at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",)),
+    "joblib": Traits(owns=True, open=_own_joblib_workers, close=_end_joblib_workers),
+    "submitit_local": Traits(at_once=lambda: len(cores()), restores=("CUDA_VISIBLE_DEVICES",), owns=True),
     "submitit_slurm": Traits(at_once=lambda: SLURM_ARRAY),
+    # Ray ends all of its processes with its driver
     "ray": Traits(open=_start_ray, environment={"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}),
 }
 """By the name of the launcher; those that are not named have the default traits."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sobench.config.composer import Composer
 from sobench.system import interpreter, stopping
 from sobench.system.output import say, unfailing
+from sobench.system.parent import Owner, end_with
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -28,19 +29,29 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """The working directory of a process, and the environment variables that a run can depend on (None: not set)."""
+    """The working directory of a process, and the environment variables that a run can depend on (None: not set).
+
+    owner: the process that the workers end with, if there is one.
+    """
 
     folder: str
     variables: Mapping[str, str | None]
+    owner: Owner | None = None
 
     @classmethod
-    def of_this_process(cls, restored: Sequence[str] = ()) -> WorkerContext:
-        """The context of this process; `restored` names further variables that belong to it."""
+    def of_this_process(cls, restored: Sequence[str] = (), owns: bool = False) -> WorkerContext:
+        """The context of this process; `restored` names further variables that belong to it, `owns`: it is the owner"""
         ours = {name: value for name, value in os.environ.items() if name.startswith("SOBENCH_") or name in THREADS}
-        return cls(str(Path.cwd()), ours | {name: os.environ.get(name) for name in restored})
+        variables = ours | {name: os.environ.get(name) for name in restored}
+        return cls(str(Path.cwd()), variables, Owner.this_process() if owns else None)
 
     def restore(self) -> None:
-        """Give this process the directory and the variables. Raises OSError if the directory cannot be entered."""
+        """Give this process the directory, the variables and the owner.
+
+        Raises OSError if the directory cannot be entered.
+        """
+        if self.owner:
+            end_with(self.owner)
         os.chdir(self.folder)
         for name in [name for name in os.environ if name.startswith("SOBENCH_")] + list(self.variables):
             os.environ.pop(name, None)
@@ -51,20 +62,22 @@ class RemoteTask:
     """A task function for Hydra that takes its context along.
 
     Pickling it adds the context of the process that pickles it; the process that calls it restores that context first.
-    restores: environment variables that belong to the context besides sobench's own.
+    restores: environment variables that belong to the context besides sobench's own. owns: whether a process that
+    calls it ends with the process that pickled it, on the same machine.
     """
 
     def __init__(
         self,
         function: Callable[[Any], Any],
         restores: tuple[str, ...] = (),
+        owns: bool = False,
         context: WorkerContext | None = None,
     ):
-        self.function, self.restores, self.context = function, restores, context
+        self.function, self.restores, self.owns, self.context = function, restores, owns, context
 
     def __reduce__(self) -> tuple[Any, ...]:
-        context = self.context or WorkerContext.of_this_process(self.restores)
-        return RemoteTask, (self.function, self.restores, context)
+        context = self.context or WorkerContext.of_this_process(self.restores, self.owns)
+        return RemoteTask, (self.function, self.restores, self.owns, context)
 
     def __call__(self, config: Any) -> Any:
         """Run the task function. Without the directory there is one line on standard error, and no run."""

@@ -37,6 +37,8 @@ def forkserver_context(preload: Sequence[str]) -> ForkServerContext | SpawnConte
     They are forked from a server that has imported the modules `preload`. On a system without fork servers they are
     spawned.
     """
+    if multiprocessing.get_start_method(allow_none=True) not in (None, *multiprocessing.get_all_start_methods()):
+        multiprocessing.set_start_method(None, force=True)  # joblib's workers have "loky", unknown to a new process
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")

@@ -2,7 +2,8 @@
 
 A thread is not enough: what wandb starts in a process delays the end of that process for as long as the server hangs.
 One mirror process copies all runs of this process, one after another. It prints its own warnings, has a time limit for
-everything that can hang, and if this process dies, it finishes the current run and exits.
+everything that can hang, and if this process dies, it finishes the current run and exits. If the launcher of the sweep
+dies, it has ORPHANED seconds for that.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import astuple
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,13 @@ from sobench.results.loggers.base import Logger
 from sobench.results.loggers.wandb import receipts
 from sobench.system import stopping
 from sobench.system.heartbeat import locked
+from sobench.system.parent import owner
 from sobench.system.text import plural
 
 REPORTED = 3
 """Exit code of the mirror process after it has printed why it gave up."""
+ORPHANED = 7.0
+"""Seconds that the mirror process has after the death of the owner of this process, or of this one without an owner."""
 MARGIN = 5.0
 """Seconds beyond the time-out after which the mirror process is killed."""
 POLL = 0.05
@@ -103,6 +108,7 @@ def command(settings: Mapping[str, Any], runs: Path | str, action: str, lock: Pa
         "folder": str(folder),
         "action": action,
         "lock": lock and str(lock),
+        "owner": lock and astuple(owner()),
     }
     environment = os.environ | {
         "WANDB_ERROR_REPORTING": "false",

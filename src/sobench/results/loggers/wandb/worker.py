@@ -7,13 +7,15 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from sobench.config.secrets import hide
-from sobench.results.loggers.wandb.process import MARGIN, REPORTED
+from sobench.results.loggers.wandb.process import MARGIN, ORPHANED, REPORTED
+from sobench.system.parent import Owner
 
 POLL = 0.5
 """Seconds between two reads of a growing record."""
@@ -30,11 +32,18 @@ class Worker:
         os.dup2(nowhere, 2)
         self._messages: queue.Queue[dict | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
+        if settings["owner"]:
+            threading.Thread(target=self._end_after, args=(Owner(*settings["owner"]),), daemon=True).start()
 
     def _read(self) -> None:
         for line in sys.stdin.buffer:
             self._messages.put(json.loads(line))
         self._messages.put(None)
+
+    def _end_after(self, owner: Owner) -> None:
+        owner.wait()
+        time.sleep(ORPHANED)
+        self.give_up(f"its launcher is dead, and mirroring took more than {ORPHANED:g} s")
 
     def messages(self) -> Iterator[dict[str, Any]]:
         """The messages, until standard input ends."""
