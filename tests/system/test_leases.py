@@ -266,7 +266,7 @@ def test_a_killed_process_frees_its_slots_at_once(tmp_path, machine):
 
 
 def test_a_run_that_asks_for_too_much_is_refused_in_one_line(workplace):
-    done = command("run", *SMALL, "threads=3")
+    done = command("run", "model.widths=[4]", "budget=smoke", "threads=3")
     assert (done.code, done.out) == (2, "")
     assert done.errors == ["sobench: threads: got 3, this machine has 2 cores; allowed: 1 to 2, or null"]
     assert not list(workplace.iterdir())

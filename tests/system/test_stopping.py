@@ -12,7 +12,8 @@ from sobench.results.rundir import Metrics
 from sobench.results.state import state
 from sobench.system import stopping
 
-LONG = ("threads=1", "model.widths=[4]", "progress=false", "log.every=3", "checkpoint.seconds=0", "budget.epochs=null")
+LONG = ("threads=1", "model.widths=[4]", "progress=false", "budget.epochs=null")
+OFTEN = ("log.every=3", "checkpoint.seconds=0")
 
 
 def listens() -> None:
@@ -29,7 +30,7 @@ def begun(folder: Path, started) -> None:
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_sweep_is_asked_to_stop_and_goes_on_to_the_same_bits(workplace, tmp_path, number, code):
-    words = ["run", "-m", *LONG, "budget.steps=90", "seed=0,1"]
+    words = ["run", "-m", *LONG, *OFTEN, "budget.steps=90", "seed=0,1"]
     assert command(*words, f"runs={tmp_path}/quiet").code == 0
     started = process(*words, folder=workplace, prepare=listens)
     begun(workplace, started)
@@ -49,7 +50,7 @@ def test_a_sweep_is_asked_to_stop_and_goes_on_to_the_same_bits(workplace, tmp_pa
 
 @pytest.mark.parametrize("what", [["run"], ["run", "-m", "seed=0,1"]])
 def test_a_second_signal_leaves_at_once(workplace, what):
-    words = [*what, *LONG, "log.every=1000000", "budget.steps=100000000"]
+    words = [*what, *LONG, "checkpoint.seconds=0", "log.every=1000000", "budget.steps=100000000"]
     started = process(*words, folder=workplace, prepare=listens)
     while not list(workplace.glob("runs/*/*/holder.json")):
         assert started.is_alive(), output(workplace)
@@ -90,7 +91,7 @@ class Factors(torch.optim.SGD):
 def test_a_second_signal_leaves_a_call_of_lapack(workplace, plugins, monkeypatch, what, second, code):
     """Python's handlers run in the main thread, which is in the library: two signals used to do nothing."""
     plugins("factoring", {"factoring.py": FACTORS}, {"factors": "factoring:Factors"})
-    words = [*what, *LONG, "budget.steps=9", "optimizer=factors"]
+    words = [*what, *LONG, *OFTEN, "budget.steps=9", "optimizer=factors"]
     started = process(*words, folder=workplace, prepare=listens)
     while not (workplace / "decomposing").exists():
         assert started.is_alive(), output(workplace)
