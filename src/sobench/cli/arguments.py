@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sobench.config.files import NOT_IDENTITY
 from sobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
 
 OVERRIDES = "settings, as for `sobench run -m` (optimizer=sgd,adam budget=cpu seed=0,1 runs=DIR ...)"
 EXPERIMENT = "experiment="
-_PASSED_OVER = {*NOT_IDENTITY} - {"budgets", "experiment"}
-"""Top-level keys that say where and how runs are made. The budgets of an experiment can change a result."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +95,12 @@ def selecting(overrides: Iterable[str]) -> list[str]:
 
 
 def _selects(override: str) -> bool:
+    from sobench.config.advice import changes_nothing
+
     key = key_of(override)
     if key.startswith("hydra"):
         return key.startswith(("hydra.sweeper", "hydra/sweeper"))
-    return key.partition(".")[0] not in _PASSED_OVER
+    return not changes_nothing(key)
 
 
 def value_of(key: str, overrides: Iterable[str]) -> str | None:

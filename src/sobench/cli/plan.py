@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sobench.cli.arguments import Selection, of_command, require_runs
 from sobench.config.run import Run
 from sobench.errors import described
+from sobench.execution.isolation import PRELOAD
 from sobench.system.parent import Owner, end_with
 from sobench.system.processes import forkserver_context
 from sobench.system.text import format_duration, format_ranges, parse_duration, plural, table
@@ -36,9 +37,6 @@ SECONDS = 5.0
 
 PATIENCE = 300.0
 """Seconds after which the measurement of a cell is abandoned."""
-
-PRELOAD = ["sobench.execution.preload"]
-"""Modules that every measuring process has from its start."""
 
 HEAD = ("cell", "runs", "done", "left", "per step", "per evaluation", "steps", "per run", "memory", "all left")
 
