@@ -227,23 +227,20 @@ LEAK = 48 * 1024
 def check_memory(subject: Subject, steps: int = 60) -> None:
     """The memory of the process does not grow from step to step: no graph is retained.
 
-    A growth is measured again, as a buffer that is made once grows once, and other memory may be returned meanwhile:
-    two of three measurements count.
+    A growth is measured again over four times the steps: a buffer that is made once, or a heap with holes, grows by the
+    same however long the measurement is; a leak grows with the steps.
     """
-    too_much: list[int] = []
     with _collecting_new_objects():
         trainer = subject.trainer()
         trainer.problem.batch_size = min(256, trainer.problem.samples)
         early = resident_bytes(trainer, after=20)
-        for measured in (1, 2, 3):
-            late = resident_bytes(trainer, after=steps)
-            grown = min(late) - max(early)  # an allocator goes up and down by itself; a leak goes up
-            too_much += [grown] if grown > steps * LEAK else []
-            if len(too_much) == 2:
-                raise Broken(f"the process held {max(too_much) / 2**20:.0f} MiB more after {steps} more steps")
-            if measured - len(too_much) == (2 if too_much else 1):
+        for length in (steps, 4 * steps):
+            late = resident_bytes(trainer, after=length)
+            grown = min(late) - max(early)  # an allocator goes up and down by itself
+            if grown <= length * LEAK:
                 return
             early = late
+    raise Broken(f"the process held {grown / 2**20:.0f} MiB more after {length} more steps")
 
 
 def check_hyperparameters(subject: Subject) -> None:
