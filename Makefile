@@ -1,11 +1,12 @@
 # `make demo` and `make test` are all a newcomer needs; both make .venv first if it is not there.
 PYTHON ?= python3
 VENV := .venv
+NEXT := $(VENV)/next
 SOBENCH := $(VENV)/bin/sobench
 CODE := src tests scripts
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: help demo check format test test-slow support clean
+.PHONY: help demo check format test test-slow test-next support clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */|/' | column -t -s '|'
@@ -28,6 +29,11 @@ test: $(VENV)/.installed  ## everything that takes seconds
 
 test-slow: $(VENV)/.installed  ## real data and fault injection; set SOBENCH_DATA to a folder that has the data sets
 	$(PYTEST) -m slow
+
+test-next: $(VENV)/.installed  ## the configuration and the launchers with Hydra's next version; it may fail
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --pre --no-deps --target $(NEXT) hydra-core omegaconf \
+		hydra-joblib-launcher hydra-submitit-launcher hydra-ray-launcher
+	-PYTHONPATH=$(NEXT) $(PYTEST) -W default tests/config tests/execution/test_launchers.py tests/cli/test_bad_input.py
 
 support: $(VENV)/.installed  ## write docs/models.md: which model works with which optimizer
 	$(PYTEST) tests/test_zoo.py --write-support

@@ -54,10 +54,12 @@ def yaml_texts():
 @pytest.fixture(autouse=True, scope="session")
 def compositions():
     """A configuration is composed once for each list of overrides."""
+    import hydra
     from compositions import compose_once
 
     with pytest.MonkeyPatch.context() as patch:
-        compose_once(patch)
+        if hydra.__version__.startswith("1.3."):  # another version composes as it does for a user
+            compose_once(patch)
         yield
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+import hydra
 import pytest
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -208,6 +209,10 @@ def test_a_long_wait_is_announced_once(monkeypatch, capsys):
     assert re.fullmatch(r"sobench: 2 configurations to compose and check, 1 done, about [\d.e-]+ s more", line)
 
 
+OLD = hydra.__version__.startswith("1.3.")
+"""From 1.4 on, Hydra's own loader refuses a job whose experiment has a grid; here that grid is read before."""
+
+
 def test_jobs_of_a_launcher_are_those_of_hydra(loader):
     """The whole configuration, the node `hydra` included, whatever was composed before."""
     words = ["hydra.job.name=other"]
@@ -216,9 +221,9 @@ def test_jobs_of_a_launcher_are_those_of_hydra(loader):
     for job in (
         ["optimizer=adam", "optimizer.lr=0.1", "seed=0"],
         ["seed=3", "optimizer=adam", "optimizer.lr=0.1"],
-        ["optimizer.lr=${seed}", "experiment=demo/digits", "seed=12"],
         ["optimizer=adam", "seed=${batch_size}"],
         ["optimizer=adam", "hydra.job.chdir=true"],
+        *([["optimizer.lr=${seed}", "experiment=demo/digits", "seed=12"]] if OLD else []),
     ):
         wanted, got = loader.load_sweep_config(master, job), ours.load_sweep_config(master, job)
         assert got == wanted and OmegaConf.to_container(got) == OmegaConf.to_container(wanted)

@@ -16,7 +16,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from sobench.config import advice, grid, secrets
     from sobench.config.files import conf_dir
-    from sobench.config.hydra_private import readable_errors
+    from sobench.config.hydra_private import readable_errors, version_base
     from sobench.errors import UsageError
     from sobench.execution import task
 
@@ -27,7 +27,7 @@ def run(arguments: Sequence[str]) -> int:
     secrets.guard_interpolations()
     if rerun := [word for word in arguments if word.startswith("--exp")]:  # argparse takes the beginning of an option
         raise UsageError(f"{rerun[0]}: not allowed; the same command again resumes a run")
-    app = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")(task.task)
+    app = hydra.main(**version_base(), config_path=str(conf_dir()), config_name="config")(task.task)
     try:
         with readable_errors(arguments):
             sys.argv = [sys.argv[0], *grid.for_hydra(arguments)]

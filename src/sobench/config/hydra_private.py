@@ -37,6 +37,13 @@ CONFIG = "config"
 # Composition
 
 
+def version_base() -> dict[str, str]:
+    """The argument of Hydra's entry points that asks for the defaults of 1.3; nothing for 1.4, which deprecates it."""
+    from hydra import __version__
+
+    return {"version_base": "1.3"} if __version__.startswith("1.3.") else {}
+
+
 @contextmanager
 def config_loader(loader: ConfigLoader | None = None) -> Iterator[ConfigLoader]:
     """The loader given, which is that of the running application; for None, a loader of conf/ of its own."""
@@ -47,7 +54,7 @@ def config_loader(loader: ConfigLoader | None = None) -> Iterator[ConfigLoader]:
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    with initialize_config_dir(str(files.conf_dir()), version_base="1.3", job_name="sobench"):
+    with initialize_config_dir(str(files.conf_dir()), **version_base(), job_name="sobench"):
         yield GlobalHydra.instance().config_loader()
 
 

@@ -34,7 +34,7 @@ COPIED = (
 
 def guard_interpolations() -> None:
     """Let `${oc.env:NAME}` in a configuration refuse a variable that no setting may read, wherever it is resolved."""
-    from omegaconf import OmegaConf
+    from omegaconf import OmegaConf, __version__
     from omegaconf.resolvers import oc
 
     def env(name: str, *default: Any) -> Any:
@@ -44,7 +44,9 @@ def guard_interpolations() -> None:
             raise InterpolationResolutionError(refusal)
         return oc.env(name, *default)
 
-    OmegaConf.register_new_resolver("oc.env", env, replace=True)
+    old = __version__.startswith("2.3.")  # `register_resolver` is another function there
+    register = OmegaConf.register_new_resolver if old else OmegaConf.register_resolver
+    register("oc.env", env, replace=True)  # pyright: ignore[reportCallIssue] - it has the parameter from 2.4 on
 
 
 def check_words(words: Iterable[str]) -> None:

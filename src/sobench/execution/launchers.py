@@ -149,11 +149,9 @@ def without_sweep(config: DictConfig) -> DictConfig:
     from omegaconf import read_write
 
     config = copy.deepcopy(config)
-    with read_write(config):
-        overrides = config.hydra.overrides.hydra
-        config.hydra.overrides.hydra = [
-            override for override in overrides if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", override)
-        ]
+    chosen = config.hydra.overrides
+    with read_write(chosen):
+        chosen.hydra = [word for word in chosen.hydra if not re.match(r"[~+]*hydra[./](launcher|sweeper)\b", word)]
     return config
 
 
