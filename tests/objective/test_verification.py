@@ -15,7 +15,7 @@ from twins import COMPLEX, ORACLES, REAL, TWICE, N, compare, objective, refuses
 
 from sobench import Objective
 from sobench.errors import Unsupported, UsageError
-from sobench.losses import CrossEntropy
+from sobench.losses import CrossEntropy, SquaredError
 from sobench.objective import make_partition, verification
 from sobench.objective.cost import Cost
 from sobench.objective.taylor.rules import RULES, elementwise
@@ -386,3 +386,12 @@ def test_an_error_may_be_ten_times_what_the_last_digits_of_the_parameters_make(e
             verification._is_analytic(f, (1 + error) * theta, theta, theta.norm(), real, theta)
     else:
         assert verification._is_analytic(f, (1 + error) * theta, theta, theta.norm(), real, theta)
+
+
+def test_a_model_of_ten_million_parameters_in_single_precision_is_no_mistake():
+    """Sums over all parameters have their rounding errors, which are no sign of a wrong product."""
+    torch.manual_seed(0)
+    model = nn.Linear(5_000_000, 2, bias=False)
+    f = Objective(model, SquaredError(), (torch.full((2, 5_000_000), 0.37), torch.zeros(2, 2)))
+    v = f.space.get()
+    assert (f.ggn() @ v).isfinite().all()
