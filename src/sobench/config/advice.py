@@ -43,7 +43,7 @@ def _check_members(group: str, value: str) -> None:
     if group not in SEVERAL:
         raise UsageError(f"{group}: got {value}, allowed: one name; for a sweep: -m {group}={names}")
     for name in filter(None, names.split(",")):
-        if name not in files.members(group):
+        if not files.is_member(group, name):
             raise UsageError(f"{group}: got {name!r}, {files.suggestion_for(group, name)}")
         if name != "none" and name not in files.group_defaults(group, name).get("copies", ()):
             raise UsageError(f"{group}: got {value}, but conf/{group}/{name}.yaml has no `copies: {{{name}: true}}`")

@@ -104,6 +104,18 @@ def call(group: str, name: str, given: Mapping[str, Any], settings: Mapping[str,
         return function(**{key: value for key, value in given.items() if key in parameters}, **values)
 
 
+def group_of(found: Any) -> str:
+    """The config group that an object can belong to, by what it is and by the parameters that it has."""
+    import torch
+
+    if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer):
+        return "optimizer"
+    if hasattr(found, "takes"):
+        return "loss"
+    own = {p.name for p in _parameters(found, "")} if callable(found) else set()
+    return next((group for group, given in GIVEN.items() if own & {*given}), "dataset")
+
+
 def _object(group: str, name: str) -> Any:
     """Raises UsageError unless the entry point is a class of torch optimizers, or something that can be called."""
     found = registry.load(registry.KINDS[group], name)
@@ -123,7 +135,13 @@ def _object(group: str, name: str) -> Any:
 def _settings(group: str, name: str) -> list[inspect.Parameter]:
     """The parameters that are settings. Raises UsageError for one that cannot be given by its name."""
     found = _object(group, name)
-    parameters = [p for p in _parameters(found, group) if p.name not in GIVEN[group] and _is_setting(p)]
+    every = _parameters(found, group)
+    parameters = [p for p in every if p.name not in GIVEN[group] and _is_setting(p)]
+    if not parameters and any(p.kind is p.VAR_POSITIONAL for p in every):
+        raise UsageError(
+            f"{registry.named(registry.KINDS[group], name)} takes *args and no parameter with a name; "
+            "allowed: parameters that can be given by name"
+        )
     for p in parameters:
         reason = None
         if p.name in RESERVED[group]:
@@ -145,7 +163,9 @@ def _parameters(found: Any, group: str) -> list[inspect.Parameter]:
             signature = inspect.signature(target)
         except (TypeError, ValueError):  # a compiled function without one
             return []
-    return list(signature.parameters.values())[2 if group == "optimizer" else 0 :]
+    own = list(signature.parameters.values())
+    skipped = 2 if group == "optimizer" else 0  # self, and the parameters of the model
+    return [p for place, p in enumerate(own) if place >= skipped or p.kind is p.VAR_POSITIONAL]
 
 
 def _is_setting(p: inspect.Parameter) -> bool:
