@@ -215,3 +215,90 @@ def test_in_python(stranger):
     frame = sobench.run(*WORDS, optimizer=["mine.py:Mine", "sgd"], settings={"optimizer.lr": 0.1})
     assert [*frame.optimizer] == ["mine.py:Mine", "sgd"] and frame.train_loss.nunique() == 1
     assert sobench.load_optimizer("mine.py:Mine").__name__ == "Mine"
+
+
+PARTS = """
+from torch.optim.lr_scheduler import ExponentialLR, ReduceLROnPlateau
+
+from sobench.losses import SquaredError
+from sobench.results.loggers.base import Logger
+from sobench.training.instruments.base import Instrument
+
+
+class Twice(SquaredError):
+    def __call__(self, outputs, targets):
+        return 2 * super().__call__(outputs, targets)
+
+
+def halving(optimizer, gamma: float = 0.5):
+    return ExponentialLR(optimizer, gamma)
+
+
+def plateau(optimizer):
+    return ReduceLROnPlateau(optimizer)
+
+
+class Steps(Instrument):
+    def __init__(self, problem, clock, settings, unit: int = 1):
+        super().__init__(problem, clock, settings)
+        self.unit = unit
+
+    def readings(self):
+        return {"unit": float(self.unit)}
+
+
+class Ends(Logger):
+    def __init__(self, directory, word: str = "end"):
+        super().__init__(directory)
+        self.word = word
+
+    def finish(self, summary):
+        (self.directory.path / "end.txt").write_text(self.word)
+
+
+class Nothing:
+    pass
+"""
+
+
+@pytest.fixture
+def parts(stranger):
+    (stranger / "parts.py").write_text(PARTS)
+    return stranger
+
+
+def test_loss_schedule_logger_and_instrument_by_path(parts):
+    """Half the learning rate on twice the loss makes the steps of the loss itself."""
+    words = ["optimizer=sgd", "schedule=parts.py:halving", "instrument=parts.py:Steps", "instrument.unit=3"]
+    words += ["logger=parts.py:Ends", "logger.word=done", "log.every=1"]
+    assert command("run", *WORDS, *words, "loss=parts.py:Twice", "optimizer.lr=0.1", "runs=twice").code == 0
+    assert command("run", *WORDS, *words, "loss=squared_error", "optimizer.lr=0.2", "runs=once").code == 0
+    twice, once = (directories(parts / folder)[0] for folder in ("twice", "once"))
+    losses = [[row["train_loss"] for row in rows(path, "eval")] for path in (twice, once)]
+    assert losses[0] == pytest.approx([2 * loss for loss in losses[1]])
+    assert rows(twice, "train")[0]["unit"] == 3 and (twice / "end.txt").read_text() == "done"
+    text = (parts / "parts.py").read_text()
+    (parts / "parts.py").write_text(text.replace("float(self.unit)", "float(2 * self.unit)"))
+    assert "older code of its instrument" in command("status", "runs=twice").out
+    (parts / "parts.py").write_text(
+        text.replace("ExponentialLR(optimizer, gamma)", "ExponentialLR(optimizer, gamma / 2)")
+    )
+    assert "older code of its schedule" in command("status", "runs=twice").out
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("schedule=parts.py:plateau", "returned ReduceLROnPlateau; allowed: a scheduler of torch.optim.lr_scheduler"),
+        ("schedule=parts.py:halve", "parts.py has no 'halve'"),
+        ("schedule=parts.py:halving schedule.gamma=no", "schedule.gamma: got 'no', allowed: a number"),
+        ("logger=parts.py:Nothing", "has no start; allowed: a subclass of sobench.results.loggers.base.Logger"),
+        ("logger=parts.py:Ends logger.word=3", "logger.word: got 3, allowed: text"),
+        ("instrument=parts.py:Nothing", "has no begin; allowed: a subclass of sobench.training.instruments.base."),
+        ("loss=parts.py:Nothing", "has no takes; allowed: a subclass of sobench.losses.Loss"),
+    ],
+)
+def test_a_wrong_part_is_one_line(parts, word, message):
+    done = command("run", *WORDS, *word.split())
+    (line,) = done.err.splitlines()
+    assert done.code == 2 and message in line

@@ -38,8 +38,9 @@ def show(args: argparse.Namespace) -> int:
 
 def described(name: str, kinds: Sequence[str]) -> list[str]:
     """The lines about everything of this name among the kinds. Raises UsageError if there is none."""
-    if by_path.is_path(name):
-        kind = kinds[0] if len(kinds) == 1 else registry.KINDS[signature.group_of(registry.load(kinds[0], name))]
+    parts = [kind for kind in kinds if _key(kind) in registry.KINDS]
+    if parts and by_path.is_path(name):
+        kind = parts[0] if len(parts) == 1 else signature.group_of(registry.load(parts[0], name))
         return list(_group(kind, by_path.portable(name)))
     blocks = [list(_ABOUT.get(kind, _group)(kind, name)) for kind in kinds if name in names(kind)]
     if not blocks:
@@ -56,8 +57,7 @@ def names(kind: str) -> list[str]:
         from sobench.report import reports
 
         return reports()
-    installed = registry.choices(kind) if kind in registry.KINDS.values() else ()
-    return sorted({*installed, *files.members(_key(kind))})
+    return sorted({*registry.members(_key(kind)), *files.members(_key(kind))})
 
 
 def preset_of(group: str, name: str) -> str | None:
@@ -67,7 +67,7 @@ def preset_of(group: str, name: str) -> str | None:
     return None if base == name else base
 
 
-OTHERS = tuple(group for group in files.GROUPS if group not in registry.KINDS)
+OTHERS = tuple(group for group in files.GROUPS if registry.KINDS.get(group) not in LISTED)
 
 
 def _key(kind: str) -> str:
@@ -82,7 +82,7 @@ def _group(kind: str, name: str) -> Iterator[str]:
     """The member of a config group: what it is, its paper, and its settings."""
     group = _key(kind)
     base = preset_of(group, name)
-    entry = registry.find(kind, base or name) if kind in registry.KINDS.values() else None
+    entry = registry.find(registry.KINDS[group], base or name) if group in registry.KINDS else None
     yield f"{name}: {group}" + (f", a preset of {base}" if base else "")
     if about := files.about(f"{group}/{name}") or (registry.summary(entry) if entry else ""):
         yield f"  {about}"

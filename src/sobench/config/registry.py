@@ -1,4 +1,4 @@
-"""Optimizers, data sets, models and losses by name: entry points, torch's optimizers, and objects by their paths.
+"""The parts of a run by name: entry points, torch's optimizers, and objects by their paths.
 
 `find` says what a name stands for. Only `load` imports it; the other functions read source files, and import no torch.
 """
@@ -31,7 +31,15 @@ from sobench.errors import SobenchError, UsageError, described
 from sobench.system.output import say
 from sobench.system.text import either
 
-KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
+KINDS = {
+    "optimizer": "optimizers",
+    "dataset": "datasets",
+    "model": "models",
+    "loss": "losses",
+    "schedule": "schedules",
+    "logger": "loggers",
+    "instrument": "instruments",
+}
 """The key in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
 
 WHOLE = 12
@@ -40,6 +48,31 @@ FEW = 5
 """The most names that it lists of a longer list."""
 SIMILAR = 0.6
 """The similarity of two texts, at most 1, from which on one is taken for the other with an error in it."""
+
+BUILT_IN = {
+    "schedules": {
+        "constant": "sobench.training.schedule:constant",
+        "step": "sobench.training.schedule:step",
+        "cosine": "sobench.training.schedule:cosine",
+    },
+    "loggers": {
+        "none": "sobench.results.loggers.base:Logger",
+        "csv": "sobench.results.loggers.csv_file:CsvFile",
+        "tensorboard": "sobench.results.loggers.event_files:EventFiles",
+        "wandb": "sobench.results.loggers.wandb.process:Wandb",
+    },
+    "instruments": {
+        "none": "sobench.training.instruments.base:Instrument",
+        "directions": "sobench.training.instruments.directions:Directions",
+        "descent": "sobench.training.instruments.descent:Descent",
+        "trajectory": "sobench.training.instruments.trajectory:Trajectory",
+        "summary": "sobench.training.instruments.summary:SummaryInstrument",
+        "differences": "sobench.training.instruments.differences:Differences",
+        "product_time": "sobench.training.instruments.product_time:ProductTime",
+        "optimum": "sobench.training.instruments.optimum:Optimum",
+    },
+}
+"""Parts of sobench's own that are no entry points: kind -> name -> object."""
 
 TORCH = "torch.optim"
 """The module of torch's optimizers, each of which has its own name in lower case."""
@@ -52,12 +85,13 @@ DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 @cache
 def entries(kind: str) -> dict[str, EntryPoint]:
-    """{name: entry point} of the group `sobench.<kind>`, sorted by name.
+    """{name: entry point} of the group `sobench.<kind>`, and of BUILT_IN, sorted by name.
 
     Of two entry points with one name, that of sobench is used, else the first; a warning says so.
     """
-    by_name: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=f"sobench.{kind}"):
+    group = f"sobench.{kind}"
+    by_name = {name: EntryPoint(name, value, group) for name, value in BUILT_IN.get(kind, {}).items()}
+    for entry in entry_points(group=group):
         other = by_name.setdefault(entry.name, entry)
         if other.value != entry.value:
             used, ignored = (other, entry) if is_ours(other) else (entry, other)
@@ -213,7 +247,9 @@ def _nearness(text: str, name: str) -> float:
 
 def is_ours(entry: Entry) -> bool:
     """Whether an entry is one of sobench itself."""
-    return entry.dist is not None and entry.dist.name == "sobench"
+    if isinstance(entry, PathEntry):
+        return False
+    return entry.dist.name == "sobench" if entry.dist else entry.value in BUILT_IN.get(entry.group[8:], {}).values()
 
 
 def package_of(entry: Entry) -> Distribution | None:

@@ -115,8 +115,8 @@ def method(settings: Mapping[str, Any]) -> str | None:
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, str | None]:
-    """The digests of the code of a run's data set, model and loss, as far as they are plug-ins, by key."""
-    names = {key: settings.get(key) for key in ("dataset", "model", "loss")}
+    """The digests of the code of a run's parts besides its optimizer, as far as they are plug-ins, by key."""
+    names = {key: settings.get(key) for key in ("dataset", "model", "loss", "schedule", "instrument")}
     chosen = {key: name["name"] if isinstance(name, Mapping) else name for key, name in names.items()}
     return {
         key: _code(registry.KINDS[key], name) for key, name in chosen.items() if name and registry.is_plugin(key, name)
