@@ -12,6 +12,7 @@ from harness import command, directories, rows
 
 from sobench.config import registry
 from sobench.errors import UsageError
+from sobench.system.files import CHECKOUT
 
 MINE = '''
 """An optimizer, a model and a data set."""
@@ -97,6 +98,7 @@ def test_one_file_one_sweep_one_report(stranger):
     assert not list(stranger.glob("*.yaml")) and not (stranger / "__pycache__").exists()
 
 
+@pytest.mark.slow
 def test_a_process_of_its_own(stranger):
     """As a stranger has it: the command in an empty folder, the runs in processes of their own."""
     program = [sys.executable, "-c", "from sobench.cli import entry; entry()"]
@@ -196,7 +198,11 @@ def test_every_class_of_torch_has_its_name_in_lower_case(workplace):
         assert registry.load("optimizers", name.lower()) is getattr(torch.optim, name)
     listed = command("list", "optimizers").out
     (line,) = [line for line in listed.splitlines() if line.startswith("nadam ")]
-    assert "Implements NAdam algorithm." in line and line.split()[-2] == "torch"
+    assert (
+        "Implements Adafactor algorithm." in listed
+        and "Implements NAdam algorithm." in line
+        and line.split()[-2] == "torch"
+    )
     assert "momentum_decay" in command("show", "nadam").out
 
 
@@ -302,3 +308,10 @@ def test_a_wrong_part_is_one_line(parts, word, message):
     done = command("run", *WORDS, *word.split())
     (line,) = done.err.splitlines()
     assert done.code == 2 and message in line
+
+
+def test_the_example_runs(workplace):
+    (workplace / "mine.py").write_text((CHECKOUT / "examples/mine.py").read_text())
+    words = ["optimizer=mine.py:SignDescent,adamw", "model=mine.py:net", "dataset=mine.py:rings", "batch_size=50"]
+    done = command("run", "-m", *words, "budget.epochs=1", "wait=false")
+    assert done.code == 0 and "2 runs: 2 done" in done.out

@@ -294,7 +294,8 @@ def _docstring(tree: ast.Module, name: str) -> str | None:
     texts = [text for node in definitions if (text := ast.get_docstring(node))]
     for node in tree.body if definitions and not texts else ():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"{name}.__doc__":
-            texts += [part.value for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+            parts = [part for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+            texts += [part.value for part in sorted(parts, key=lambda part: (part.lineno, part.col_offset))]
     return next((text for text in texts if isinstance(text, str)), None)
 
 
