@@ -188,6 +188,8 @@ def test_a_wrong_path_is_one_line_and_writes_nothing(stranger, words, monkeypatc
 def test_a_path_with_spaces(stranger):
     (stranger / "my file.py").write_text((stranger / "mine.py").read_text())
     assert command("run", *WORDS, "optimizer=my file.py:Mine").code == 0
+    unquoted = command("run", *WORDS, "optimizer=my", "file.py:Mine")
+    assert unquoted.code == 2 and "a path with spaces, quoted: 'optimizer=\"my file.py:Mine\"'" in unquoted.err
     assert directories()[0].parent.name.startswith("rings_net_Mine_")
 
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sobench.config import files, registry
+from sobench.config import by_path, files, registry
 from sobench.config.files import GROUPS, NOT_IDENTITY
 from sobench.config.validation import RULES
 from sobench.errors import UsageError
@@ -140,7 +140,7 @@ def _instead(word: str, words: Sequence[str]) -> str:
     place = words.index(word) if word in words else 0
     before, after = words[place - 1] if place else "", words[place + 1] if place + 1 < len(words) else ""
     key, equals, value = before.partition("=")
-    if equals and is_path(key):
+    if equals and (is_path(key) or key in registry.KINDS and by_path.is_path(word)):
         return f"allowed: a path with spaces, quoted: {quoted(key, f'{value} {word}')}"
     if after and "=" not in after and not after.startswith("-") and (paths := _meant(word, words)):
         return f"allowed: {either(f'{path}={after}' for path in paths)}"
