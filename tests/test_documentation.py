@@ -1,20 +1,15 @@
 """The Python blocks of the README and of the pages on extending sobench run, and what the pages say of them holds."""
 
 import re
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from harness import SMALL, command, directory, rows
-from own_conf import add_to_conf
 
 import sobench
-from sobench.results import loggers
 from sobench.system.files import CHECKOUT
-from sobench.training import instruments
 from sobench.training.contract import CHECKS, Subject
 
 PAGES = ("README.md", "docs/optimizers.md", "docs/extending.md")
@@ -109,47 +104,49 @@ def test_every_oracle_costs_and_requires_what_the_page_says(names):
 @pytest.mark.parametrize(
     ("page", "file", "entry"),
     [
-        ("README.md", "mypackage/truncated.py", "truncated = mypackage.truncated:TruncatedGaussNewton"),
+        ("README.md", "truncated.py", "truncated = mypackage.truncated:TruncatedGaussNewton"),
         (
             "docs/optimizers.md",
-            "mypackage/diagonal_fisher.py",
+            "diagonal_fisher.py",
             "diagonal_fisher = mypackage.diagonal_fisher:DiagonalFisher",
         ),
     ],
 )
 def test_the_optimizers_of_the_pages_keep_the_contract(page, file, entry, plugins, workplace):
     name, _, target = entry.partition(" = ")
-    plugins("my-package", {"mypackage/__init__.py": "", file: module(page, file)}, {name: target})
+    plugins("my-package", {"mypackage/__init__.py": "", f"mypackage/{file}": module(page, file)}, {name: target})
     for check in CHECKS.values():
         check(Subject(name))
 
 
-def test_the_loss_of_the_page_trains(plugins, workplace):
-    text = module("docs/extending.md", "mypackage/log_cosh.py")
-    entries = {"log_cosh": "mypackage.log_cosh:LogCosh"}
-    plugins("my-losses", {"mypackage/__init__.py": "", "mypackage/log_cosh.py": text}, entries, "sobench.losses")
-    done = command("run", *SMALL, "loss=log_cosh", "optimizer=hf_gauss_newton")
+@pytest.fixture
+def files_of_the_page(workplace):
+    """The parts of docs/extending.md as files in the folder where commands run."""
+    for text in blocks("docs/extending.md"):
+        if named := re.match(r"# (\w+\.py)\n", text):
+            Path(named[1]).write_text(text)
+
+
+def test_the_loss_of_the_page_trains(files_of_the_page):
+    done = command("run", *SMALL, "loss=log_cosh.py:LogCosh", "optimizer=hf_gauss_newton")
     assert done.code == 0, done
     assert rows(directory(), "eval")[-1]["train_loss"] > 0
 
 
-@pytest.fixture
-def my_parts(plugins):
-    """The model and the data set of the page, as two packages on the path."""
-    for kind, name in (("models", "skip"), ("datasets", "rings")):
-        text = module("docs/extending.md", f"mypackage/{name}.py").replace("mypackage", f"my_{kind}")
-        modules = {f"my_{kind}/__init__.py": "", f"my_{kind}/{name}.py": text}
-        plugins(f"my-{kind}", modules, {name: f"my_{kind}.{name}:{name}"}, f"sobench.{kind}")
-
-
-def test_the_model_and_the_data_set_of_the_page_run(my_parts, workplace):
-    assert "tanh" in command("list", "models").out and "two rings" in command("list", "datasets").out
-    words = ["threads=1", "budget=smoke", "batch_size=50", "model=skip", "dataset=rings", "dataset.noise=0.3"]
+def test_the_model_and_the_data_set_of_the_page_run(files_of_the_page):
+    words = [
+        "threads=1",
+        "budget=smoke",
+        "batch_size=50",
+        "model=skip.py:skip",
+        "dataset=rings.py:rings",
+        "dataset.noise=0.3",
+    ]
     done = command("run", "-m", *words, "model.width=5,10", "optimizer=sgd,kfac")
     assert done.code == 0 and done.out.splitlines()[-1] == "4 runs: 4 done", done
 
 
-def test_the_folder_of_the_page_is_searched(my_parts, workplace):
+def test_the_folder_of_the_page_is_searched(files_of_the_page, workplace):
     for text in re.findall(
         r"^```yaml\n# (conf/\S+\n.*?)^```", page_text("docs/extending.md"), re.DOTALL | re.MULTILINE
     ):
@@ -177,30 +174,24 @@ def test_the_data_set_of_the_page_trains(names, workplace):
     assert done.code == 0, done
 
 
-def defined(file: str) -> dict[str, object]:
-    """The names that a module of docs/extending.md defines."""
-    scope: dict[str, object] = {}
-    exec(module("docs/extending.md", file), scope)
-    return scope
+def test_the_schedule_of_the_page_warms_up(files_of_the_page):
+    """The first of its five epochs has a fifth of the learning rate, so that it is the epoch of lr / 5."""
+    words = ["threads=1", "budget.epochs=1", "batch_size=100", "model=linear"]
+    assert command("run", *words, "schedule=warm_up.py:warm_up", "optimizer.lr=0.5", "runs=warm").code == 0
+    assert command("run", *words, "optimizer.lr=0.1", "runs=plain").code == 0
+    warm, plain = (rows(directory(Path(folder)), "eval")[-1]["train_loss"] for folder in ("warm", "plain"))
+    assert warm == pytest.approx(plain, rel=1e-6)
 
 
-def test_the_instrument_of_the_page_measures_and_changes_nothing(workplace, tmp_path, monkeypatch):
+def test_the_instrument_of_the_page_measures_and_changes_nothing(files_of_the_page):
     command("run", *SMALL, "runs=without")
-    cls = defined("sobench/training/instruments/gradient_norm.py")["GradientNorm"]
-    monkeypatch.setitem(instruments.INSTRUMENTS, "gradient_norm", cls)
-    add_to_conf(tmp_path / "conf", monkeypatch, {"instrument/gradient_norm.yaml": "name: gradient_norm\n"})
-    done = command("run", *SMALL, "instrument=gradient_norm")
+    done = command("run", *SMALL, "instrument=gradient_norm.py:GradientNorm")
     assert done.code == 0, done
     row, plain = rows(directory(), "train")[0], rows(directory(Path("without")), "train")[0]
     assert row["gradient_norm"] > 0 and row["loss"] == plain["loss"] and row["work"] == plain["work"]
 
 
-def test_the_logger_of_the_page_writes_its_file(workplace, tmp_path, monkeypatch):
-    module_ = types.ModuleType("best_of_the_page")
-    module_.__dict__.update(defined("sobench/results/loggers/best.py"))
-    monkeypatch.setitem(sys.modules, "best_of_the_page", module_)
-    monkeypatch.setitem(loggers.LOGGERS, "best", "best_of_the_page:Best")
-    add_to_conf(tmp_path / "conf", monkeypatch, {"logger/best.yaml": "name: best\n"})
-    done = command("run", *SMALL, "logger=best")
+def test_the_logger_of_the_page_writes_its_file(files_of_the_page):
+    done = command("run", *SMALL, "logger=[csv,best.py:Best]")
     assert done.code == 0 and not done.err, done
-    assert (directory() / "best.json").is_file()
+    assert (directory() / "best.json").is_file() and (directory() / "metrics.csv").is_file()

@@ -22,7 +22,8 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
     """Compose each configuration once, and unpickle it afterwards.
 
     Overrides determine a configuration where conf/ and packages alone are searched for files, no plug-in of a test is
-    installed, and the ConfigStore is the same. Everything else is composed as usual, and so is what raises.
+    installed or named by its path, and the ConfigStore is the same. Everything else is composed as usual, and so is
+    what raises.
     """
     compose, merge = ConfigLoaderImpl._load_configuration_impl, hydra_private.Halves.merged_files
     conf, installed = str(files.conf_dir()), {kind: registry.entries(kind) for kind in KINDS}
@@ -45,7 +46,7 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
 
         searched = [element.path for element in loader.config_search_path.get_path()]
         searched = [path for path in searched if not path.startswith(("pkg://", "structured://"))]
-        if not determined(searched) or any("searchpath" in override for override in overrides):
+        if not determined(searched) or any("searchpath" in o or ".py:" in o for o in overrides):
             return anew()
         store = ConfigStore.instance().repo["hydra"]
         stored = (frozenset(store.get(group, ())) for group in ("launcher", "sweeper"))
@@ -60,7 +61,7 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
 
     def merge_once(halves, choices):
         paths = [source.path for source in halves._files.get_sources() if source.scheme() == "file"]
-        if not determined(paths):
+        if not determined(paths) or any(".py" in (choice.input_line or "") for choice in choices):
             return merge(halves, choices)
         return once(tuple(choice.input_line for choice in choices), lambda: merge(halves, choices))
 

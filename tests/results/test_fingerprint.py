@@ -11,6 +11,7 @@ import pytest
 
 import sobench
 from sobench.config import registry
+from sobench.config.modules import module_file
 from sobench.data.sources import File, Source
 from sobench.data.store import Store
 from sobench.results import method_code
@@ -303,7 +304,7 @@ def test_parts_of_sobench_count_for_a_plug_in(theirs, monkeypatch, tmp_path):
         ("self.lr = lr", "self.lr = cg"),
     )
     theirs(opt=text)
-    find = registry.module_file
+    find = module_file
     krylov = tmp_path / "krylov.py"
     krylov.write_text(swap(find("sobench.linalg.krylov").read_text(), ("curvature <= 0", "curvature < 0")))
     other = Sources(lambda name: krylov if name == "sobench.linalg.krylov" else find(name))

@@ -1,4 +1,4 @@
-"""A configuration source for what other packages add: `optimizer=theirs`, `model=theirs` work without YAML.
+"""A configuration source for what has no YAML: `optimizer=theirs` of another package, `model=mine.py:Net` of a file.
 
 Hydra instantiates it.
 """
@@ -32,8 +32,10 @@ class PluginSource(ConfigSource):
         return config_path in ("", *self._groups())
 
     def is_config(self, config_path: str) -> bool:
+        from sobench.config import registry
+
         group, name = self._split(config_path)
-        return name in self._names(group)
+        return group in self._groups() and registry.is_member(group, name)
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
         if config_path == "":

@@ -203,11 +203,11 @@ def _entries(kind: str) -> list[tuple[str, ...]]:
     group = registry.key_of(kind)
     rows = []
     for name in names(kind):
-        preset, entry = preset_of(group, name), registry.entries(kind).get(name)
+        preset, entry = preset_of(group, name), registry.find(kind, name)
         theirs = entry is not None and not registry.is_ours(entry)
-        origin = (
-            f"{registry.origin(entry)}, not imported" if entry and theirs else f"preset of {preset}" if preset else ""
-        )
+        origin = f"preset of {preset}" if preset else ""
+        if entry and theirs:
+            origin = registry.origin(entry) + (", not imported" if entry.dist else "")
         rows.append((name, about(f"{group}/{name}") or (registry.summary(entry) if entry else ""), origin))
     return rows
 

@@ -119,7 +119,7 @@ def _names(command: str, kind: str) -> Iterator[str]:
     if kind == "name":
         groups["name"] = ["optimizer"] if command == "check" else [*files.GROUPS, "experiment", "loss"]
     for group in groups.get(kind, ()):
-        yield from registry.entries("losses") if group == "loss" else files.members(group)
+        yield from registry.choices("losses") if group == "loss" else files.members(group)
 
 
 # Settings
@@ -163,7 +163,7 @@ def _values(key: str, words: Sequence[str]) -> Iterable[str]:
     if key in (*files.GROUPS, "experiment") or key.startswith("hydra/"):
         return files.members(key)
     if key == "loss":
-        return registry.entries("losses")
+        return registry.choices("losses")
     group, _, leaf = key.partition(".")
     rule = validation.RULES.get(key)
     if group == "optimizer":

@@ -16,7 +16,7 @@ from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
-from sobench.config import files, registry
+from sobench.config import by_path, files, registry, signature
 from sobench.config.run import Run
 from sobench.config.validation import rule_of
 from sobench.data import Store, sources
@@ -38,6 +38,10 @@ def show(args: argparse.Namespace) -> int:
 
 def described(name: str, kinds: Sequence[str]) -> list[str]:
     """The lines about everything of this name among the kinds. Raises UsageError if there is none."""
+    parts = [kind for kind in kinds if _key(kind) in registry.KINDS]
+    if parts and by_path.is_path(name):
+        kind = parts[0] if len(parts) == 1 else signature.group_of(registry.load(parts[0], name))
+        return list(_group(kind, by_path.portable(name)))
     blocks = [list(_ABOUT.get(kind, _group)(kind, name)) for kind in kinds if name in names(kind)]
     if not blocks:
         known = {known for kind in kinds for known in names(kind)}
@@ -53,8 +57,7 @@ def names(kind: str) -> list[str]:
         from sobench.report import reports
 
         return reports()
-    installed = registry.entries(kind) if kind in registry.KINDS.values() else ()
-    return sorted({*installed, *files.members(_key(kind))})
+    return sorted({*registry.members(_key(kind)), *files.members(_key(kind))})
 
 
 def preset_of(group: str, name: str) -> str | None:
@@ -64,7 +67,7 @@ def preset_of(group: str, name: str) -> str | None:
     return None if base == name else base
 
 
-OTHERS = tuple(group for group in files.GROUPS if group not in registry.KINDS)
+OTHERS = tuple(group for group in files.GROUPS if registry.KINDS.get(group) not in LISTED)
 
 
 def _key(kind: str) -> str:
@@ -79,14 +82,15 @@ def _group(kind: str, name: str) -> Iterator[str]:
     """The member of a config group: what it is, its paper, and its settings."""
     group = _key(kind)
     base = preset_of(group, name)
-    entry = registry.entries(kind).get(base or name) if kind in registry.KINDS.values() else None
+    entry = registry.find(registry.KINDS[group], base or name) if group in registry.KINDS else None
     yield f"{name}: {group}" + (f", a preset of {base}" if base else "")
     if about := files.about(f"{group}/{name}") or (registry.summary(entry) if entry else ""):
         yield f"  {about}"
     if entry:
         paper = _paper(registry.documentation(entry))
         yield from [f"  paper: {paper}"] if paper else []
-        yield f"  code: {entry.value}" + ("" if registry.is_ours(entry) else f" ({registry.origin(entry)})")
+        origin = registry.origin(entry)
+        yield f"  code: {entry.value}" + ("" if registry.is_ours(entry) or not origin else f" ({origin})")
     presets = [other for other in files.members(group) if preset_of(group, other) == name] if group != "loss" else []
     if presets:
         yield f"  presets: {', '.join(presets)}"

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 
-from sobench.config import files, registry
+from sobench.config import by_path, files, registry
 from sobench.config.files import GROUPS, NOT_IDENTITY
 from sobench.config.validation import RULES
 from sobench.errors import UsageError
@@ -43,7 +43,7 @@ def _check_members(group: str, value: str) -> None:
     if group not in SEVERAL:
         raise UsageError(f"{group}: got {value}, allowed: one name; for a sweep: -m {group}={names}")
     for name in filter(None, names.split(",")):
-        if name not in files.members(group):
+        if not files.is_member(group, name):
             raise UsageError(f"{group}: got {name!r}, {files.suggestion_for(group, name)}")
         if name != "none" and name not in files.group_defaults(group, name).get("copies", ()):
             raise UsageError(f"{group}: got {value}, but conf/{group}/{name}.yaml has no `copies: {{{name}: true}}`")
@@ -140,7 +140,7 @@ def _instead(word: str, words: Sequence[str]) -> str:
     place = words.index(word) if word in words else 0
     before, after = words[place - 1] if place else "", words[place + 1] if place + 1 < len(words) else ""
     key, equals, value = before.partition("=")
-    if equals and is_path(key):
+    if equals and (is_path(key) or key in registry.KINDS and by_path.is_path(word)):
         return f"allowed: a path with spaces, quoted: {quoted(key, f'{value} {word}')}"
     if after and "=" not in after and not after.startswith("-") and (paths := _meant(word, words)):
         return f"allowed: {either(f'{path}={after}' for path in paths)}"

@@ -178,7 +178,7 @@ def group_defaults(group: str, name: str) -> dict[str, Any]:
     """
     if file := find(f"{group}/{name}"):
         return {key: value for key, value in read(file).items() if key != "defaults"}
-    if name in registry.members(group):
+    if registry.is_member(group, name):
         from sobench.config import signature
 
         return signature.defaults(group, name)
@@ -219,6 +219,11 @@ def members(group: str) -> list[str]:
     files = ((folder, file) for folder in folders for file in folder.rglob("*.yaml"))
     names = {file.relative_to(folder).with_suffix("").as_posix() for folder, file in files}
     return sorted(names.union(registry.members(group)))
+
+
+def is_member(group: str, name: str) -> bool:
+    """Whether a name may be chosen in a config group, or is meant as a path, which has messages of its own."""
+    return name in members(group) or registry.is_member(group, name)
 
 
 def suggestion_for(group: str, got: Any) -> str:
@@ -263,7 +268,7 @@ def chosen(overrides: Sequence[str]) -> dict[str, str]:
 
     A group is left out if the cells or the grid of the experiment choose several members of it.
     """
-    matches = (re.fullmatch(r"(\w+)=([\w./-]+)", override) for override in overrides)
+    matches = (re.fullmatch(r"(\w+)=([\w./: -]+)", override) for override in overrides)
     named = {match[1]: match[2] for match in matches if match}
     defaults = read(conf_dir() / PRIMARY)["defaults"]
     by_default = {group: name for entry in defaults if isinstance(entry, dict) for group, name in entry.items()}
@@ -298,7 +303,7 @@ def known_keys(parent: str, chosen: Mapping[str, str]) -> list[str]:
     if parent == "":
         return sorted({*read(conf_dir() / PRIMARY), *GROUPS} - {"defaults", "hydra"})
     if parent in GROUPS:
-        if chosen.get(parent) in members(parent):
+        if is_member(parent, chosen.get(parent, "")):
             return sorted(group_defaults(parent, chosen[parent]))
         files = [file for folder in conf_dirs() for file in (folder / parent).glob("*.yaml")]
         return sorted({key for file in files for key in read(file)} - {"defaults"})

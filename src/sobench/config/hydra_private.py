@@ -254,8 +254,8 @@ class Override:
         return self._parsed.is_discrete_sweep()
 
     def values(self) -> list[str]:
-        """The values of a discrete sweep, in the grammar of overrides."""
-        return list(self._parsed.sweep_string_iterator())
+        """The values of a discrete sweep, in the grammar of overrides; a colon, as in a path, as it was written."""
+        return [value.replace("\\:", ":") for value in self._parsed.sweep_string_iterator()]
 
     def count(self) -> float:
         """The number of values of a discrete sweep, without listing them; not finite if they have no end."""
@@ -343,7 +343,7 @@ def _not_a_choice(overrides: Sequence[str], reason: str) -> str:
     """The line for a group whose value is not a name; for other overrides, the reason."""
     for override in overrides:
         group, equals, got = override.lstrip("+~").partition("=")
-        if equals and group in (*files.GROUPS, "experiment") and got not in files.members(group):
+        if equals and group in (*files.GROUPS, "experiment") and not files.is_member(group, got):
             return f"{group}: got {got!r}, {files.suggestion_for(group, got)}{advice.number_for(group, got)}"
     return f"{' '.join(overrides)}: {reason}; allowed: KEY=VALUE"
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from sobench.config import secrets
+from sobench.config import by_path, secrets
 from sobench.config.files import NOT_IDENTITY
 from sobench.config.hydra_private import experiment_of, first_line, without_hydra
 from sobench.config.validation import validate
@@ -63,7 +63,7 @@ def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[s
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {first_line(error)}") from error
     assert isinstance(container, dict)
-    settings = {str(key): value for key, value in container.items()}
+    settings = _with_portable_paths(container)
     if settings.get("experiment"):
         raise UsageError(
             f"experiment: the settings of {experiment} are not those of a run; allowed: a first line "
@@ -72,6 +72,18 @@ def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[s
     secrets.refuse(settings)
     validate(settings)
     return settings | {"experiment": experiment} if experiment else settings
+
+
+def _with_portable_paths(settings: Mapping[Any, Any]) -> dict[str, Any]:
+    """The settings with the paths of files, in place of names, as they identify a run; see `by_path.portable`."""
+    return {
+        str(key): _with_portable_paths(value)
+        if isinstance(value, dict)
+        else by_path.portable(value)
+        if key in ("name", "loss") and by_path.is_path(value)
+        else value
+        for key, value in settings.items()
+    }
 
 
 def refers_to(written: Any, name: str) -> bool:

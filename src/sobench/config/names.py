@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar
 
+from sobench.config.by_path import is_path, short_name
 from sobench.config.files import NOT_IDENTITY, flat
 
 Cell = TypeVar("Cell")
@@ -22,7 +23,11 @@ _SAID = ("dataset.name", "dataset.set", "dataset.path", "dataset.sha256", "model
 
 def problem(settings: Mapping[str, Any]) -> tuple[str, str, str]:
     """The names of the data set, the model and the optimizer of a run with these settings."""
-    return dataset(settings["dataset"]), str(settings["model"]["name"]), str(settings["optimizer"]["name"])
+    return (
+        dataset(settings["dataset"]),
+        short_name(str(settings["model"]["name"])),
+        short_name(str(settings["optimizer"]["name"])),
+    )
 
 
 def dataset(chosen: Mapping[str, Any]) -> str:
@@ -31,7 +36,7 @@ def dataset(chosen: Mapping[str, Any]) -> str:
         return chosen["set"]
     if isinstance(chosen.get("path"), str) and chosen["path"]:
         return PurePath(chosen["path"]).stem
-    return str(chosen["name"])
+    return short_name(str(chosen["name"]))
 
 
 def by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +65,7 @@ def names(cells: Mapping[Cell, Mapping[str, Any]]) -> dict[Cell, str]:
 def _counted(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that can tell cells apart, by their dotted paths."""
     kept = {key: value for key, value in settings.items() if key not in (*NOT_IDENTITY, "seed")}
-    return {key: value for key, value in flat(kept) if key not in _SAID}
+    return {key: value for key, value in flat(kept) if key not in _SAID or is_path(value)}
 
 
 def _differing(cells: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,29 +1,45 @@
-"""Optimizers, data sets, models and losses by name: entry points, those of sobench and of plug-ins alike.
+"""The parts of a run by name: entry points, torch's optimizers, and objects by their paths.
 
-Only `load` imports what an entry point names; the other functions read source files, and import no torch.
+`find` says what a name stands for. Only `load` imports it; the other functions read source files, and import no torch.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cache
-from importlib.machinery import ModuleSpec, all_suffixes
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import (
+    Distribution,
+    EntryPoint,
+    PackageNotFoundError,
+    distribution,
+    entry_points,
+    packages_distributions,
+)
 from pathlib import Path
 from typing import Any
 
+from sobench.config import by_path
+from sobench.config.by_path import PathEntry
+from sobench.config.modules import module_file
 from sobench.errors import SobenchError, UsageError, described
 from sobench.system.output import say
 from sobench.system.text import either
 
-KINDS = {"optimizer": "optimizers", "dataset": "datasets", "model": "models", "loss": "losses"}
+KINDS = {
+    "optimizer": "optimizers",
+    "dataset": "datasets",
+    "model": "models",
+    "loss": "losses",
+    "schedule": "schedules",
+    "logger": "loggers",
+    "instrument": "instruments",
+}
 """The key in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
 
 WHOLE = 12
@@ -33,17 +49,49 @@ FEW = 5
 SIMILAR = 0.6
 """The similarity of two texts, at most 1, from which on one is taken for the other with an error in it."""
 
+BUILT_IN = {
+    "schedules": {
+        "constant": "sobench.training.schedule:constant",
+        "step": "sobench.training.schedule:step",
+        "cosine": "sobench.training.schedule:cosine",
+    },
+    "loggers": {
+        "none": "sobench.results.loggers.base:Logger",
+        "csv": "sobench.results.loggers.csv_file:CsvFile",
+        "tensorboard": "sobench.results.loggers.event_files:EventFiles",
+        "wandb": "sobench.results.loggers.wandb.process:Wandb",
+    },
+    "instruments": {
+        "none": "sobench.training.instruments.base:Instrument",
+        "directions": "sobench.training.instruments.directions:Directions",
+        "descent": "sobench.training.instruments.descent:Descent",
+        "trajectory": "sobench.training.instruments.trajectory:Trajectory",
+        "summary": "sobench.training.instruments.summary:SummaryInstrument",
+        "differences": "sobench.training.instruments.differences:Differences",
+        "product_time": "sobench.training.instruments.product_time:ProductTime",
+        "optimum": "sobench.training.instruments.optimum:Optimum",
+    },
+}
+"""Parts of sobench's own that are no entry points: kind -> name -> object."""
+
+TORCH = "torch.optim"
+"""The module of torch's optimizers, each of which has its own name in lower case."""
+
+Entry = EntryPoint | PathEntry
+"""What a name stands for."""
+
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @cache
 def entries(kind: str) -> dict[str, EntryPoint]:
-    """{name: entry point} of the group `sobench.<kind>`, sorted by name.
+    """{name: entry point} of the group `sobench.<kind>`, and of BUILT_IN, sorted by name.
 
     Of two entry points with one name, that of sobench is used, else the first; a warning says so.
     """
-    by_name: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=f"sobench.{kind}"):
+    group = f"sobench.{kind}"
+    by_name = {name: EntryPoint(name, value, group) for name, value in BUILT_IN.get(kind, {}).items()}
+    for entry in entry_points(group=group):
         other = by_name.setdefault(entry.name, entry)
         if other.value != entry.value:
             used, ignored = (other, entry) if is_ours(other) else (entry, other)
@@ -52,20 +100,49 @@ def entries(kind: str) -> dict[str, EntryPoint]:
     return dict(sorted(by_name.items()))
 
 
+def choices(kind: str) -> Mapping[str, EntryPoint]:
+    """{name: entry point} of everything that can be chosen by a name: the entry points, and torch's optimizers."""
+    return {**_of_torch(), **entries(kind)} if kind == "optimizers" else entries(kind)
+
+
+@cache
+def _of_torch() -> Mapping[str, EntryPoint]:
+    """torch's optimizers by the names of their classes in lower case."""
+    tree = _parsed(TORCH, module_file(TORCH))
+    listed = (
+        node.value for node in getattr(tree, "body", ()) if isinstance(node, ast.Assign) and _binds(node, "__all__")
+    )
+    classes = (
+        name for names in listed for name in ast.literal_eval(names) if name[0].isupper() and name != "Optimizer"
+    )
+    return {name.lower(): EntryPoint(name.lower(), f"{TORCH}:{name}", "sobench.optimizers") for name in classes}
+
+
+def find(kind: str, name: str) -> Entry | None:
+    """What a name or a path stands for; None if it stands for nothing. A path is not looked up."""
+    return choices(kind).get(name) or by_path.entry(name)
+
+
 def members(group: str) -> Iterable[str]:
-    """The names of a config group that are entry points; none for a group such as `budget`."""
-    return entries(KINDS[group]) if group in KINDS else ()
+    """The names of a config group that can be chosen; none for a group such as `budget`."""
+    return choices(KINDS[group]) if group in KINDS else ()
+
+
+def is_member(group: str, name: str) -> bool:
+    """Whether a name can be chosen in a config group, or is meant as a path; a wrong path has a message of its own."""
+    return group in KINDS and (name in members(group) or by_path.is_path(name))
 
 
 def is_plugin(group: str, name: str) -> bool:
-    """Whether a member of a config group, or a loss, is an entry point of another package."""
-    entry = entries(KINDS[group]).get(name) if group in KINDS else None
+    """Whether a member of a config group, or a loss, is that of another package, or of a file."""
+    entry = find(KINDS[group], name) if group in KINDS else None
     return entry is not None and not is_ours(entry)
 
 
 def named(kind: str, name: str) -> str:
-    """An entry point in a message: "model 'mine' (mypackage.net:Net)"."""
-    return f"{key_of(kind)} {name!r} ({entries(kind)[name].value})"
+    """An entry in a message: "model 'mine' (mypackage.net:Net)", "model 'mine.py:Net'"."""
+    entry = find(kind, name)
+    return f"{key_of(kind)} {name!r}" + (f" ({entry.value})" if entry and entry.value != name else "")
 
 
 @contextmanager
@@ -89,24 +166,50 @@ def calling(kind: str, name: str) -> Iterator[None]:
 
 
 def _is_in_package(file: str, kind: str, name: str) -> bool:
-    """Whether a source file is in the folder of the module that an entry point names."""
-    module = module_file(module_of(entries(kind)[name]))
+    """Whether a source file is in the folder of the module that an entry names."""
+    entry = find(kind, name)
+    module = source_file(entry) if entry else None
     return module is not None and Path(file).is_relative_to(module.parent)
 
 
 def load(kind: str, name: str) -> Any:
-    """The object that an entry point names. Raises UsageError for an unknown name, or if the import fails."""
+    """The object that a name stands for. Raises UsageError for an unknown name, or if the import fails."""
     check_name(kind, name)
+    entry = find(kind, name)
+    assert entry is not None
     try:
-        return entries(kind)[name].load()
+        return entry.load()
+    except by_path.Refused as error:
+        raise UsageError(_refused(kind, name, error)) from error
     except (Exception, SystemExit) as error:  # the import of a plug-in may raise anything
-        raise UsageError(f"{named(kind, name)} cannot be loaded: {described(error)}") from error
+        where = _line_of(error, entry) if isinstance(entry, PathEntry) else ""
+        raise UsageError(f"{named(kind, name)} cannot be loaded: {described(error)}{where}") from error
+
+
+def _line_of(error: BaseException, entry: PathEntry) -> str:
+    """ " (mine.py, line 3)": the place of an error in a file that is named by its path, or in a module beside it"""
+    if isinstance(error, SyntaxError) or entry.file is None:  # the text of a syntax error names its place
+        return ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if Path(frame.filename).is_relative_to(entry.file.parent)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def _refused(kind: str, name: str, error: by_path.Refused) -> str:
+    near = f"; {suggestion(error.got, error.names)}" if error.names else ""
+    return f"{key_of(kind)}: got {name!r}, {error}{near}"
 
 
 def check_name(kind: str, name: str) -> None:
-    """Raises UsageError with the nearest match if no entry point of that kind has this name."""
-    if not isinstance(name, str) or name not in entries(kind):
-        raise UsageError(f"{key_of(kind)}: got {name!r}, {suggestion(name, entries(kind), f'sobench list {kind}')}")
+    """Raises UsageError, with the nearest match, for a name that is unknown, and for a path that cannot be right."""
+    if isinstance(name, str) and name in choices(kind):
+        return
+    if not by_path.is_path(name):
+        raise UsageError(f"{key_of(kind)}: got {name!r}, {suggestion(name, choices(kind), f'sobench list {kind}')}")
+    try:
+        by_path.check(name)
+    except by_path.Refused as error:
+        raise UsageError(_refused(kind, name, error)) from error
 
 
 def suggestion(got: Any, allowed: Iterable[Any], listing: str = "") -> str:
@@ -142,14 +245,27 @@ def _nearness(text: str, name: str) -> float:
     return max(alike, SIMILAR) if len(text) > 2 and text in name else alike
 
 
-def is_ours(entry: EntryPoint) -> bool:
-    """Whether an entry point is one of sobench itself."""
-    return entry.dist is not None and entry.dist.name == "sobench"
+def is_ours(entry: Entry) -> bool:
+    """Whether an entry is one of sobench itself."""
+    if isinstance(entry, PathEntry):
+        return False
+    return entry.dist.name == "sobench" if entry.dist else entry.value in BUILT_IN.get(entry.group[8:], {}).values()
 
 
-def origin(entry: EntryPoint) -> str:
-    """The distribution that an entry point comes from, as "name version"."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+def package_of(entry: Entry) -> Distribution | None:
+    """The distribution that an entry comes from; None if that is unknown, and for a file."""
+    if entry.dist or isinstance(entry, PathEntry) and entry.file:
+        return entry.dist
+    top = module_of(entry).partition(".")[0]
+    with suppress(PackageNotFoundError):
+        return distribution(top)
+    return next(map(distribution, packages_distributions().get(top, ())), None)
+
+
+def origin(entry: Entry) -> str:
+    """The distribution that an entry comes from, as "name version"; "" for a file, and if it is unknown."""
+    package = package_of(entry)
+    return f"{package.name} {package.version}" if package else ""
 
 
 def warn(message: str) -> None:
@@ -157,33 +273,49 @@ def warn(message: str) -> None:
     say(f"sobench: warning: {message}", sys.stderr)
 
 
-def summary(entry: EntryPoint) -> str:
+def summary(entry: Entry) -> str:
     """The first line of an object's docstring, or of its module's, read from the source; "" if there is none.
 
     Where the source is missing or cannot be parsed, the object cannot be loaded either: then the reason in brackets.
     """
-    tree = _parsed(entry)
+    module, attribute = _target(entry)
+    tree = _parsed(module, source_file(entry))
     if isinstance(tree, str):
         return tree
-    attribute = _target(entry)[1]
-    definitions = [node for node in tree.body if isinstance(node, DEFINITIONS) and node.name == attribute]
-    for node in (*definitions, tree):
-        text = ast.get_docstring(node)
-        if text and text.strip():
-            return text.strip().splitlines()[0]
-    return ""
+    texts = [_docstring(tree, attribute), ast.get_docstring(tree)]
+    if module == TORCH:  # which imports its classes
+        texts = [_docstring_elsewhere(tree, attribute), *texts]
+    return next((text.strip().splitlines()[0] for text in texts if text and text.strip()), "")
 
 
-def documentation(entry: EntryPoint) -> str:
-    """The docstring of the module that an entry point names, read from the source; "" if there is none."""
-    tree = _parsed(entry)
+def _docstring(tree: ast.Module, name: str) -> str | None:
+    """The docstring of a definition at the top of a module, also where it is assigned: `name.__doc__ = ...`."""
+    definitions = [node for node in tree.body if isinstance(node, DEFINITIONS) and node.name == name]
+    texts = [text for node in definitions if (text := ast.get_docstring(node))]
+    for node in tree.body if definitions and not texts else ():
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == f"{name}.__doc__":
+            parts = [part for part in ast.walk(node.value) if isinstance(part, ast.Constant)]
+            texts += [part.value for part in sorted(parts, key=lambda part: (part.lineno, part.col_offset))]
+    return next((text for text in texts if isinstance(text, str)), None)
+
+
+def _docstring_elsewhere(tree: ast.Module, name: str) -> str | None:
+    """The docstring of a name that a module imports from another one."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and name in [alias.name for alias in node.names]:
+            source = _parsed(node.module, module_file(node.module))
+            return None if isinstance(source, str) else _docstring(source, name)
+    return None
+
+
+def documentation(entry: Entry) -> str:
+    """The docstring of the module that an entry names, read from the source; "" if there is none."""
+    tree = _parsed(module_of(entry), source_file(entry))
     return "" if isinstance(tree, str) else ast.get_docstring(tree) or ""
 
 
-def _parsed(entry: EntryPoint) -> ast.Module | str:
-    """The source of the module that an entry point names; the reason in brackets where there is none to parse."""
-    module = module_of(entry)
-    source = module_file(module)
+def _parsed(module: str, source: Path | None) -> ast.Module | str:
+    """The source of a module; the reason in brackets where there is none to parse."""
     if source is None:
         return f"(no module {module!r})"
     if source.suffix != ".py":  # compiled: there is nothing to read
@@ -194,40 +326,27 @@ def _parsed(entry: EntryPoint) -> ast.Module | str:
         return f"({source.name} cannot be parsed: {described(error)})"
 
 
-def module_of(entry: EntryPoint) -> str:
-    """The name of the module that an entry point names."""
+def _binds(node: ast.Assign, name: str) -> bool:
+    return any(isinstance(target, ast.Name) and target.id == name for target in node.targets)
+
+
+def source_file(entry: Entry) -> Path | None:
+    """The file that defines what an entry names; None if there is none."""
+    file = entry.file if isinstance(entry, PathEntry) else None
+    return file or module_file(module_of(entry))
+
+
+def module_of(entry: Entry) -> str:
+    """The name of the module that an entry names; the path of a file."""
     return _target(entry)[0]
 
 
-def _target(entry: EntryPoint) -> tuple[str, str]:
+def _target(entry: Entry) -> tuple[str, str]:
     """The module and the object of "module:object [extra]"; either may be empty."""
+    if isinstance(entry, PathEntry):
+        return entry.place, entry.attr
     module, _, attribute = entry.value.partition("[")[0].partition(":")
     return module.strip(), attribute.strip()
-
-
-def module_file(module: str) -> Path | None:
-    """The file of a module, found without running any code of its package; None if there is no such module."""
-    top, *rest = module.split(".")
-    spec = _spec(top)
-    if spec is None:
-        return None
-    if not rest:
-        return Path(spec.origin) if spec.origin else None
-    for folder in spec.submodule_search_locations or []:
-        base = Path(folder, *rest)
-        files = [base.with_name(base.name + suffix) for suffix in all_suffixes()]
-        for candidate in (*files, base / "__init__.py"):
-            if candidate.is_file():
-                return candidate
-    return None
-
-
-def _spec(top: str) -> ModuleSpec | None:
-    """The place that a top-level module would be imported from."""
-    try:
-        return importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return None
 
 
 def key_of(kind: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench.config import identity, names, rules
+from sobench.config.by_path import short_name
 from sobench.config.files import flat
 from sobench.config.validation import RULES
 
@@ -69,7 +70,7 @@ class Run:
     @property
     def slug(self) -> str:
         """The run's directory below `runs`: "<data set>_<model>_<optimizer>_<cell>/seed-<seed>"."""
-        parts = [_in_a_path(self.label(key)) for key in ("dataset", "model", "optimizer")]
+        parts = [_in_a_path(short_name(self.label(key))) for key in ("dataset", "model", "optimizer")]
         return f"{'_'.join(parts)}_{self.cell}/seed-{self.seed}"
 
     def label(self, group: str) -> str:

@@ -1,8 +1,8 @@
 """The settings of a plug-in, read from its signature: names, defaults and types of the parameters.
 
-A plug-in is an optimizer class, or a class or function that makes a model or loads a data set. Its parameters are the
-keys of its config group, besides those that sobench fills in (GIVEN). An object may declare the rules of its settings
-itself, as an attribute `rules`.
+A plug-in is an optimizer class, or a class or function that makes another part of a run: a model, a data set. Its
+parameters are the keys of its config group, besides those that sobench fills in (GIVEN). An object may declare the
+rules of its settings itself, as an attribute `rules`.
 
 Only a plug-in's object is loaded, and torch with it. What is built in has its defaults in conf/ and its rules in
 `sobench.config.rules` and `sobench.config.validation`.
@@ -16,7 +16,7 @@ import typing
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sobench.config import registry, rules
+from sobench.config import by_path, registry, rules
 from sobench.config.rules import OPTIMIZER_RULES, Rule
 from sobench.errors import UsageError
 
@@ -27,18 +27,33 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "optimizer": (),
     "model": ("input_shape", "outputs", "vectors"),
     "dataset": ("store",),
+    "schedule": (),
+    "logger": ("directory",),
+    "instrument": ("problem", "clock", "settings"),
 }
-"""Parameters that sobench fills in, by config group. An optimizer's first one, its parameters, has any name."""
+"""Parameters that sobench fills in, by config group. The first one of an optimizer, its parameters, and that of a
+schedule, the optimizer, has any name."""
 
 RESERVED: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("name",),
     "model": ("name", "loss", "target"),
     "dataset": ("name",),
+    "schedule": ("name",),
+    "logger": ("name", "copies"),
+    "instrument": ("name",),
 }
 """Keys of a config group that are sobench's own."""
 
 OF_A_MODEL = {"loss": "cross_entropy", "target": "label"}
 """The defaults of sobench's own keys of a model."""
+
+MEMBERS = {
+    "logger": ("start", "row", "flush", "finish", "close", "incomplete"),
+    "instrument": ("begin", "around", "at_evaluation", "readings", "state_dict", "load_state_dict"),
+}
+"""The members that a class must have, by config group."""
+BASES = {"logger": "sobench.results.loggers.base.Logger", "instrument": "sobench.training.instruments.base.Instrument"}
+"""The class that has them."""
 
 _TYPES: Mapping[Any, Rule] = {
     bool: rules.FLAG,
@@ -61,12 +76,15 @@ def defaults(group: str, name: str) -> dict[str, Any]:
     Raises UsageError for an object of the wrong kind, and for a parameter that no setting can be.
     """
     own = {p.name: _default(p.default) for p in _settings(group, name)}
-    return {"name": name} | own | (OF_A_MODEL if group == "model" else {})
+    name = by_path.portable(name)
+    ours = {"model": OF_A_MODEL, "logger": {"copies": {name: True}}}
+    return {"name": name} | own | ours.get(group, {})
 
 
 def rules_of(group: str, name: str) -> dict[str, Rule]:
-    """{setting: rule} of a model or data set: those that it declares, else by annotation, else by the default's type.
+    """{setting: rule} of a plug-in that is no optimizer.
 
+    They are those that it declares, else by annotation, else by the type of the default.
     Raises UsageError as `defaults` and `declared_rules` do.
     """
     declared = declared_rules(group, name)
@@ -90,18 +108,34 @@ def declared_rules(group: str, name: str) -> Mapping[str, Rule]:
     )
 
 
-def call(group: str, name: str, given: Mapping[str, Any], settings: Mapping[str, Any]) -> Any:
-    """What the object of a model or data set returns for these settings.
+def call(group: str, name: str, given: Mapping[str, Any], settings: Mapping[str, Any], *first: Any) -> Any:
+    """What the object of a part of a run returns for these settings. first: its first arguments.
 
-    given: values for the parameters of GIVEN; those that it has no parameter for are left out. A list becomes a tuple
-    where the default is one.
+    given: values for the parameters of GIVEN; those that it has no parameter for are left out. A logger and an
+    instrument find their settings in the run's too, so that those without a parameter are left out. A list becomes a
+    tuple where the default is one.
     """
     function = registry.load(registry.KINDS[group], name)
     parameters = inspect.signature(function).parameters
     tuples = {key for key, p in parameters.items() if isinstance(p.default, tuple)}
     values = {key: tuple(value) if key in tuples else value for key, value in settings.items()}
+    if group in MEMBERS:
+        values = {key: value for key, value in values.items() if key in parameters}
     with registry.calling(registry.KINDS[group], name):
-        return function(**{key: value for key, value in given.items() if key in parameters}, **values)
+        return function(*first, **{key: value for key, value in given.items() if key in parameters}, **values)
+
+
+def group_of(found: Any) -> str:
+    """The config group that an object can belong to, by what it is and by the parameters that it has."""
+    import torch
+
+    if inspect.isclass(found) and issubclass(found, torch.optim.Optimizer):
+        return "optimizer"
+    if hasattr(found, "takes"):
+        return "loss"
+    own = {p.name for p in _parameters(found, "")} if callable(found) else set()
+    by_given = next((group for group, given in GIVEN.items() if own & {*given}), None)
+    return by_given or ("schedule" if "optimizer" in own else "dataset")
 
 
 def _object(group: str, name: str) -> Any:
@@ -117,13 +151,24 @@ def _object(group: str, name: str) -> Any:
             f"{registry.named(registry.KINDS[group], name)} is of type {type(found).__name__}; "
             "allowed: a function or a class"
         )
+    missing = [member for member in MEMBERS.get(group, ()) if not hasattr(found, member)]
+    if missing:
+        raise UsageError(
+            f"{registry.named(registry.KINDS[group], name)} has no {missing[0]}; allowed: a subclass of {BASES[group]}"
+        )
     return found
 
 
 def _settings(group: str, name: str) -> list[inspect.Parameter]:
     """The parameters that are settings. Raises UsageError for one that cannot be given by its name."""
     found = _object(group, name)
-    parameters = [p for p in _parameters(found, group) if p.name not in GIVEN[group] and _is_setting(p)]
+    every = _parameters(found, group)
+    parameters = [p for p in every if p.name not in GIVEN[group] and _is_setting(p)]
+    if not parameters and any(p.kind is p.VAR_POSITIONAL for p in every):
+        raise UsageError(
+            f"{registry.named(registry.KINDS[group], name)} takes *args and no parameter with a name; "
+            "allowed: parameters that can be given by name"
+        )
     for p in parameters:
         reason = None
         if p.name in RESERVED[group]:
@@ -145,7 +190,9 @@ def _parameters(found: Any, group: str) -> list[inspect.Parameter]:
             signature = inspect.signature(target)
         except (TypeError, ValueError):  # a compiled function without one
             return []
-    return list(signature.parameters.values())[2 if group == "optimizer" else 0 :]
+    own = list(signature.parameters.values())
+    skipped = {"optimizer": 2, "schedule": 1}.get(group, 0)  # self, the parameters of the model; the optimizer
+    return [p for place, p in enumerate(own) if place >= skipped or p.kind is p.VAR_POSITIONAL]
 
 
 def _is_setting(p: inspect.Parameter) -> bool:

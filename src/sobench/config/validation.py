@@ -176,7 +176,14 @@ def _check_loggers(settings: Mapping[str, Any]) -> None:
     parts = [group_defaults("logger", name) for name in names]
     defaults = {key: value for part in parts for key, value in part.items()}
     copies = {name: True for part in parts for name in part.get("copies", ())}
-    _check("logger", settings, defaults | ({"copies": copies} if "copies" in defaults else {}))
+    defaults |= {"copies": copies} if "copies" in defaults else {}
+    _check_keys("logger.", settings, defaults)
+    _check_complete("logger.", settings, defaults)
+    plugins = [name for name in names if registry.is_plugin("logger", name)]
+    own = {key: rule for name in plugins for key, rule in signature.rules_of("logger", name).items()}
+    for key, rule in own.items():
+        rules.check(f"logger.{key}", settings[key], rule)
+    _check("logger", *({key: value for key, value in part.items() if key not in own} for part in (settings, defaults)))
     for name in loggers(settings):
         extras.check_installed("logger", name)
 
@@ -193,7 +200,7 @@ def _check_companions(companions: Any) -> None:
 
 
 def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
-    """The settings of a model or a data set of a plug-in."""
+    """The settings of a plug-in that is no optimizer."""
     defaults = group_defaults(group, settings["name"])
     _check_keys(f"{group}.", settings, defaults)
     _check_complete(f"{group}.", settings, defaults)
@@ -202,7 +209,7 @@ def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
 
 
 def _plugin_rule(group: str, name: str, key: str, default: Any) -> Rule:
-    """The rule of a setting of a plug-in's model or data set; sobench's own keys, as model.loss, keep their rules."""
+    """The rule of a setting of a plug-in that is no optimizer; sobench's own keys, as model.loss, keep their rules."""
     ours = RULES.get(f"{group}.{key}") if key in signature.RESERVED[group] else None
     return signature.rules_of(group, name).get(key) or ours or _like(default)
 

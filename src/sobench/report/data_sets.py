@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sobench.config.by_path import short_name
 from sobench.config.run import Run
 from sobench.data.dataset import described
 from sobench.data.sources import declared
@@ -49,7 +50,7 @@ def named(group: object) -> str:
     """The name of a data set; of a loader of many sets, with the set: "libsvm (webspam)"."""
     if not isinstance(group, Mapping):
         return str(group)
-    return str(group.get("name")) + (f" ({group['set']})" if group.get("set") else "")
+    return short_name(str(group.get("name"))) + (f" ({group['set']})" if group.get("set") else "")
 
 
 def _rows(text: str, held_out: float) -> dict[str, Any]:

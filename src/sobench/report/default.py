@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sobench.config.by_path import short_name, short_names
 from sobench.config.run import Run
 from sobench.report.choice import as_condition, in_words
 from sobench.report.data_sets import named
@@ -90,12 +91,12 @@ def _several_budgets(runs: Sequence[Run]) -> bool:
 def _names(run: Run, others: Sequence[Run]) -> tuple[str, str]:
     """The name and the title of the problem of a run; with the settings in which others of the data set and model
     differ."""
-    data, model = named(run.config["dataset"]), run.label("model")
+    data, model = named(run.config["dataset"]), short_name(run.label("model"))
     own = _problem_of(run, with_budget=True)
     alike = [
         _problem_of(other, with_budget=True)
         for other in others
-        if (named(other.config["dataset"]), other.label("model")) == (data, model)
+        if (named(other.config["dataset"]), short_name(other.label("model"))) == (data, model)
     ]
     differing = [key for key in own if key != "budget.name" and any(other.get(key) != own[key] for other in alike)]
     texts = [f"{key.rpartition('.')[2]} {value_text(own[key])}" for key in differing]
@@ -118,7 +119,7 @@ def describe(
         f"{experiment}: {problem.title}" if experiment else problem.title,
         "own runs, beside no published numbers",
         experiment,
-        {optimizer: Method(optimizer, {"optimizer": optimizer}) for optimizer in _optimizers(runs)},
+        {name: Method(label, {"optimizer": name}) for name, label in short_names(_optimizers(runs)).items()},
         settings=list(settings),
         choice=Choice(by, _label(by), _better(by), over) if over else None,
         id=f"{OWN}/{name}",
@@ -133,7 +134,7 @@ def describe(
 def _shown(draft: Report, evidence: Evidence, metric: str, searches: Mapping[str, Search]) -> Report:
     """The draft with the chosen configurations, the table, the figure and the notes."""
     chosen = {method: search.by_preference[0] for method, search in searches.items()}
-    methods = {name: _method(name, searches.get(name), chosen.get(name)) for name in draft.methods}
+    methods = {name: _method(own, searches.get(name), chosen.get(name)) for name, own in draft.methods.items()}
     report = replace(draft, methods=methods)
     evidence = Evidence(report, evidence.results)
     by = draft.choice.metric if draft.choice else metric
@@ -178,14 +179,14 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     return sorted(found, key=lambda key: _OF_OPTIMIZER.index(key.partition(".")[0]))
 
 
-def _method(name: str, search: Search | None, trial: Trial | None) -> Method:
-    """An optimizer with its chosen configuration."""
+def _method(method: Method, search: Search | None, trial: Trial | None) -> Method:
+    """An optimizer with its chosen configuration. method: the optimizer with any."""
     if search is None or trial is None:
-        return Method(name, {"optimizer": name})
+        return method
     own = {key: trial.values[key] for key, values in search.grid.items() if any(value is not None for value in values)}
     several = {key: value for key, value in own.items() if len(search.grid[key]) > 1}
-    label = f"{name} ({in_words(several)})" if several else name
-    return Method(label, {"optimizer": name, **{key: as_condition(value) for key, value in own.items()}})
+    label = f"{method.label} ({in_words(several)})" if several else method.label
+    return Method(label, {**method.where, **{key: as_condition(value) for key, value in own.items()}})
 
 
 def _better(metric: str) -> str:
@@ -257,24 +258,26 @@ def _sensitivities(evidence: Evidence, metric: str, searches: Mapping[str, Searc
 def _notes(evidence: Evidence, searches: Mapping[str, Search], chosen: Mapping[str, Trial]) -> list[Note]:
     """What limits the comparison: one seed, the edge of a grid, unfinished or unequal searches, a penalty."""
     report, notes = evidence.report, []
+    names = short_names(report.methods)
     single = [method for method in report.methods if len(evidence.runs(method, {})) == 1]
     if single:
-        who = "every method" if len(single) == len(report.methods) else ", ".join(single)
+        who = "every method" if len(single) == len(report.methods) else ", ".join(names[method] for method in single)
         notes.append(f"One seed of {who}: there is no standard error, and differences may be due to chance.")
-    edges = [
-        f"{method} ({', '.join(f'{short(key)} {value_text(chosen[method].values[key])}' for key in search.edge)})"
-        for method, search in searches.items()
-        if search.edge
-    ]
+    edges = []
+    for method, search in searches.items():
+        texts = [f"{short(key)} {value_text(chosen[method].values[key])}" for key in search.edge]
+        edges += [f"{names[method]} ({', '.join(texts)})"] if texts else []
     if edges:
         notes.append(f"{', '.join(edges)}: {EDGE}.")
     unfinished = {method: sum(not trial.complete for trial in search.trials) for method, search in searches.items()}
-    texts = [f"{count} of {len(searches[method].trials)} of {method}" for method, count in unfinished.items() if count]
+    texts = [
+        f"{count} of {len(searches[method].trials)} of {names[method]}" for method, count in unfinished.items() if count
+    ]
     if texts:
         notes.append(f"Settings of which not every run finished, so that others are preferred: {', '.join(texts)}.")
     counts = {method: len(search.trials) for method, search in searches.items()}
     if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{count} of {method}" for method, count in counts.items())
+        listed = ", ".join(f"{count} of {names[method]}" for method, count in counts.items())
         notes.append(f"Unequal numbers of settings were tried: {listed}. A method with more of them has an advantage.")
     if len({run.config.get("l2") for run in evidence.results.runs}) > 1:
         notes.append("The losses contain the penalty l2, which differs between runs.")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sobench.config.by_path import short_name
 from sobench.config.run import Run
 from sobench.report.evidence import Evidence
 from sobench.report.formats import Markdown
@@ -111,7 +112,7 @@ def _places(evidence: Evidence) -> list[Mapping[str, object]]:
 def _place(where: Mapping[str, object], runs: Sequence[Run]) -> str:
     """ "usps", "letter, cross_entropy": the values that select a part's runs, or else the data sets of these."""
     values = ["/".join(map(str, value)) if isinstance(value, list) else str(value) for value in where.values()]
-    return ", ".join(values or dict.fromkeys(run.label("dataset") for run in runs))
+    return ", ".join(values or dict.fromkeys(short_name(run.label("dataset")) for run in runs))
 
 
 def _differing(cells: Sequence[Mapping[str, Any]]) -> set[str]:

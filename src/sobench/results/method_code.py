@@ -41,11 +41,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from sobench.config import registry
+from sobench.config.by_path import FILE, PathEntry, Stamp
+from sobench.config.modules import module_file
+from sobench.config.registry import Entry
 
 SCHEME = 2
 """To be raised if the digest of unchanged code changes. Digests of different schemes are not compared."""
@@ -113,18 +115,31 @@ def method(settings: Mapping[str, Any]) -> str | None:
 
 
 def parts(settings: Mapping[str, Any]) -> dict[str, str | None]:
-    """The digests of the code of a run's data set, model and loss, as far as they are plug-ins, by key."""
-    names = {key: settings.get(key) for key in ("dataset", "model", "loss")}
+    """The digests of the code of a run's parts besides its optimizer, as far as they are plug-ins, by key."""
+    names = {key: settings.get(key) for key in ("dataset", "model", "loss", "schedule", "instrument")}
     chosen = {key: name["name"] if isinstance(name, Mapping) else name for key, name in names.items()}
     return {
         key: _code(registry.KINDS[key], name) for key, name in chosen.items() if name and registry.is_plugin(key, name)
     }
 
 
-@cache
 def _code(kind: str, name: str) -> str | None:
-    """The digest of the code behind an entry point; None if it is not installed."""
-    entry = registry.entries(kind).get(name)
+    """The digest of the code behind a name or a path; None if it is not installed."""
+    entry = registry.find(kind, name)
+    if isinstance(entry, PathEntry) and entry.file:
+        return _code_of_file(entry, entry.file, entry.stamp)
+    return _code_of_package(kind, name)
+
+
+@cache
+def _code_of_file(entry: PathEntry, file: Path, stamp: Stamp) -> str | None:
+    """The digest of an object in a file, which is read again when it has changed. file: its absolute path."""
+    return Sources(entry.find).digest(entry)
+
+
+@cache
+def _code_of_package(kind: str, name: str) -> str | None:
+    entry = registry.find(kind, name)
     return sources().digest(entry) if entry else None
 
 
@@ -137,7 +152,8 @@ def sources() -> Sources:
 def forget() -> None:
     """Clear the caches: every file is read again."""
     sources.cache_clear()
-    _code.cache_clear()
+    _code_of_file.cache_clear()
+    _code_of_package.cache_clear()
 
 
 def digest(words: Iterable[str]) -> str:
@@ -278,12 +294,12 @@ Found = tuple[Library | Reference | Module, tuple[str, ...]]
 class Sources:
     """All modules that methods are made of, read at their first use. find: module name -> its file, or None."""
 
-    def __init__(self, find: Callable[[str], Path | None] = registry.module_file):
+    def __init__(self, find: Callable[[str], Path | None] = module_file):
         self._find = find
         self._modules: dict[str, Module | None] = {}
 
-    def digest(self, entry: EntryPoint) -> str | None:
-        """The digest of the object of an entry point; None if its source is not installed."""
+    def digest(self, entry: Entry) -> str | None:
+        """The digest of the object that an entry names; None if its source is not installed."""
         top = _top(entry.module)
         if top not in LIBRARIES and self.module(entry.module) is None:
             return None
@@ -369,7 +385,10 @@ class Sources:
 
     def _named(self, name: str, top: str) -> Module | Library:
         known = _top(name) in (top, "sobench") and _top(name) not in LIBRARIES
-        return (self.module(name) if known else None) or Library(name)
+        found = self.module(name) if known else None
+        if top == FILE and not known:
+            found = self.module(f"{FILE}.{name}")  # beside the file
+        return found or Library(name)
 
     def _contents(self, module: Module) -> list[Token]:
         found: list[Token] = []

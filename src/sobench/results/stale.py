@@ -16,6 +16,8 @@ CODE = {
     "dataset": "older code of its data set",
     "model": "older code of its model",
     "loss": "older code of its loss",
+    "schedule": "older code of its schedule",
+    "instrument": "older code of its instrument",
 }
 REASONS = CODE | {"data": "other data"}
 """The reason, by the part of the fingerprint that differs."""
@@ -30,6 +32,7 @@ class Judge:
     def now(self, settings: Mapping[str, Any]) -> Fingerprint:
         """The fingerprint that a run would have. settings: its configuration, or its identity."""
         names = [settings["optimizer"]["name"], settings.get("model", {}).get("name"), settings.get("loss")]
+        names.append(settings.get("schedule", {}).get("name"))
         parts = [*names, settings.get("instrument"), settings["dataset"], settings.get("data")]
         place = json.dumps(parts, sort_keys=True)
         if place not in self._now:

@@ -83,7 +83,7 @@ def load_late_imports(name: str, requires: frozenset[str]) -> None:
 
     A plug-in may call anything of torch.
     """
-    if not requires <= FIRST_ORDER | PRODUCTS or not registry.is_ours(registry.entries("optimizers")[name]):
+    if not requires <= FIRST_ORDER | PRODUCTS or registry.is_plugin("optimizer", name):
         torch_private.load_compiler()
     elif not requires <= FIRST_ORDER:
         torch_private.load_products()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
 from typing import Any
 
 import torch
 from torch.optim import lr_scheduler
+
+from sobench.config import registry, signature
+from sobench.errors import UsageError
 
 
 class Schedule:
@@ -44,15 +47,23 @@ def cosine(optimizer: torch.optim.Optimizer, epochs: int) -> lr_scheduler.LRSche
     return lr_scheduler.CosineAnnealingLR(optimizer, epochs)
 
 
-SCHEDULES: dict[str, Callable[..., lr_scheduler.LRScheduler | None]] = {
-    "constant": constant,
-    "step": step,
-    "cosine": cosine,
-}
-"""Name in conf/schedule/ -> the function that makes torch's scheduler."""
-
-
 def make_schedule(optimizer: torch.optim.Optimizer, settings: dict[str, Any], steps_per_epoch: int) -> Schedule:
-    """The schedule that the settings choose: `name`, and the keys of conf/schedule/<name>.yaml."""
-    options = {k: v for k, v in settings.items() if k != "name"}
-    return Schedule(SCHEDULES[settings["name"]](optimizer, **options), steps_per_epoch)
+    """The schedule that the settings choose by `name`; their other keys are parameters of the function that makes it.
+
+    Raises UsageError for a plug-in that fails or returns something else than a scheduler.
+    """
+    name, options = settings["name"], {k: v for k, v in settings.items() if k != "name"}
+    scheduler = signature.call("schedule", name, {}, options, optimizer)
+    if scheduler is not None and not _advances_by_itself(scheduler):
+        raise UsageError(
+            f"{registry.named('schedules', name)} returned {type(scheduler).__name__}; allowed: a scheduler of "
+            "torch.optim.lr_scheduler whose step() needs no argument, or None"
+        )
+    return Schedule(scheduler, steps_per_epoch)
+
+
+def _advances_by_itself(scheduler: object) -> bool:
+    if not isinstance(scheduler, lr_scheduler.LRScheduler):
+        return False
+    required = [p for p in inspect.signature(scheduler.step).parameters.values() if p.default is p.empty]
+    return not any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) for p in required)

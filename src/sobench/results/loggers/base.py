@@ -5,16 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pkgutil import resolve_name
 from typing import Any
 
+from sobench.config import registry, signature
 from sobench.config.registry import warn
 from sobench.config.run import Run
 from sobench.config.secrets import hide
 from sobench.config.validation import loggers
 from sobench.errors import one_line
 from sobench.results.axes import POSITION
-from sobench.results.loggers import LOGGERS
 from sobench.results.rundir import Metrics, RunDirectory
 from sobench.system import stopping
 
@@ -116,7 +115,9 @@ def open_metrics(directory: RunDirectory, offset: int) -> MirroredMetrics:
 
 
 def _make(name: str, directory: RunDirectory) -> Logger:
-    return resolve_name(LOGGERS[name])(directory)
+    """The logger of this name. Imported only here, so that a broken or slow one does not affect the others."""
+    own = {key: value for key, value in directory.run.config["logger"].items() if key not in ("name", "copies")}
+    return signature.call("logger", name, {"directory": directory}, own)
 
 
 def incomplete(runs: Sequence[Run]) -> list[str]:
@@ -125,8 +126,16 @@ def incomplete(runs: Sequence[Run]) -> list[str]:
     for run in runs:
         groups.setdefault(json.dumps([run.config["logger"], run.config["runs"]], sort_keys=True), []).append(run)
     by_logger = [(name, of) for of in groups.values() for name in loggers(of[0].config["logger"])]
-    lines = [resolve_name(LOGGERS[name]).incomplete(of) for name, of in by_logger]
+    lines = [_lacking(name, of) for name, of in by_logger]
     return [line for line in lines if line]
+
+
+def _lacking(name: str, runs: Sequence[Run]) -> str | None:
+    """What the copies of one logger lack, in one line."""
+    try:
+        return registry.load("loggers", name).incomplete(runs)
+    except Exception as error:
+        return f"logger: {name} failed ({reason_of(error)})"
 
 
 def reason_of(error: BaseException) -> str:
