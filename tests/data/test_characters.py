@@ -26,7 +26,7 @@ def file(tmp_path) -> Path:
 
 
 def test_a_text_is_read_once_and_each_label_is_the_next_character(file):
-    dataset = text(path=str(file), length=5)
+    dataset = text(Store.default(), path=str(file), length=5)
     cut = len(TEXT) * 9 // 10
     for (inputs, labels), part in ((dataset.train, TEXT[:cut]), (dataset.test, TEXT[cut:])):
         count = (len(part) - 1) // 5
@@ -42,7 +42,7 @@ def test_a_text_is_read_once_and_each_label_is_the_next_character(file):
 
 
 def test_the_text_of_python_says_whose_it_is():
-    dataset = pydoc(length=32)
+    dataset = pydoc(Store.default(), length=32)
     assert f"{MODULE} of Python {platform.python_version()}, sha256 " in str(dataset)
     source = registry.module_file(MODULE)
     ids = torch.cat([dataset.train[0].flatten(), dataset.test[0].flatten()])
@@ -81,7 +81,7 @@ def test_what_is_no_text_is_refused(options, message, file, tmp_path, monkeypatc
         file.write_bytes(content)
         options = options | {"path": str(file)}
     with pytest.raises(UsageError, match=message):
-        text(**({"path": str(file), "length": 5} | options))
+        text(Store.default(), **({"path": str(file), "length": 5} | options))
 
 
 SMALL = [

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
 from sobench.data.reading import beyond_memory, own_file, parsing
+from sobench.data.store import Store
 from sobench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ BYTES = 32
 """Bytes of memory for a character: two ids of 8 bytes, and as much again while they are made."""
 
 
-def pydoc(*, length: int = 64) -> Dataset:
+def pydoc(store: Store, *, length: int = 64) -> Dataset:
     """The texts that Python's help() shows, of the language reference: 0.5 to 0.8 million characters of English.
 
     length: T. The text is that of the installed Python and differs between its versions: runs of different ones are
@@ -42,7 +43,7 @@ def pydoc(*, length: int = 64) -> Dataset:
     return _dataset("pydoc", text, length, f"{MODULE} of Python {platform.python_version()}, sha256 {digest}")
 
 
-def text(*, path: str, sha256: str | None = None, length: int = 64) -> Dataset:
+def text(store: Store, *, path: str, sha256: str | None = None, length: int = 64) -> Dataset:
     """The text of the file `path`, UTF-8. Its line ends become those of Unix.
 
     sha256: the expected digest in hexadecimal, or None. length: T. Raises UsageError for a file that is missing, is no
