@@ -10,10 +10,12 @@ from scipy.stats import chisquare, kstest
 from torch.func import hessian, vmap
 
 from sobench.errors import Unsupported, UsageError
-from sobench.losses import BinaryCrossEntropy, CrossEntropy, Loss, SquaredError, SquaredHinge
+from sobench.losses import BinaryCrossEntropy, CrossEntropy, Loss, SequenceCrossEntropy, SquaredError, SquaredHinge
 
-ALL = [CrossEntropy(), BinaryCrossEntropy(), SquaredError(), SquaredHinge()]
+V = 3  # symbols at each position of a sequence
+ALL = [CrossEntropy(), BinaryCrossEntropy(), SquaredError(), SquaredHinge(), SequenceCrossEntropy(symbols=V)]
 LABELLED = [ALL[0], ALL[3]]
+SEQUENCES = [ALL[4]]
 N, C = 6, 4
 
 
@@ -22,8 +24,11 @@ def name(loss):
 
 
 def outputs_and_targets(loss, seed=0, scale=3.0, n=N, c=C):
+    """Of c outputs; of a sequence c positions of V symbols each."""
     generator = torch.Generator().manual_seed(seed)
-    z = scale * torch.randn(n, c, generator=generator, dtype=torch.float64)
+    z = scale * torch.randn(n, c * V if loss in SEQUENCES else c, generator=generator, dtype=torch.float64)
+    if loss in SEQUENCES:
+        return z, torch.randint(V, (n, c), generator=generator)
     if loss in LABELLED:
         return z, torch.randint(c, (n,), generator=generator)
     return z, torch.rand(n, c, generator=generator, dtype=torch.float64)
@@ -35,6 +40,9 @@ def by_definition(loss, z, t):
     match name(loss):
         case "CrossEntropy":
             return -math.log(math.exp(z[t]) / sum(math.exp(c) for c in z))
+        case "SequenceCrossEntropy":
+            parts = [z[s * V : (s + 1) * V] for s in range(len(t))]
+            return -sum(math.log(math.exp(part[y]) / sum(map(math.exp, part))) for part, y in zip(parts, t.tolist()))
         case "BinaryCrossEntropy":
             p, q = [1 / (1 + math.exp(-c)) for c in z], [1 / (1 + math.exp(c)) for c in z]
             return -sum(y * math.log(p[i]) + (1 - y) * math.log(q[i]) for i, y in enumerate(t.tolist()))
@@ -74,7 +82,7 @@ def test_hessian_root(loss, c):
 @pytest.mark.parametrize("leading", [(), (3,), (2, 3)], ids=str)
 def test_hessian_product(loss, leading):
     z, t = outputs_and_targets(loss)
-    v = torch.randn(*leading, N, C, dtype=torch.float64)
+    v = torch.randn(*leading, *z.shape, dtype=torch.float64)
     expected = torch.einsum("ncd,...nd->...nc", loss.hessian(z, t), v)
     torch.testing.assert_close(loss.hessian_product(z, t, v), expected, rtol=1e-12, atol=1e-14)
 
@@ -83,7 +91,7 @@ def test_hessian_product(loss, leading):
 @pytest.mark.parametrize("scale", [1.0, 300.0])
 def test_complex_step_is_the_directional_derivative(loss, scale):
     z, t = outputs_and_targets(loss, scale=scale)
-    v = torch.randn(N, C, dtype=torch.float64)
+    v = torch.randn_like(z)
     step = loss(z + 1e-20j * v, t)
     expected = (torch.func.grad(loss)(z, t) * v).sum()
     assert (step.imag / 1e-20 - expected).abs() <= 1e-12 * expected.abs().clamp(min=1)
@@ -128,7 +136,7 @@ def test_nan_is_not_hidden(loss, dtype):
 @pytest.mark.parametrize("loss", ALL, ids=name)
 def test_keeps_single_precision(loss):
     z, t = outputs_and_targets(loss)
-    single, v = z.float(), torch.ones(N, C)
+    single, v = z.float(), torch.ones(z.shape)
     for value in (loss(single, t), loss.hessian(single, t), loss.hessian_product(single, t, v)):
         assert value.dtype == torch.float32
     assert loss(single + 0j, t).dtype == torch.complex64
@@ -177,16 +185,47 @@ def test_samples_says_whether_sample_works_and_samples_are_targets(loss):
         assert loss(z, t).isfinite()
 
 
+def test_a_sequence_has_independent_labels_by_position():
+    z, draws = torch.tensor([1.0, -0.5, 0.3, 2.0, -3.0, 0.0], dtype=torch.float64), 20_000
+    t = SequenceCrossEntropy(symbols=V).sample(z.expand(draws, -1), generator=torch.Generator().manual_seed(0))
+    joint = (V * t[:, 0] + t[:, 1]).bincount(minlength=V * V).numpy()
+    first, second = z[:V].softmax(0), z[V:].softmax(0)
+    assert t.shape == (draws, 2) and t.dtype == torch.int64
+    assert chisquare(joint, draws * torch.outer(first, second).flatten().numpy()).pvalue > 1e-3
+
+
+def test_the_fisher_matrix_of_a_sequence_is_its_hessian():
+    """E[Dl Dl'] over every sequence of labels, with its probability."""
+    (loss,) = SEQUENCES
+    z = outputs_and_targets(loss, c=2, n=1)[0]
+    every = torch.cartesian_prod(torch.arange(V), torch.arange(V))
+    at = z.expand(V * V, -1)
+    gradients = vmap(torch.func.grad(lambda z, t: loss(z[None], t[None])))(at, every)
+    p = z.view(2, V).softmax(1)
+    weights = p[0, every[:, 0]] * p[1, every[:, 1]]
+    fisher = torch.einsum("k,ki,kj->ij", weights, gradients, gradients)
+    torch.testing.assert_close(fisher, loss.hessian(z, every[:1])[0], rtol=1e-12, atol=1e-14)
+
+
+def test_a_sequence_needs_the_number_of_symbols():
+    z, t = outputs_and_targets(SEQUENCES[0])
+    with pytest.raises(UsageError, match=r"no number of symbols; allowed: SequenceCrossEntropy\(symbols=V\)"):
+        SequenceCrossEntropy()(z, t)
+    with pytest.raises(UsageError, match=r"takes outputs \[N, T V\] with V = 5, got outputs \[6, 12\]"):
+        SequenceCrossEntropy(symbols=5).sample(z)
+
+
 # Wrong targets
 
 
-@pytest.mark.parametrize("loss", LABELLED, ids=name)
+@pytest.mark.parametrize("loss", LABELLED + SEQUENCES, ids=name)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 @pytest.mark.parametrize("label", [-100, -1, C])
 def test_label_out_of_range(loss, dtype, label):
     z, t = outputs_and_targets(loss)
     t[2] = label
-    with pytest.raises(UsageError, match=rf"{name(loss)} of {C} outputs takes labels in 0\.\.{C - 1}"):
+    which, count = ("CrossEntropy", V) if loss in SEQUENCES else (name(loss), C)
+    with pytest.raises(UsageError, match=rf"^{which} of {count} outputs takes labels in 0\.\.{count - 1}"):
         loss(z.to(dtype), t)
 
 
@@ -194,18 +233,19 @@ def test_label_out_of_range(loss, dtype, label):
 def test_targets_of_a_wrong_shape_or_type(loss):
     z, t = outputs_and_targets(loss)
     wrong = [t[:-1], t[..., None], t.to(torch.complex64)]
-    wrong += [t.double(), t.bool(), torch.zeros(N, C)] if loss in LABELLED else [torch.zeros(N, dtype=torch.int64)]
+    integers = loss in LABELLED + SEQUENCES
+    wrong += [t.double(), t.bool(), torch.zeros(N, C)] if integers else [torch.zeros(N, dtype=torch.int64)]
     for targets in wrong:
         with pytest.raises(UsageError, match=rf"{name(loss)} takes outputs \[N, C\] and .* targets \["):
             loss(z, targets)
-    with pytest.raises(UsageError, match=r"got outputs \[6, 4, 1\]"):
+    with pytest.raises(UsageError, match=rf"got outputs \[6, {z.shape[1]}, 1\]"):
         loss(z[..., None], t)
 
 
 @pytest.mark.parametrize("loss", ALL, ids=name)
 def test_targets_of_another_width_are_converted(loss):
     z, t = outputs_and_targets(loss)
-    narrow = t.to(torch.uint8 if t.dim() == 1 else torch.float32)
+    narrow = t.to(torch.float32 if t.is_floating_point() else torch.uint8)
     assert loss(z, narrow).dtype == torch.float64
     torch.testing.assert_close(loss(z, narrow), loss(z, t), rtol=1e-6, atol=1e-6)
 

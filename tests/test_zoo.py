@@ -9,12 +9,11 @@ import pytest
 import support
 import torch
 from torch import Tensor, nn
-from zoo import CLASSES, ZOO, Specimen
+from zoo import ZOO, Specimen
 
 from sobench import Objective, load_optimizer
 from sobench.config import registry
 from sobench.errors import SobenchError
-from sobench.losses import CrossEntropy
 from sobench.training.requirements import requirements_of
 from sobench.training.streams import Streams
 
@@ -53,11 +52,11 @@ class TrainingSet:
 def steps(name: str, model: nn.Module, specimen: Specimen) -> Tensor:
     """The changes of theta by successive steps, [K, P]."""
     method, moved = load_optimizer(name)(model.parameters(), **SETTINGS.get(name, {})), []
-    batches = [(specimen.inputs(seed), torch.arange(specimen.samples) % CLASSES) for seed in (1, 2)]
+    batches = [(specimen.inputs(seed), specimen.targets()) for seed in (1, 2)]
     source = TrainingSet(*map(torch.cat, zip(*batches)))
     kept = 1 if specimen.pairs_are_rounding and name.startswith("kbfgs") else 2
     for k, batch in enumerate(batches[:kept], 1):
-        f = Objective(model, CrossEntropy(), batch, l2=0.1, source=source, streams=Streams(0).at(k))
+        f = Objective(model, specimen.loss, batch, l2=0.1, source=source, streams=Streams(0).at(k))
         before = f.space.get()
         method.step(f)
         moved.append(f.space.get() - before)

@@ -29,7 +29,7 @@ class Loss(ABC):
     """The interface of a loss. Methods with targets raise UsageError for targets of a wrong shape or type.
 
     samples: whether the loss has a predictive distribution, and so sample().
-    takes: the targets, integer "labels" [N] or real "values" [N, C].
+    takes: the targets, integer "labels" [N], real "values" [N, C], or labels of "sequences" [N, T].
     bounds: the range of real targets. The losses do not check it; the owner of a data set checks it once.
     """
 
@@ -96,6 +96,66 @@ class CrossEntropy(Loss):
     def sample(self, outputs: Tensor, generator: Generator | None = None) -> Tensor:
         clocks = torch.empty_like(outputs).exponential_(generator=generator)
         return (outputs - clocks.log()).argmax(1)  # clock_c / p_c is the smallest with probability p_c
+
+
+class SequenceCrossEntropy(Loss):
+    """l(z, t) = sum_s log sum_v exp(z_sv) - z_s,t_s over T positions s, for integer labels t [N, T] in 0..V-1.
+
+    Outputs [N, T V]: the logits of the V symbols at the first position, at the second, ... p(t | z) is the product of
+    the softmaxes, so that l = -log p and its Hessian is the Fisher matrix, as for the other losses here, which are sums
+    over outputs too. The mean over positions that is common for language models is l / T; its gradients and curvature
+    are l's divided by T, and its Fisher matrix would be the Hessian divided by T once more.
+
+    symbols: V.
+    """
+
+    takes = "sequences"
+
+    def __init__(self, symbols: int | None = None):
+        self._symbols, self._position = symbols, CrossEntropy()
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        z, t = self._positions(outputs, targets)
+        return self._position(z, t) * targets.shape[1]
+
+    def hessian(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        z, t = self._positions(outputs, targets)
+        return _block_diagonal(self._position.hessian(z, t).unflatten(0, targets.shape))
+
+    def hessian_product(self, outputs: Tensor, targets: Tensor, v: Tensor) -> Tensor:
+        z, t = self._positions(outputs, targets)
+        by_position = v.unflatten(-1, (targets.shape[1], -1)).flatten(-3, -2)
+        return self._position.hessian_product(z, t, by_position).view_as(v)
+
+    def hessian_root(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        z, t = self._positions(outputs, targets)
+        return _block_diagonal(self._position.hessian_root(z, t).unflatten(0, targets.shape))
+
+    @torch.no_grad()
+    def sample(self, outputs: Tensor, generator: Generator | None = None) -> Tensor:
+        z = self._by_symbol(outputs)
+        return self._position.sample(z.flatten(0, 1), generator).view(z.shape[:2])
+
+    def _by_symbol(self, outputs: Tensor) -> Tensor:
+        """Outputs [N, T V] as [N, T, V]."""
+        if self._symbols is None:
+            raise UsageError(
+                "SequenceCrossEntropy() has no number of symbols; allowed: SequenceCrossEntropy(symbols=V)"
+            )
+        if outputs.dim() != 2 or outputs.shape[1] % self._symbols:
+            got = list(outputs.shape)
+            raise UsageError(f"SequenceCrossEntropy takes outputs [N, T V] with V = {self._symbols}, got outputs {got}")
+        return outputs.unflatten(1, (-1, self._symbols))
+
+    def _positions(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs [N T, V] and labels [N T]."""
+        z = self._by_symbol(outputs)
+        return z.flatten(0, 1), _labels(self, outputs, targets, z.shape[:2]).flatten()
+
+
+def _block_diagonal(blocks: Tensor) -> Tensor:
+    """Matrices [N, T, V, V] as the diagonal blocks of one for each sample, [N, T V, T V]."""
+    return torch.diag_embed(blocks.movedim(1, -1), dim1=1, dim2=3).flatten(3).flatten(1, 2)
 
 
 class Separable(Loss):
@@ -185,12 +245,13 @@ class SquaredHinge(Separable):
         return 1 - sign * outputs
 
 
-def _labels(loss: Loss, outputs: Tensor, targets: Tensor) -> Tensor:
-    """The labels as int64 [N]. Raises UsageError unless they are integers, one per row of the outputs."""
+def _labels(loss: Loss, outputs: Tensor, targets: Tensor, shape: torch.Size | None = None) -> Tensor:
+    """The labels as int64. Raises UsageError unless they are integers of this shape; None: one per row of outputs."""
     dtype = targets.dtype
     integers = not (dtype.is_floating_point or dtype.is_complex or dtype is torch.bool)
-    if outputs.dim() != 2 or targets.shape != outputs.shape[:1] or not integers:
-        raise UsageError(_expected(loss, "integer labels [N]", outputs, targets))
+    if outputs.dim() != 2 or targets.shape != (outputs.shape[:1] if shape is None else shape) or not integers:
+        form = "integer labels [N]" if shape is None else "integer labels [N, T]"
+        raise UsageError(_expected(loss, form, outputs, targets))
     return targets.to(torch.int64)
 
 

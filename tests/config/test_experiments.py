@@ -104,6 +104,8 @@ SHRINK: dict[str, list[list[str]]] = {
         *GROUPED,
         ["model=big_mlp", f"model.widths={[4] * 20}".replace(" ", ""), "batch_size=20"],
     ],
+    r"zoo/vit": [["model.width=8", "model.depth=1", "batch_size=20"]],
+    r"zoo/gpt": [["model.width=8", "model.depth=1", "dataset.length=8", "batch_size=20"]],
     r"practical/width": [["dataset=digits", "model.widths=[4],[5]"]],
     r"practical/((fig|table)-.*|damping)": [["dataset=digits"]],
 }

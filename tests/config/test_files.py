@@ -54,9 +54,12 @@ def test_every_group_is_run_here():
 
 UNLABELLED = ["model.target=input", "loss=squared_error"]
 TEXT = ["model=lstm", "model.hidden=4", "dataset.length=5"]
+CHARACTERS = ["model=gpt", "model.width=4", "model.depth=1", "dataset.length=4"]
 DATASET_WORDS = {
     "imdb": TEXT,
     "covid_tweets": TEXT,
+    "pydoc": CHARACTERS,
+    "text": CHARACTERS,
     "cifar10": ["dataset.augment=true"],
     "libsvm": ["dataset.set=a9a"],
     "faces": UNLABELLED,
@@ -75,8 +78,11 @@ def test_dataset(workplace, tiny, tmp_path, monkeypatch, name):
         x, y = np.random.default_rng(0).normal(size=(70, 3)), np.arange(70) % 2
         np.savez(tmp_path / "own.npz", x_train=x, y_train=y, x_test=x, y_test=y)
         words = [f"dataset.path={tmp_path}/own.npz"]
+    elif name == "text":
+        (tmp_path / "own.txt").write_text("Plain English. " * 100)
+        words = [*words, f"dataset.path={tmp_path}/own.txt"]
     place = mirror() if name in NEEDS_DATA else tiny
-    model = [] if words is TEXT else ["model.widths=[4]"]
+    model = [] if "model=lstm" in words or "model=gpt" in words else ["model.widths=[4]"]
     check(f"dataset={name}", "budget=smoke", "batch_size=20", place, *words, *model)
 
 
@@ -84,6 +90,7 @@ MODEL_DATA = {
     **dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
     **dict.fromkeys(("resnet", "resnet18", "resnet32", "resnet32_4"), "cifar10"),
     "lstm": "covid_tweets",
+    "gpt": "pydoc",
 }
 
 
@@ -92,7 +99,7 @@ def test_model(workplace, tiny, monkeypatch, name):
     """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
     tiny_data.declare(monkeypatch)
     data = [f"dataset={MODEL_DATA[name]}", tiny] if name in MODEL_DATA else []
-    check(f"model={name}", "budget=smoke", "batch_size=4", *data)
+    check(f"model={name}", "budget=smoke", "budget.samples=100", "batch_size=4", *data)
 
 
 @pytest.mark.parametrize("name", members("optimizer"))

@@ -226,9 +226,11 @@ def test_members_are_found_at_any_depth():
         "noise",
         "npz",
         "pendigits",
+        "pydoc",
         "sars_cov2",
         "satimage",
         "svhn",
+        "text",
         "usps",
     }
 

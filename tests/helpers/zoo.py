@@ -19,6 +19,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.utils.checkpoint import checkpoint
 
+from sobench.losses import CrossEntropy, Loss, SequenceCrossEntropy
+from sobench.models.gpt import gpt
+from sobench.models.transformer import Attention, Block
+from sobench.models.vit import vit
+
 N, WIDTH, CLASSES = 6, 4, 3
 
 Maker = Callable[[], nn.Module]
@@ -30,9 +35,10 @@ class Specimen:
 
     written: makes the model as its users write it. plain: makes the second one, whose parameters have the same order
     and number of entries. layered: the second one for methods that look at layers; `plain` if None.
-    shape: of one input. samples: in the batch. words: inputs are integers below this; 0: they are real numbers.
+    loss: of its outputs. shape: of one input. samples: in the batch. words: inputs are integers below this; 0: they
+    are real numbers.
     pairs_are_rounding: the mean gradient at the outputs of a layer is zero but for rounding, since the next
-        layer subtracts a mean. The direction of K-BFGS's pairs (s, y) is then that of rounding.
+        layer subtracts a mean, or softmax does. The direction of K-BFGS's pairs (s, y) is then that of rounding.
     """
 
     feature: str
@@ -44,6 +50,12 @@ class Specimen:
     words: int = 0
     training: bool = True
     pairs_are_rounding: bool = False
+    loss: Loss = CrossEntropy()
+
+    def targets(self) -> Tensor:
+        """Labels of the batch: [N], or [N, T] for a loss of sequences of T inputs."""
+        labels = torch.arange(self.samples) % CLASSES
+        return labels if self.loss.takes == "labels" else (labels[:, None] + torch.arange(*self.shape)) % CLASSES
 
     def inputs(self, seed: int) -> Tensor:
         x = noise((self.samples, *self.shape), seed)
@@ -261,19 +273,20 @@ def sigmoid(x: Tensor) -> Tensor:
     return 1 / (1 + (-x).exp())
 
 
-def softmax(x: Tensor) -> Tensor:
-    e = x.exp()
+def softmax(x: Tensor, seen: Tensor | float = 1.0) -> Tensor:
+    e = x.exp() * seen
     return e / e.sum(-1, keepdim=True)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """softmax(q k' / sqrt(d)) v for each head, [N, T, D]."""
+def attention(q: Tensor, k: Tensor, v: Tensor, heads: int, causal: bool = False) -> Tensor:
+    """softmax(q k' / sqrt(d)) v for each head, [N, T, D]. causal: over the positions up to each."""
     d = q.shape[-1] // heads
     parts = lambda a, h: a[..., h * d : (h + 1) * d]
     each = []
     for h in range(heads):
         scores = (parts(q, h)[:, :, None] * parts(k, h)[:, None]).sum(-1) / math.sqrt(d)
-        each.append((softmax(scores)[..., None] * parts(v, h)[:, None]).sum(2))
+        seen = torch.ones(scores.shape[-2:]).tril().to(scores) if causal else 1.0
+        each.append((softmax(scores, seen)[..., None] * parts(v, h)[:, None]).sum(2))
     out = torch.zeros_like(q)
     for h in range(heads):
         out = out + F.pad(each[h], (h * d, q.shape[-1] - (h + 1) * d))
@@ -292,8 +305,54 @@ def encoder_layer(x: Tensor, W, b, O, c, W1, b1, W2, b2, g1, s1, g2, s2) -> Tens
     return normalized(x + affine(tanh(affine(x, W1, b1)), W2, b2), (-1,)) * g2 + s2
 
 
+class PlainAttention(Attention):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(attention(self.query(x), self.key(x), self.value(x), self.heads, self.causal))
+
+
+class PlainBlock(Block):
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x))
+        h = self.expand(self.mlp_norm(x))
+        return x + self.contract(h * sigmoid(math.sqrt(8 / math.pi) * (h + 0.044715 * h * h * h)))
+
+
+def plainly(model: nn.Module, linear: bool = True) -> nn.Module:
+    """A model of transformer blocks, changed in place to formulas. linear: whether its Linear layers are kept."""
+    for module in list(model.modules()):
+        if isinstance(module, Attention):
+            module.__class__ = PlainAttention
+        elif isinstance(module, Block):
+            module.__class__ = PlainBlock
+        for name, child in module.named_children():
+            formula = None
+            if isinstance(child, nn.LayerNorm):
+                formula = Formula(lambda x, g, s: normalized(x, (-1,)) * g + s, *(p.shape for p in child.parameters()))
+            elif isinstance(child, nn.Linear) and not linear:
+                formula = Formula(affine, *(p.shape for p in child.parameters()))
+                formula.in_features = child.in_features
+            if formula is not None:
+                for own, p in zip(formula.parts, child.parameters()):
+                    own.data = p.data
+                setattr(module, name, formula)
+    return model
+
+
 def _encoder() -> nn.Module:
     return nn.TransformerEncoderLayer(4, 2, dim_feedforward=3, dropout=0.0, activation=torch.tanh, batch_first=True)
+
+
+def _vit() -> nn.Module:
+    options = {"patch": 2, "width": 4, "depth": 1, "heads": 2, "expansion": 1, "class_token": False, "dropout": 0.0}
+    return vit((1, 2, 4), CLASSES, **options)
+
+
+def _gpt() -> nn.Module:
+    model = gpt((2,), 2 * CLASSES, symbols=CLASSES, width=4, depth=1, heads=2, expansion=1, dropout=0.0)
+    with torch.no_grad():  # the initial weights are so small that a block hardly counts
+        for p in model.parameters():
+            p.add_(0.3 * noise(p.shape, p.numel()))
+    return model
 
 
 # Layers used several times
@@ -827,6 +886,24 @@ ZOO = [
         ),
         lambda: Model(lambda self, x: self.o(self.r(x).mean(1)), r=Formula(encoder_layer, *ENCODER), o=last(4)),
         shape=(3, 4),
+    ),
+    Specimen(
+        "ViT",
+        _vit,
+        lambda: plainly(_vit(), linear=False),
+        lambda: plainly(_vit()),
+        shape=(1, 2, 4),
+        pairs_are_rounding=True,
+    ),
+    Specimen(
+        "GPT",
+        _gpt,
+        lambda: plainly(_gpt(), linear=False),
+        lambda: plainly(_gpt()),
+        shape=(2,),
+        words=CLASSES,
+        loss=SequenceCrossEntropy(symbols=CLASSES),
+        pairs_are_rounding=True,
     ),
     # Layers and weights used several times
     Specimen(

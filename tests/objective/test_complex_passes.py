@@ -59,6 +59,7 @@ LAYERS = {  # between a convolution to [N, 4, 6, 6] and a linear layer
     "transposed convolution": lambda: nn.ConvTranspose2d(4, 2, 3, stride=2, groups=2),
     "convolution of one dimension": lambda: nn.Sequential(nn.Flatten(2), nn.Conv1d(4, 2, 5)),
     "convolution of three dimensions": lambda: nn.Sequential(nn.Unflatten(1, (2, 2)), nn.Conv3d(2, 2, (2, 3, 3))),
+    "softmax": lambda: nn.Softmax(1),
     "frozen convolution": lambda: nn.Conv2d(4, 3, 3).requires_grad_(False),
     "average pooling": lambda: nn.AvgPool2d(3, stride=2, padding=1),
     "average pooling of one dimension": lambda: nn.Sequential(nn.Flatten(2), nn.AvgPool1d(5)),
@@ -256,7 +257,7 @@ def test_what_is_not_analytic_is_refused_by_its_name(name):
     assert not any(m._forward_pre_hooks for m in model.modules())
 
 
-@pytest.mark.parametrize("layer", [nn.PReLU(), nn.GELU(), nn.RReLU(), nn.Hardtanh(), nn.Softmax(1)], ids=str)
+@pytest.mark.parametrize("layer", [nn.PReLU(), nn.GELU(), nn.RReLU(), nn.Hardtanh(), nn.LogSoftmax(1)], ids=str)
 def test_a_layer_with_no_complex_form_is_named(layer):
     f = Objective(
         nn.Sequential(nn.Linear(4, 3), layer).double(), CrossEntropy(), problem("mlp_tanh", "cross_entropy").batch

@@ -45,7 +45,21 @@ def test_attention():
     compare(
         lambda: _attended(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, is_causal=True)),
         lambda: _attended(_by_hand),
-        REAL | TWICE,
+    )
+
+
+SEEN = torch.ones(2, 2).tril().bool()
+
+
+@pytest.mark.parametrize(
+    "mask", [SEEN, torch.zeros(2, 2).double().masked_fill(~SEEN, -math.inf)], ids=["bool", "added"]
+)
+def test_masks_of_attention_in_a_complex_pass(mask):
+    """With a scale of its own, which the other way has in its queries."""
+    compare(
+        lambda: _attended(lambda q, k, v: F.scaled_dot_product_attention(q, k, v, mask, scale=0.3)),
+        lambda: _attended(lambda q, k, v: _by_hand(0.3 * math.sqrt(q.shape[-1]) * q, k, v)),
+        COMPLEX,
     )
 
 

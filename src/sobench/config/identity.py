@@ -25,7 +25,10 @@ NOTHING: dict[str, Any] = {
 }
 """Settings that do not identify a run while they have these values: they were added after the first runs were made."""
 
+_KRONECKER = ("kfac", "kbfgs", "kbfgs_l", "kbfgs20", "kbfgs20_l")
+
 NOTHING_OF: dict[tuple[str, str], dict[str, Any]] = {
+    **{("optimizer", name): {"sharing": "expand"} for name in _KRONECKER},
     ("optimizer", "newton_krylov"): {"early_termination": True},
     ("model", "vgg"): {"activation": "relu", "batch_norm": True, "classifier": []},
 }

@@ -110,11 +110,15 @@ _LEVENBERG_MARQUARDT = {
 }
 """Methods that adapt their damping."""
 
+_SHARING = {"sharing": choice("expand", "reduce")}
+"""Methods with Kronecker factors: how they treat weights that several locations share."""
+
 _CG = {"cg_iterations": COUNT, "cg_tol": NON_NEGATIVE}
 
 _SMW = {**_LEVENBERG_MARQUARDT, "curvature_batch": optional(COUNT)}
 
 _KBFGS = {
+    **_SHARING,
     "damping": POSITIVE,
     "stats_decay": UNIT,
     "curvature_period": COUNT,
@@ -150,6 +154,7 @@ OPTIMIZER_RULES: Mapping[str, Mapping[str, Rule]] = {
     "hessian_free": {**_LEVENBERG_MARQUARDT, **_CG, "cg_decay": UNIT, "curvature_batch": optional(COUNT)},
     "kfac": {
         **_STATISTICS,
+        **_SHARING,
         **_LEVENBERG_MARQUARDT,
         "fisher": _FISHER,
         "split": choice("balanced", "equal"),

@@ -25,7 +25,7 @@ IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable", "maximize"
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "optimizer": (),
-    "model": ("input_shape", "outputs", "vectors"),
+    "model": ("input_shape", "outputs", "vectors", "symbols"),
     "dataset": ("store",),
     "schedule": (),
     "logger": ("directory",),

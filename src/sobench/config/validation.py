@@ -70,6 +70,9 @@ RULES: dict[str, Rule] = {
     "model.hidden": COUNT,
     "model.layers": COUNT,
     "model.dropout": UNIT,
+    "model.patch": COUNT,
+    "model.heads": COUNT,
+    "model.expansion": COUNT,
     "dataset.shape": Rule(
         (list,), "a list of whole numbers of at least 1, as [3,32,32]", lambda v: v and all(COUNT.accepts(n) for n in v)
     ),

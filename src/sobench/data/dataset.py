@@ -19,13 +19,15 @@ class Dataset:
     """A training and a test set in memory, on the CPU. Loaders may share tensors between calls: do not write to them.
 
     name: the data set's name in the record.
-    train, test: (inputs, targets). Inputs are floating point [N, ...], or word ids int64 [N, L] of texts. Targets are
-        int64 labels [N] in 0..classes-1, or floating point [N, ...] with `classes` None.
+    train, test: (inputs, targets). Inputs are floating point [N, ...], or ids int64 [N, L] of words or characters.
+        Targets are int64 labels in 0..classes-1, [N], or of characters [N, L]; or floating point [N, ...] with
+        `classes` None.
     classes: the number of classes, or None.
     augment: augment(inputs [N, ...], generator) returns a random variant of a training batch; or None.
     validation: a third set, where one is published with the two; or None.
     vectors: the initial word vectors of texts, float32 [V, D] with a row for each id; or None.
     note: an addition to the description.
+    symbols: the characters of a text, of which each input is one and each label the next one; or None.
 
     Raises UsageError if a set is not a pair of tensors of these types, inputs and targets do not fit together, a set is
     empty, a value is not finite, or a label is none of the classes.
@@ -39,6 +41,7 @@ class Dataset:
     validation: tuple[Tensor, Tensor] | None = None
     vectors: Tensor | None = None
     note: str = ""
+    symbols: str | None = None
 
     def __post_init__(self) -> None:
         parts = {"train": self.train, "test": self.test} | ({"validation": self.validation} if self.validation else {})
@@ -67,13 +70,19 @@ class Dataset:
             raise UsageError(f"{self.name}: {part} is {got}; allowed: (inputs, targets), two torch tensors")
         inputs, targets = pair
         types = [str(tensor.dtype).removeprefix("torch.") for tensor in pair]
-        words = self.vectors is not None
-        if inputs.dim() < 1 or not (inputs.is_floating_point() or words and inputs.dtype is torch.int64):
+        ids = self.kind != "numbers"
+        if inputs.dim() < 1 or not (inputs.is_floating_point() or ids and inputs.dtype is torch.int64):
             raise UsageError(
                 f"{self.name}: the inputs of {part} are {types[0]} {list(inputs.shape)}; allowed: "
-                + ("word ids, int64 [N, L]" if words else "floating point [N, ...]: inputs.float()")
+                + (f"ids of {self.kind}, int64 [N, L]" if ids else "floating point [N, ...]: inputs.float()")
             )
-        if self.classes is not None and (targets.dtype is not torch.int64 or targets.dim() != 1):
+        if self.symbols is not None:
+            if targets.dtype is not torch.int64 or targets.shape != inputs.shape or inputs.dim() != 2:
+                raise UsageError(
+                    f"{self.name}: the labels of {part} are {types[1]} {list(targets.shape)} for inputs "
+                    f"{list(inputs.shape)}; allowed: int64, a label for each character [N, L]"
+                )
+        elif self.classes is not None and (targets.dtype is not torch.int64 or targets.dim() != 1):
             raise UsageError(
                 f"{self.name}: the labels of {part} are {types[1]} {list(targets.shape)}; allowed: int64 [N], "
                 "or classes=None for real targets"
@@ -97,9 +106,15 @@ class Dataset:
         return tuple(self.train[0].shape[1:])
 
     @property
+    def kind(self) -> str:
+        """What the inputs are: numbers, words or characters."""
+        return "characters" if self.symbols is not None else "words" if self.vectors is not None else "numbers"
+
+    @property
     def outputs(self) -> int:
-        """The number of outputs of a model: one per class, or one per number of a floating-point target."""
-        return self.classes if self.classes is not None else self.train[1][0].numel()
+        """The number of outputs of a model: one per class and label, or one per number of a floating-point target."""
+        numbers = self.train[1][0].numel()
+        return numbers if self.classes is None else numbers * self.classes
 
     def part(self, samples: int | None) -> Dataset:
         """The data set with at most `samples` samples of each of its sets; None: the whole data set.
@@ -121,7 +136,8 @@ class Dataset:
     def __str__(self) -> str:
         """The description in the record: name, numbers of samples, shape of the inputs, classes, and the note."""
         kind = f"{self.classes} classes" if self.classes is not None else f"{self.outputs} real targets"
-        size = f"of {self.input_shape[0]} words" if self.vectors is not None else "x".join(map(str, self.input_shape))
+        shape = "x".join(map(str, self.input_shape))
+        size = shape if self.kind == "numbers" else f"of {shape} {self.kind}"
         chosen = f"{len(self.validation[0])} validation, " if self.validation else ""
         text = f"{self.name}: {len(self.train[0])} train, {chosen}{len(self.test[0])} test, inputs {size}, {kind}"
         return f"{text}, {self.note}" if self.note else text

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from sobench.data.dataset import Dataset
-from sobench.data.reading import beyond_memory, not_finite, parsing
+from sobench.data.reading import beyond_memory, not_finite, own_file, parsing
 from sobench.data.store import Store
 from sobench.errors import UsageError
-from sobench.system.files import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +30,7 @@ def npz(store: Store, *, path: str, sha256: str | None = None) -> Dataset:
     """
     import torch
 
-    file = _file(path, sha256)
+    file = own_file(path, sha256, ".npz")
     try:
         arrays = read_arrays(file)
         inputs = {key: _numbers(key, arrays[key], least=2) for key in ("x_train", "x_test")}
@@ -41,22 +40,6 @@ def npz(store: Store, *, path: str, sha256: str | None = None) -> Dataset:
         return Dataset("npz", train, test, classes)
     except UsageError as error:
         raise UsageError(f"dataset.path: {file}: {error}") from error
-
-
-def _file(path: object, sha256: object) -> Path:
-    """The path of the file, after a check that it is there and has the digest. Raises UsageError."""
-    if not isinstance(path, str | Path) or str(path) in ("", "???"):
-        raise UsageError(f"dataset.path: got {path!r}; it names the .npz file: dataset.path=FILE")
-    file = Path(path).expanduser()
-    try:
-        if not file.is_file():
-            raise UsageError(f"dataset.path: {file} is {'not a file' if file.exists() else 'not there'}")
-        actual = None if sha256 is None else digest(file, "sha256")
-    except OSError as error:
-        raise UsageError(f"dataset.path: cannot read {file}: {error.strerror}") from error
-    if actual is not None and actual != f"sha256:{str(sha256).lower()}":
-        raise UsageError(f"dataset.sha256: got {sha256}, but {file} has {actual.removeprefix('sha256:')}")
-    return file
 
 
 def read_arrays(file: Path) -> dict[str, np.ndarray]:

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sobench.errors import Failure, SobenchError, described, one_line
+from sobench.errors import Failure, SobenchError, UsageError, described, one_line
+from sobench.system.files import digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,6 +49,25 @@ def parsing(form: str, error: type[SobenchError] = Failure, advice: str = "") ->
         text = reason if isinstance(reason, (ValueError, OSError)) else described(reason)
         text = one_line(text, SHOWN) or type(reason).__name__
         raise error(f"{form}, or it is damaged ({text}){advice}") from reason
+
+
+def own_file(path: object, sha256: object, kind: str) -> Path:
+    """The path of a file of the user's, `dataset.path`, after a check that it is there and has the digest.
+
+    kind: the kind of file for the message, as ".npz". Raises UsageError.
+    """
+    if not isinstance(path, str | Path) or str(path) in ("", "???"):
+        raise UsageError(f"dataset.path: got {path!r}; it names the {kind} file: dataset.path=FILE")
+    file = Path(path).expanduser()
+    try:
+        if not file.is_file():
+            raise UsageError(f"dataset.path: {file} is {'not a file' if file.exists() else 'not there'}")
+        actual = None if sha256 is None else digest(file, "sha256")
+    except OSError as error:
+        raise UsageError(f"dataset.path: cannot read {file}: {error.strerror}") from error
+    if actual is not None and actual != f"sha256:{str(sha256).lower()}":
+        raise UsageError(f"dataset.sha256: got {sha256}, but {file} has {actual.removeprefix('sha256:')}")
+    return file
 
 
 @contextmanager

@@ -60,6 +60,7 @@ class Source:
     classes: int = 0
     manual: str = ""
     kind: str = ""
+    module: str = ""
     folders: tuple[str, ...] = ()
 
     @property

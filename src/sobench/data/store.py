@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sobench.config.registry import suggestion, warn
+from sobench.config.registry import module_file, suggestion, warn
 from sobench.data.checksums import checksum
 from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
@@ -109,6 +109,9 @@ class Store:
 
         None if a file is missing. Nothing is downloaded or verified.
         """
+        if module := self.source(dataset).module:
+            file = module_file(module)
+            return None if file is None else [self.checksum(file)]
         if stand_in := self.stand_in(dataset):
             return [self.checksum(stand_in)]
         present: list[tuple[File, Path]] = []

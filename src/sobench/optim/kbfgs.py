@@ -23,6 +23,9 @@ Settings:
     bias_input       the last entry of E[a] in s_A. `one`: by the thesis. `mean`: the mean of the other entries, as in
                      the first upload of the authors' public code of chapter 2; the next commits have the 1.
     double_gradient  the gradient after a second pass is averaged with the gradient of that pass (section 2.8.3).
+    sharing          `expand`: the formulas above. `reduce`: they hold with |T| = 1 for a = mean_t a_t, h = mean_t h_t
+                     and Dh = sum_t Dh_t, so that G is the Hessian in a common shift of all h_t. This transfers K-FAC's
+                     two ways (`layers.sharing`) to K-BFGS; neither the thesis nor their paper has it.
 
 With both improvements off, `double` and `average`, the method is K-BFGS-20 (table 3.8).
 
@@ -48,6 +51,7 @@ from sobench.linalg.quasi_newton import Compact, Dense, Inverse, bfgs_, double_d
 from sobench.objective import Objective
 from sobench.objective.layers.matrices import input_action, input_factor, locations, mean_input, output_grads, outputs
 from sobench.objective.layers.records import LayerRecord, check_used, used
+from sobench.objective.layers.sharing import SHARING
 from sobench.optim.base import SecondOrderOptimizer
 
 DAMPINGS = {"lm": lm_damping, "double": double_damping}
@@ -76,6 +80,7 @@ class KBFGS(SecondOrderOptimizer):
         start: str = "inverse",
         bias_input: str = "one",
         double_gradient: bool = False,
+        sharing: str = "expand",
         **more: Any,
     ):
         super().__init__(
@@ -93,6 +98,7 @@ class KBFGS(SecondOrderOptimizer):
             start=start,
             bias_input=bias_input,
             double_gradient=double_gradient,
+            sharing=sharing,
             **more,
         )
 
@@ -110,8 +116,8 @@ class KBFGS(SecondOrderOptimizer):
                 batch.loss()
             for l in (l for l in counts if layers[l].calls):
                 counts[l] += 1
-                A[l] = input_factor(layers[l], A.get(l), alpha=1 / counts[l], beta=1 - 1 / counts[l])
-                latest[l] = layers[l]
+                latest[l] = self._shared(layers[l])
+                A[l] = input_factor(latest[l], A.get(l), alpha=1 / counts[l], beta=1 - 1 / counts[l])
         check_used(counts)
         for l in f.matrices.names:
             lambda_A, lambda_G = self._split(latest[l])
@@ -138,10 +144,15 @@ class KBFGS(SecondOrderOptimizer):
                 self._second_pass(f)
             both = set(used(before, self.factors)) & set(used(after, self.factors))
             numbered = {number: l for number, l in enumerate(self.factors, 1) if l in both}
-            for l in numbered.values():
-                self._update_A(self.factors[l], before[l])
-            self._report({n: self._update_G(self.factors[l], before[l], after[l]) for n, l in numbered.items()})
+            pairs = {n: (self.factors[l], self._shared(before[l]), self._shared(after[l])) for n, l in numbered.items()}
+            for factor, record, _ in pairs.values():
+                self._update_A(factor, record)
+            self._report({n: self._update_G(*pair) for n, pair in pairs.items()})
         return loss
+
+    def _shared(self, record: LayerRecord) -> LayerRecord:
+        """The record of a layer by the setting `sharing`, which older checkpoints do not have."""
+        return SHARING[self.hyperparameters.get("sharing", "expand")](record)
 
     def _split(self, record: LayerRecord) -> tuple[float, float]:
         """lambda_A, lambda_G (algorithm 9, line 2)."""
@@ -221,6 +232,7 @@ class KBFGSL(KBFGS):
         bias_input: str = "one",
         double_gradient: bool = False,
         history: int = 100,
+        sharing: str = "expand",
     ):
         super().__init__(
             params,
@@ -237,6 +249,7 @@ class KBFGSL(KBFGS):
             start,
             bias_input,
             double_gradient,
+            sharing,
             history=history,
         )
 

@@ -32,6 +32,7 @@ class KBFGS20(KBFGS):
         start: str = "inverse",
         bias_input: str = "one",
         double_gradient: bool = False,
+        sharing: str = "expand",
     ):
         super().__init__(
             params,
@@ -48,6 +49,7 @@ class KBFGS20(KBFGS):
             start,
             bias_input,
             double_gradient,
+            sharing,
         )
 
 
@@ -73,6 +75,7 @@ class KBFGS20L(KBFGSL):
         bias_input: str = "one",
         double_gradient: bool = False,
         history: int = 100,
+        sharing: str = "expand",
     ):
         super().__init__(
             params,
@@ -90,4 +93,5 @@ class KBFGS20L(KBFGSL):
             bias_input,
             double_gradient,
             history,
+            sharing,
         )

@@ -14,9 +14,9 @@ Omega and Gamma start as means over the training set, and the first step uses th
 follow m (section 3.7.2). A batch whose loss does not depend on a layer leaves the layer's factors as they are.
 
 T contains the positions of a sequence, the pixels of a convolution, and all calls of a layer that the network uses
-several times: each is taken as an independent sample. This is K-FAC-expand of R. Eschenhagen et al., Kronecker-Factored
-Approximate Curvature for Modern Neural Network Architectures (2023), section 3; nothing is summed before the factors,
-as in K-FAC-reduce.
+several times. sharing (R. Eschenhagen et al., Kronecker-Factored Approximate Curvature for Modern Neural Network
+Architectures, 2023, sections 3.2 and 3.3; see `layers.sharing`): `expand` takes each location as an independent sample,
+by the formulas above. `reduce` takes E_n[a a'] and E_n[Dh Dh'] of a = mean_t a_t and Dh = sum_t Dh_t.
 
 split: the division of the damping between the two factors. `balanced`: pi = sqrt(tr(Omega x I) / tr(I x Gamma))
 (algorithm 12, line 19); `equal`: pi = 1 (algorithm 7). fisher: `empirical` takes Dh_t for the labels of the batch
@@ -46,6 +46,7 @@ from sobench.linalg.trust_region import levenberg_marquardt, reduction_ratio
 from sobench.objective import Objective
 from sobench.objective.layers.matrices import grad_factor, input_factor
 from sobench.objective.layers.records import LayerRecord, check_used, used
+from sobench.objective.layers.sharing import SHARING
 from sobench.optim.base import SecondOrderOptimizer
 
 
@@ -75,6 +76,7 @@ class KFAC(SecondOrderOptimizer):
         boost: float = 1.01,
         drop: float = 0.99,
         tau: float = 0.0,
+        sharing: str = "expand",
     ):
         super().__init__(
             params,
@@ -93,6 +95,7 @@ class KFAC(SecondOrderOptimizer):
             boost=boost,
             drop=drop,
             tau=tau,
+            sharing=sharing,
         )
 
     @property
@@ -136,6 +139,9 @@ class KFAC(SecondOrderOptimizer):
     def _accumulate(self, l: str, record: LayerRecord, decay: float) -> None:
         """Omega and Gamma <- decay times the old + (1 - decay) times the batch's. With decay 0 there need be no old."""
         factor = self.factors.setdefault(l, {})
+        record = SHARING[self.hyperparameters.get("sharing", "expand")](
+            record
+        )  # older checkpoints have no such setting
         factor["Omega"] = input_factor(record, factor.get("Omega"), alpha=1 - decay, beta=decay)
         factor["Gamma"] = grad_factor(record, factor.get("Gamma"), alpha=1 - decay, beta=decay)
 

@@ -52,13 +52,15 @@ class Problem:
 
     def __init__(self, settings: dict[str, Any], device: torch.device):
         dtype = getattr(torch, settings["dtype"])
-        self.loss: Loss = load_loss(settings["loss"])
         dataset = load_dataset(settings)
+        _check_kind(settings["model"]["name"], dataset)
+        self.loss: Loss = load_loss(settings["loss"], dataset.symbols)
         self.data = str(dataset)
         self._reconstructs = settings["model"]["target"] == "input"
         self._binary = settings["model"]["target"] == "binary"
         self._augment = dataset.augment
         self._metric = mean_squared_error if self._reconstructs or dataset.classes is None else accuracy
+        self._metric = per_character if dataset.symbols is not None else self._metric
         self._check_loss(settings["loss"], dataset)
         self.train: Part = self._place(dataset.train, dataset.classes, device, dtype)
         self.test: Part = self._place(dataset.test, dataset.classes, device, dtype)
@@ -203,12 +205,13 @@ class Problem:
     def _place(self, part: Part, classes: int | None, device: torch.device, dtype: torch.dtype) -> Part:
         """(inputs, targets) on the device, with the targets that the model and the loss take.
 
-        A loss of labels takes labels int64 [N]. A loss of values takes floating point [N, K]: one-hot labels, one
-        number 0 or 1 for model.target=binary, the inputs for model.target=input, or the data set's real targets.
+        A loss of labels takes labels int64 [N], a loss of sequences labels int64 [N, T]. A loss of values takes
+        floating point [N, K]: one-hot labels, one number 0 or 1 for model.target=binary, the inputs for
+        model.target=input, or the data set's real targets.
         """
         inputs = part[0].to(device, dtype if part[0].is_floating_point() else part[0].dtype)  # word ids stay integers
         targets = inputs.flatten(1) if self._reconstructs else part[1].to(device)
-        if self.loss.takes == "labels":
+        if self.loss.takes != "values":
             return inputs, targets
         if not targets.is_floating_point() and not self._binary:
             assert classes is not None  # integer targets are labels
@@ -240,11 +243,16 @@ class Problem:
 
     def _check_loss(self, name: str, dataset: Dataset) -> None:
         """Raises UsageError unless the data set has the targets that `model.target` and the loss take."""
-        if self._reconstructs and dataset.vectors is not None:
-            raise UsageError(f"model.target: got 'input', {dataset.name} has words; allowed: label or binary")
+        if self._reconstructs and dataset.kind != "numbers":
+            able = "label or binary" if dataset.kind == "words" else "label"
+            raise UsageError(f"model.target: got 'input', {dataset.name} has {dataset.kind}; allowed: {able}")
         if self._binary and dataset.classes != 2:
             kind = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
             raise UsageError(f"model.target: got 'binary', {dataset.name} has {kind}; allowed: label, or two classes")
+        if (self.loss.takes == "sequences") != (dataset.symbols is not None):
+            labels = "no label at each position" if dataset.symbols is None else "a label at each position"
+            able = losses_that(lambda loss: (loss.takes == "sequences") == (dataset.symbols is not None))
+            raise UsageError(f"loss: got {name!r}, {dataset.name} has {labels}; allowed: {', '.join(able)}")
         if self.loss.takes == "labels" and (self._reconstructs or self._binary or dataset.classes is None):
             able = losses_that(lambda loss: loss.takes == "values")
             raise UsageError(f"loss: got {name!r}, the targets here are real numbers; allowed: {', '.join(able)}")
@@ -270,10 +278,15 @@ class Problem:
 # The loss, the data set and the model that the settings name
 
 
-def load_loss(name: str) -> Loss:
-    """The loss of this name. Raises UsageError for a plug-in that is no loss."""
+def load_loss(name: str, symbols: str | None = None) -> Loss:
+    """The loss of this name. Raises UsageError for a plug-in that is no loss.
+
+    symbols: the characters of the data set; a loss with a parameter `symbols` is given their number.
+    """
     with registry.calling("losses", name):
-        loss: Loss = registry.load("losses", name)()
+        made_by = registry.load("losses", name)
+        given = {"symbols": len(symbols)} if symbols and "symbols" in inspect.signature(made_by).parameters else {}
+        loss: Loss = made_by(**given)
     missing = [member for member in OF_A_LOSS if not hasattr(loss, member)]
     if missing:
         raise UsageError(
@@ -323,8 +336,7 @@ def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> 
         settings["model"]["target"], dataset.outputs
     )
     given = {"input_shape": dataset.input_shape, "outputs": outputs}
-    if _takes_words(registry.load("models", name), name, dataset):
-        given["vectors"] = dataset.vectors
+    given |= {"words": {"vectors": dataset.vectors}, "characters": {"symbols": dataset.classes}}.get(dataset.kind, {})
     with seeded(streams.entropy("init"), torch.device("cpu")):
         model = signature.call("model", name, given, options)
         if registry.is_plugin("model", name):
@@ -357,19 +369,18 @@ def _check_made(model: Any, name: str, dataset: Dataset, outputs: int, dtype: to
         )
 
 
-def _takes_words(build: Callable[..., nn.Module], model: str, dataset: Dataset) -> bool:
-    """Whether a model is for texts, that is, its function has an argument `vectors`.
+def _check_kind(model: str, dataset: Dataset) -> None:
+    """Check that a model takes what the data set has.
 
-    Raises UsageError if the model is for texts and the data set is not, or the other way round.
+    A model with a parameter `vectors` takes words, one with `symbols` characters, others numbers. Raises UsageError.
     """
-    words = "vectors" in inspect.signature(build).parameters
-    kinds = ("numbers", "words")
-    if words != (dataset.vectors is not None):
+    parameters = inspect.signature(registry.load("models", model)).parameters
+    takes = "words" if "vectors" in parameters else "characters" if "symbols" in parameters else "numbers"
+    if takes != dataset.kind:
         raise UsageError(
-            f"model: {model} takes {kinds[words]}, {dataset.name} has {kinds[not words]}; "
-            f"allowed: a data set of {kinds[words]}, or a model of {kinds[not words]}"
+            f"model: {model} takes {takes}, {dataset.name} has {dataset.kind}; "
+            f"allowed: a data set of {takes}, or a model of {dataset.kind}"
         )
-    return words
 
 
 # Metrics besides the loss: means over samples, so that chunks can be averaged
@@ -390,3 +401,18 @@ def accuracy(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 def mean_squared_error(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """`mse`, the mean over samples and outputs of (prediction - target)^2; the prediction is the mean of p(t | z)."""
     return {"mse": (loss.predict(outputs) - targets).square().mean()}
+
+
+def per_character(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """The metrics of a text: `accuracy`, `character_loss` and `bits_per_character`, means over all characters.
+
+    outputs [N, T V], targets [N, T]. accuracy: the share of characters whose output is the largest. character_loss: the
+    loss without penalty divided by T. bits_per_character: the same by the binary logarithm.
+    """
+    z = outputs.unflatten(1, (targets.shape[1], -1))
+    nats = loss(outputs, targets) / targets.shape[1]
+    return {
+        "accuracy": (z.argmax(2) == targets).double().mean(),
+        "character_loss": nats,
+        "bits_per_character": nats / math.log(2),
+    }

@@ -120,6 +120,8 @@ def check_problem(
     if "dense_blocks" in requires:
         sizes = [size for _, size in _kept_sizes(Network(problem.model), frozenset({"dense_blocks"}))]
         _check_time(sizes, CHOLESKY_FLOPS, problem, device, longest_step)
+    if "propagate_roots" in requires:
+        _check_roots(problem, device)
     if "complex" in requires:
         _check_complex(problem, requires)
 
@@ -150,6 +152,22 @@ def _check_kept(problem: Problem, requires: frozenset[str], device: torch.device
         raise Unsupported(
             f"optimizer: forms a matrix of n x n for {largest} with n = {size:,}: {needed / 2**30:,.1f} GiB needed for "
             f"all, {available / 2**30:,.1f} GiB free; allowed: narrower layers"
+        )
+
+
+def _check_roots(problem: Problem, device: torch.device) -> None:
+    """Room for the rows of `propagate_roots`, one for each output of a sample: at the outputs, and at each layer's."""
+    f = problem.first_objective().unmetered()
+    with torch.no_grad(), f.record() as layers:
+        C = f.outputs_at(None).shape[1]
+    N = problem.batch_size
+    width = sum(call.outputs[0].numel() for record in layers.values() for call in record.calls)
+    needed, available = N * C * (C + width) * f.space.dtype.itemsize, environment.available_memory(device)
+    if needed > available:
+        raise Unsupported(
+            f"optimizer: takes a row for each of {C:,} outputs of each of {N:,} samples through the layers: "
+            f"{needed / 2**30:,.1f} GiB needed, {available / 2**30:,.1f} GiB free; allowed: fewer outputs, or a "
+            "smaller batch_size"
         )
 
 

@@ -3,6 +3,7 @@
     bilinear          f(x, W) = f(Re x, Re W) - f(Im x, Im W) + i (f(Re x, Im W) + f(Im x, Re W))
     average pooling   of the real and of the imaginary part
     max pooling       the entry with the largest real part
+    attention         softmax(q k' / sqrt(d)) v, without conjugation
     normalizations    (z - m) / sqrt(v + eps) gamma + beta,  m = mean z,  v = mean (z - m)^2, without conjugation
 
 torch's own complex convolution is not usable. It computes three real ones instead of four, with Im f(x, W) =
@@ -23,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sobench.objective.holomorphic.scalars import softmax
 from sobench.objective.normalizations import FORMS as NORMALIZATIONS
 
 Bilinear = Callable[[Tensor, Tensor], Tensor]
@@ -109,13 +111,36 @@ def dropout(drop: Form) -> Form:
     return form
 
 
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """The complex form of F.scaled_dot_product_attention, without dropout and grouped queries."""
+    if dropout_p or enable_gqa:
+        raise NotImplementedError("scaled_dot_product_attention has a complex form without dropout_p and enable_gqa")
+    scores = mixed(torch.matmul)(query, key.transpose(-2, -1)) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if is_causal:
+        attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    if attn_mask is not None and attn_mask.dtype is torch.bool:
+        scores = scores.masked_fill(~attn_mask, -torch.inf)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    return mixed(torch.matmul)(softmax(scores, -1), value)
+
+
 CONVOLUTIONS = F.conv1d, F.conv2d, F.conv3d, F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d
 PRODUCTS = torch.matmul, torch.mm, torch.mv, torch.bmm, torch.dot, torch.einsum
 AVERAGES = F.avg_pool1d, F.avg_pool2d, F.avg_pool3d, F.adaptive_avg_pool1d, F.adaptive_avg_pool2d, F.adaptive_avg_pool3d
 MAXIMA = F.max_pool1d, F.max_pool2d, F.max_pool3d, F.adaptive_max_pool1d, F.adaptive_max_pool2d, F.adaptive_max_pool3d
 DROPOUTS = F.dropout, F.dropout1d, F.dropout2d, F.dropout3d
 
-FORMS: dict[str, Form] = {"linear": linear}
+FORMS: dict[str, Form] = {"linear": linear, "scaled_dot_product_attention": attention}
 FORMS |= {f.__name__: convolution(f) for f in CONVOLUTIONS}
 FORMS |= {f.__name__: mixed(f) for f in PRODUCTS}
 FORMS |= {f.__name__: average_pool(f) for f in AVERAGES}

@@ -31,6 +31,7 @@ EXTENDED: dict[str, Callable[..., Tensor]] = {
     "silu": scalars.silu,
     "gelu": scalars.gelu,
     "softplus": scalars.softplus,
+    "softmax": scalars.softmax,
     "pow": scalars.power,
     **layers.FORMS,
 }

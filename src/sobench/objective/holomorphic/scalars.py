@@ -76,3 +76,11 @@ def log_sum_exp(z: Tensor, dim: int) -> Tensor:
     """log sum_c e^z_c along `dim`, which keeps size 1. Shifted by the largest real part, against overflow."""
     largest = z.real.amax(dim, keepdim=True).detach()
     return (z - largest).exp().sum(dim, keepdim=True).log() + largest
+
+
+def softmax(z: Tensor, dim: int, _stacklevel: int = 3, dtype: torch.dtype | None = None) -> Tensor:
+    """e^z_c / sum_c e^z_c along `dim`, for the arguments of F.softmax. Shifted as `log_sum_exp`."""
+    if dtype is not None:
+        raise NotImplementedError("softmax has a complex form without dtype alone")
+    e = (z - z.real.amax(dim, keepdim=True).detach()).exp()
+    return e / e.sum(dim, keepdim=True)
