@@ -59,6 +59,8 @@ DATASET_WORDS = {
     "covid_tweets": TEXT,
     "cifar10": ["dataset.augment=true"],
     "libsvm": ["dataset.set=a9a"],
+    "diabetes": ["loss=squared_error"],
+    "poisson": ["model=pinn"],
     "faces": UNLABELLED,
     "curves": UNLABELLED,
     "curves_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
@@ -84,6 +86,7 @@ MODEL_DATA = {
     **dict.fromkeys(("vgg", "vgg16", "vgg19", "csfd_vgg11", "vgg11_prime", "lenet"), "cifar10"),
     **dict.fromkeys(("resnet", "resnet18", "resnet32", "resnet32_4"), "cifar10"),
     "lstm": "covid_tweets",
+    "pinn": "poisson",
 }
 
 

@@ -25,7 +25,7 @@ IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable", "maximize"
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "optimizer": (),
-    "model": ("input_shape", "outputs", "vectors"),
+    "model": ("input_shape", "outputs", "vectors", "coordinates"),
     "dataset": ("store",),
 }
 """Parameters that sobench fills in, by config group. An optimizer's first one, its parameters, has any name."""

@@ -25,6 +25,8 @@ class Dataset:
     augment: augment(inputs [N, ...], generator) returns a random variant of a training batch; or None.
     validation: a third set, where one is published with the two; or None.
     vectors: the initial word vectors of texts, float32 [V, D] with a row for each id; or None.
+    coordinates: for samples that are linear functions of an unknown function, the number d of its arguments: an input
+        is [x_1, ..., x_d, c_0, c_2]; see `sobench.models.pinn`. None for other data.
     note: an addition to the description.
 
     Raises UsageError if a set is not a pair of tensors of these types, inputs and targets do not fit together, a set is
@@ -38,6 +40,7 @@ class Dataset:
     augment: Callable[[Tensor, Generator | None], Tensor] | None = None
     validation: tuple[Tensor, Tensor] | None = None
     vectors: Tensor | None = None
+    coordinates: int | None = None
     note: str = ""
 
     def __post_init__(self) -> None:

@@ -58,7 +58,8 @@ class Problem:
         self._reconstructs = settings["model"]["target"] == "input"
         self._binary = settings["model"]["target"] == "binary"
         self._augment = dataset.augment
-        self._metric = mean_squared_error if self._reconstructs or dataset.classes is None else accuracy
+        self._regression = dataset.classes is None and not self._reconstructs
+        self._metric = mean_squared_error if self._reconstructs or self._regression else accuracy
         self._check_loss(settings["loss"], dataset)
         self.train: Part = self._place(dataset.train, dataset.classes, device, dtype)
         self.test: Part = self._place(dataset.test, dataset.classes, device, dtype)
@@ -153,7 +154,8 @@ class Problem:
     def evaluate(self) -> dict[str, float]:
         """The metrics of the training, test and (if there is one) validation set, in evaluation mode.
 
-        Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`.
+        Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`. For a data set
+        with real targets there are also `<set>_rmse` and `<set>_r2`.
         """
         self.model.eval()
         try:
@@ -172,6 +174,8 @@ class Problem:
             for key, value in values.items():
                 total[key] = total.get(key, 0) + value.double() * (len(inputs) / len(part[0]))
         total["loss"] = total["loss"] + self._objective.penalty()
+        if self._regression:
+            total |= of_regression(total["mse"], part[1])
         return {key: value.item() for key, value in total.items()}
 
     @contextmanager
@@ -240,8 +244,8 @@ class Problem:
 
     def _check_loss(self, name: str, dataset: Dataset) -> None:
         """Raises UsageError unless the data set has the targets that `model.target` and the loss take."""
-        if self._reconstructs and dataset.vectors is not None:
-            raise UsageError(f"model.target: got 'input', {dataset.name} has words; allowed: label or binary")
+        if self._reconstructs and (kind := _kind(dataset)):
+            raise UsageError(f"model.target: got 'input', {dataset.name} has {KINDS[kind]}; allowed: label or binary")
         if self._binary and dataset.classes != 2:
             kind = "real targets" if dataset.classes is None else f"{dataset.classes} classes"
             raise UsageError(f"model.target: got 'binary', {dataset.name} has {kind}; allowed: label, or two classes")
@@ -323,8 +327,7 @@ def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> 
         settings["model"]["target"], dataset.outputs
     )
     given = {"input_shape": dataset.input_shape, "outputs": outputs}
-    if _takes_words(registry.load("models", name), name, dataset):
-        given["vectors"] = dataset.vectors
+    given |= _of_its_kind(registry.load("models", name), name, dataset)
     with seeded(streams.entropy("init"), torch.device("cpu")):
         model = signature.call("model", name, given, options)
         if registry.is_plugin("model", name):
@@ -357,19 +360,30 @@ def _check_made(model: Any, name: str, dataset: Dataset, outputs: int, dtype: to
         )
 
 
-def _takes_words(build: Callable[..., nn.Module], model: str, dataset: Dataset) -> bool:
-    """Whether a model is for texts, that is, its function has an argument `vectors`.
+KINDS = {"vectors": "words", "coordinates": "points of an equation"}
+"""What a data set with this attribute has in place of numbers; a model of such data has a parameter of this name."""
 
-    Raises UsageError if the model is for texts and the data set is not, or the other way round.
+
+def _of_its_kind(build: Callable[..., nn.Module], model: str, dataset: Dataset) -> dict[str, Any]:
+    """The value that the data set has for a model of its kind of data, by name: empty for data of numbers.
+
+    Raises UsageError if the model is for another kind of data than that of the data set.
     """
-    words = "vectors" in inspect.signature(build).parameters
-    kinds = ("numbers", "words")
-    if words != (dataset.vectors is not None):
+    parameters = inspect.signature(build).parameters
+    taken = next((key for key in KINDS if key in parameters), "")
+    held = _kind(dataset)
+    if taken != held:
+        takes, has = (KINDS.get(key, "numbers") for key in (taken, held))
         raise UsageError(
-            f"model: {model} takes {kinds[words]}, {dataset.name} has {kinds[not words]}; "
-            f"allowed: a data set of {kinds[words]}, or a model of {kinds[not words]}"
+            f"model: {model} takes {takes}, {dataset.name} has {has}; "
+            f"allowed: a data set of {takes}, or a model of {has}"
         )
-    return words
+    return {held: getattr(dataset, held)} if held else {}
+
+
+def _kind(dataset: Dataset) -> str:
+    """The attribute of KINDS that a data set has; empty for data of numbers."""
+    return next((key for key in KINDS if getattr(dataset, key) is not None), "")
 
 
 # Metrics besides the loss: means over samples, so that chunks can be averaged
@@ -390,3 +404,13 @@ def accuracy(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
 def mean_squared_error(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """`mse`, the mean over samples and outputs of (prediction - target)^2; the prediction is the mean of p(t | z)."""
     return {"mse": (loss.predict(outputs) - targets).square().mean()}
+
+
+def of_regression(mse: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """`rmse` = sqrt(mse), and `r2` = 1 - mse / the variance of the targets [N, C] about their means, over all outputs.
+
+    r2 is the coefficient of determination: 1 for exact predictions, 0 for those of the mean. It is left out for targets
+    that are all alike. mse: in double precision.
+    """
+    variance = targets.double().var(0, correction=0).mean()
+    return {"rmse": mse.sqrt()} | ({"r2": 1 - mse / variance} if variance > 0 else {})
