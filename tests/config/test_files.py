@@ -62,6 +62,8 @@ DATASET_WORDS = {
     "text": CHARACTERS,
     "cifar10": ["dataset.augment=true"],
     "libsvm": ["dataset.set=a9a"],
+    "diabetes": ["loss=squared_error"],
+    "poisson": ["model=pinn"],
     "faces": UNLABELLED,
     "curves": UNLABELLED,
     "curves_synthetic": [*UNLABELLED, "dataset.train=50", "dataset.test=20"],
@@ -91,6 +93,7 @@ MODEL_DATA = {
     **dict.fromkeys(("resnet", "resnet18", "resnet32", "resnet32_4"), "cifar10"),
     "lstm": "covid_tweets",
     "gpt": "pydoc",
+    "pinn": "poisson",
 }
 
 

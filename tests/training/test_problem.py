@@ -8,12 +8,13 @@ import pytest
 import tiny_data
 import torch
 from harness import command, directory
+from sklearn.metrics import r2_score
 
 from sobench.config.grid import expand
 from sobench.errors import UsageError
 from sobench.training import snapshot
 from sobench.training.contract import advance
-from sobench.training.problem import Problem
+from sobench.training.problem import Problem, of_regression
 from sobench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -218,3 +219,42 @@ def test_a_batch_is_at_most_the_part():
     assert len(inputs) == len(again) == part.samples == 30 and part.steps_per_epoch == 1
     with pytest.raises(UsageError, match="batch_size: got 2000"):
         problem("batch_size=2000")
+
+
+# Regression
+
+
+def test_regression_has_the_root_of_the_error_and_the_coefficient_of_determination():
+    p = problem("dataset=diabetes", "loss=squared_error", "dtype=float64")
+    metrics = p.evaluate()
+    for name, (x, y) in (("train", p.train), ("test", p.test)):
+        with torch.no_grad():
+            predicted = p.model(x)
+        assert metrics[f"{name}_rmse"] == pytest.approx(metrics[f"{name}_mse"] ** 0.5, rel=1e-12)
+        assert metrics[f"{name}_r2"] == pytest.approx(r2_score(y, predicted), rel=1e-9)
+
+
+def test_targets_that_are_all_alike_have_no_coefficient_of_determination():
+    mse = torch.tensor(4.0, dtype=torch.float64)
+    assert of_regression(mse, torch.full((5, 2), 3.0)) == {"rmse": 2.0}
+
+
+def test_classification_and_reconstruction_have_neither(mirror):
+    for words in (["dataset=digits"], ["dataset=digits", "model=autoencoder", "model.code=2"]):
+        assert not [name for name in problem(*words).evaluate() if name.endswith(("_rmse", "_r2"))]
+
+
+@pytest.mark.parametrize(
+    "words, line",
+    [
+        (["dataset=digits", "model=pinn"], "pinn takes points, digits has numbers"),
+        (["dataset=poisson", "loss=squared_error"], "mlp takes numbers, poisson has points"),
+        (
+            ["dataset=poisson", "model=pinn", "model.target=input"],
+            "got 'input', poisson has points",
+        ),
+    ],
+)
+def test_a_model_and_data_of_different_kinds_are_refused(words, line):
+    with pytest.raises(UsageError, match=line):
+        problem(*words)

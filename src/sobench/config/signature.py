@@ -25,7 +25,7 @@ IMPLEMENTATION = ("foreach", "fused", "capturable", "differentiable", "maximize"
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "optimizer": (),
-    "model": ("input_shape", "outputs", "vectors", "symbols"),
+    "model": ("input_shape", "outputs", "vectors", "symbols", "coordinates"),
     "dataset": ("store",),
     "schedule": (),
     "logger": ("directory",),

@@ -26,6 +26,8 @@ class Dataset:
     augment: augment(inputs [N, ...], generator) returns a random variant of a training batch; or None.
     validation: a third set, where one is published with the two; or None.
     vectors: the initial word vectors of texts, float32 [V, D] with a row for each id; or None.
+    coordinates: for samples that are linear functions of an unknown function, the number d of its arguments: an input
+        is [x_1, ..., x_d, c_0, c_2]; see `sobench.models.pinn`. None for other data.
     note: an addition to the description.
     symbols: the characters of a text, of which each input is one and each label the next one; or None.
 
@@ -40,6 +42,7 @@ class Dataset:
     augment: Callable[[Tensor, Generator | None], Tensor] | None = None
     validation: tuple[Tensor, Tensor] | None = None
     vectors: Tensor | None = None
+    coordinates: int | None = None
     note: str = ""
     symbols: str | None = None
 
@@ -70,7 +73,7 @@ class Dataset:
             raise UsageError(f"{self.name}: {part} is {got}; allowed: (inputs, targets), two torch tensors")
         inputs, targets = pair
         types = [str(tensor.dtype).removeprefix("torch.") for tensor in pair]
-        ids = self.kind != "numbers"
+        ids = self.kind in ("words", "characters")
         if inputs.dim() < 1 or not (inputs.is_floating_point() or ids and inputs.dtype is torch.int64):
             raise UsageError(
                 f"{self.name}: the inputs of {part} are {types[0]} {list(inputs.shape)}; allowed: "
@@ -107,8 +110,9 @@ class Dataset:
 
     @property
     def kind(self) -> str:
-        """What the inputs are: numbers, words or characters."""
-        return "characters" if self.symbols is not None else "words" if self.vectors is not None else "numbers"
+        """What the inputs are: words, characters, points of an equation, or numbers."""
+        kinds = {"words": self.vectors, "characters": self.symbols, "points": self.coordinates}
+        return next((kind for kind, value in kinds.items() if value is not None), "numbers")
 
     @property
     def outputs(self) -> int:
@@ -137,7 +141,7 @@ class Dataset:
         """The description in the record: name, numbers of samples, shape of the inputs, classes, and the note."""
         kind = f"{self.classes} classes" if self.classes is not None else f"{self.outputs} real targets"
         shape = "x".join(map(str, self.input_shape))
-        size = shape if self.kind == "numbers" else f"of {shape} {self.kind}"
+        size = f"of {shape} {self.kind}" if self.kind in ("words", "characters") else shape
         chosen = f"{len(self.validation[0])} validation, " if self.validation else ""
         text = f"{self.name}: {len(self.train[0])} train, {chosen}{len(self.test[0])} test, inputs {size}, {kind}"
         return f"{text}, {self.note}" if self.note else text

@@ -33,7 +33,7 @@ from sobench.results.trials import Search, Trial, is_number
 
 OWN = "own"
 """The beginning of the ids of these reports, in place of a paper."""
-PARTS, KINDS = ("train", "test", "validation"), ("accuracy", "mse", "loss")
+PARTS, KINDS = ("train", "test", "validation"), ("accuracy", "rmse", "mse", "loss")
 """The sets and the metrics of an evaluation; the first recorded kind is the metric of the task."""
 WANTED = frozenset({"work", STEP_COST, *(f"{part}_{kind}" for part in PARTS for kind in KINDS)})
 """The columns of the record that `describe` needs."""

@@ -46,7 +46,9 @@ COSTS = frozenset(
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """The counts that do not depend on the seed: one run is enough."""
 
-EVALUATED = frozenset(f"{of}_{what}" for of in ("train", "validation", "test") for what in ("loss", "accuracy", "mse"))
+EVALUATED = frozenset(
+    f"{of}_{what}" for of in ("train", "validation", "test") for what in ("loss", "accuracy", "mse", "rmse", "r2")
+)
 """The metrics of an evaluation."""
 
 SIZE = re.compile(r"\|(.+)\|")

@@ -53,14 +53,15 @@ class Problem:
     def __init__(self, settings: dict[str, Any], device: torch.device):
         dtype = getattr(torch, settings["dtype"])
         dataset = load_dataset(settings)
-        _check_kind(settings["model"]["name"], dataset)
+        _of_its_kind(settings["model"]["name"], dataset)  # refused before all else
         self.loss: Loss = load_loss(settings["loss"], dataset.symbols)
         self.data = str(dataset)
         self._reconstructs = settings["model"]["target"] == "input"
         self._binary = settings["model"]["target"] == "binary"
         self._augment = dataset.augment
-        self._metric = mean_squared_error if self._reconstructs or dataset.classes is None else accuracy
-        self._metric = per_character if dataset.symbols is not None else self._metric
+        self._regression = dataset.classes is None and not self._reconstructs
+        self._metric = mean_squared_error if self._reconstructs or self._regression else accuracy
+        self._metric = per_character if dataset.kind == "characters" else self._metric
         self._check_loss(settings["loss"], dataset)
         self.train: Part = self._place(dataset.train, dataset.classes, device, dtype)
         self.test: Part = self._place(dataset.test, dataset.classes, device, dtype)
@@ -155,7 +156,8 @@ class Problem:
     def evaluate(self) -> dict[str, float]:
         """The metrics of the training, test and (if there is one) validation set, in evaluation mode.
 
-        Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`.
+        Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`. For a data set
+        with real targets there are also `<set>_rmse` and `<set>_r2`.
         """
         self.model.eval()
         try:
@@ -174,6 +176,8 @@ class Problem:
             for key, value in values.items():
                 total[key] = total.get(key, 0) + value.double() * (len(inputs) / len(part[0]))
         total["loss"] = total["loss"] + self._objective.penalty()
+        if self._regression:
+            total |= of_regression(total["mse"], part[1])
         return {key: value.item() for key, value in total.items()}
 
     @contextmanager
@@ -336,7 +340,7 @@ def make_model(settings: dict[str, Any], dataset: Dataset, streams: Streams) -> 
         settings["model"]["target"], dataset.outputs
     )
     given = {"input_shape": dataset.input_shape, "outputs": outputs}
-    given |= {"words": {"vectors": dataset.vectors}, "characters": {"symbols": dataset.classes}}.get(dataset.kind, {})
+    given |= _of_its_kind(name, dataset)
     with seeded(streams.entropy("init"), torch.device("cpu")):
         model = signature.call("model", name, given, options)
         if registry.is_plugin("model", name):
@@ -369,18 +373,24 @@ def _check_made(model: Any, name: str, dataset: Dataset, outputs: int, dtype: to
         )
 
 
-def _check_kind(model: str, dataset: Dataset) -> None:
-    """Check that a model takes what the data set has.
+OF_A_KIND = {"words": "vectors", "characters": "symbols", "points": "coordinates"}
+"""The parameter that a model of such data has, by the kind of a data set; a model of numbers has none of them."""
 
-    A model with a parameter `vectors` takes words, one with `symbols` characters, others numbers. Raises UsageError.
+
+def _of_its_kind(model: str, dataset: Dataset) -> dict[str, Any]:
+    """The argument of a model for the kind of the data set, by name; none for numbers.
+
+    Raises UsageError if the model takes another kind of data.
     """
     parameters = inspect.signature(registry.load("models", model)).parameters
-    takes = "words" if "vectors" in parameters else "characters" if "symbols" in parameters else "numbers"
+    takes = next((kind for kind, name in OF_A_KIND.items() if name in parameters), "numbers")
     if takes != dataset.kind:
         raise UsageError(
             f"model: {model} takes {takes}, {dataset.name} has {dataset.kind}; "
             f"allowed: a data set of {takes}, or a model of {dataset.kind}"
         )
+    values = {"words": dataset.vectors, "characters": dataset.classes, "points": dataset.coordinates}
+    return {OF_A_KIND[takes]: values[takes]} if takes in values else {}
 
 
 # Metrics besides the loss: means over samples, so that chunks can be averaged
@@ -416,3 +426,13 @@ def per_character(loss: Loss, outputs: Tensor, targets: Tensor) -> dict[str, Ten
         "character_loss": nats,
         "bits_per_character": nats / math.log(2),
     }
+
+
+def of_regression(mse: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """`rmse` = sqrt(mse), and `r2` = 1 - mse / the variance of the targets [N, C] about their means, over all outputs.
+
+    r2 is the coefficient of determination: 1 for exact predictions, 0 for those of the mean. It is left out for targets
+    that are all alike. mse: in double precision.
+    """
+    variance = targets.double().var(0, correction=0).mean()
+    return {"rmse": mse.sqrt()} | ({"r2": 1 - mse / variance} if variance > 0 else {})

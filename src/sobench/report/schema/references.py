@@ -13,7 +13,7 @@ from sobench.results.axes import AXES, At
 
 RIVALS = {"compare": "one or more", "ratio": "exactly one", "bound": "none", "robust": "none"}
 """The number of rivals of a test, by its kind; a share may have any number."""
-OUTCOMES = ("loss", "accuracy", "train_error", "test_error", "_mse", "suboptimality")
+OUTCOMES = ("loss", "accuracy", "train_error", "test_error", "_mse", "_rmse", "_r2", "suboptimality")
 """Words in the name of a metric that depends on how long a run was trained."""
 BOUNDS = ("at_most", "at_least", "within")
 
