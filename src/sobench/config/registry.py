@@ -54,6 +54,10 @@ BUILT_IN = {
         "constant": "sobench.training.schedule:constant",
         "step": "sobench.training.schedule:step",
         "cosine": "sobench.training.schedule:cosine",
+        "warmup": "sobench.training.schedule:warmup",
+        "linear": "sobench.training.schedule:linear",
+        "warmup_cosine": "sobench.training.schedule:warmup_cosine",
+        "wsd": "sobench.training.schedule:wsd",
     },
     "loggers": {
         "none": "sobench.results.loggers.base:Logger",

@@ -27,7 +27,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
     "optimizer": (),
     "model": ("input_shape", "outputs", "vectors", "symbols", "coordinates"),
     "dataset": ("store",),
-    "schedule": (),
+    "schedule": ("total_steps",),
     "logger": ("directory",),
     "instrument": ("problem", "clock", "settings"),
 }
@@ -38,7 +38,7 @@ RESERVED: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("name",),
     "model": ("name", "loss", "target"),
     "dataset": ("name",),
-    "schedule": ("name",),
+    "schedule": ("name", "every"),
     "logger": ("name", "copies"),
     "instrument": ("name",),
 }
@@ -46,6 +46,8 @@ RESERVED: Mapping[str, tuple[str, ...]] = {
 
 OF_A_MODEL = {"loss": "cross_entropy", "target": "label"}
 """The defaults of sobench's own keys of a model."""
+OF_A_SCHEDULE = {"every": "epoch"}
+"""Those of a schedule."""
 
 MEMBERS = {
     "logger": ("start", "row", "flush", "finish", "close", "incomplete"),
@@ -77,7 +79,7 @@ def defaults(group: str, name: str) -> dict[str, Any]:
     """
     own = {p.name: _default(p.default) for p in _settings(group, name)}
     name = by_path.portable(name)
-    ours = {"model": OF_A_MODEL, "logger": {"copies": {name: True}}}
+    ours = {"model": OF_A_MODEL, "schedule": OF_A_SCHEDULE, "logger": {"copies": {name: True}}}
     return {"name": name} | own | ours.get(group, {})
 
 

@@ -90,6 +90,11 @@ RULES: dict[str, Rule] = {
     "schedule.period": COUNT,
     "schedule.gamma": POSITIVE,
     "schedule.epochs": POSITIVE,
+    "schedule.every": choice("epoch", "step"),
+    "schedule.warmup": UNIT,
+    "schedule.decay": Rule((int, float), "a number above 0 and at most 1", lambda v: 0 < v <= 1),
+    "schedule.final": Rule((int, float), "a number in [0, 1]", lambda v: 0 <= v <= 1),
+    "schedule.shape": choice("linear", "sqrt"),
     "logger.mode": choice("online", "offline", "disabled"),
     "logger.project": Rule(
         (str,), "a name without any of / \\ # ? % :", lambda v: re.fullmatch(r"[^/\\#?%:]{1,128}", v) is not None

@@ -68,7 +68,9 @@ class Trainer:
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
         self.optimizer = cast(ObjectiveOptimizer, optimizer)
-        self.schedule = make_schedule(optimizer, settings["schedule"], self.problem.steps_per_epoch)
+        self.budget = Budget(settings, self.problem.steps_per_epoch)
+        per_epoch = self.problem.steps_per_epoch
+        self.schedule = make_schedule(optimizer, settings["schedule"], per_epoch, self.budget.limit)
         self.commits = "closure" not in requires
         """Whether the loop commits BatchNorm's statistics after each step; the closure commits them by itself."""
         self.clock = Clock(self.device)
@@ -81,7 +83,6 @@ class Trainer:
         """The metrics of the latest evaluation."""
         self.stalled_evaluations = 0
         """Evaluations in a row in which the training loss changed by less than `convergence.change`."""
-        self.budget = Budget(settings, self.problem.steps_per_epoch)
         folder = Store.default(settings["data"]["mirror"], settings["data"]["cache"]).cache / "yardsticks"
         cores = len(devices.units("cpu")) if self.device.type == "cpu" else None
         self.watch = Watch(folder, partial(leases.cores_of_others, settings["slots"], run.slug), cores)
