@@ -115,8 +115,10 @@ def _train(
         directory.explain(error)
         return snapshot.summary(trainer, _status(error), f"{described(error)} (step {trainer.step})")
     finally:
-        record.sync()
-        record.close()
+        try:
+            record.sync()
+        finally:  # a file that is left open writes its last rows later, after the result
+            record.close()
 
 
 def _status(error: Exception) -> str:
