@@ -214,6 +214,31 @@ def test_gc_of_one_that_was_begun_meanwhile(runs):
     assert one.path.exists() and _delete(one) and not _delete(one)
 
 
+# Strange files
+
+STRANGE = {
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "other types": '{"id": [], "config": 3, "status": ["done"], "kind": [], "step": {}, "fingerprint": [1]}',
+    "zeros": "\0" * 500,
+}
+
+
+STRANGE_IN = (["run.json"], ["summary.json"], ["environment.json", "metrics.jsonl"], ["holder.json"])
+"""The files of each of the four runs that are strange; the last run has its result all the same."""
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_strange_files_are_one_line_each_and_the_other_runs_are_served(runs, text):
+    for path, names in zip(runs, STRANGE_IN, strict=True):
+        for name in names:
+            (path / name).write_text(STRANGE[text] + "\n")
+    for words in (["status"], ["runs"], ["show", str(runs[3])], ["gc"], ["verify"], ["retry"]):
+        said = command(*words)
+        assert said.code in (0, 1, 2) and len(said.errors) <= 1
+        assert words[0] not in ("status", "runs") or "sgd" in said.out
+    assert command("report", *DEMO).code == 0
+
+
 # Wrong commands
 
 

@@ -30,7 +30,7 @@ from sobench.errors import Failure
 from sobench.results import digests
 from sobench.results.state import DAMAGED, FINISHED, KEEPS, State, result, state
 from sobench.system import heartbeat
-from sobench.system.files import replacing, write_atomically
+from sobench.system.files import parse_json, replacing, write_atomically
 
 PARTS = ".*.[0-9]*"
 """The temporary files that a killed process left behind; see write_atomically."""
@@ -90,7 +90,7 @@ class RunDirectory:
         if state.status not in KEEPS:
             return []
         try:
-            named = json.loads((self.path / "run.json").read_bytes())["id"] == self.run.id
+            named = parse_json((self.path / "run.json").read_bytes())["id"] == self.run.id
         except (OSError, ValueError, KeyError, TypeError):
             named = False
         return [] if named else ["run.json"]
@@ -158,7 +158,7 @@ class RunDirectory:
     def environment(self) -> dict[str, Any]:
         """The contents of environment.json; empty where it cannot be read."""
         try:
-            found = json.loads((self.path / "environment.json").read_bytes())
+            found = parse_json((self.path / "environment.json").read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -199,7 +199,7 @@ class RunDirectory:
 
     def amend(self, **changes: Any) -> None:
         """Change keys of the summary on the disk, and the digests of what this process has written since."""
-        summary = json.loads((self.path / digests.SUMMARY).read_bytes())
+        summary = parse_json((self.path / digests.SUMMARY).read_bytes())
         if digests.has_digests(summary):
             summary["digests"] |= self._digests
         summary.pop("sha256", None)
@@ -274,6 +274,6 @@ def whole_lines(path: Path, length: int, chain: str | None = None) -> bool:
             start = file.read(length)
         if len(start) != length or chain not in (None, digests.sha256(start)):
             return False
-        return all(isinstance(json.loads(line), dict) for line in start.splitlines())
+        return all(isinstance(parse_json(line), dict) for line in start.splitlines())
     except (OSError, ValueError):
         return False

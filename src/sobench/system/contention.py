@@ -32,7 +32,7 @@ from typing import Any
 import torch
 
 from sobench.system.environment import processor
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 
 LIMIT = 1.2
 """The slowdown above which a run is contended: its times are more than 20 % too long."""
@@ -143,7 +143,7 @@ class Yardstick:
         self.fastest: float | None = None
         self.idle = False
         with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self._path.read_bytes())
+            kept = parse_json(self._path.read_bytes())
             self.fastest, self.idle = float(kept["fastest"]), bool(kept["idle"])
 
     def learn(self, signs: Signs) -> None:
