@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -32,8 +33,26 @@ from sobench.results.state import DAMAGED, FINISHED, KEEPS, State, result, state
 from sobench.system import heartbeat
 from sobench.system.files import parse_json, replacing, write_atomically
 
-PARTS = ".*.[0-9]*"
-"""The temporary files that a killed process left behind; see write_atomically."""
+WRITTEN = (
+    "run.json",
+    "config.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "summary.json",
+    "error.txt",
+    "holder.json",
+    "lock",
+    "checkpoint.pt",
+    "checkpoint-previous.pt",
+    "metrics.csv",
+)
+"""The files of a run directory, those of loggers' folders apart."""
+
+
+def parts(folder: Path) -> list[Path]:
+    """The temporary files in a run directory that killed processes left behind; see write_atomically."""
+    names = "|".join(map(re.escape, WRITTEN))
+    return sorted(path for path in folder.glob(".*") if re.fullmatch(rf"\.({names})\.\d+", path.name))
 
 
 class Held(Failure):
@@ -114,7 +133,7 @@ class RunDirectory:
                         yield
                 finally:
                     self._hold = None
-                    for leftover in (holder, *self.path.glob(PARTS)) if hold.stands() else ():
+                    for leftover in (holder, *parts(self.path)) if hold.stands() else ():
                         leftover.unlink(missing_ok=True)
         except Timeout:
             raise Held(self._held_by(heartbeat.holder(holder, lock) or heartbeat.Holder())) from None
