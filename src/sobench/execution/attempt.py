@@ -107,7 +107,8 @@ def _train(
 ) -> dict[str, Any]:
     """The summary of the training: done or diverged, or ended by an exception. Closes the record."""
     try:
-        reason = trainer.train(record, save, progress)
+        with trainer.watch.noticing_stops():
+            reason = trainer.train(record, save, progress)
         return snapshot.summary(trainer, "diverged" if reason else "done", reason)
     except Lost:
         raise
