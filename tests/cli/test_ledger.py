@@ -204,6 +204,27 @@ def test_gc_leaves_what_is_young_at_work_to_be_resumed_or_not_ours(runs):
     assert everything() == before
 
 
+def test_gc_goes_on_behind_links_and_files_that_are_not_of_sobench(runs):
+    cell = runs[0].parent
+    mine = Path("mine")
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("mine")
+    (cell / "seed-7").symlink_to(mine.absolute())
+    Path("runs/a_b_c_0123456789ab").symlink_to(mine.absolute())
+    (runs[0] / "checkpoint.pt").symlink_to((mine / "thesis.tex").absolute())
+    (cell / "seed-8").mkdir()
+    (cell / "seed-8" / "notes.txt").write_text("mine")
+    (runs[1] / ".notes.2024").write_text("mine")
+    before = everything()
+    (runs[2] / "checkpoint.pt").write_text("left by a killed process")
+    said = command("gc", "--yes")
+    assert said.code == 0 and not said.err and everything() == before
+    for path, what in ((cell / "seed-8", "notes.txt"), (runs[0] / "checkpoint.pt", "the link checkpoint.pt")):
+        assert f"{path}: not deleted, {what} is not of sobench" in said.out.splitlines()
+    assert said.out.splitlines()[-1].endswith("; 1 deleted")
+    assert (cell / "seed-7").is_symlink()
+
+
 def test_gc_of_one_that_was_begun_meanwhile(runs):
     from sobench.cli.clean import _delete, leftovers
 
@@ -212,6 +233,31 @@ def test_gc_of_one_that_was_begun_meanwhile(runs):
     with FileLock(runs[0] / "lock"):
         assert not _delete(one)
     assert one.path.exists() and _delete(one) and not _delete(one)
+
+
+# Strange files
+
+STRANGE = {
+    "deep": "[" * 100_000 + "]" * 100_000,
+    "other types": '{"id": [], "config": 3, "status": ["done"], "kind": [], "step": {}, "fingerprint": [1]}',
+    "zeros": "\0" * 500,
+}
+
+
+STRANGE_IN = (["run.json"], ["summary.json"], ["environment.json", "metrics.jsonl"], ["holder.json"])
+"""The files of each of the four runs that are strange; the last run has its result all the same."""
+
+
+@pytest.mark.parametrize("text", STRANGE)
+def test_strange_files_are_one_line_each_and_the_other_runs_are_served(runs, text):
+    for path, names in zip(runs, STRANGE_IN, strict=True):
+        for name in names:
+            (path / name).write_text(STRANGE[text] + "\n")
+    for words in (["status"], ["runs"], ["show", str(runs[3])], ["gc"], ["verify"], ["retry"]):
+        said = command(*words)
+        assert said.code in (0, 1, 2) and len(said.errors) <= 1
+        assert words[0] not in ("status", "runs") or "sgd" in said.out
+    assert command("report", *DEMO).code == 0
 
 
 # Wrong commands

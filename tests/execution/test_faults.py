@@ -14,7 +14,9 @@ import pytest
 import torch
 from harness import DieIn, command, directory, finish, output, process, result, run_with, summary
 
+from sobench.results import rundir
 from sobench.results.rundir import RunDirectory
+from sobench.results.state import state
 from sobench.training import checkpoint, snapshot
 from sobench.training.trainer import Trainer
 
@@ -380,6 +382,20 @@ def test_a_failure_keeps_what_the_machine_said(workplace, tmp_path, monkeypatch)
     assert command(*words("sgd")).code == 0 and summary(directory())["status"] == "done"
 
 
+def test_rows_that_cannot_be_written_do_not_come_after_the_result(workplace, monkeypatch):
+    """A full disk keeps the last rows from the record; its length in the result is that of the file."""
+
+    def full(self):
+        raise OSError(28, "No space left on device", "metrics.jsonl")
+
+    monkeypatch.setattr(rundir.Metrics, "sync", full)
+    assert command("run", "-m", *words("sgd")[1:]).code == 1
+    assert state(directory()).status == "failed"
+    monkeypatch.undo()
+    monkeypatch.chdir(workplace)
+    assert command("run", "-m", *words("sgd")[1:]).code == 0 and not Path("runs/.old").exists()
+
+
 def test_save_and_load(tmp_path):
     assert checkpoint.load(tmp_path, torch.device("cpu")) == (None, [])
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
@@ -419,8 +435,6 @@ def test_state_is_everything(method):
 
 
 def test_what_a_run_writes_is_whole_or_not_there(tmp_path, monkeypatch):
-    from sobench.results import rundir
-
     path = tmp_path / "file"
     rundir.write_atomically(path, b"old")
     monkeypatch.setattr(rundir.os, "replace", lambda *_: (_ for _ in ()).throw(OSError("stop")))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from deaths import marked
 from harness import command, directories, installed, output, process, result
 from wandb_server import Server
 
@@ -38,18 +39,6 @@ def mark(workplace):
     yield mark
     for pid in marked(mark):
         os.kill(pid, signal.SIGKILL)
-
-
-def marked(mark: bytes) -> dict[int, str]:
-    """The programs with the marker that run, by process id."""
-    found = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark + b"\0" in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-        except OSError:  # another user's, or it has ended
-            continue
-    return found
 
 
 def survivors(mark: bytes) -> dict[int, str]:

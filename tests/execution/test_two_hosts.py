@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from deaths import on_host
 from harness import SMALL, command, directory, finish, output, process, result, run_with, summary
 
 from sobench.results.rundir import Lost, Metrics, RunDirectory
@@ -27,20 +28,9 @@ class OnHost:
 
     def __call__(self) -> None:
         import faulthandler
-        import socket
-
-        from filelock import FileLock
-
-        from sobench.execution import sweep
-        from sobench.results import rundir
-        from sobench.system import heartbeat
 
         faulthandler.dump_traceback_later(50, file=2)  # into out.txt, for a process that does not end
-        locked = heartbeat.locked
-        socket.gethostname = lambda: self.name
-        heartbeat.HEARTBEAT, heartbeat.STALE, sweep.POLL = 0.1, 0.4, 0.02
-        heartbeat.locked = lambda path: locked(path.with_name(f"{path.name}-{self.name}"))
-        rundir.FileLock = lambda path, **more: FileLock(path.with_name(f"{path.name}-{self.name}"), **more)
+        on_host(self.name)
 
 
 def stop_and_go_on(folder: Path, true: str, moment: random.Random) -> bool:

@@ -1,17 +1,19 @@
 import json
 import math
+import os
 
 import pytest
 from matplotlib.figure import Figure
 from run_tree import OF_A_PAPER, a_run, evals, put, row
 
-from sobench.errors import UsageError
+from sobench.errors import Failure, UsageError
 from sobench.report.evidence import Evidence
 from sobench.report.figures.curve import draw
 from sobench.report.figures.style import PALETTE, colours
 from sobench.report.schema.catalogue import read
-from sobench.report.writer import write
+from sobench.report.writer import drafted, write
 from sobench.results.collection import collect
+from sobench.system.heartbeat import who
 
 METHODS = ("sgd", "newton", "hf_newton")
 
@@ -82,6 +84,30 @@ def test_provenance_names_every_run_also_the_missing(folder, tmp_path):
     assert origin["data"] == ["mnist"] and origin["budgets"][0]["epochs"] == 7
     assert origin["environments"]["commit"] == ["abc"] and origin["runs"][0]["parameters_sha256"] == "feed"
     assert origin["runs"][-1]["status"] == "missing"
+
+
+def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
+    dead, begun = tmp_path / ".draft-dead", tmp_path / ".draft-begun"
+    for path in (dead, begun):
+        path.mkdir()
+    (dead / "holder.json").write_text(json.dumps(who()))  # nobody has its lock
+    with drafted(tmp_path) as living, drafted(tmp_path) as other:
+        assert {path.name for path in tmp_path.iterdir()} == {living.name, other.name, begun.name}
+    os.utime(begun, (0, 0))
+    with drafted(tmp_path):
+        pass
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_full_disk_is_one_line_and_the_old_report_stays(tmp_path):
+    (tmp_path / "report.md").write_text("old")
+    with (
+        pytest.raises(Failure, match=r"^reports: cannot write .*: No space left on device$"),
+        drafted(tmp_path) as draft,
+    ):
+        (draft / "report.md").symlink_to("/dev/full")
+        (draft / "report.md").write_text("new")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
 def test_without_a_finished_run_the_command_that_makes_them_is_named(folder, tmp_path):

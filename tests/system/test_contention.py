@@ -2,6 +2,9 @@
 
 import json
 import multiprocessing
+import os
+import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -54,6 +57,21 @@ def test_more_threads_than_cores_without_a_lease_are_contended(tmp_path, monkeyp
         assert watch.signs.crowded is crowded
     watch.signs = Signs(watch.signs.kernel, [0], crowded=True)
     assert watch.judgement(10.0, 10.0)["quality"] == "contended"
+
+
+@pytest.mark.parametrize("seconds, stopped", [(0.2, False), (10.0, True)])
+def test_a_run_that_was_stopped_is_contended(tmp_path, monkeypatch, seconds, stopped):
+    """A SIGCONT without a stop before it is no sign: some systems send one before they end a process."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=0.0)
+    monkeypatch.setattr(contention, "time", clock)
+    watch, before = Watch(tmp_path, lambda: 0), signal.getsignal(signal.SIGCONT)
+    with watch.noticing_stops():
+        clock.now += seconds
+        os.kill(os.getpid(), signal.SIGCONT)
+    assert signal.getsignal(signal.SIGCONT) == before
+    assert watch.signs.stopped == stopped
+    judged = judge(Signs(kernel=[1.0], beside=[0], stopped=watch.signs.stopped), 100, 99, 1.0, idle=True)
+    assert judged["quality"] == ("contended" if stopped else "quiet")
 
 
 def test_a_run_without_readings_is_unknown_unless_it_waited():

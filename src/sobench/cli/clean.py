@@ -23,6 +23,9 @@ from sobench.system.text import parse_duration, table
 CELL = re.compile(r".+_[0-9a-f]{12}")
 """The name of a cell's directory. Folders of other names are not touched."""
 
+LOGGERS = ("tensorboard", "wandb")
+"""The folders of loggers in a run directory."""
+
 OLDER = "30d"
 """Default of --older-than."""
 
@@ -57,10 +60,30 @@ def gc(args: argparse.Namespace) -> int:
     if not sized or not args.yes:
         print(f"{total}; nothing deleted" + (": add --yes to delete" if sized else ""))
         return 0
-    deleted = sum(_delete(leftover) for leftover, _ in sized)
-    in_use = len(sized) - deleted
+    not_ours = [leftover for leftover, _ in sized if foreign(leftover.path)]
+    for leftover in not_ours:
+        print(f"{leftover.path}: not deleted, {foreign(leftover.path)} is not of sobench")
+    ours = [leftover for leftover, _ in sized if leftover not in not_ours]
+    deleted = sum(_delete(leftover) for leftover in ours)
+    in_use = len(ours) - deleted
     print(f"{total}; {deleted} deleted" + (f", {in_use} not deleted: now in use" if in_use else ""))
     return 0
+
+
+def foreign(path: Path) -> str | None:
+    """What in a file or folder is not a run's own, so that it stays: a link, or a file that sobench does not write.
+
+    The folders of loggers are of the run as a whole.
+    """
+    from sobench.results.rundir import WRITTEN, parts
+
+    if path.is_symlink():
+        return f"the link {path.name}"
+    if not path.is_dir():
+        return None
+    known = {path / name for name in (*WRITTEN, *LOGGERS)} | {*parts(path)}
+    inside = [one for one in sorted(path.iterdir()) if one not in known or one.is_symlink()]
+    return inside[0].name if inside else None
 
 
 def leftovers(root: Path, minimum_age: float) -> Iterator[Leftover]:
@@ -83,7 +106,7 @@ def leftovers(root: Path, minimum_age: float) -> Iterator[Leftover]:
 
 def _of_run(directory: Path, locked: bool = False) -> Iterator[Leftover]:
     """The leftovers in one run directory; none in that of a running run. locked: this process holds the lock itself."""
-    from sobench.results.rundir import PARTS
+    from sobench.results.rundir import parts
     from sobench.results.stale import settings_of
     from sobench.results.state import DAMAGED, KEEPS, state
     from sobench.system.heartbeat import holder
@@ -95,7 +118,7 @@ def _of_run(directory: Path, locked: bool = False) -> Iterator[Leftover]:
     if not (current.finished or current.status == DAMAGED or checkpoints or settings_of(directory)):
         yield Leftover(directory, "no run: run.json is missing", directory)
         return
-    for path in (*sorted(directory.glob(PARTS)), directory / "holder.json"):
+    for path in (*parts(directory), directory / "holder.json"):
         if path.exists():
             yield Leftover(path, "file of a killed process", directory)
     if current.status in KEEPS:

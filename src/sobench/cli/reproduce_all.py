@@ -31,7 +31,7 @@ from sobench.cli.writing import write_report
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
 from sobench.results.state import KEEPS, state
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 from sobench.system.text import format_duration, plural
 
 ALL = "all"
@@ -180,7 +180,7 @@ class Prices:
 def _read(file: Path) -> float | None:
     """An estimate; None if the file is missing or damaged."""
     try:
-        seconds = json.loads(file.read_bytes())
+        seconds = parse_json(file.read_bytes())
     except (OSError, ValueError):
         return None
     return seconds if isinstance(seconds, float) else None

@@ -13,6 +13,7 @@ from typing import Any
 from sobench.cli.arguments import key_of, of_command
 from sobench.errors import UsageError
 from sobench.results.state import DAMAGED, state
+from sobench.system.files import parse_json
 
 
 def wandb(args: argparse.Namespace) -> int:
@@ -45,7 +46,7 @@ def _run_message(directory: Path, **names: str) -> dict[str, Any] | None:
     """
     try:
         rows = (directory / "metrics.jsonl").read_bytes().count(b"\n")
-        run_id = json.loads((directory / "run.json").read_bytes())["id"]
+        run_id = parse_json((directory / "run.json").read_bytes())["id"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     current = state(directory)
@@ -59,7 +60,7 @@ def _report_messages(root: Path, experiment: str | None) -> Iterator[dict[str, A
     """A message for each folder of a written report, of one experiment or of all."""
     for file in sorted(root.rglob("provenance.json")):
         try:
-            provenance = json.loads(file.read_bytes())
+            provenance = parse_json(file.read_bytes())
             name = provenance["report"]
         except (OSError, ValueError, KeyError, TypeError):
             continue

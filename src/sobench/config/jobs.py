@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sobench.errors import Failure, UsageError
+from sobench.system.files import parse_json
 
 FOLDER = ".jobs"
 KEY = "hydra.sweeper.jobs"
@@ -38,7 +39,7 @@ def read(file: Any) -> list[list[str]]:
     file: the value of hydra.sweeper.jobs, of whatever type it was given as.
     """
     try:
-        jobs = json.loads(Path(file).read_bytes())
+        jobs = parse_json(Path(file).read_bytes())
     except (OSError, ValueError, TypeError) as error:
         reason = getattr(error, "strerror", None) or "it is not JSON"
         raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -19,6 +18,7 @@ from sobench.results.maker import Maker
 from sobench.results.rundir import Lost, Metrics, RunDirectory
 from sobench.results.state import KEEPS
 from sobench.system import environment, stopping
+from sobench.system.files import parse_json
 from sobench.training import checkpoint, snapshot
 from sobench.training.trainer import ProgressCallback, Trainer
 
@@ -91,7 +91,7 @@ def _resume(run: Run, trainer: Trainer, directory: RunDirectory, say: Callable[[
 def _restore_threads(run: Run, directory: RunDirectory) -> None:
     """Use as many threads as the run began with, unless `threads` is set: another number may round differently."""
     try:
-        threads = json.loads((directory.path / "environment.json").read_text())["threads"]
+        threads = parse_json((directory.path / "environment.json").read_text())["threads"]
     except (OSError, ValueError, KeyError):
         return
     if run.config["threads"] is None:
@@ -107,7 +107,8 @@ def _train(
 ) -> dict[str, Any]:
     """The summary of the training: done or diverged, or ended by an exception. Closes the record."""
     try:
-        reason = trainer.train(record, save, progress)
+        with trainer.watch.noticing_stops():
+            reason = trainer.train(record, save, progress)
         return snapshot.summary(trainer, "diverged" if reason else "done", reason)
     except Lost:
         raise
@@ -115,8 +116,10 @@ def _train(
         directory.explain(error)
         return snapshot.summary(trainer, _status(error), f"{described(error)} (step {trainer.step})")
     finally:
-        record.sync()
-        record.close()
+        try:
+            record.sync()
+        finally:  # a file that is left open writes its last rows later, after the result
+            record.close()
 
 
 def _status(error: Exception) -> str:

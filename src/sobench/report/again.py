@@ -25,6 +25,7 @@ from sobench.report.provenance import results_of
 from sobench.report.schema.catalogue import read, read_file
 from sobench.report.schema.spec import Report
 from sobench.report.writer import DESCRIPTION, FILES, digest_of, drafted, render
+from sobench.system.files import parse_json
 
 PROVENANCE = "provenance.json"
 TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
@@ -116,7 +117,7 @@ def withdraw(folder: Path, reason: str) -> None:
 def provenance_of(folder: Path) -> dict[str, Any]:
     """The contents of a report's provenance.json. Raises Failure for a file that is none."""
     try:
-        origin = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
+        origin = parse_json((folder / PROVENANCE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Failure(f"{folder / PROVENANCE}: {error}") from error
     if not isinstance(origin, dict) or "report" not in origin:

@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sobench.errors import UsageError
+from filelock import FileLock
+
+from sobench.errors import Failure, UsageError
 from sobench.report import choice, columns, formats, pages, records, table
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
@@ -22,6 +24,7 @@ from sobench.report.provenance import BY_NEED, as_json, command, provenance
 from sobench.report.schema.catalogue import as_yaml, read
 from sobench.report.schema.spec import Report
 from sobench.results.collection import Results, collect
+from sobench.system import heartbeat
 from sobench.system.text import plural
 
 if TYPE_CHECKING:
@@ -133,23 +136,52 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
         (out / name).write_text(text, encoding="utf-8")
 
 
+DRAFT = ".draft-"
+"""The beginning of the name of a folder of new files. In it, while its process lives, are holder.json and its lock."""
+
+
 @contextmanager
 def drafted(out: Path) -> Iterator[Path]:
     """A folder for the new files of a report, which replace those in `out` when the block ends.
 
-    A file of a report that is not made again, left by an earlier version, is deleted.
+    A file of a report that is not made again, left by an earlier version, is deleted, and so are the drafts of
+    processes that were killed. Raises Failure if the files cannot be written; then those in `out` are as they were.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=out))
     try:
-        yield draft
-        for name in FILES:
-            if (draft / name).exists():
-                os.replace(draft / name, out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        out.mkdir(parents=True, exist_ok=True)
+        for left in out.glob(f"{DRAFT}*"):
+            if _is_abandoned(left):
+                shutil.rmtree(left, ignore_errors=True)
+        draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=out))
+        try:
+            holder, lock = _holder_of(draft)
+            with FileLock(lock):
+                hold = heartbeat.Hold(holder)
+                with heartbeat.beating(holder, stands=hold.stands):
+                    yield draft
+                    for name in FILES:
+                        if (draft / name).exists():
+                            os.replace(draft / name, out / name)
+                        else:
+                            (out / name).unlink(missing_ok=True)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+    except OSError as error:
+        raise Failure(f"reports: cannot write {error.filename or out}: {error.strerror or error}") from error
+
+
+def _holder_of(draft: Path) -> tuple[Path, Path]:
+    """The description of the process that makes a draft, and its lock."""
+    return draft / "holder.json", draft / "lock"
+
+
+def _is_abandoned(draft: Path) -> bool:
+    """Whether the process that made a draft is dead. A draft without a holder may be one that only begins."""
+    if draft.is_symlink() or not draft.is_dir():
+        return False
+    holder, lock = _holder_of(draft)
+    age = heartbeat.file_system_time(draft.parent) - draft.stat().st_mtime
+    return (holder.exists() or age > heartbeat.STALE) and heartbeat.holder(holder, lock) is None
 
 
 def require_finished(name: str, results: Results, runs_root: Path, again: str) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sobench.config.run import Run
 from sobench.errors import Failure
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 
 FOLDER = ".seeds"
 
@@ -62,7 +62,7 @@ def path_of(report_id: str, declared: Sequence[Run]) -> Path:
 def read(path: Path) -> AddedSeeds | None:
     """The seeds in a file; None if there is no such file. Raises Failure for a damaged one."""
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
         added = {str(cell): frozenset(map(int, seeds)) for cell, seeds in content["added"].items()}
         return AddedSeeds(path, int(content["first"]), added)
     except FileNotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sobench.results.parse import loads
+from sobench.system.files import parse_json
 
 _KEY = itemgetter("kind", "step")
 
@@ -41,7 +41,7 @@ def read_blocks(path: Path) -> tuple[list[Block], str | None]:
     rows, damage = _rows(lines, loads)
     blocks = _blocks(rows)
     if any(block.words for block in blocks):  # json keeps integers of any size, which orjson makes floats
-        rows, damage = _rows(lines, json.loads)
+        rows, damage = _rows(lines, parse_json)
         blocks = _blocks(rows)
     return blocks, damage
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 from sobench.system import stopping
+from sobench.system.files import parse_json
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Maker:
     def of(cls, directory: Path) -> Maker | None:
         """The process that made the run in this directory; None where that is not recorded."""
         try:
-            return cls(**json.loads((directory / "environment.json").read_bytes())["made_by"])
+            return cls(**parse_json((directory / "environment.json").read_bytes())["made_by"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

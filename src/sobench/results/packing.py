@@ -22,6 +22,7 @@ from sobench.results.blocks import Block
 from sobench.results.parse import loads
 from sobench.results.record import AXES, Record, Wanted
 from sobench.results.state import State
+from sobench.system.files import parse_json
 from sobench.system.heartbeat import Holder
 
 Key = list[list[int]]
@@ -110,7 +111,7 @@ def unpack(file: BinaryIO, code: str, wanted: Wanted) -> Kept:
         blocks = []
         for number, rows, text in of_run:
             kind, names, numbers, words = layouts[number]
-            cells = json.loads(text) if words else {}  # json keeps integers of any size
+            cells = parse_json(text) if words else {}  # json keeps integers of any size
             own = {word: cells[word] for word in words} if words else {}
             blocks.append(Block(kind, names, numbers, own, rows, places[number]))
             places[number] += rows

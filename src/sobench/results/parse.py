@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import orjson
+
+from sobench.system.files import parse_json
 
 
 def loads(text: bytes) -> Any:
@@ -16,4 +17,4 @@ def loads(text: bytes) -> Any:
     try:
         return orjson.loads(text)
     except ValueError:
-        return json.loads(text)
+        return parse_json(text)

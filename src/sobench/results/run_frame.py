@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from sobench.errors import UsageError
 from sobench.results.frame import load
 from sobench.results.state import state
 from sobench.results.status import run_directories
+from sobench.system.files import parse_json
 
 ROWS = ("eval", "train")
 
@@ -53,7 +53,7 @@ def of_directories(directories: list[Path], rows: str | None = None) -> pd.DataF
 def _about(directory: Path, with_result: bool) -> dict[str, Any] | None:
     """The row of a run; None for a directory that does not say which run it has."""
     try:
-        run = json.loads((directory / "run.json").read_bytes())
+        run = parse_json((directory / "run.json").read_bytes())
         config = run["config"]
         settings = names.by_path(config)
         problem = {group: settings[group] for group in ("dataset", "model", "optimizer")}

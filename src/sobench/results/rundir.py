@@ -16,6 +16,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -30,10 +31,28 @@ from sobench.errors import Failure
 from sobench.results import digests
 from sobench.results.state import DAMAGED, FINISHED, KEEPS, State, result, state
 from sobench.system import heartbeat
-from sobench.system.files import replacing, write_atomically
+from sobench.system.files import parse_json, replacing, write_atomically
 
-PARTS = ".*.[0-9]*"
-"""The temporary files that a killed process left behind; see write_atomically."""
+WRITTEN = (
+    "run.json",
+    "config.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "summary.json",
+    "error.txt",
+    "holder.json",
+    "lock",
+    "checkpoint.pt",
+    "checkpoint-previous.pt",
+    "metrics.csv",
+)
+"""The files of a run directory, those of loggers' folders apart."""
+
+
+def parts(folder: Path) -> list[Path]:
+    """The temporary files in a run directory that killed processes left behind; see write_atomically."""
+    names = "|".join(map(re.escape, WRITTEN))
+    return sorted(path for path in folder.glob(".*") if re.fullmatch(rf"\.({names})\.\d+", path.name))
 
 
 class Held(Failure):
@@ -90,7 +109,7 @@ class RunDirectory:
         if state.status not in KEEPS:
             return []
         try:
-            named = json.loads((self.path / "run.json").read_bytes())["id"] == self.run.id
+            named = parse_json((self.path / "run.json").read_bytes())["id"] == self.run.id
         except (OSError, ValueError, KeyError, TypeError):
             named = False
         return [] if named else ["run.json"]
@@ -114,7 +133,7 @@ class RunDirectory:
                         yield
                 finally:
                     self._hold = None
-                    for leftover in (holder, *self.path.glob(PARTS)) if hold.stands() else ():
+                    for leftover in (holder, *parts(self.path)) if hold.stands() else ():
                         leftover.unlink(missing_ok=True)
         except Timeout:
             raise Held(self._held_by(heartbeat.holder(holder, lock) or heartbeat.Holder())) from None
@@ -158,7 +177,7 @@ class RunDirectory:
     def environment(self) -> dict[str, Any]:
         """The contents of environment.json; empty where it cannot be read."""
         try:
-            found = json.loads((self.path / "environment.json").read_bytes())
+            found = parse_json((self.path / "environment.json").read_bytes())
         except (OSError, ValueError):
             return {}
         return found if isinstance(found, dict) else {}
@@ -199,7 +218,7 @@ class RunDirectory:
 
     def amend(self, **changes: Any) -> None:
         """Change keys of the summary on the disk, and the digests of what this process has written since."""
-        summary = json.loads((self.path / digests.SUMMARY).read_bytes())
+        summary = parse_json((self.path / digests.SUMMARY).read_bytes())
         if digests.has_digests(summary):
             summary["digests"] |= self._digests
         summary.pop("sha256", None)
@@ -274,6 +293,6 @@ def whole_lines(path: Path, length: int, chain: str | None = None) -> bool:
             start = file.read(length)
         if len(start) != length or chain not in (None, digests.sha256(start)):
             return False
-        return all(isinstance(json.loads(line), dict) for line in start.splitlines())
+        return all(isinstance(parse_json(line), dict) for line in start.splitlines())
     except (OSError, ValueError):
         return False

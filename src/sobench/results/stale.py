@@ -10,6 +10,7 @@ from typing import Any
 from sobench.results import fingerprint
 from sobench.results.fingerprint import Fingerprint
 from sobench.results.method_code import SAME_RESULTS, SCHEME
+from sobench.system.files import parse_json
 
 CODE = {
     "method": "older code of its method",
@@ -70,7 +71,7 @@ def is_earlier(then: Fingerprint) -> bool:
 def settings_of(directory: Path | str) -> dict[str, Any] | None:
     """The identity of a run, from its run.json; None if the file is missing or damaged."""
     try:
-        settings = json.loads(Path(directory, "run.json").read_bytes())["config"]
+        settings = parse_json(Path(directory, "run.json").read_bytes())["config"]
         names = [settings[group]["name"] for group in ("dataset", "model", "optimizer")]
         return settings if all(isinstance(name, str) for name in names) else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from sobench.config.identity import identity
 from sobench.config.run import Run
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 from sobench.system.text import plural
 
 FOLDER = ".costs"
@@ -43,7 +43,7 @@ def machine(environment: Mapping[str, Any]) -> str:
 def read(file: Path) -> Costs:
     """The costs in a file; none if it is missing or damaged."""
     with suppress(OSError, ValueError):
-        costs = json.loads(file.read_bytes())
+        costs = parse_json(file.read_bytes())
         if isinstance(costs, dict):
             return costs
     return {}

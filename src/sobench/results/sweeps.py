@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from sobench.config.run import names_of
 from sobench.errors import Failure
 from sobench.system import stopping
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 from sobench.system.heartbeat import Holder, beating, holder, who
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def name_of(run: Run) -> str:
 def names(file: Path) -> dict[str, str]:
     """The names of the runs of a sweep at work, by their ids; {} if its file cannot be read."""
     try:
-        return json.loads(file.read_bytes())["names"]
+        return parse_json(file.read_bytes())["names"]
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -124,7 +124,7 @@ def _read(path: Path) -> Live | None:
     if process is None:
         return None
     try:
-        return Live(path, process, tuple(str(slug) for _, slug in json.loads(path.read_bytes())["runs"]))
+        return Live(path, process, tuple(str(slug) for _, slug in parse_json(path.read_bytes())["runs"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -1,6 +1,6 @@
 """The signs that other work on the machine slowed a run down, and the judgement: quiet, contended, or unknown.
 
-There are three signs. Each costs nothing during a step.
+There are four signs. Each costs nothing during a step.
 
 waited   The time of the steps, relative to what it would have been if a core had always been free. Wall time that
          exceeds process time, and on Linux the time that the main thread spent in the scheduler's queue.
@@ -8,12 +8,13 @@ speed    The time of a fixed kernel, relative to the fastest time ever seen on t
          float32 products and elementwise operations, and is timed at evaluations while the training clock stands still.
          A reading is a median of short passes, so that it sees a slow core (shared caches, hyperthreads, a lower
          frequency) and not the queue.
+stopped  Whether the process was stopped (SIGSTOP, Ctrl-Z) and continued. Its clock went on meanwhile.
 beside   The cores on which other processes compute: those in the run queue, or those leased by other runs.
 
-A run that started although the cores that it needs are leased by other runs is contended, whatever the signs say.
-Otherwise the slowdown of the run decides, which is waited times speed. The fastest time ever seen is a valid yardstick
-only if some reading was made while nothing else ran; without one, a run beside other work is `unknown` unless its
-slowdown shows by itself.
+A run that was stopped, or that started although the cores that it needs are leased by other runs, is contended,
+whatever the other signs say. Otherwise the slowdown of the run decides, which is waited times speed. The fastest time
+ever seen is a valid yardstick only if some reading was made while nothing else ran; without one, a run beside other
+work is `unknown` unless its slowdown shows by itself.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import statistics
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,12 +35,17 @@ from typing import Any
 import torch
 
 from sobench.system.environment import processor
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
+from sobench.system.processes import run_periodically
 
 LIMIT = 1.2
 """The slowdown above which a run is contended: its times are more than 20 % too long."""
 SHARE = 0.01
 """The largest part of the training time that readings may take; the first two are always made."""
+TICK = 0.1
+"""Seconds between two looks of the thread that notices stops."""
+GAP = 0.5
+"""Seconds without a look before a SIGCONT that are a stop. Some systems send SIGCONT to processes that run."""
 PASSES = 5
 """Passes of the kernel in a reading. One pass takes about 1 ms."""
 
@@ -48,7 +56,8 @@ class Signs:
 
     kernel: seconds of one pass, a number a reading. beside: the cores at work for others, a number a reading. ran,
     queued: seconds that the main thread ran and waited for a core; 0 where the system does not tell. crowded: whether
-    this run and those with leases used more cores than there are, at any reading.
+    this run and those with leases used more cores than there are, at any reading. stopped: whether the process was
+    stopped for longer than GAP.
     """
 
     kernel: list[float] = field(default_factory=list)
@@ -56,6 +65,7 @@ class Signs:
     ran: float = 0.0
     queued: float = 0.0
     crowded: bool = False
+    stopped: bool = False
 
 
 def judge(
@@ -73,7 +83,7 @@ def judge(
     speed = max(1.0, statistics.median(signs.kernel) / fastest) if signs.kernel and fastest else 1.0
     beside = statistics.median(signs.beside) if signs.beside else 0
     factor = waited * speed
-    contended = factor > LIMIT or signs.crowded
+    contended = factor > LIMIT or signs.crowded or signs.stopped
     quality = "contended" if contended else "quiet" if signs.kernel and (idle or not beside) else "unknown"
     numbers = {"factor": factor, "waited": waited, "speed": speed}
     return {"quality": quality, **{key: round(number, 3) for key, number in numbers.items()}, "beside": beside}
@@ -105,6 +115,35 @@ class Watch:
         self.signs.crowded |= self._cores is not None and leased + own > self._cores
         self.signs.kernel.append(kernel_seconds())
         self._spent += time.perf_counter() - began
+
+    @contextmanager
+    def noticing_stops(self) -> Iterator[None]:
+        """Inside, a stop of this process is one of the signs. Without effect in a thread other than the main one.
+
+        A stopped process runs no thread, so the first look after SIGCONT is late by the time of the stop. A library's
+        call that keeps all threads waiting makes a look late too, but brings no SIGCONT.
+        """
+        if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCONT"):
+            yield
+            return
+        last, late = time.monotonic(), False
+
+        def look() -> float:
+            nonlocal last, late
+            now = time.monotonic()
+            last, late = now, late or now - last > GAP
+            return TICK
+
+        def continued(number: int, frame: object) -> None:
+            """It may run before the late look or after it."""
+            self.signs.stopped |= late or time.monotonic() - last > GAP
+
+        before = signal.signal(signal.SIGCONT, continued)
+        try:
+            with run_periodically(look, TICK, "stops"):
+                yield
+        finally:
+            signal.signal(signal.SIGCONT, before)
 
     def judgement(self, seconds: float, process_seconds: float | None) -> dict[str, Any]:
         """The judgement of the run up to now, see `judge`. Keeps the machine's fastest time of the kernel."""
@@ -143,7 +182,7 @@ class Yardstick:
         self.fastest: float | None = None
         self.idle = False
         with suppress(OSError, ValueError, KeyError, TypeError):
-            kept = json.loads(self._path.read_bytes())
+            kept = parse_json(self._path.read_bytes())
             self.fastest, self.idle = float(kept["fastest"]), bool(kept["idle"])
 
     def learn(self, signs: Signs) -> None:

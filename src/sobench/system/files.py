@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
 """The folder of the package `sobench`."""
@@ -46,6 +48,14 @@ def write_atomically(path: Path, data: bytes, sync: bool = True, before: Callabl
     """Write `data` as the contents of `path`, all of it or nothing. Raises OSError. sync, before: as in `replacing`."""
     with replacing(path, sync, before=before) as part:
         part.write_bytes(data)
+
+
+def parse_json(text: bytes | str) -> Any:
+    """The value of a JSON text. Raises ValueError, also for a value that is nested too deeply for Python."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 SETTLED = 2.0

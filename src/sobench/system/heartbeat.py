@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 from sobench.system.processes import run_periodically
 
 HEARTBEAT = 10.0
@@ -70,7 +70,7 @@ def elsewhere(description: Path) -> Holder | None:
 def _read(description: Path) -> Holder | None:
     """The holder in a file; None where it cannot be read."""
     try:
-        beat, fields = description.stat().st_mtime, json.loads(description.read_bytes())
+        beat, fields = description.stat().st_mtime, parse_json(description.read_bytes())
         age = file_system_time(description.parent) - beat
         if age < -HEARTBEAT:  # the clock of its machine is ahead: from now on it ages by the clock of this one
             os.utime(description)
@@ -111,7 +111,7 @@ class Hold:
 def _fields(description: Path) -> dict[str, object]:
     """The contents of the file of a holder; empty if it is missing or damaged."""
     try:
-        fields = json.loads(description.read_bytes())
+        fields = parse_json(description.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
     return fields if isinstance(fields, dict) else {}

@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from sobench.errors import Failure, UsageError
 from sobench.system import devices, environment, stopping
+from sobench.system.files import parse_json
 from sobench.system.heartbeat import STALE, beating, locked, who
 
 POLL = 0.2
@@ -229,7 +230,7 @@ class Slot:
         if not locked(self._path):
             return None
         try:
-            about = json.loads(self.note.read_text())
+            about = parse_json(self.note.read_text())
         except (OSError, ValueError):
             return {}
         return about if isinstance(about, dict) else {}
@@ -254,7 +255,7 @@ def cores_of_others(setting: str | None, name: str) -> int:
     for note in notes:
         with suppress(OSError, ValueError):  # it was released, or is being written
             fresh = time.time() - note.stat().st_mtime < STALE
-            count += fresh and json.loads(note.read_bytes()).get("run") != name
+            count += fresh and parse_json(note.read_bytes()).get("run") != name
     return count
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from sobench.results.loggers.base import Logger
 from sobench.results.rundir import RunDirectory
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 
 
 class CsvFile(Logger):
@@ -23,7 +22,7 @@ class CsvFile(Logger):
         self._rows: list[dict[str, Any]] = []
 
     def start(self) -> None:
-        self._rows = [json.loads(line) for line in self.directory.metrics.read_bytes().splitlines()]
+        self._rows = [parse_json(line) for line in self.directory.metrics.read_bytes().splitlines()]
 
     def row(self, row: Mapping[str, Any]) -> None:
         self._rows.append(dict(row))

@@ -35,7 +35,7 @@ from sobench.errors import Failure, UsageError
 from sobench.linalg import LinearOperator, cg, solve_symmetric
 from sobench.linalg.linesearch import armijo, rounding
 from sobench.losses import Loss
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 from sobench.training.clock import Clock
 from sobench.training.instruments.base import Instrument
 from sobench.training.problem import Problem
@@ -164,7 +164,7 @@ def cached_minimum(f: LinearProblem, folder: Path) -> float:
     """
     file = folder / f"{_key(f)}.json"
     try:
-        return float(json.loads(file.read_text())["minimum"])
+        return float(parse_json(file.read_text())["minimum"])
     except (OSError, ValueError, KeyError, TypeError):  # the file is not there, or it is damaged
         value = minimum(f)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from sobench.results.loggers.wandb import receipts
 from sobench.results.loggers.wandb.remote_state import Known, offline
 from sobench.results.loggers.wandb.worker import POLL, Worker
 from sobench.results.rundir import KEEPS
+from sobench.system.files import parse_json
 
 AXES = ("step", "epoch", "cost/work", "cost/seconds")
 """The x-axes that wandb offers for a curve; step is the default of its panels."""
@@ -120,7 +120,7 @@ def rows(path: Path, over: Callable[[], bool]) -> Iterator[tuple[int, dict[str, 
             last = over()  # before the read, which then includes every row written until the run was over
             *lines, rest = (rest + file.read()).split(b"\n")
             for line in lines:
-                yield count, json.loads(line)
+                yield count, parse_json(line)
                 count += 1
             if last:
                 return
@@ -149,4 +149,4 @@ def _tags(experiment: str | None) -> list[str]:
 
 def _json(path: Path) -> dict[str, Any]:
     """The contents of a file of the run; empty if the file does not exist yet."""
-    return json.loads(path.read_bytes()) if path.exists() else {}
+    return parse_json(path.read_bytes()) if path.exists() else {}

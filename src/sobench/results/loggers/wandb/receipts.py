@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sobench.system.files import write_atomically
+from sobench.system.files import parse_json, write_atomically
 from sobench.system.heartbeat import holder, who
 
 FOLDER = "receipts"
@@ -72,7 +72,7 @@ def _write(folder: Path, run_id: str, contents: dict[str, Any]) -> None:
 def _read(path: Path) -> dict[str, Any]:
     """The contents of a receipt; empty if there is none, or if it is damaged."""
     with suppress(OSError, ValueError):
-        contents = json.loads(path.read_bytes())
+        contents = parse_json(path.read_bytes())
         if isinstance(contents, dict):
             return contents
     return {}

@@ -1,0 +1,66 @@
+"""A sweep under thousands of faults gives the bits of an undisturbed one, each run once, and leaves nothing behind."""
+
+import itertools
+import os
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from deaths import Storm
+from harness import command, installed
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
+
+METHODS = ("sgd", "adam", "adagrad", "hf_gauss_newton")
+FAULTS = int(os.environ.get("SOBENCH_TEST_DEATHS", "1000"))
+AT_ONCE = 150
+"""Faults of one sweep."""
+SEED = os.environ.get("SOBENCH_TEST_DEATHS_SEED", "21")
+
+
+def words(seeds: int, steps: int, methods: tuple[str, ...] = METHODS) -> list[str]:
+    short = ["model.widths=[4]", "threads=1", "log.every=1", "checkpoint.seconds=0", "budget.epochs=null"]
+    grid = [f"optimizer={','.join(methods)}", f"seed=range({seeds})", f"budget.steps={steps}"]
+    return ["run", "-m", *grid, *short, "progress=false"]
+
+
+HERE, THERE = {"host": "a"}, {"host": "b"}
+DISK, CLOCK = {"disk": 0.015}, {"clock": 0.03}
+JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+ISOLATED = ["isolate=true"]
+ROUNDS = {
+    "two sweeps on one machine": [(HERE | DISK | CLOCK, []), (HERE | DISK, [])],
+    "two machines": [(HERE | DISK, []), (THERE | DISK | CLOCK, [])],
+    "joblib, and another machine": [(HERE | DISK, JOBLIB), (THERE | CLOCK, [])],
+    "isolated runs, and another sweep": [(HERE | DISK | CLOCK, ISOLATED), (HERE | DISK, [])],
+}
+
+
+def test_a_dozen_deaths(workplace, tmp_path):
+    sweep = words(6, 6, ("sgd",))
+    assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
+    storm = Storm(workplace, sweep, SEED, 12, [(HERE | {"disk": 0.03, "clock": 0.1}, [])])
+    storm.rage(60)
+    storm.finish(tmp_path / "quiet", 6)
+    assert sum(storm.counts.values()) >= 12
+
+
+@pytest.mark.slow
+def test_a_thousand_deaths(workplace, tmp_path, capsys):
+    """SOBENCH_TEST_DEATHS: the number of faults. SOBENCH_TEST_DEATHS_SEED: their seed."""
+    sweep, counts, begun = words(6, 20), Counter(), time.monotonic()
+    assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
+    rounds = [kind for kind in ROUNDS if "joblib" not in kind or installed("hydra/launcher", "joblib")]
+    for number in itertools.count():
+        kind = rounds[number % len(rounds)]
+        storm = Storm(workplace / str(number), sweep, f"{SEED} {number}", AT_ONCE, ROUNDS[kind])
+        storm.rage()
+        storm.finish(tmp_path / "quiet", 24)
+        counts += storm.counts
+        with capsys.disabled():
+            print(f"\n {sum(counts.values())} faults, {time.monotonic() - begun:.0f} s, {kind} {dict(storm.counts)}")
+        if sum(counts.values()) >= FAULTS:
+            break
+    with capsys.disabled():
+        print(f" {number + 1} sweeps: {dict(sorted(counts.items()))} ", end="")
