@@ -2,7 +2,9 @@
 
 import re
 
+import compositions
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -56,6 +58,14 @@ FORMS = [
     ["seed=${batch_size}", "batch_size=many"],
     ["model={widths:[4],depth:3}"],
 ]
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """Hydra's own compositions, not those that the tests keep, which are put together in the same way."""
+    kept = ConfigLoaderImpl._load_configuration_impl
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compositions.COMPOSE)
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +239,26 @@ def test_jobs_of_a_launcher_are_those_of_hydra(loader):
     with pytest.raises(Exception) as error, hydra_private.readable_errors(["optimizer=adam", "optimizer.rate=1"]):
         ours.load_sweep_config(master, ["optimizer=adam", "optimizer.rate=1"])
     assert "optimizer.rate: no such key" in str(error.value)
+
+
+KEPT = [
+    ["hydra.mode=MULTIRUN", "optimizer.lr=0.1,0.2", "optimizer=adam", "seed=3"],
+    ["hydra.job.name=other", "hydra/launcher=basic", "optimizer={momentum:0.5}", "optimizer.lr=0.25"],
+    ["experiment=demo/digits", "+budgets.cpu.steps=6", "~optimizer.lr", "runs='a b'"],
+    ["optimizer=kfac", *COMPANION, "instrument.companions.a.lr=0.5", "budget.steps=${batch_size}"],
+    ["optimizer=kfac", "optimizer.rate=0.5"],
+    ["optimizer=kfac", "~optimizer.nothing"],
+]
+
+
+@pytest.mark.parametrize("overrides", KEPT, ids=" ".join)
+@pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
+def test_what_the_tests_compose_is_what_hydra_composes(overrides, mode, loader, kept):
+    """The whole configuration, or the exception."""
+    seen = []
+    for compose in (compositions.COMPOSE, kept, kept):
+        try:
+            seen.append(repr(compose(loader, "config", overrides, mode, validate_sweep_overrides=mode is RunMode.RUN)))
+        except Exception as error:
+            seen.append(f"{type(error)} {error}")
+    assert seen[1:] == seen[:1] * 2
