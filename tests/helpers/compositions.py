@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,17 +28,21 @@ COMPOSE = ConfigLoaderImpl._load_configuration_impl
 def compose_once(patch: pytest.MonkeyPatch) -> None:
     """Compose the configuration of each choice of config groups once, and set all other values on a copy of it.
 
-    Choices determine a configuration where conf/ and packages alone are searched for files, no plug-in of a test is
-    installed, and the ConfigStore is the same. Everything else is composed as usual, and so is what raises.
+    Choices determine a configuration where conf/, packages and files of the same contents are searched, no plug-in of a
+    test is installed, and the ConfigStore is the same. Everything else is composed as usual, and so is what raises.
     """
     merge, interpolation_map = hydra_private.Halves.merged_files, defaults_list._create_interpolation_map
     conf, installed = str(files.conf_dir()), {kind: registry.entries(kind) for kind in KINDS}
     made: dict[Any, bytes] = {}
-    groups: dict[str, bool] = {}
+    groups: dict[Any, bool] = {}
 
-    def determined(paths: Iterable[str]) -> bool:
-        ours = all(path.removeprefix("file://") == conf for path in paths if "/" in path.removeprefix("file://"))
-        return ours and all(registry.entries(kind) == installed[kind] for kind in KINDS)
+    def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...] | None:
+        """The files of other folders that are searched, and their contents; None where a test has installed plug-ins."""
+        if any(registry.entries(kind) != installed[kind] for kind in KINDS):
+            return None
+        folders = {path.removeprefix("file://") for path in paths} - {conf}
+        found = (file for folder in sorted(folders) if "/" in folder for file in sorted(Path(folder).rglob("*")))
+        return tuple((str(file), file.read_bytes() if file.is_file() else b"") for file in found)
 
     def once(key: Any, make: Callable[[], Any]) -> Any:
         if key not in made:
@@ -46,12 +51,12 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
             return value
         return pickle.loads(made[key])
 
-    def is_choice(loader: ConfigLoaderImpl, override: Override) -> bool:
-        """As Hydra's defaults list decides it. Most groups are folders of conf/."""
-        group = override.key_or_group
-        if group not in groups:
-            groups[group] = loader.repository.group_exists(group)
-        return groups[group] and not isinstance(override.value(), dict)
+    def is_choice(loader: ConfigLoaderImpl, others: tuple[Any, ...], override: Override) -> bool:
+        """As Hydra's defaults list decides it."""
+        key = others, override.key_or_group
+        if key not in groups:
+            groups[key] = loader.repository.group_exists(override.key_or_group)
+        return groups[key] and not isinstance(override.value(), dict)
 
     def compose_once(loader, config_name, overrides, run_mode, from_shell=True, validate_sweep_overrides=True):
         def anew(overrides=overrides):
@@ -59,18 +64,19 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
 
         searched = [element.path for element in loader.config_search_path.get_path()]
         searched = [path for path in searched if not path.startswith(("pkg://", "structured://"))]
-        if not determined(searched) or any(word in text for text in overrides for word in ("searchpath", "env_")):
+        others = files_beside_ours(searched)
+        if others is None or any(word in text for text in overrides for word in ("searchpath", "env_")):
             return anew()
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         if validate_sweep_overrides:
             loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
         single = [override for override in parsed if not override.is_sweep_override()]
-        choices = [override.input_line for override in single if is_choice(loader, override)]
-        values = [override for override in single if not is_choice(loader, override)]
+        choices = [override.input_line for override in single if is_choice(loader, others, override)]
+        values = [override for override in single if not is_choice(loader, others, override)]
         store = ConfigStore.instance().repo["hydra"]
         stored = (frozenset(store.get(group, ())) for group in ("launcher", "sweeper"))
         # apart from that the mode tells whether `group: ???` is an error, and conf/ has none
-        config = once((config_name, *choices, JobRuntime.instance().get("name"), *stored), lambda: anew(choices))
+        config = once((others, config_name, *choices, JobRuntime.instance().get("name"), *stored), lambda: anew(choices))
         loader._apply_overrides_to_config(values, config)
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.overrides.hydra = [o.input_line for o in parsed if o.is_hydra_override()]
@@ -84,9 +90,10 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
 
     def merge_once(halves, choices):
         paths = [source.path for source in halves._files.get_sources() if source.scheme() == "file"]
-        if not determined(paths):
+        others = files_beside_ours(paths)
+        if others is None:
             return merge(halves, choices)
-        return once(tuple(choice.input_line for choice in choices), lambda: merge(halves, choices))
+        return once((others, *(choice.input_line for choice in choices)), lambda: merge(halves, choices))
 
     def map_if_needed(overrides, defaults, self_added):
         """The choices by which a defaults list names members: few lists do, and a map takes 2 ms."""
