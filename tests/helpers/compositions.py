@@ -28,21 +28,22 @@ COMPOSE = ConfigLoaderImpl._load_configuration_impl
 def compose_once(patch: pytest.MonkeyPatch) -> None:
     """Compose the configuration of each choice of config groups once, and set all other values on a copy of it.
 
-    Choices determine a configuration where conf/, packages and files of the same contents are searched, no plug-in of a
-    test is installed, and the ConfigStore is the same. Everything else is composed as usual, and so is what raises.
+    Choices determine a configuration where conf/, packages and files of the same contents are searched, and the
+    ConfigStore is the same. Everything else is composed as usual, and so is what raises.
     """
     merge, interpolation_map = hydra_private.Halves.merged_files, defaults_list._create_interpolation_map
     conf, installed = str(files.conf_dir()), {kind: registry.entries(kind) for kind in KINDS}
     made: dict[Any, bytes] = {}
     groups: dict[Any, bool] = {}
 
-    def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...] | None:
-        """The files of other folders that are searched, and their contents; None where a test has installed plug-ins."""
-        if any(registry.entries(kind) != installed[kind] for kind in KINDS):
-            return None
+    def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...]:
+        """The contents of other folders that are searched, and of those of packages that a test has installed."""
         folders = {path.removeprefix("file://") for path in paths} - {conf}
+        entries = [entry for kind in KINDS for entry in registry.entries(kind).items() - installed[kind].items()]
+        folders |= {str(entry.dist.locate_file("")) for _, entry in entries if entry.dist}
         found = (file for folder in sorted(folders) if "/" in folder for file in sorted(Path(folder).rglob("*")))
-        return tuple((str(file), file.read_bytes() if file.is_file() else b"") for file in found)
+        contents = [(str(file), file.read_bytes()) for file in found if file.is_file()]
+        return *(tuple(registry.entries(kind)) for kind in KINDS), *contents
 
     def once(key: Any, make: Callable[[], Any]) -> Any:
         if key not in made:
@@ -65,7 +66,7 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
         searched = [element.path for element in loader.config_search_path.get_path()]
         searched = [path for path in searched if not path.startswith(("pkg://", "structured://"))]
         others = files_beside_ours(searched)
-        if others is None or any(word in text for text in overrides for word in ("searchpath", "env_")):
+        if any(word in text for text in overrides for word in ("searchpath", "env_")):
             return anew()
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         if validate_sweep_overrides:
@@ -76,7 +77,9 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
         store = ConfigStore.instance().repo["hydra"]
         stored = (frozenset(store.get(group, ())) for group in ("launcher", "sweeper"))
         # apart from that the mode tells whether `group: ???` is an error, and conf/ has none
-        config = once((others, config_name, *choices, JobRuntime.instance().get("name"), *stored), lambda: anew(choices))
+        config = once(
+            (others, config_name, *choices, JobRuntime.instance().get("name"), *stored), lambda: anew(choices)
+        )
         loader._apply_overrides_to_config(values, config)
         config.hydra.runtime.cwd = os.getcwd()
         config.hydra.overrides.hydra = [o.input_line for o in parsed if o.is_hydra_override()]
@@ -90,14 +93,15 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
 
     def merge_once(halves, choices):
         paths = [source.path for source in halves._files.get_sources() if source.scheme() == "file"]
-        others = files_beside_ours(paths)
-        if others is None:
-            return merge(halves, choices)
-        return once((others, *(choice.input_line for choice in choices)), lambda: merge(halves, choices))
+        return once(
+            (files_beside_ours(paths), *(choice.input_line for choice in choices)), lambda: merge(halves, choices)
+        )
 
     def map_if_needed(overrides, defaults, self_added):
         """The choices by which a defaults list names members: few lists do, and a map takes 2 ms."""
-        return interpolation_map(overrides, defaults, self_added) if any(d.is_interpolation() for d in defaults) else None
+        return (
+            interpolation_map(overrides, defaults, self_added) if any(d.is_interpolation() for d in defaults) else None
+        )
 
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_once)
     patch.setattr(hydra_private.Halves, "merged_files", merge_once)

@@ -19,8 +19,8 @@ SLOW = {
     "memory": {"newton", "damped_newton", "newton_krylov", "hessian_free", "lbfgs"},
     "hyperparameters": {"newton_krylov", "kbfgs_l", "hessian_free", "smw_ng_bd", "lbfgs"},
 }
-"""Optimizers on which a check takes seconds: hundreds of their steps are slow, or each hyperparameter is looked for long.
-The usual tests make it on all others, among them one of each family.
+"""Optimizers on which a check takes seconds: hundreds of their steps are slow, or the search for an effect is long. The
+usual tests make it on all others, among them one of each family.
 """
 
 
