@@ -38,10 +38,9 @@ NAMES = conf_files.members("experiment")
 
 def original(name: str) -> str | None:
     """The experiment whose settings an experiment has, where it sets nothing of its own."""
-    file = conf_files.read(conf_files.conf_dir() / f"experiment/{name}.yaml")
-    first, *others = map(str, file["defaults"])
-    found = re.fullmatch(r"/experiment/(.+)@_global_", first)
-    return found[1] if found and file.keys() == {"defaults"} and others in ([], ["_self_"]) else None
+    text = re.sub(r"^#.*\n|\s+#.*$", "", (conf_files.conf_dir() / f"experiment/{name}.yaml").read_text(), flags=re.M)
+    found = re.fullmatch(r"defaults:\s+- /experiment/(\S+)@_global_(\s+- _self_)?\s*", text)
+    return found[1] if found else None
 
 
 OTHER_NAMES = {name: known for name in NAMES if (known := original(name))}

@@ -24,7 +24,7 @@ def name(folder: Path) -> str:
 
 def form(folder: Path) -> tuple:
     """What the reports of one artifact on different data sets have in common."""
-    return folder.relative_to(REPORTS).parts[:2], again.is_tuning(folder), again.is_withdrawn(folder)
+    return folder.relative_to(REPORTS).parts[:2], again.is_tuning(folder), folder in JUDGED
 
 
 FIRST = {form(folder): folder for folder in reversed(FOLDERS)}
