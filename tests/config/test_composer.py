@@ -2,8 +2,10 @@
 
 import re
 
+import compositions
 import hydra
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -57,6 +59,14 @@ FORMS = [
     ["seed=${batch_size}", "batch_size=many"],
     ["model={widths:[4],depth:3}"],
 ]
+
+
+@pytest.fixture(autouse=True)
+def kept(monkeypatch):
+    """Hydra's own compositions, not those that the tests keep, which are put together in the same way."""
+    kept = ConfigLoaderImpl._load_configuration_impl
+    monkeypatch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compositions.COMPOSE)
+    return kept
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +139,11 @@ def test_choices_in_several_groups_are_put_together_from_choices_in_one(loader, 
 NAMES = files.members("experiment")
 
 
-def cells_of(name, loader) -> list[tuple[str, ...]]:
-    return list(
-        dict.fromkeys(map(tuple, (grid.seedless(job)[0] for job in grid.job_overrides([f"experiment={name}"], loader))))
-    )
+def cells_of(name, loader, kept) -> list[tuple[str, ...]]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", kept)  # the cells are compared, not what lists them
+        jobs = grid.job_overrides([f"experiment={name}"], loader)
+    return list(dict.fromkeys(tuple(grid.seedless(job)[0]) for job in jobs))
 
 
 @pytest.fixture(scope="module")
@@ -148,19 +159,19 @@ def form(override: str) -> str:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_cells_of_an_experiment(name, loader, composer, seen):
-    """Of its cells, the first one and those with a form of an override that was not compared yet."""
-    for number, cell in enumerate(cells_of(name, loader)):
+def test_cells_of_an_experiment(name, loader, kept, composer, seen):
+    """Of its cells, those with a form of an override that was not compared yet; the slow test has all of them."""
+    for cell in cells_of(name, loader, kept):
         forms = set(map(form, cell))
-        if number == 0 or not forms <= seen:
+        if not forms <= seen:
             assert outcome(cell, lambda cell=cell: composer.cell(cell)) == by_hydra(cell, loader)
             seen |= forms
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
-def test_all_cells_of_an_experiment(name, loader, composer):
-    for cell in cells_of(name, loader):
+def test_all_cells_of_an_experiment(name, loader, kept, composer):
+    for cell in cells_of(name, loader, kept):
         assert outcome(cell, lambda cell=cell: composer.cell(cell)) == by_hydra(cell, loader), cell
 
 
@@ -234,3 +245,26 @@ def test_jobs_of_a_launcher_are_those_of_hydra(loader):
     with pytest.raises(Exception) as error, hydra_private.readable_errors(["optimizer=adam", "optimizer.rate=1"]):
         ours.load_sweep_config(master, ["optimizer=adam", "optimizer.rate=1"])
     assert "optimizer.rate: no such key" in str(error.value)
+
+
+KEPT = [
+    ["hydra.mode=MULTIRUN", "optimizer.lr=0.1,0.2", "optimizer=adam", "seed=3"],
+    ["hydra.job.name=other", "hydra/launcher=basic", "optimizer={momentum:0.5}", "optimizer.lr=0.25"],
+    ["experiment=demo/digits", "+budgets.cpu.steps=6", "~optimizer.lr", "runs='a b'"],
+    ["optimizer=kfac", *COMPANION, "instrument.companions.a.lr=0.5", "budget.steps=${batch_size}"],
+    ["optimizer=kfac", "optimizer.rate=0.5"],
+    ["optimizer=kfac", "~optimizer.nothing"],
+]
+
+
+@pytest.mark.parametrize("overrides", KEPT, ids=" ".join)
+@pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
+def test_what_the_tests_compose_is_what_hydra_composes(overrides, mode, loader, kept):
+    """The whole configuration, or the exception."""
+    seen = []
+    for compose in (compositions.COMPOSE, kept, kept):
+        try:
+            seen.append(repr(compose(loader, "config", overrides, mode, validate_sweep_overrides=mode is RunMode.RUN)))
+        except Exception as error:
+            seen.append(f"{type(error)} {error}")
+    assert seen[1:] == seen[:1] * 2

@@ -1,10 +1,11 @@
-"""Every experiment that ships: all of its cells are composed and checked, and of those that two steps cannot tell apart
-one is run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would
-take minutes. A worker's experiments share one folder of runs, as they do for a user.
+"""Every experiment that ships: its cells are composed and checked, and of those that two steps cannot tell apart one is
+run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would take
+minutes. A worker's experiments share one folder of runs, as they do for a user.
 
-A cell is run if its problem is new (data set, model, loss, type, instrument), if its optimizer is new for such a model,
-loss, type or schedule, or if a setting of its optimizer is new on data of such a form. An amount counts as its sign, or
-as more than 1.
+The usual tests compose the first cell of each experiment, and run one cell of each optimizer on each kind of model, and
+one with each data set, loss, schedule and instrument. The slow ones compose all cells, and run a cell if its problem is
+new (data set, model, loss, type, instrument), if its optimizer is new for such a model, loss, type or schedule, or if a
+setting of its optimizer is new on data of such a form. An amount counts as its sign, or as more than 1.
 """
 
 import gzip
@@ -37,10 +38,9 @@ NAMES = conf_files.members("experiment")
 
 def original(name: str) -> str | None:
     """The experiment whose settings an experiment has, where it sets nothing of its own."""
-    file = conf_files.read(conf_files.conf_dir() / f"experiment/{name}.yaml")
-    first, *others = map(str, file["defaults"])
-    found = re.fullmatch(r"/experiment/(.+)@_global_", first)
-    return found[1] if found and file.keys() == {"defaults"} and others in ([], ["_self_"]) else None
+    text = re.sub(r"^#.*\n|\s+#.*$", "", (conf_files.conf_dir() / f"experiment/{name}.yaml").read_text(), flags=re.M)
+    found = re.fullmatch(r"defaults:\s+- /experiment/(\S+)@_global_(\s+- _self_)?\s*", text)
+    return found[1] if found else None
 
 
 OTHER_NAMES = {name: known for name in NAMES if (known := original(name))}
@@ -196,40 +196,76 @@ def parts(run) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def tried() -> set[str]:
+def tried() -> set:
     """The kinds of settings that were run."""
     return set()
-
-
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])
-def test_every_cell_runs(place, tried, name):
-    """By the parts of `sobench run`, which composes each run once more before it starts.
-
-    test_a_look_alike_... tests the whole command.
-    """
-    for words in commands(name):
-        runs = grid.expand([f"experiment={name}", *SHORT, *words])
-        if not any("dataset" in word for word in words):
-            of_files = {_read_from(data) for data in grid.data_sets_of(name).values()}
-            assert {_read_from(run.config["dataset"]) for run in runs} <= of_files
-        for run in runs:
-            if parts(run) <= tried:
-                continue
-            summary = task.ensure_result(run)
-            assert (summary["status"], summary["steps"]) == ("done", 2), summary
-            tried |= parts(run)
-
-
-@pytest.mark.parametrize("name", OTHER_NAMES)
-def test_another_name_for_an_experiment_is_that_experiment(name):
-    assert grid.sweeper([f"experiment={name}"]) == grid.sweeper([f"experiment={OTHER_NAMES[name]}"])
-    assert OTHER_NAMES[name] not in OTHER_NAMES, "its cells are run"
 
 
 @pytest.fixture(scope="module")
 def composer() -> Composer:
     with hydra_private.config_loader() as loader:
         return Composer(loader)
+
+
+def runs_to_the_end(run) -> None:
+    """By the parts of `sobench run`, which composes each run once more before it starts.
+
+    test_a_look_alike_... tests the whole command.
+    """
+    summary = task.ensure_result(run)
+    assert (summary["status"], summary["steps"]) == ("done", 2), summary
+
+
+def has_the_data_of(name, words, runs) -> None:
+    """Whether these runs of an experiment read what `data_sets_of` says, where the words choose no data set."""
+    if not any("dataset" in word for word in words):
+        of_files = {_read_from(data) for data in grid.data_sets_of(name).values()}
+        assert {_read_from(run.config["dataset"]) for run in runs} <= of_files
+
+
+def kinds_of(job: list[str]) -> set[tuple[str, ...]]:
+    """What has to be run once, of the members of config groups that a job chooses; "" is the choice of its model."""
+    member = conf_files.chosen(job)
+    family = conf_files.group_defaults("model", member["model"])["name"]
+    groups = ("dataset", "loss", "schedule", "instrument")
+    return {(family, member["optimizer"]), *((group, member.get(group, "")) for group in groups)}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])
+def test_a_cell_of_each_kind_runs(place, tried, composer, name):
+    """The first cell of each experiment is composed; of all experiments one cell of each kind is run, see `kinds_of`.
+
+    test_every_cell_runs, which is slow, has all cells.
+    """
+    for number, words in enumerate(commands(name)):
+        with hydra_private.config_loader() as loader:
+            jobs = grid.job_overrides([f"experiment={name}", *SHORT, *words], loader)
+        for place_of, job in enumerate(jobs):
+            is_new = not kinds_of(job) <= tried
+            if is_new or number == place_of == 0:
+                run = grid._compose_run(job, composer)
+                has_the_data_of(name, words, [run])
+            if is_new:
+                runs_to_the_end(run)
+                tried |= kinds_of(job)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])
+def test_every_cell_runs(place, tried, name):
+    for words in commands(name):
+        runs = grid.expand([f"experiment={name}", *SHORT, *words])
+        has_the_data_of(name, words, runs)
+        for run in runs:
+            if not parts(run) <= tried:
+                runs_to_the_end(run)
+                tried |= parts(run)
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+def test_another_name_for_an_experiment_is_that_experiment(name):
+    assert grid.sweeper([f"experiment={name}"]) == grid.sweeper([f"experiment={OTHER_NAMES[name]}"])
+    assert OTHER_NAMES[name] not in OTHER_NAMES, "its cells are run"
 
 
 def chosen(job: list[str], *groups: str) -> tuple[str, ...]:

@@ -97,9 +97,25 @@ MODEL_DATA = {
 }
 
 
-@pytest.mark.parametrize("name", members("model"))
+PRESETS = [name for name in members("model") if files.group_defaults("model", name)["name"] != name]
+"""Files that give another model its settings."""
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_of_a_model(name):
+    data = [f"dataset={MODEL_DATA[name]}"] if name in MODEL_DATA else []
+    (run,) = expand([f"model={name}", *data])
+    assert run.config["model"] == files.group_defaults("model", name)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in PRESETS else []) for name in members("model")]
+)
 def test_model(workplace, tiny, monkeypatch, name):
-    """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts."""
+    """On the digits, or on a few samples of what the model takes: images of 32x32 pixels, texts.
+
+    Presets of a model take seconds: the usual tests compose and check them, see test_preset_of_a_model.
+    """
     tiny_data.declare(monkeypatch)
     data = [f"dataset={MODEL_DATA[name]}", tiny] if name in MODEL_DATA else []
     check(f"model={name}", "budget=smoke", "budget.samples=100", "batch_size=4", *data)

@@ -54,9 +54,15 @@ def undisturbed(tmp_path_factory):
     return record
 
 
-@pytest.mark.parametrize("method", METHODS)
+ONE_OF_EACH_KIND = {"sgd", "lbfgs", "hf_gauss_newton", "cosine"}
+"""A state of one vector, of a history and of a solver, and of a schedule."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=[] if m in ONE_OF_EACH_KIND else [pytest.mark.slow]) for m in METHODS]
+)
 def test_killed_at_random_moments(workplace, undisturbed, method):
-    """Killed at a random moment of a random step, twice; then not disturbed."""
+    """Killed at a random moment of a random step, twice; then not disturbed. The usual tests have ONE_OF_EACH_KIND."""
     moment = random.Random(method)
     for _ in range(2):
         started = process(*words(method), folder=workplace)

@@ -1,16 +1,19 @@
-"""Hydra's compositions, each made once in a process: most tests compose the same few configurations."""
+"""Hydra's compositions, one for each choice of config groups in a process: most tests make the same few choices."""
 
 from __future__ import annotations
 
 import os
 import pickle
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
 
 from sobench.config import files, hydra_private, registry
@@ -18,20 +21,29 @@ from sobench.config import files, hydra_private, registry
 KINDS = registry.KINDS.values()
 
 
-def compose_once(patch: pytest.MonkeyPatch) -> None:
-    """Compose each configuration once, and unpickle it afterwards.
+COMPOSE = ConfigLoaderImpl._load_configuration_impl
+"""Hydra's own composition, which nothing keeps."""
 
-    Overrides determine a configuration where conf/ and packages alone are searched for files, no plug-in of a test is
-    installed or named by its path, and the ConfigStore is the same. Everything else is composed as usual, and so is
-    what raises.
+
+def compose_once(patch: pytest.MonkeyPatch) -> None:
+    """Compose the configuration of each choice of config groups once, and set all other values on a copy of it.
+
+    Choices determine a configuration where conf/, packages and files of the same contents are searched, and the
+    ConfigStore is the same. Everything else is composed as usual, and so is what raises.
     """
-    compose, merge = ConfigLoaderImpl._load_configuration_impl, hydra_private.Halves.merged_files
+    merge, interpolation_map = hydra_private.Halves.merged_files, defaults_list._create_interpolation_map
     conf, installed = str(files.conf_dir()), {kind: registry.entries(kind) for kind in KINDS}
     made: dict[Any, bytes] = {}
+    groups: dict[Any, bool] = {}
 
-    def determined(paths: Iterable[str]) -> bool:
-        ours = all(path.removeprefix("file://") == conf for path in paths if "/" in path.removeprefix("file://"))
-        return ours and all(registry.entries(kind) == installed[kind] for kind in KINDS)
+    def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...]:
+        """The contents of other folders that are searched, and of those of packages that a test has installed."""
+        folders = {path.removeprefix("file://") for path in paths} - {conf}
+        entries = [entry for kind in KINDS for entry in registry.entries(kind).items() - installed[kind].items()]
+        folders |= {str(entry.dist.locate_file("")) for _, entry in entries if entry.dist}
+        found = (file for folder in sorted(folders) if "/" in folder for file in sorted(Path(folder).rglob("*")))
+        contents = [(str(file), file.read_bytes()) for file in found if file.is_file()]
+        return *(tuple(registry.entries(kind)) for kind in KINDS), *contents
 
     def once(key: Any, make: Callable[[], Any]) -> Any:
         if key not in made:
@@ -40,30 +52,59 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
             return value
         return pickle.loads(made[key])
 
+    def is_choice(loader: ConfigLoaderImpl, others: tuple[Any, ...], override: Override) -> bool:
+        """As Hydra's defaults list decides it."""
+        key = others, override.key_or_group
+        if key not in groups:
+            groups[key] = loader.repository.group_exists(override.key_or_group)
+        return groups[key] and not isinstance(override.value(), dict)
+
     def compose_once(loader, config_name, overrides, run_mode, from_shell=True, validate_sweep_overrides=True):
-        def anew():
-            return compose(loader, config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
+        def anew(overrides=overrides):
+            return COMPOSE(loader, config_name, list(overrides), run_mode, from_shell, validate_sweep_overrides)
 
         searched = [element.path for element in loader.config_search_path.get_path()]
         searched = [path for path in searched if not path.startswith(("pkg://", "structured://"))]
-        if not determined(searched) or any("searchpath" in o or ".py:" in o for o in overrides):
+        others = files_beside_ours(searched)
+        if any(word in text for text in overrides for word in ("searchpath", "env_", ".py:")):
             return anew()
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        if validate_sweep_overrides:
+            loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
+        single = [override for override in parsed if not override.is_sweep_override()]
+        choices = [override.input_line for override in single if is_choice(loader, others, override)]
+        values = [override for override in single if not is_choice(loader, others, override)]
         store = ConfigStore.instance().repo["hydra"]
         stored = (frozenset(store.get(group, ())) for group in ("launcher", "sweeper"))
-        if validate_sweep_overrides:
-            parsed = OverridesParser.create().parse_overrides(list(overrides))
-            loader.validate_sweep_overrides_legal(parsed, run_mode, from_shell)
         # apart from that the mode tells whether `group: ???` is an error, and conf/ has none
-        key = config_name, *overrides, JobRuntime.instance().get("name"), *stored
-        config = once(key, anew)
+        config = once(
+            (others, config_name, *choices, JobRuntime.instance().get("name"), *stored), lambda: anew(choices)
+        )
+        loader._apply_overrides_to_config(values, config)
         config.hydra.runtime.cwd = os.getcwd()
+        config.hydra.overrides.hydra = [o.input_line for o in parsed if o.is_hydra_override()]
+        ours = [override for override in parsed if not override.is_hydra_override()]
+        config.hydra.overrides.task = [override.input_line for override in ours]
+        names = config.hydra.job.config.override_dirname
+        config.hydra.job.override_dirname = get_overrides_dirname(
+            ours, kv_sep=names.kv_sep, item_sep=names.item_sep, exclude_keys=names.exclude_keys
+        )
         return config
 
     def merge_once(halves, choices):
         paths = [source.path for source in halves._files.get_sources() if source.scheme() == "file"]
-        if not determined(paths) or any(".py" in (choice.input_line or "") for choice in choices):
+        if any(".py:" in (choice.input_line or "") for choice in choices):
             return merge(halves, choices)
-        return once(tuple(choice.input_line for choice in choices), lambda: merge(halves, choices))
+        return once(
+            (files_beside_ours(paths), *(choice.input_line for choice in choices)), lambda: merge(halves, choices)
+        )
+
+    def map_if_needed(overrides, defaults, self_added):
+        """The choices by which a defaults list names members: few lists do, and a map takes 2 ms."""
+        return (
+            interpolation_map(overrides, defaults, self_added) if any(d.is_interpolation() for d in defaults) else None
+        )
 
     patch.setattr(ConfigLoaderImpl, "_load_configuration_impl", compose_once)
     patch.setattr(hydra_private.Halves, "merged_files", merge_once)
+    patch.setattr(defaults_list, "_create_interpolation_map", map_if_needed)

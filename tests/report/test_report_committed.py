@@ -22,8 +22,21 @@ def name(folder: Path) -> str:
     return str(folder.relative_to(REPORTS))
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=name)
+def form(folder: Path) -> tuple:
+    """What the reports of one artifact on different data sets have in common."""
+    return folder.relative_to(REPORTS).parts[:2], again.is_tuning(folder), folder in JUDGED
+
+
+FIRST = {form(folder): folder for folder in reversed(FOLDERS)}
+"""One report of each form."""
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(f, marks=[] if f == FIRST[form(f)] else [pytest.mark.slow], id=name(f)) for f in FOLDERS],
+)
 def test_its_numbers_give_its_pages(folder, no_pdf):
+    """The usual tests have one report of each artifact; those on other data sets are slow tests."""
     assert again.differences(folder) == []
 
 

@@ -1,5 +1,7 @@
 """The contract suite over every installed optimizer, and broken ones that it catches."""
 
+from functools import cache
+
 import pytest
 import torch
 from averaging import ScheduleFreeSGD
@@ -13,14 +15,30 @@ LENGTHS = {contract.check_memory: (30,)}
 """Steps of a check that is shorter here than for a user: a graph that is kept grows by the same in every step."""
 
 
-@pytest.fixture(scope="module", params=list(registry.entries("optimizers")))
-def subject(request):
-    return Subject(request.param)
+SLOW = {
+    "memory": {"newton", "damped_newton", "newton_krylov", "hessian_free", "lbfgs"},
+    "hyperparameters": {"newton_krylov", "kbfgs_l", "hessian_free", "smw_ng_bd", "lbfgs"},
+}
+"""Optimizers on which a check takes seconds: hundreds of their steps are slow, or the search for an effect is long. The
+usual tests make it on all others, among them one of each family.
+"""
 
 
-@pytest.mark.parametrize("check", CHECKS.values(), ids=list(CHECKS))
-def test_contract(check, subject):
-    check(subject, *LENGTHS.get(check, ()))
+@cache
+def subject(name: str) -> Subject:
+    return Subject(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        pytest.param(name, check, marks=[pytest.mark.slow] if name in SLOW.get(check, ()) else [])
+        for name in registry.entries("optimizers")
+        for check in CHECKS
+    ],
+)
+def test_contract(name, check):
+    CHECKS[check](subject(name), *LENGTHS.get(CHECKS[check], ()))
 
 
 class Broken_(torch.optim.SGD):
