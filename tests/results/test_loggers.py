@@ -120,6 +120,17 @@ def test_a_run_that_was_killed_goes_on_without_repeating_rows(workplace, capfd):
     assert len(found["run"]) == 2 and command("status").out.count("done 1") == 1
 
 
+@pytest.mark.parametrize("damage", [bytes(4096), b"no file of wandb", b""], ids=["zeros", "text", "empty"])
+def test_a_damaged_file_of_wandb_holds_nothing_and_the_others_are_read(tmp_path, damage):
+    pytest.importorskip("wandb")
+    for run_id in ("a", "b"):
+        folder = tmp_path / f"wandb/offline-run-1-{run_id}"
+        folder.mkdir(parents=True)
+        (folder / f"run-{run_id}.wandb").write_bytes(damage)
+    known = remote_state.offline(tmp_path)
+    assert {run_id: (one.rows, one.finished) for run_id, one in known.items()} == {"a": (0, False), "b": (0, False)}
+
+
 def test_verify_finds_what_is_missing_and_what_is_there_twice(workplace, capfd):
     command("run", "-m", *SMALL, "seed=0,1")
     verify = lambda: (command("wandb", "verify", "logger.mode=offline").code, capfd.readouterr().out.splitlines())

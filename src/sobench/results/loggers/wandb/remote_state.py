@@ -35,7 +35,7 @@ class Known:
 
 
 def records(file: Path) -> Iterator[dict[str, Any]]:
-    """The records of a .wandb file, as wandb's own reader prints them; of a truncated file, those before the cut."""
+    """The records of a .wandb file, as wandb's own reader prints them; of a damaged file, those before the damage."""
     from wandb.util import get_core_path
 
     arguments = [
@@ -48,8 +48,15 @@ def records(file: Path) -> Iterator[dict[str, Any]]:
         str(file),
         str(file.parent),
     ]
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
-    return map(json.loads, done.stdout.splitlines())
+    done = subprocess.run(arguments, capture_output=True, text=True, errors="replace")
+    for line in done.stdout.splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(record, dict):
+            return
+        yield record
 
 
 def offline_files(folder: Path | str, run_id: str | None = None) -> list[Path]:
