@@ -7,8 +7,9 @@ import sys
 import pytest
 from harness import SMALL, command
 
-from sobench.cli.show import LISTED, OTHERS, names, preset_of
+from sobench.cli.show import names, preset_of
 from sobench.config import files
+from sobench.config.files import LISTED
 from sobench.config.validation import rule_of
 
 
@@ -39,7 +40,7 @@ def test_every_setting_of_a_group_has_a_meaning(group):
             assert set(files.written_keys(f"{group}/{name}")) == files.group_defaults(group, name).keys()
 
 
-@pytest.mark.parametrize("kind", (*LISTED, *OTHERS))
+@pytest.mark.parametrize("kind", LISTED)
 def test_everything_that_is_listed_can_be_shown(workplace, kind, monkeypatch):
     for name in names(kind)[:40] if kind not in ("experiments", "reports") else names(kind)[:3]:
         assert shown(name)[0].startswith(f"{name}: "), name

@@ -12,13 +12,11 @@ from sobench.cli.clean import OLDER
 from sobench.cli.complete import SHELLS
 from sobench.cli.console import console
 from sobench.cli.retry import DEFAULT, FLAGS
+from sobench.config.files import LISTED
 from sobench.errors import UsageError
 from sobench.system import text
 
 Subparsers = argparse._SubParsersAction  # argparse has no public name for it
-
-KINDS = ["datasets", "models", "optimizers", "losses", "experiments", "reports"]
-"""What `sobench list` lists."""
 
 BENCHMARKS = {
     "overhead": "sobench.cli.bench.overhead:overhead",
@@ -33,8 +31,8 @@ BENCHMARKS = {
 
 def add_parsers(subparsers: Subparsers) -> None:
     """Add every command with its arguments. Each parser sets `func`, which runs it and returns its exit code."""
-    parser = _add(subparsers, "list", "commands:list_", f"list available {', '.join(KINDS[:-1])} or {KINDS[-1]}")
-    parser.add_argument("kind", choices=KINDS)
+    parser = _add(subparsers, "list", "commands:list_", f"list available {', '.join(LISTED[:-1])} or {LISTED[-1]}")
+    parser.add_argument("kind", choices=LISTED)
     parser.add_argument("name", nargs="?", metavar="NAME", help="show all about this one, as `sobench show NAME`")
 
     about = "show all about an optimizer, a data set, a model, a loss, an experiment, a report or another choice"
@@ -196,14 +194,14 @@ def list_(args: argparse.Namespace) -> int:
 
 def _entries(kind: str) -> list[tuple[str, ...]]:
     """Name, description and origin of each entry; a plug-in is not imported, so that whether it can be is not known."""
-    from sobench.cli.show import names, preset_of
+    from sobench.cli.show import key_of, names, preset_of
     from sobench.config import registry
     from sobench.config.files import about
 
-    group = registry.key_of(kind)
+    group = key_of(kind)
     rows = []
     for name in names(kind):
-        preset, entry = preset_of(group, name), registry.find(kind, name)
+        preset, entry = preset_of(group, name), registry.find(kind, name) if group in registry.KINDS else None
         theirs = entry is not None and not registry.is_ours(entry)
         origin = f"preset of {preset}" if preset else ""
         if entry and theirs:

@@ -26,26 +26,24 @@ from sobench.system.text import either, format_duration, format_ranges, plural, 
 
 MOST = 40
 """Cells of an experiment that are listed."""
-LISTED = ("optimizers", "datasets", "models", "losses", "experiments", "reports")
-"""The kinds that `sobench list` lists."""
 
 
 def show(args: argparse.Namespace) -> int:
     """Print a block of lines for each thing of this name. Raises UsageError if there is none."""
-    print(*described(args.name, LISTED + OTHERS), sep="\n")
+    print(*described(args.name, files.LISTED), sep="\n")
     return 0
 
 
 def described(name: str, kinds: Sequence[str]) -> list[str]:
     """The lines about everything of this name among the kinds. Raises UsageError if there is none."""
-    parts = [kind for kind in kinds if _key(kind) in registry.KINDS]
+    parts = [kind for kind in kinds if key_of(kind) in registry.KINDS]
     if parts and by_path.is_path(name):
         kind = parts[0] if len(parts) == 1 else signature.group_of(registry.load(parts[0], name))
         return list(_group(kind, by_path.portable(name)))
     blocks = [list(_ABOUT.get(kind, _group)(kind, name)) for kind in kinds if name in names(kind)]
     if not blocks:
         known = {known for kind in kinds for known in names(kind)}
-        listing = f"sobench list {either(kind for kind in kinds if kind in LISTED)}"
+        listing = f"sobench list {either(kinds) if len(kinds) < len(files.LISTED) else 'KIND'}"
         what = kinds[0] if len(kinds) == 1 else "show"
         raise UsageError(f"{what}: got {name!r}, {registry.suggestion(name, known, listing)}")
     return "\n\n".join("\n".join(block) for block in blocks).splitlines()
@@ -57,7 +55,7 @@ def names(kind: str) -> list[str]:
         from sobench.report import reports
 
         return reports()
-    return sorted({*registry.members(_key(kind)), *files.members(_key(kind))})
+    return sorted({*registry.members(key_of(kind)), *files.members(key_of(kind))})
 
 
 def preset_of(group: str, name: str) -> str | None:
@@ -67,10 +65,7 @@ def preset_of(group: str, name: str) -> str | None:
     return None if base == name else base
 
 
-OTHERS = tuple(group for group in files.GROUPS if registry.KINDS.get(group) not in LISTED)
-
-
-def _key(kind: str) -> str:
+def key_of(kind: str) -> str:
     """The config group of a kind: "optimizer" for "optimizers"."""
     return {plural: key for key, plural in registry.KINDS.items()}.get(kind, kind.removesuffix("s"))
 
@@ -80,7 +75,7 @@ def _key(kind: str) -> str:
 
 def _group(kind: str, name: str) -> Iterator[str]:
     """The member of a config group: what it is, its paper, and its settings."""
-    group = _key(kind)
+    group = key_of(kind)
     base = preset_of(group, name)
     entry = registry.find(registry.KINDS[group], base or name) if group in registry.KINDS else None
     yield f"{name}: {group}" + (f", a preset of {base}" if base else "")

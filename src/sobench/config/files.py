@@ -37,9 +37,12 @@ NOT_IDENTITY = (
     "rerun",
 )
 """Top-level keys that cannot change a run's result."""
-LISTED = ("dataset", "model", "optimizer", "experiment")
-"""The config groups whose members `sobench list` prints."""
 GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
+LISTED = (
+    *("datasets", "models", "optimizers", "losses", "schedules", "budgets", "loggers", "instruments"),
+    *("experiments", "reports"),
+)
+"""What `sobench list` lists, and `sobench show` looks in."""
 
 OWN = "SOBENCH_CONF"
 """The environment variable that names the user's own folder; else it is conf/ of the working folder."""
@@ -229,7 +232,7 @@ def is_member(group: str, name: str) -> bool:
 def suggestion_for(group: str, got: Any) -> str:
     """The end of a message about a value that is no member of a config group."""
     listing = f"sobench list {registry.KINDS.get(group, f'{group}s')}"
-    return registry.suggestion(got, members(group), listing if group in LISTED else "")
+    return registry.suggestion(got, members(group), listing if listing.split()[-1] in LISTED else "")
 
 
 def about(name: str) -> str:
