@@ -15,6 +15,7 @@ from harness import command
 from sobench.config import files, tuning
 from sobench.config.grid import expand, sweeper
 from sobench.errors import UsageError
+from sobench.report import tune_pages
 from sobench.results.aggregate import Aggregate
 from sobench.results.blocks import Block
 from sobench.results.collection import Results
@@ -310,3 +311,11 @@ def test_every_experiment_is_tuned_by_a_metric_that_runs_have():
     for name, metric in stated.items():
         if metric:
             check_metric(metric, name)
+
+
+@pytest.mark.parametrize(
+    "score, text",
+    [(0.91234, "0.9123"), (0.0, "0.0000"), (2.34567e-8, "2.35e-08"), (1.5e30, "1.5e+30"), (-3.0, "-3.0000")],
+)
+def test_a_score_is_written_with_digits_that_say_something(score, text):
+    assert tune_pages._shown(score) == text

@@ -167,8 +167,9 @@ def _score(best: Trial | None) -> str:
     """ "0.9123 ± 0.0045"; without the standard error of one seed; "" without a trial."""
     if best is None:
         return ""
-    error = best.score.stderr
-    return f"{best.score.mean:.4f}" + ("" if math.isnan(error) else f" ± {error:.4f}")
+    mean, error = best.score.mean, best.score.stderr
+    form = _form(mean)
+    return f"{mean:{form}}" + ("" if math.isnan(error) else f" ± {error:{form}}")
 
 
 def _count(search: Search) -> str:
@@ -178,7 +179,12 @@ def _count(search: Search) -> str:
 
 
 def _shown(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.4f}"
+    return "" if math.isnan(value) else f"{value:{_form(value)}}"
+
+
+def _form(value: float) -> str:
+    """Four decimals, and three significant digits for numbers that these do not suit, as a loss of 2e-8."""
+    return ".4f" if value == 0 or 1e-3 <= abs(value) < 1e4 else ".3g"
 
 
 def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -> None:
