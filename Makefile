@@ -27,7 +27,7 @@ format: $(VENV)/.installed  ## rewrite the code in the layout that `make check` 
 test: $(VENV)/.installed  ## everything that takes seconds
 	$(PYTEST) -n 2 --dist worksteal
 
-test-slow: $(VENV)/.installed  ## real data and fault injection; set SOBENCH_DATA to a folder that has the data sets
+test-slow: $(VENV)/.installed  ## real data, fault injection, every combination; set SOBENCH_DATA to a folder that has the data sets
 	$(PYTEST) -m slow
 
 test-next: $(VENV)/.installed  ## the configuration and the launchers with Hydra's next version; it may fail

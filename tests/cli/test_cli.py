@@ -64,7 +64,7 @@ def test_an_experiment_is_the_whole_sweep(workplace):
 @pytest.mark.parametrize(
     "words, part",
     [
-        (["run", "--help"], "== Configuration groups =="),
+        pytest.param(["run", "--help"], "== Configuration groups ==", marks=pytest.mark.slow),  # as -h
         (["run", "-h"], "optimizer: adagrad"),
         (["run", "--hydra-help"], "Hydra"),
         (["run", "--cfg", "job"], "batch_size: 64"),

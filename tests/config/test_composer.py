@@ -155,7 +155,7 @@ def seen() -> set[str]:
 def form(override: str) -> str:
     """An override, with its words and its numbers left out where it sets a value."""
     key, _, value = override.partition("=")
-    return key + re.sub(r"[\w.]+", "", value)
+    return key + re.sub(r",+", ",", re.sub(r"[\w.]+", "", value))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,10 +2,11 @@
 run for two steps, on tiny files in the formats of its data sets, networks made narrow where the real ones would take
 minutes. A worker's experiments share one folder of runs, as they do for a user.
 
-The usual tests compose the first cell of each experiment, and run one cell of each optimizer on each kind of model, and
-one with each data set, loss, schedule and instrument. The slow ones compose all cells, and run a cell if its problem is
-new (data set, model, loss, type, instrument), if its optimizer is new for such a model, loss, type or schedule, or if a
-setting of its optimizer is new on data of such a form. An amount counts as its sign, or as more than 1.
+The usual tests compose the first cell of each experiment, and run one cell of each optimizer on vectors, images and
+texts, and one with each model, data set, loss, schedule and instrument. The slow ones compose all cells, and run a cell
+if its problem is new (data set, model, loss, type, instrument), if its optimizer is new for such a model, loss, type or
+schedule, or if a setting of its optimizer is new on data of such a form. An amount counts as its sign, or as more than
+1.
 """
 
 import gzip
@@ -226,9 +227,9 @@ def has_the_data_of(name, words, runs) -> None:
 def kinds_of(job: list[str]) -> set[tuple[str, ...]]:
     """What has to be run once, of the members of config groups that a job chooses; "" is the choice of its model."""
     member = conf_files.chosen(job)
-    family = conf_files.group_defaults("model", member["model"])["name"]
-    groups = ("dataset", "loss", "schedule", "instrument")
-    return {(family, member["optimizer"]), *((group, member.get(group, "")) for group in groups)}
+    of_groups = {group: conf_files.group_defaults(group, member[group]) for group in ("model", "dataset")}
+    groups = ("model", "dataset", "loss", "schedule", "instrument")
+    return {(form(of_groups), member["optimizer"]), *((group, member.get(group, "")) for group in groups)}
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in OTHER_NAMES])

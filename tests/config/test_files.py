@@ -121,8 +121,10 @@ def test_model(workplace, tiny, monkeypatch, name):
     check(f"model={name}", "budget=smoke", "budget.samples=100", "batch_size=4", *data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", members("optimizer"))
 def test_optimizer(workplace, name):
+    """The usual tests compose and train with each of them in test_contract.py."""
     check(f"optimizer={name}", "model.widths=[4]", "budget=smoke")
 
 

@@ -6,9 +6,11 @@ A new model or loss is one line of MODELS or LOSSES. Every oracle is then tested
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -98,6 +100,18 @@ LOSSES = {  # name: (the loss under test, l(z_n, t_n) of every sample [N] by its
     "squared_error": (losses.SquaredError(), lambda z, t: 0.5 * ((z - t) ** 2).sum(1)),
     "squared_hinge": (losses.SquaredHinge(), lambda z, t: (F.relu(1 - signs(z, t) * z) ** 2).sum(1)),
 }
+
+
+def pairs(models: Iterable[str], losses: Sequence[str]) -> list:
+    """Every model with every loss, as parameters of a test of oracles or steps.
+
+    The usual tests have each model with one loss, and each loss with several models; all other pairs are slow tests.
+    """
+    return [
+        pytest.param(model, loss, marks=[] if (i + i // len(losses) - j) % len(losses) == 0 else [pytest.mark.slow])
+        for i, model in enumerate(models)
+        for j, loss in enumerate(losses)
+    ]
 
 
 @dataclass

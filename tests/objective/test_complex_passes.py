@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from problems import MODELS, Dense, Source, error, noise, problem
+from problems import LOSSES, MODELS, Dense, Source, error, noise, pairs, problem
 from torch import nn
 from torch.func import functional_call
 
@@ -149,8 +149,7 @@ def test_products_with_the_hessian(name):
     assert all(q.grad is None for q in model.parameters())
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy", "squared_error", "squared_hinge"])
-@pytest.mark.parametrize("model", [name for name in MODELS if name != "dropout"])
+@pytest.mark.parametrize(("model", "loss"), pairs([name for name in MODELS if name != "dropout"], list(LOSSES)))
 def test_every_loss_and_the_penalty(model, loss, device):
     """With a penalty for every second model: each loss is seen with one and without."""
     l2 = 0.3 * (list(MODELS).index(model) % 2)

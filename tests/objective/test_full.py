@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from problems import LOSSES, Dense, Source, error, noise, problem
+from problems import LOSSES, Dense, Source, error, noise, pairs, problem
 
 from sobench import Objective
 from sobench.errors import Unsupported
@@ -26,8 +26,7 @@ def elsewhere(request):
 
 
 @pytest.mark.parametrize("sizes", [(5, 4, 2), (11,), (1, 10)], ids=str)
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("model", "loss"), pairs(MODELS, list(LOSSES)))
 def test_values_and_gradients(model, loss, sizes, elsewhere, device):
     p, f, everything = make(model, loss, 0.3, device, sizes)
     at = p.elsewhere() if elsewhere else None

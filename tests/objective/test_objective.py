@@ -1,13 +1,12 @@
 """Tests of every oracle against dense autograd on models and losses: its values, its cost and what it leaves alone."""
 
 import gc
-import itertools
 from functools import cache
 from weakref import WeakSet
 
 import pytest
 import torch
-from problems import LOSSES, MODELS, ORACLES, Dense, Source, error, noise, problem
+from problems import LOSSES, MODELS, ORACLES, Dense, Source, error, noise, pairs, problem
 from torch import nn
 
 from sobench import Objective
@@ -15,9 +14,12 @@ from sobench.losses import CrossEntropy
 from sobench.training.streams import Streams
 
 TOLERANCE = 1e-10
-PAIRS = itertools.product(enumerate(name for name in MODELS if name != "dropout"), enumerate(LOSSES))
-GRID = [(model, loss, 0.3 * ((i + j) % 2)) for (i, model), (j, loss) in PAIRS]
-"""Every model with every loss, and each of both with a penalty and without."""
+GRID = pairs([name for name in MODELS if name != "dropout"], list(LOSSES))
+
+
+def penalty(model, loss):
+    """That of a pair: half of the pairs have none, among the usual ones of each loss too."""
+    return 0.3 * ((list(MODELS).index(model) + list(LOSSES).index(loss)) % 2)
 
 
 def objective(p, **kwargs):
@@ -30,15 +32,10 @@ def dense(model, loss, l2, device, elsewhere):
     return Dense(p, p.elsewhere() if elsewhere else None)
 
 
-@pytest.fixture(params=GRID, ids=lambda case: "-".join(map(str, case)))
-def model_loss_l2(request):
-    return request.param
-
-
 @pytest.fixture(params=[False, True], ids=["here", "elsewhere"])
-def case(model_loss_l2, device, request):
+def case(model, loss, device, request):
     """(f, at, what every oracle must give there)."""
-    model, loss, l2 = model_loss_l2
+    l2 = penalty(model, loss)
     p = problem(model, loss, l2=l2, device=device)
     return objective(p), p.elsewhere() if request.param else None, dense(model, loss, l2, device, request.param)
 
@@ -46,8 +43,9 @@ def case(model_loss_l2, device, request):
 # Values
 
 
-def test_closure(model_loss_l2, device):
-    model, loss, l2 = model_loss_l2
+@pytest.mark.parametrize(("model", "loss"), GRID)
+def test_closure(model, loss, device):
+    l2 = penalty(model, loss)
     p, expected = problem(model, loss, l2=l2, device=device), dense(model, loss, l2, device, False)
     trainable = [q for q in p.model.parameters() if q.requires_grad]
     for q in trainable:
@@ -57,7 +55,8 @@ def test_closure(model_loss_l2, device):
     assert error(torch.cat([q.grad.flatten() for q in trainable]), expected.gradient) < TOLERANCE
 
 
-def test_value_and_gradient(case):
+@pytest.mark.parametrize(("model", "loss"), GRID)
+def test_value_and_gradient(case, model, loss):
     f, at, expected = case
     value, gradient = f.value_and_grad(at)
     assert error(value, expected.value) < TOLERANCE and error(f.loss(at), expected.value) < TOLERANCE
@@ -66,7 +65,8 @@ def test_value_and_gradient(case):
 
 
 @pytest.mark.parametrize("matrix", ["hessian", "ggn"])
-def test_curvature(case, matrix):
+@pytest.mark.parametrize(("model", "loss"), GRID)
+def test_curvature(case, matrix, model, loss):
     f, at, expected = case
     A, expected = getattr(f, matrix)(at), getattr(expected, matrix)
     V = noise((len(expected), 3), 8).to(expected)
@@ -77,7 +77,8 @@ def test_curvature(case, matrix):
     assert not (A @ V).requires_grad
 
 
-def test_per_sample_gradients_and_output_jacobian(case):
+@pytest.mark.parametrize(("model", "loss"), GRID)
+def test_per_sample_gradients_and_output_jacobian(case, model, loss):
     f, at, expected = case
     assert error(f.per_sample_grads(at), expected.per_sample) < TOLERANCE
     assert error(f.output_jacobian(at), expected.jacobian) < TOLERANCE

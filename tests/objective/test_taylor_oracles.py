@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from objectives import make
-from problems import LOSSES, MODELS, Dense, Source, error, noise
+from problems import LOSSES, MODELS, Dense, Source, error, noise, pairs
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacfwd
 
@@ -53,8 +53,7 @@ def close(actual, expected):
         assert (a - b).norm() <= 1e-10 * scale + 1e-13, (i, float((a - b).norm()), float(scale))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", sorted(MODELS.keys() - {"dropout", *COUPLED}))
+@pytest.mark.parametrize(("model", "loss"), pairs(sorted(MODELS.keys() - {"dropout", *COUPLED}), list(LOSSES)))
 def test_against_dense_derivatives(model, loss, device):
     p, f = make(model, loss, device, l2=0.1)
     u = noise(f.space.get().shape, 3).to(device)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from objectives import make, moved
-from problems import LOSSES, Dense, error, problem
+from problems import LOSSES, Dense, error, pairs, problem
 from torch import nn
 
 import sobench
@@ -28,8 +28,9 @@ def textbook_cg(A, b, tol, most):
 
 
 @BOTH
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", ["mlp_tanh", "mlp_relu", "conv_maxpool", "batchnorm", "autoencoder"])
+@pytest.mark.parametrize(
+    ("model", "loss"), pairs(["mlp_tanh", "mlp_relu", "conv_maxpool", "batchnorm", "autoencoder"], list(LOSSES))
+)
 def test_cg_run_to_convergence_is_the_dense_damped_step(model, loss, matrix, device):
     p, f = make(model, loss, device, l2=0.1)
     expected = Dense(p)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from objectives import moved
-from problems import LOSSES, Dense, Source, error, noise, problem
+from problems import LOSSES, Dense, Source, error, noise, pairs, problem
 from torch import nn
 
 from sobench import Objective
@@ -87,8 +87,9 @@ def test_a_convex_quadratic_is_minimised_in_one_step(curvature, device):
     assert optimizer.diagnostics["eta"] < 1e-6
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", ["mlp_tanh", "mlp_relu", "conv_maxpool", "batchnorm", "autoencoder"])
+@pytest.mark.parametrize(
+    ("model", "loss"), pairs(["mlp_tanh", "mlp_relu", "conv_maxpool", "batchnorm", "autoencoder"], list(LOSSES))
+)
 def test_the_first_step_is_the_krylov_minimiser_sized_by_its_taylor_ratio(model, loss, device):
     p, f, optimizer = make(model, loss, 0.01, device, screening=False, cg_iterations=3, cg_tol=0.0)
     here, theta = Dense(p), p.theta
@@ -267,8 +268,7 @@ def test_later_negative_curvature_ends_the_loop_with_the_direction_so_far(device
 # The parts
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("model", ["mlp_tanh", "conv_avgpool", "batchnorm", "scaled"])
+@pytest.mark.parametrize(("model", "loss"), pairs(["mlp_tanh", "conv_avgpool", "batchnorm", "scaled"], list(LOSSES)))
 @pytest.mark.parametrize(
     ("curvature", "tolerance"), [("complex_step", 1e-12), ("autograd", 1e-12), ("forward_difference", 1e-6)]
 )

@@ -17,7 +17,7 @@ LENGTHS = {contract.check_memory: (30,)}
 
 SLOW = {
     "memory": {"newton", "damped_newton", "newton_krylov", "hessian_free", "lbfgs"},
-    "hyperparameters": {"newton_krylov", "kbfgs_l", "hessian_free", "smw_ng_bd", "lbfgs"},
+    "hyperparameters": {"newton_krylov", "kfac", "kbfgs", "kbfgs_l", "hessian_free", "smw_gn", "smw_ng_bd", "lbfgs"},
 }
 """Optimizers on which a check takes seconds: hundreds of their steps are slow, or the search for an effect is long. The
 usual tests make it on all others, among them one of each family.

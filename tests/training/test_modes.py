@@ -226,6 +226,6 @@ def test_a_package_s_schedule_free_sgd_is_ours(module, name, beta, monkeypatch):
     theirs, load = getattr(importlib.import_module(module), name), registry.load
     _, ours = trained(evaluate__steps=1)
     monkeypatch.setattr(registry, "load", lambda kind, *rest: theirs if kind == "optimizers" else load(kind, *rest))
-    _, record = trained(optimizer={"name": "theirs", "lr": 0.5, beta: 0.7}, evaluate__steps=1)
+    _, record = trained(optimizer={"name": "sgd", "lr": 0.5, beta: 0.7}, evaluate__steps=1)
     for kind, key in (("train", "loss"), ("eval", "train_loss")):
         assert [row[key] for row in record.of(kind)] == pytest.approx([row[key] for row in ours.of(kind)], rel=1e-9)
