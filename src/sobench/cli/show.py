@@ -18,7 +18,7 @@ from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
 from sobench.config import by_path, files, registry, signature
 from sobench.config.run import Run
-from sobench.config.validation import rule_of
+from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, rule_of
 from sobench.data import Store, sources
 from sobench.data.sources import Source
 from sobench.errors import UsageError
@@ -113,6 +113,8 @@ def _settings(group: str, name: str, base: str | None) -> Iterator[str]:
     if rows:
         yield ""
         yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
+    if group == "optimizer":
+        yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
 
 
 def _text(value: Any) -> str:

@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from sobench.config import by_path, files, registry
 from sobench.config.files import GROUPS, NOT_IDENTITY
-from sobench.config.validation import RULES
+from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, RULES
 from sobench.errors import UsageError
 from sobench.system.text import either
 
@@ -103,6 +103,8 @@ def unknown_key(key: str, overrides: Sequence[str]) -> str:
     given = next((word.partition("=")[2] for word in overrides if word.lstrip("+~").startswith(f"{key}=")), "VALUE")
     chosen = files.chosen(overrides)
     known, places = files.known_keys(parent, chosen), elsewhere(leaf, overrides)
+    if key == GROUPS_KEY:  # a dict in place of a list
+        return f"{key}: got {given}, allowed: {GROUPS_RULE.allowed}"
     if not places and not registry.nearest(leaf, known):
         places = registry.nearest(leaf, files.paths(chosen))[:3]
     if places:
@@ -130,6 +132,8 @@ def not_a_setting(word: str, words: Sequence[str]) -> str:
         return f"{word}: got two equals signs, allowed: {key}={value.lstrip('=')}"
     if equals and value.endswith(",") and word in words[:-1]:
         return f"{word}: not a setting; allowed: a sweep without spaces, -m {word}{words[words.index(word) + 1]}"
+    if key == GROUPS_KEY:
+        return f"{word}: not a setting; allowed: {GROUPS_RULE.allowed}, the expression in quotation marks"
     if equals and key:
         return f"{word}: not a setting; allowed: KEY=VALUE; a value with brackets or equals signs: {quoted(key, value)}"
     return f"{word}: not a setting; {_instead(word, words)}"

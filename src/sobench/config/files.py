@@ -287,7 +287,7 @@ def chosen(overrides: Sequence[str]) -> dict[str, str]:
 def paths(chosen: Mapping[str, str]) -> list[str]:
     """The dotted paths of all settings below a group or another node of the configuration; `chosen` as `known_keys`."""
     nodes = [key for key, value in read(conf_dir() / PRIMARY).items() if isinstance(value, dict)]
-    parents = [*GROUPS, *(key for key in nodes if key != "hydra")]
+    parents = dict.fromkeys([*GROUPS, *(key for key in nodes if key != "hydra")])
     return [f"{parent}.{key}" for parent in parents for key in known_keys(parent, chosen) if key != "name"]
 
 
@@ -305,10 +305,11 @@ def known_keys(parent: str, chosen: Mapping[str, str]) -> list[str]:
     """
     if parent == "":
         return sorted({*read(conf_dir() / PRIMARY), *GROUPS} - {"defaults", "hydra"})
+    node = read(conf_dir() / PRIMARY).get(parent)
+    of_all = {*node} if isinstance(node, dict) else set()
     if parent in GROUPS:
         if is_member(parent, chosen.get(parent, "")):
-            return sorted(group_defaults(parent, chosen[parent]))
+            return sorted(of_all.union(group_defaults(parent, chosen[parent])))
         files = [file for folder in conf_dirs() for file in (folder / parent).glob("*.yaml")]
-        return sorted({key for file in files for key in read(file)} - {"defaults"})
-    node = read(conf_dir() / PRIMARY).get(parent)
-    return sorted(node) if isinstance(node, dict) else []
+        return sorted(of_all.union(*map(read, files)) - {"defaults"})
+    return sorted(of_all)

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from sobench.config import by_path, secrets
+from sobench.config import by_path, groups, secrets
 from sobench.config.files import NOT_IDENTITY
 from sobench.config.hydra_private import experiment_of, first_line, without_hydra
 from sobench.config.validation import validate
@@ -74,6 +74,7 @@ def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[s
         )
     secrets.refuse(settings)
     validate(settings)
+    settings["optimizer"] = groups.canonical(settings["optimizer"])
     return settings | {"experiment": experiment} if experiment else settings
 
 

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from sobench.config.by_path import is_path, short_name
 from sobench.config.files import NOT_IDENTITY, flat
+from sobench.config.groups import OWN_KEYS
 
 Cell = TypeVar("Cell")
 
@@ -90,7 +91,16 @@ def _value(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, Mapping) and "match" in value:
+        return parameter_group(value)
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
+def parameter_group(group: Mapping[str, Any]) -> str:
+    """ "ndim >= 2: muon lr=0.02": what a parameter group states"""
+    words = [short_name(group["optimizer"])] if "optimizer" in group else []
+    words += [f"{key}={_value(value)}" for key, value in group.items() if key not in OWN_KEYS]
+    return f"{group['match']}: {' '.join(words)}".removesuffix(": ")
 
 
 def part_of_data(budget: Mapping[str, Any]) -> str:

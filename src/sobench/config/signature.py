@@ -35,7 +35,7 @@ GIVEN: Mapping[str, tuple[str, ...]] = {
 schedule, the optimizer, has any name."""
 
 RESERVED: Mapping[str, tuple[str, ...]] = {
-    "optimizer": ("name",),
+    "optimizer": ("name", "groups"),
     "model": ("name", "loss", "target"),
     "dataset": ("name",),
     "schedule": ("name", "every"),

@@ -10,10 +10,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sobench.config import extras, files, registry, rules, signature
+from sobench.config import extras, files, groups, match, registry, rules, signature
 from sobench.config.files import GROUPS, group_defaults, members, read
 from sobench.config.rules import COUNT, FLAG, FOLDER, NON_NEGATIVE, POSITIVE, SECONDS, UNIT, Rule, choice, optional
 from sobench.errors import UsageError
+from sobench.system.text import either
 
 WIDTHS = Rule((list,), "a list of whole numbers of at least 1", lambda v: all(COUNT.accepts(w) for w in v))
 RULES: dict[str, Rule] = {
@@ -107,6 +108,12 @@ RULES: dict[str, Rule] = {
     "logger.timeout": SECONDS,
 }
 
+GROUPS_KEY = f"optimizer.{groups.KEY}"
+"""The parameter groups of the run's optimizer."""
+GROUPS_RULE = Rule(
+    (list,), '[{match: "EXPRESSION", SETTING: VALUE}, ...], as [{match: "bias or norm", lr: 0.1}]', optional=True
+)
+
 COMPANIONS = "instrument.companions"
 """The optimizers beside the run's own, {label: settings of one}."""
 
@@ -122,11 +129,12 @@ def validate(settings: dict[str, Any]) -> None:
     for key, kind in registry.KINDS.items():
         registry.check_name(kind, settings[key] if key == "loss" else settings[key]["name"])
     for key, default in known.items():
-        if key not in ("defaults", "hydra", "budgets", "loss"):
+        if key not in ("defaults", "hydra", "budgets", "loss", *GROUPS):
             _check(key, settings[key], default)
     for group in GROUPS:
         if group == "optimizer":
-            _check_optimizer("optimizer", settings["optimizer"])
+            _check_optimizer("optimizer", groups.own(settings["optimizer"]))
+            _check_groups(settings["optimizer"])
         elif group == "logger":
             _check_loggers(settings["logger"])
         elif registry.is_plugin(group, settings[group]["name"]):
@@ -236,6 +244,41 @@ def _check_optimizer(key: str, settings: Mapping[str, Any]) -> None:
             _check(f"{key}.{name}", value, defaults[name])
         else:
             rules.check(f"{key}.{name}", value, _hyperparameter_rule(name, defaults[name], own))
+
+
+def _check_groups(optimizer: Mapping[str, Any]) -> None:
+    """The parameter groups of the run's optimizer: their expressions, and the settings of each as its optimizer's."""
+    rules.check(GROUPS_KEY, optimizer.get(groups.KEY), GROUPS_RULE)
+    own, stated = groups.own(optimizer), groups.groups_of(optimizer)
+    for number, group in enumerate(stated):
+        key = f"{GROUPS_KEY}[{number}]"
+        if not isinstance(group, dict):
+            raise UsageError(f"{key}: got {group!r}, allowed: {{match: EXPRESSION, optimizer: NAME, SETTING: VALUE}}")
+        if not isinstance(group.get("match"), str):
+            raise UsageError(f"{key}.match: got {group.get('match')!r}, allowed: {match.ALLOWED}")
+        match.parse(group["match"], f"{key}.match")
+        if group["match"].strip() == match.REST and number < len(stated) - 1:
+            raise UsageError(f"{key}.match: {match.REST} takes all parameters; allowed: {match.REST} in the last group")
+        if "name" in group:
+            raise UsageError(f"{key}.name: no such key, did you mean {key}.optimizer={group['name']}?")
+        name = group.get("optimizer", own["name"])
+        if not files.is_member("optimizer", name):
+            raise UsageError(f"{key}.optimizer: got {name!r}, {files.suggestion_for('optimizer', name)}")
+        if not isinstance(group.get(groups.DEFAULTS, {}), dict):
+            raise UsageError(f"{key}.{groups.DEFAULTS}: got {group[groups.DEFAULTS]!r}, allowed: keys and values")
+        settings = groups.settings_of(group, optimizer)
+        registry.check_name("optimizers", settings["name"])
+        _check_keys(f"{key}.", group, {*group_defaults("optimizer", settings["name"]), *groups.OWN_KEYS} - {"name"})
+        _check_optimizer(key, settings)
+        if missing := [name for name, value in settings.items() if value == "???"]:
+            raise UsageError(f"{key}.{missing[0]}: must be given, there is no default")
+    takes_rest = bool(stated) and stated[-1]["match"].strip() == match.REST
+    if takes_rest and own["name"] not in {groups.settings_of(group, optimizer)["name"] for group in stated}:
+        others = [name for name in groups.optimizers(optimizer) if name != own["name"]]
+        raise UsageError(
+            f"optimizer: got {own['name']!r}, which has no parameters: each group has another optimizer; allowed: "
+            f"{either(f'optimizer={name}' for name in others)}"
+        )
 
 
 def rule_of(group: str, name: str, key: str) -> Rule:

@@ -25,7 +25,8 @@ def run(*words: str, settings: Mapping[str, Any] | None = None, **groups: Any) -
         sobench.run("experiment=demo/digits", "budget=smoke")
 
     words: settings as on the command line, KEY=VALUE. settings: values by dotted paths. groups: settings whose names
-    have no dot. A list or a range holds the values of a sweep. A tuple is one value: {"model.widths": (64, 64)}.
+    have no dot. A list or a range holds the values of a sweep. A tuple is one value: {"model.widths": (64, 64)}; a list
+    of dicts is one too: {"optimizer.groups": [{"match": "bias", "lr": 0.1}]}.
 
     Returns a row for each run, as `sobench.results` does. A run that fails has its state and the reason there. Raises
     UsageError for a wrong setting, before any run starts.
@@ -50,6 +51,8 @@ def _checked(word: str) -> str:
 
 def _values(key: str, given: Any) -> str:
     """The values of a setting in the grammar of Hydra's overrides."""
+    if isinstance(given, list) and given and all(isinstance(part, Mapping) for part in given):
+        return _value(tuple(given))
     if isinstance(given, (list, range, np.ndarray)):
         if not len(given):
             raise UsageError(f"{key}: got no value, allowed: one or more")

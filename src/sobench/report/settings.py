@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sobench.config.by_path import short_name
+from sobench.config.names import parameter_group
 from sobench.config.run import Run
 from sobench.report.evidence import Evidence
 from sobench.report.formats import Markdown
@@ -165,6 +166,8 @@ def value_text(value: Any) -> str:
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(value_text, value))}]"
+    if isinstance(value, Mapping) and "match" in value:
+        return parameter_group(value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

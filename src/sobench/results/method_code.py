@@ -44,7 +44,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from sobench.config import registry
+from sobench.config import groups, registry
 from sobench.config.by_path import FILE, PathEntry, Stamp
 from sobench.config.modules import module_file
 from sobench.config.registry import Entry
@@ -117,9 +117,9 @@ LIBRARIES = ("torch",)
 
 
 def method(settings: Mapping[str, Any]) -> str | None:
-    """The digest of a run's optimizers, its own and its instrument's companions; None if one is unknown."""
+    """The digest of a run's optimizers, those of its groups and companions included; None if one is unknown."""
     companions = (settings.get("instrument") or {}).get("companions") or {}
-    names = [settings["optimizer"]["name"], *sorted(companion["name"] for companion in companions.values())]
+    names = [*groups.optimizers(settings["optimizer"]), *sorted(one["name"] for one in companions.values())]
     digests = []
     for name in names:
         of_optimizer = _code("optimizers", name)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sobench.config import groups
 from sobench.results import fingerprint
 from sobench.results.fingerprint import Fingerprint
 from sobench.results.method_code import SAME_RESULTS, SCHEME
@@ -32,7 +33,7 @@ class Judge:
 
     def now(self, settings: Mapping[str, Any]) -> Fingerprint:
         """The fingerprint that a run would have. settings: its configuration, or its identity."""
-        names = [settings["optimizer"]["name"], settings.get("model", {}).get("name"), settings.get("loss")]
+        names = [groups.optimizers(settings["optimizer"]), settings.get("model", {}).get("name"), settings.get("loss")]
         names.append(settings.get("schedule", {}).get("name"))
         parts = [*names, settings.get("instrument"), settings["dataset"], settings.get("data")]
         place = json.dumps(parts, sort_keys=True)

@@ -30,7 +30,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sobench.config import registry
+from sobench.config import groups, registry
 from sobench.config.grid import expand
 from sobench.config.rules import COMMON
 from sobench.config.run import Run
@@ -105,7 +105,7 @@ class Subject:
         chosen = {setting.partition("=")[0] for setting in settings} & {"dataset", "model"}
         kept = [setting for setting in problem if re.split(r"[.=]", setting)[0] not in chosen]
         self.run: Run = expand([*kept, f"optimizer={name}", *settings])[0]
-        self.hyperparameters = {k: v for k, v in self.run.config["optimizer"].items() if k != "name"}
+        self.hyperparameters = {k: v for k, v in groups.own(self.run.config["optimizer"]).items() if k != "name"}
         self.requires = requirements_of(registry.load("optimizers", name))
 
     def trainer(self, seed: int = 0, **hyperparameters: Any) -> Trainer:
@@ -517,9 +517,9 @@ def may_be_read(subject: Subject, name: str) -> bool:
     there alone, or the code names it outside of the constructor, for a branch that is not taken."""
     trainer = subject.trainer()
     optimizer = cast(torch.optim.Optimizer, trainer.optimizer)
-    optimizer.param_groups[:] = groups = [_Group(group) for group in optimizer.param_groups]
+    optimizer.param_groups[:] = watched = [_Group(group) for group in optimizer.param_groups]
     advance(trainer, STEPS)
-    looked_up = any(name not in group or name in group.read for group in groups)
+    looked_up = any(name not in group or name in group.read for group in watched)
     return looked_up or name in vars(optimizer) or name in _names_in_code(type(optimizer))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
-from sobench.config import registry
+from sobench.config import groups, registry
 from sobench.config.run import Run
 from sobench.data import Store
 from sobench.objective.parameter_space import ParameterSpace
@@ -22,8 +22,9 @@ from sobench.system import devices, environment, leases
 from sobench.system.contention import Watch
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
+from sobench.training.groups import optimizer_of
 from sobench.training.instruments import make_instrument
-from sobench.training.optimizer import ObjectiveOptimizer, has_modes, make_optimizer
+from sobench.training.optimizer import ObjectiveOptimizer, has_modes
 from sobench.training.problem import Problem
 from sobench.training.requirements import check_declaration, check_problem, load_late_imports, requirements_of
 from sobench.training.schedule import make_schedule
@@ -57,14 +58,16 @@ class Trainer:
         # Values that decay in a dead unit end as denormal numbers, which take 100 times as long to multiply.
         torch.set_flush_denormal(True)
         self.device = environment.device(settings["device"])
-        cls = registry.load("optimizers", settings["optimizer"]["name"])
-        requires = requirements_of(cls)
+        names = groups.optimizers(settings["optimizer"])
+        required = {name: requirements_of(registry.load("optimizers", name)) for name in names}
+        requires = frozenset[str]().union(*required.values())
         check_declaration(requires, settings["loss"])
         torch.manual_seed(run.seed)
         self.problem = Problem(settings, self.device)
         check_problem(requires, self.problem, self.device, settings["longest_step"])
-        load_late_imports(settings["optimizer"]["name"], requires)
-        optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
+        for name in names:
+            load_late_imports(name, required[name])
+        optimizer = optimizer_of(settings["optimizer"], self.problem.model)
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
         self.optimizer = cast(ObjectiveOptimizer, optimizer)
