@@ -20,11 +20,13 @@ from sobench.data import Store
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.system import devices, environment, leases
 from sobench.system.contention import Watch
+from sobench.training import random_state
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
 from sobench.training.instruments import make_instrument
-from sobench.training.optimizer import ObjectiveOptimizer, has_modes, make_optimizer
+from sobench.training.optimizer import ObjectiveOptimizer, has_modes, is_of_others, make_optimizer
 from sobench.training.problem import Problem
+from sobench.training.rehearsal import rehearse
 from sobench.training.requirements import check_declaration, check_problem, load_late_imports, requirements_of
 from sobench.training.schedule import make_schedule
 
@@ -60,11 +62,14 @@ class Trainer:
         cls = registry.load("optimizers", settings["optimizer"]["name"])
         requires = requirements_of(cls)
         check_declaration(requires, settings["loss"])
-        torch.manual_seed(run.seed)
+        random_state.seed(run.seed)
         self.problem = Problem(settings, self.device)
         check_problem(requires, self.problem, self.device, settings["longest_step"])
         load_late_imports(settings["optimizer"]["name"], requires)
-        optimizer = make_optimizer(cls, settings["optimizer"], self.problem.model.parameters())
+        make = partial(make_optimizer, cls, settings["optimizer"])
+        if registry.is_plugin("optimizer", settings["optimizer"]["name"]) and is_of_others(cls):
+            rehearse(settings["optimizer"]["name"], lambda: make(self.problem.model.parameters()), self.problem)
+        optimizer = make(self.problem.model.parameters())
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
         self.optimizer = cast(ObjectiveOptimizer, optimizer)
