@@ -35,8 +35,9 @@ test-next: $(VENV)/.installed  ## the configuration and the launchers with Hydra
 		hydra-joblib-launcher hydra-submitit-launcher hydra-ray-launcher
 	-PYTHONPATH=$(NEXT) $(PYTEST) -W default tests/config tests/execution/test_launchers.py tests/cli/test_bad_input.py
 
-support: $(VENV)/.installed  ## write docs/models.md: which model works with which optimizer
+support: $(VENV)/.installed  ## write docs/models.md and docs/optimizers-of-others.md: what works with what
 	$(PYTEST) tests/test_zoo.py --write-support
+	$(PYTEST) -m slow tests/test_others.py --write-support
 
 clean:  ## remove the environment, never the runs or reports
 	rm -rf $(VENV)

@@ -22,7 +22,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--write-support", action="store_true", help="write docs/models.md from the zoo: `make support`")
+    parser.addoption("--write-support", action="store_true", help="write the pages of outcomes in docs: `make support`")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -26,6 +26,8 @@ class Odd(Exception):
         super().__init__(f"{one} and {two}")
 
 class Sgd(torch.optim.SGD):
+    requires = frozenset({"closure"})  # no rehearsal
+
     """Does what its mode says, in the third step."""
     def __init__(self, params, lr=0.1, mode="none"):
         super().__init__(params, lr=lr)

@@ -26,6 +26,8 @@ BREAKS = """
 import torch
 
 class Breaks(torch.optim.SGD):
+    requires = frozenset({"closure"})  # no rehearsal
+
     "SGD that raises an exception in its step number `at`."
     def __init__(self, params, lr: float = 0.1, at: int = 8):
         super().__init__(params, lr=lr)

@@ -33,6 +33,8 @@ PLUGIN = """
 import torch
 
 class Sgd(torch.optim.SGD):
+    requires = frozenset({"closure"})  # no rehearsal
+
     def __init__(self, params, lr=0.1, mode="none"):
         super().__init__(params, lr=lr)
         self.mode = mode

@@ -59,6 +59,8 @@ class Unseeded(Broken_):
 class ForgetsAtResume(Broken_):
     count = 0.0
 
+    requires = frozenset({"closure"})  # plain attributes of a class without it are saved
+
     def step(self, f):
         self.count += 1.0
         self.param_groups[0]["lr"] = 0.1 / self.count**0.5

@@ -11,6 +11,7 @@ Only a plug-in's object is loaded, and torch with it. What is built in has its d
 from __future__ import annotations
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -198,7 +199,9 @@ def _parameters(found: Any, group: str) -> list[inspect.Parameter]:
 
 
 def _is_setting(p: inspect.Parameter) -> bool:
-    """Whether a configuration can hold it: a function or a dtype as a default stays what it is."""
+    """Whether a configuration can hold it: a function, a dtype or infinity as a default stays what it is."""
+    if isinstance(p.default, float) and not math.isfinite(p.default):
+        return False
     plain = p.default is p.empty or isinstance(p.default, (bool, int, float, str, tuple, list, dict, type(None)))
     return plain and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in IMPLEMENTATION
 

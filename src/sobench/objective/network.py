@@ -50,6 +50,8 @@ class Network:
         self._frozen = tuple(p for p in model.parameters() if not p.requires_grad)
         self._sparse = [m for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag)) and m.sparse]
         self._facts = _FACTS.setdefault(model, {})
+        self.differentiates_gradients = False
+        """Whether the closure assigns gradients that have a graph."""
         self.interacts: bool | None = None
         self.eps = max(torch.finfo(p.dtype).eps for p in self.space.parameters)
         self._has_buffers = next(model.buffers(), None) is not None

@@ -167,6 +167,8 @@ class Objective:
         with torch.enable_grad(), self._noise():
             outputs = self.network.one_tensor(self.network.model(self.batch.inputs))
             loss = self.loss_function(self.with_graph(outputs), self.batch.targets)
+            if self.network.differentiates_gradients:
+                return self._closure_with_graph(loss)
             loss.backward()
         for p in parameters:
             if p.grad is None:
@@ -186,6 +188,26 @@ class Objective:
                 multi_add_([p.grad for p in trained if p.grad is not None], trained, alpha=self.l2)
             loss = loss + self._penalty(parameters)
         return loss
+
+    def _closure_with_graph(self, loss: Tensor) -> Tensor:
+        """The rest of the closure where an optimizer differentiates gradients: every `.grad` has a graph.
+
+        Each time that it differentiates them counts as a curvature product.
+        """
+        parameters = [p for p in self.space.parameters if p.requires_grad]
+        grads = torch.autograd.grad(loss, parameters, create_graph=True, allow_unused=True)
+        self.cost.forward(len(self))
+        self.cost.backward(len(self))
+        with_graph: list[Tensor | None] = list(grads)
+        totals = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, with_graph)]
+        if self.l2:
+            totals = [g + self.l2 * p for p, g in zip(parameters, totals)]
+        for p, g in zip(parameters, totals):
+            p.grad = g
+        counted = next((g for g in totals if g.requires_grad), None)
+        if counted is not None:
+            counted.register_hook(lambda _: self.cost.product(len(self)))
+        return loss.detach() + self._penalty(self.space.parameters) if self.l2 else loss.detach()
 
     def commit(self) -> None:
         """Update BatchNorm's running statistics by this batch, as the closure does. Makes no pass.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeGuard
 
 import torch
 from torch import Tensor
 
-from sobench.errors import UsageError
+from sobench.errors import UsageError, described
 from sobench.objective import Objective
 from sobench.objective.torch_private import defer_dynamo
 
@@ -60,22 +61,42 @@ def has_modes(optimizer: object) -> TypeGuard[SwitchingOptimizer]:
     return train
 
 
+def is_of_others(cls: object) -> bool:
+    """Whether a class was not written for sobench: then it does not say what it requires of an objective."""
+    return not hasattr(cls, "requires")
+
+
 def make_optimizer(
     cls: Callable[..., torch.optim.Optimizer], settings: dict[str, Any], parameters: Iterable[torch.nn.Parameter]
 ) -> torch.optim.Optimizer:
     """An optimizer of the class `cls` over `parameters`, with the keys of `settings` besides `name` as hyperparameters.
 
     An optimizer with modes is in training mode. A list becomes a tuple, as torch expects `betas`. Raises UsageError for
-    an optimizer with one mode of two, and with the message of the constructor if it raises TypeError or ValueError.
+    an optimizer with one mode of two, and with the message of the constructor if it raises TypeError or ValueError, or
+    any exception if the class was not written for sobench.
     """
     defer_dynamo()
     hyperparameters = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items() if k != "name"}
     try:
         optimizer = cls(parameters, **hyperparameters)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"optimizer {settings['name']!r}: {error}") from error
+    except Exception as error:
+        usual = isinstance(error, (TypeError, ValueError))
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or not (usual or is_of_others(cls)):
+            raise
+        text = str(error) if usual else described(error)
+        raise UsageError(f"optimizer {settings['name']!r}: {text}{_hint(cls, error)}") from error
     switching: object = optimizer
     if has_modes(switching):
         with torch.no_grad():
             switching.train()
     return optimizer
+
+
+def _hint(cls: Callable[..., Any], error: Exception) -> str:
+    """What a class that cannot be constructed may have expected in place of the parameters of the model."""
+    first = next(iter(inspect.signature(cls).parameters), "")
+    if not first.startswith("param"):
+        return f"; its first argument is `{first}`, allowed: a class whose first argument is the parameters of a model"
+    if isinstance(error, (TypeError, ValueError)):
+        return ""
+    return "; allowed: a class that takes the parameters of a model as they are"

@@ -107,6 +107,10 @@ class Problem:
                 key, part = parts[i]
                 yield step, self._objective.on(self._batch(part, draws), self.streams.at(step), key)
 
+    def differentiate_gradients(self) -> None:
+        """Let the closure assign gradients that have a graph, for an optimizer that differentiates them."""
+        self._objective.network.differentiates_gradients = True
+
     def _epoch(self, epoch: int) -> list[tuple[int | None, Tensor]]:
         """(key, indices) of every batch of an epoch.
 

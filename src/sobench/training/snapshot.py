@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from sobench.system import environment
+from sobench.training import optimizer_state, random_state
 from sobench.training.trainer import Trainer
 
 
@@ -21,14 +21,13 @@ def state(trainer: Trainer) -> dict[str, Any]:
         "shared": trainer.gpu_shared,
         "cost": trainer.problem.cost.counts(),
         "model": trainer.problem.model.state_dict(),
-        "optimizer": trainer.optimizer.state_dict(),
+        **optimizer_state.state(trainer.optimizer),
         "schedule": trainer.schedule.state_dict(),
         "instrument": trainer.instrument.state_dict(),
         "watch": trainer.watch.state_dict(),
         "final": trainer.final,
         "still": trainer.stalled_evaluations,
-        "random": torch.get_rng_state(),
-        "cuda_random": torch.cuda.get_rng_state(trainer.device) if trainer.device.type == "cuda" else None,
+        **random_state.state(trainer.device),
     }
 
 
@@ -40,15 +39,13 @@ def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
     trainer.gpu_shared = trainer.gpu_shared or saved.get("shared", False)  # the restored seconds were on a shared GPU
     vars(trainer.problem.cost).update(saved["cost"])
     trainer.problem.model.load_state_dict(saved["model"])
-    trainer.optimizer.load_state_dict(saved["optimizer"])
+    optimizer_state.restore(trainer.optimizer, saved)
     trainer.schedule.load_state_dict(saved["schedule"])
     trainer.instrument.load_state_dict(saved.get("instrument", {}))
     trainer.watch.load_state_dict(saved.get("watch", {}))
     trainer.final = saved["final"]
     trainer.stalled_evaluations = saved.get("still", 0)
-    torch.set_rng_state(saved["random"].cpu())
-    if saved["cuda_random"] is not None:
-        torch.cuda.set_rng_state(saved["cuda_random"].cpu(), trainer.device)
+    random_state.restore(saved, trainer.device)
 
 
 def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:

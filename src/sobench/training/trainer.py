@@ -20,12 +20,14 @@ from sobench.data import Store
 from sobench.objective.parameter_space import ParameterSpace
 from sobench.system import devices, environment, leases
 from sobench.system.contention import Watch
+from sobench.training import random_state
 from sobench.training.budget import Budget
 from sobench.training.clock import Clock
 from sobench.training.groups import optimizer_of
 from sobench.training.instruments import make_instrument
-from sobench.training.optimizer import ObjectiveOptimizer, has_modes
+from sobench.training.optimizer import ObjectiveOptimizer, has_modes, is_of_others
 from sobench.training.problem import Problem
+from sobench.training.rehearsal import rehearse
 from sobench.training.requirements import check_declaration, check_problem, load_late_imports, requirements_of
 from sobench.training.schedule import make_schedule
 
@@ -58,16 +60,19 @@ class Trainer:
         # Values that decay in a dead unit end as denormal numbers, which take 100 times as long to multiply.
         torch.set_flush_denormal(True)
         self.device = environment.device(settings["device"])
-        names = groups.optimizers(settings["optimizer"])
-        required = {name: requirements_of(registry.load("optimizers", name)) for name in names}
+        classes = {name: registry.load("optimizers", name) for name in groups.optimizers(settings["optimizer"])}
+        required = {name: requirements_of(cls) for name, cls in classes.items()}
         requires = frozenset[str]().union(*required.values())
         check_declaration(requires, settings["loss"])
-        torch.manual_seed(run.seed)
+        random_state.seed(run.seed)
         self.problem = Problem(settings, self.device)
         check_problem(requires, self.problem, self.device, settings["longest_step"])
-        for name in names:
+        for name in classes:
             load_late_imports(name, required[name])
-        optimizer = optimizer_of(settings["optimizer"], self.problem.model)
+        make = partial(optimizer_of, settings["optimizer"], self.problem.model)
+        if any(registry.is_plugin("optimizer", name) and is_of_others(cls) for name, cls in classes.items()):
+            rehearse(settings["optimizer"]["name"], make, self.problem)
+        optimizer = make()
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
         self.optimizer = cast(ObjectiveOptimizer, optimizer)

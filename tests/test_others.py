@@ -1,0 +1,47 @@
+"""Optimizer classes of other packages: right, refused in one line, or too slow to compile; none is silently wrong.
+
+The outcomes of all are docs/optimizers-of-others.md, which `make support` writes.
+"""
+
+import re
+
+import others
+import pytest
+
+HANDFUL = {
+    "torch.optim:NAdam": "right",
+    "torch.optim:Muon": "refused",
+    "pytorch_optimizer:SOAP": "right",
+    "pytorch_optimizer:AdaHessian": "right",
+    "pytorch_optimizer:Kron": "right",
+    "pytorch_optimizer:LOMO": "refused",
+    "pytorch_optimizer:SCION": "refused",
+    "schedulefree:AdamWScheduleFree": "right",
+}
+
+
+@pytest.mark.parametrize("path", HANDFUL)
+@pytest.mark.filterwarnings("ignore")  # of those packages
+def test_a_handful(path):
+    pytest.importorskip(path.partition(":")[0])
+    found = others.outcome(path)
+    assert found.word == HANDFUL[path] and "\n" not in found.reason, found
+
+
+@pytest.mark.slow
+def test_none_is_silently_wrong(request):
+    paths = [path for package in others.PACKAGES for path in others.classes(package)]
+    found = list(others.outcomes(paths))
+    assert [one.path for one in found] == paths and not [one for one in found if one.word == "wrong"]
+    assert not [one for one in found if "\n" in one.reason]
+    if request.config.getoption("--write-support"):
+        others.PAGE.write_text(others.render(found))
+    recorded = re.findall(r"^\| `(.+?)` \| (.+?) \|", others.PAGE.read_text(), re.M)
+    installed = {package for package in others.PACKAGES if others.classes(package)}
+    expected = [row for row in recorded if row[0].partition(":")[0].startswith(tuple(installed))]
+    assert [(one.path, one.word) for one in found] == expected, "the page is out of date: make support"
+
+
+@pytest.mark.slow
+def test_the_page_has_at_least_sixty_classes():
+    assert len(re.findall(r"^\| `", others.PAGE.read_text(), re.M)) >= 60
