@@ -24,6 +24,7 @@ TIMES = (
     "seconds",
     "process_seconds",
     "warm_start_seconds",
+    "compile_seconds",
     "peak_host_bytes",
     "peak_device_bytes",
     "timing",

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from functools import cache, wraps
 from typing import Any
 
@@ -28,6 +29,7 @@ __all__ = [
     "BatchNorm",
     "DispatchMode",
     "Dropout",
+    "around_compilation",
     "defer_dynamo",
     "in_backward",
     "load_compiler",
@@ -126,6 +128,32 @@ def load_compiler() -> None:
     This takes some 1 s.
     """
     import torch._dynamo  # noqa: F401
+
+
+@contextmanager
+def around_compilation(begin: Callable[[], None], end: Callable[[], None]) -> Generator[None]:
+    """The context in which torch calls `begin` before it compiles something, and `end` after it.
+
+    Nothing is called if the compiler is not imported at the beginning of the context, which does not import it.
+    """
+    if not _is_compiler_loaded():
+        yield
+        return
+    from torch._dynamo.callback import callback_handler
+
+    def first(*_: Any) -> None:
+        begin()
+
+    def last(*_: Any) -> None:
+        end()
+
+    callback_handler.register_start_callback(first)
+    callback_handler.register_end_callback(last)
+    try:
+        yield
+    finally:
+        callback_handler.remove_start_callback(first)
+        callback_handler.remove_end_callback(last)
 
 
 @cache

@@ -13,7 +13,15 @@ from sobench.results.state import DAMAGED, State, state
 
 IDENTITY = ("kind", "run", "cell", "dataset", "model", "optimizer", "status", "reason")
 """Columns with few distinct values, categorical in the frame."""
-SUMMARY = ("parameters", "state_bytes", "peak_host_bytes", "peak_device_bytes", "warm_start_seconds", "shared")
+SUMMARY = (
+    "parameters",
+    "state_bytes",
+    "peak_host_bytes",
+    "peak_device_bytes",
+    "warm_start_seconds",
+    "compile_seconds",
+    "shared",
+)
 """Numbers of summary.json, which every row of the run repeats like a metric. shared: 1 if the run shared its GPU."""
 STEP_COST = "step_cost"
 """The time of a step relative to that of SGD with momentum, which the rows of a run repeat if it was measured (see

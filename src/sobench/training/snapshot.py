@@ -18,6 +18,7 @@ def state(trainer: Trainer) -> dict[str, Any]:
         "step": trainer.step,
         "clock": [trainer.clock.seconds, trainer.clock.process_seconds],
         "warm_start_seconds": trainer.warm_start_seconds,
+        "compile_seconds": trainer.clock.paused_seconds,
         "shared": trainer.gpu_shared,
         "cost": trainer.problem.cost.counts(),
         "model": trainer.problem.model.state_dict(),
@@ -36,6 +37,7 @@ def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
     trainer.step = saved["step"]
     trainer.clock.seconds, trainer.clock.process_seconds = saved["clock"]
     trainer.warm_start_seconds = saved["warm_start_seconds"]
+    trainer.clock.paused_seconds = saved.get("compile_seconds", 0.0)
     trainer.gpu_shared = trainer.gpu_shared or saved.get("shared", False)  # the restored seconds were on a shared GPU
     vars(trainer.problem.cost).update(saved["cost"])
     trainer.problem.model.load_state_dict(saved["model"])
@@ -51,8 +53,9 @@ def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
 def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]:
     """The contents of summary.json: status and reason, length and cost of the run, memory, and its final metrics.
 
-    `shared` is true if another process computed on the run's GPU; `timing` is the judgement whether other work slowed
-    the steps down, see `sobench.system.contention.judge`. `state_bytes` is the size of the optimizer's state.
+    `shared` is true if another process computed on the run's GPU. `compile_seconds` is the time in which torch compiled
+    during the steps, which is off the clock. `timing` is the judgement whether other work slowed the steps down, see
+    `sobench.system.contention.judge`. `state_bytes` is the size of the optimizer's state.
     """
     parameters = [p.detach() for p in trainer.problem.model.parameters()]
     position = trainer.position()
@@ -64,6 +67,7 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "converged": trainer.converged,
         **{key: position[key] for key in ("seconds", "process_seconds", "work")},
         "warm_start_seconds": trainer.warm_start_seconds,
+        "compile_seconds": trainer.clock.paused_seconds,
         "shared": trainer.gpu_shared,
         "timing": trainer.timing(),
         **environment.peak_memory(trainer.device),

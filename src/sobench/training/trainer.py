@@ -18,6 +18,7 @@ from sobench.config import groups, registry
 from sobench.config.run import Run
 from sobench.data import Store
 from sobench.objective.parameter_space import ParameterSpace
+from sobench.objective.torch_private import around_compilation
 from sobench.system import devices, environment, leases
 from sobench.system.contention import Watch
 from sobench.training import random_state
@@ -107,6 +108,11 @@ class Trainer:
                 return reason
             self._warm_start()
             self.instrument.begin()
+        with around_compilation(self.clock.pause, self.clock.resume):
+            return self._make_steps(record, save, progress)
+
+    def _make_steps(self, record: RowWriter, save: Callable[[Trainer], None], progress: ProgressCallback) -> str | None:
+        """The loop of `train`."""
         losses, due = [], self.budget.next_due(self.step)
         self.clock.start()
         for step, f in self.problem.objectives(after=self.step):
