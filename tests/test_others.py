@@ -4,9 +4,13 @@ The outcomes of all are docs/optimizers-of-others.md, which `make support` write
 """
 
 import re
+import sys
 
 import others
 import pytest
+from harness import SMALL, command
+
+from sobench.config.files import group_defaults
 
 HANDFUL = {
     "torch.optim:NAdam": "right",
@@ -26,6 +30,22 @@ def test_a_handful(path):
     pytest.importorskip(path.partition(":")[0])
     found = others.outcome(path)
     assert found.word == HANDFUL[path] and "\n" not in found.reason, found
+
+
+@pytest.mark.parametrize("name", ["soap", "schedule_free", "psgd_kron", "splus", "sophia"])
+@pytest.mark.filterwarnings("ignore")
+def test_a_baseline_is_its_own_loop_by_hand(name):
+    path = group_defaults("optimizer", name)["name"]
+    pytest.importorskip(path.partition(":")[0])
+    found = others.outcome(path, name)
+    assert found.word == "right", found
+
+
+def test_a_missing_package_is_one_line(workplace, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    done = command("run", *SMALL, "optimizer=soap")
+    (line,) = done.errors
+    assert done.code == 2 and line.endswith("allowed: pip install 'sobench[baselines]'")
 
 
 @pytest.mark.slow

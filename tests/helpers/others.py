@@ -86,15 +86,15 @@ def classes(package: str) -> list[str]:
     return [f"{package}:{name}" for name, c in sorted(theirs.items()) if c is not torch.optim.Optimizer]
 
 
-def outcome(path: str) -> Outcome:
-    """A run of the class, compared with the loop by hand."""
+def outcome(path: str, name: str = "") -> Outcome:
+    """A run of the class, compared with the loop by hand. name: that of its YAML file."""
     from sobench.config.grid import expand
     from sobench.errors import SobenchError
     from sobench.training.trainer import Trainer
 
     words = [f"optimizer.{key}={value}" for key, value in SETTINGS.get(path, {}).items()]
     try:
-        run = expand([*PROBLEM, f"optimizer={path}", *words])[0]
+        run = expand([*PROBLEM, f"optimizer={name or path}", *words])[0]
         trainer = Trainer(run)
     except SobenchError as error:
         return Outcome(path, "refused", str(error))
@@ -206,7 +206,8 @@ INTRODUCTION = """\
 # Optimizers of other packages
 
 This page is written by a test (`make support`). The test takes every optimizer class of {packages}:
-{steps} steps of `dataset=digits model=mlp` in float64, with the defaults of the class. `optimizer=` takes each by its path.
+{steps} steps of `dataset=digits model=mlp` in float64, with the defaults of the class.
+`optimizer=` takes each by its path.
 
 - `right`: the parameters and the final loss are those of a loop by hand over the same batches, to {tolerance:g}
   (relative). The loop uses the class alone, as its documentation says.

@@ -23,6 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
 
+from sobench.config import extras
 from sobench.config.modules import below, module_file, spec_of
 from sobench.errors import UsageError
 from sobench.system.text import either
@@ -297,7 +298,8 @@ def _imported(module: str, name: str) -> ModuleType:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
         file = f"{module.replace('.', '/')}.py"
-        hint = f"{file}:{name}" if Path(file).is_file() else f"an installed module, or {FORM.split()[-1]}"
+        other = extras.hint(error.name) or f"an installed module, or {FORM.split()[-1]}"
+        hint = f"{file}:{name}" if Path(file).is_file() else other
         raise Refused(f"there is no module {error.name!r}; allowed: {hint}") from error
 
 

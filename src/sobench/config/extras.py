@@ -29,6 +29,14 @@ EXTRAS: dict[tuple[str, str], Extra] = {
 }
 """The choices that need more than sobench itself, by config group and name."""
 
+BASELINES = ("pytorch_optimizer", "schedulefree")
+"""The modules of the extra `baselines`, whose classes are optimizers by their paths."""
+
+
+def hint(module: str) -> str:
+    """The command that installs a module, "pip install ..."; "" if no extra has it."""
+    return "pip install 'sobench[baselines]'" if module in BASELINES else ""
+
 
 def check_installed(group: str, name: str) -> None:
     """Raises UsageError if the member `name` of a config group needs a package that is not installed."""
