@@ -39,6 +39,7 @@ def test_a_baseline_is_its_own_loop_by_hand(name):
     pytest.importorskip(path.partition(":")[0])
     found = others.outcome(path, name)
     assert found.word == "right", found
+    assert "optimizer.lr" in command("show", name).out
 
 
 def test_a_missing_package_is_one_line(workplace, monkeypatch):

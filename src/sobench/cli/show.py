@@ -106,7 +106,7 @@ def _settings(group: str, name: str, base: str | None) -> Iterator[str]:
     """The settings: default, allowed values and meaning."""
     meanings = {**files.comments(f"{group}/{base}"), **files.comments(f"{group}/{name}")}
     rows = [
-        (f"{group}.{key}", _text(default), rule_of(group, name, key).allowed, meanings.get(key, ""))
+        (f"{group}.{key}", _text(default), rule_of(group, base or name, key).allowed, meanings.get(key, ""))
         for key, default in files.group_defaults(group, name).items()
         if key != "name"
     ]
