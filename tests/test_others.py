@@ -6,7 +6,7 @@ The outcomes of all are docs/optimizers-of-others.md, which `make support` write
 import re
 import sys
 
-import others
+import other_packages
 import pytest
 from harness import SMALL, command
 
@@ -28,7 +28,7 @@ HANDFUL = {
 @pytest.mark.filterwarnings("ignore")  # of those packages
 def test_a_handful(path):
     pytest.importorskip(path.partition(":")[0])
-    found = others.outcome(path)
+    found = other_packages.outcome(path)
     assert found.word == HANDFUL[path] and "\n" not in found.reason, found
 
 
@@ -37,7 +37,7 @@ def test_a_handful(path):
 def test_a_baseline_is_its_own_loop_by_hand(name):
     path = group_defaults("optimizer", name)["name"]
     pytest.importorskip(path.partition(":")[0])
-    found = others.outcome(path, name)
+    found = other_packages.outcome(path, name)
     assert found.word == "right", found
     assert "optimizer.lr" in command("show", name).out
 
@@ -51,18 +51,18 @@ def test_a_missing_package_is_one_line(workplace, monkeypatch):
 
 @pytest.mark.slow
 def test_none_is_silently_wrong(request):
-    paths = [path for package in others.PACKAGES for path in others.classes(package)]
-    found = list(others.outcomes(paths))
+    paths = [path for package in other_packages.PACKAGES for path in other_packages.classes(package)]
+    found = list(other_packages.outcomes(paths))
     assert [one.path for one in found] == paths and not [one for one in found if one.word == "wrong"]
     assert not [one for one in found if "\n" in one.reason]
     if request.config.getoption("--write-support"):
-        others.PAGE.write_text(others.render(found))
-    recorded = re.findall(r"^\| `(.+?)` \| (.+?) \|", others.PAGE.read_text(), re.M)
-    installed = {package for package in others.PACKAGES if others.classes(package)}
+        other_packages.PAGE.write_text(other_packages.render(found))
+    recorded = re.findall(r"^\| `(.+?)` \| (.+?) \|", other_packages.PAGE.read_text(), re.M)
+    installed = {package for package in other_packages.PACKAGES if other_packages.classes(package)}
     expected = [row for row in recorded if row[0].partition(":")[0].startswith(tuple(installed))]
     assert [(one.path, one.word) for one in found] == expected, "the page is out of date: make support"
 
 
 @pytest.mark.slow
 def test_the_page_has_at_least_sixty_classes():
-    assert len(re.findall(r"^\| `", others.PAGE.read_text(), re.M)) >= 60
+    assert len(re.findall(r"^\| `", other_packages.PAGE.read_text(), re.M)) >= 60

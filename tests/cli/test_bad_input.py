@@ -33,7 +33,7 @@ SETTINGS = [  # the arguments of `sobench run`; part of the line that they must 
     ("+extra=1", "extra: no such key", "allowed: batch_size"),
     ("optimizer.lrr=1", "optimizer.lrr: no such key", "did you mean 'lr'?"),
     ("++optimizer.lrr=1", "optimizer.lrr: no such key", "did you mean 'lr'?"),
-    ("optimizer=sgd optimizer.damping=1", "optimizer.damping: no such key", "allowed: dampening, lr, momentum"),
+    ("optimizer=sgd optimizer.damping=1", "optimizer.damping: no such key", "allowed: dampening, groups, lr, momentum"),
     ("schedule.gamma=0.5", "schedule.gamma: no such key", "allowed: name"),
     ("evaluate.step=5", "evaluate.step: no such key", "did you mean 'steps'?"),
     ("evaluate=5", "evaluate: got 5", "every, steps"),

@@ -132,7 +132,8 @@ def test_the_commands_import_no_torch(tmp_path):
 def test_yaml_loader_and_declaration_agree(file):
     keys = yaml.safe_load(file.read_text())
     name = keys.pop("name")
-    options = list(inspect.signature(registry.load("datasets", name)).parameters.values())[1:]
+    parameters = inspect.signature(registry.load("datasets", name)).parameters.values()
+    options = [parameter for parameter in parameters if parameter.name != "store"]
     assert name in DECLARED and [option.name for option in options] == list(keys)
     for option in options:
         assert option.kind is inspect.Parameter.KEYWORD_ONLY

@@ -26,6 +26,8 @@ import torch
 
 
 class Broken(torch.optim.SGD):
+    requires = frozenset({{"closure"}})  # no rehearsal
+
     def step(self, closure=None):
         {}
 """

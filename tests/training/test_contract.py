@@ -509,6 +509,6 @@ def test_a_suite_in_which_nothing_was_checked_has_not_passed(monkeypatch, capsys
 
 
 def test_schedule_free_sgd_keeps_the_contract(plugins, workplace, capsys):
-    plugins("averaging", {}, {"schedule_free": f"{ScheduleFreeSGD.__module__}:{ScheduleFreeSGD.__name__}"})
-    assert run_suite("schedule_free") == 0, capsys.readouterr().out
-    assert capsys.readouterr().out.splitlines()[-1] == f"schedule_free: {len(CHECKS)} of {len(CHECKS)} checks passed"
+    plugins("averaging", {}, {"averaged": f"{ScheduleFreeSGD.__module__}:{ScheduleFreeSGD.__name__}"})
+    assert run_suite("averaged") == 0, capsys.readouterr().out
+    assert capsys.readouterr().out.splitlines()[-1] == f"averaged: {len(CHECKS)} of {len(CHECKS)} checks passed"

@@ -20,13 +20,13 @@ from sobench.training import snapshot
 from sobench.training.optimizer import has_modes
 from sobench.training.trainer import Trainer
 
-HYPERPARAMETERS = {"name": "schedule_free", "lr": 0.5, "beta": 0.7}
+HYPERPARAMETERS = {"name": "averaged", "lr": 0.5, "beta": 0.7}
 SETTINGS = {"optimizer": HYPERPARAMETERS, "dtype": "float64", "log__every": 1, "l2": 0.01}
 
 
 @pytest.fixture(autouse=True)
 def schedule_free(plugins):
-    plugins("averaging", {}, {"schedule_free": "averaging:ScheduleFreeSGD"})
+    plugins("averaging", {}, {"averaged": "averaging:ScheduleFreeSGD"})
 
 
 def trained(save=lambda trainer: None, trainer=None, **changes) -> tuple[Trainer, Record]:
@@ -209,7 +209,7 @@ def test_an_attribute_of_that_name_is_no_mode():
 
 def test_the_command_reports_the_evaluation_mode(workplace):
     words = ("dtype=float64", "l2=0.01", "optimizer.lr=0.5", "optimizer.beta=0.7", "log.every=1", "budget.steps=6")
-    assert command("run", "threads=1", "model.widths=[4]", "optimizer=schedule_free", *words).code == 0
+    assert command("run", "threads=1", "model.widths=[4]", "optimizer=averaged", *words).code == 0
     _, record = trained()
     assert summary(directory())["final"]["train_loss"] == record.of("eval")[-1]["train_loss"]
     assert [row["loss"] for row in rows(directory(), "train")] == [row["loss"] for row in record.of("train")]

@@ -125,6 +125,7 @@ def validate(settings: dict[str, Any]) -> None:
     _check_complete("", settings, known.keys() - {"defaults", "hydra"})
     for group in GROUPS:
         if not (isinstance(chosen := settings.get(group), dict) and isinstance(chosen.get("name"), str)):
+            chosen = None if chosen == {"groups": []} else chosen  # what conf/config.yaml adds to an optimizer
             raise UsageError(f"{group}: got {chosen!r}, {files.suggestion_for(group, chosen)}")
     for key, kind in registry.KINDS.items():
         registry.check_name(kind, settings[key] if key == "loss" else settings[key]["name"])
