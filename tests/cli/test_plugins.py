@@ -136,7 +136,7 @@ def test_its_configuration_is_its_signature(theirs):
     [
         (
             ["optimizer=signsgd", "optimizer.lrr=1"],
-            "optimizer.lrr: no such key, allowed: betas, groups, limit, lr, name, nesterov, rho, variant; did you mean 'lr'?",
+            "optimizer.lrr: no such key, allowed: betas, groups, limit, lr, name, nesterov, rho, variant; did you mean",
         ),
         (["optimizer=signsgd", "optimizer.dtype=1"], "optimizer.dtype: no such key"),
         (["optimizer=signsgd", "optimizer.lr=-1"], "optimizer.lr: got -1, allowed: a number above 0"),

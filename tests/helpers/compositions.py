@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sysconfig
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -36,11 +37,16 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
     made: dict[Any, bytes] = {}
     groups: dict[Any, bool] = {}
 
-    def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...]:
-        """The contents of other folders that are searched, and of those of packages that a test has installed."""
+    def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...] | None:
+        """The contents of other folders that are searched, and of those of packages that a test has installed.
+
+        None if somebody else has installed one meanwhile: all packages are in one folder then, too large to be read.
+        """
         folders = {path.removeprefix("file://") for path in paths} - {conf}
         entries = [entry for kind in KINDS for entry in registry.entries(kind).items() - installed[kind].items()]
         folders |= {str(entry.dist.locate_file("")) for _, entry in entries if entry.dist}
+        if sysconfig.get_path("purelib") in folders:
+            return None
         found = (file for folder in sorted(folders) if "/" in folder for file in sorted(Path(folder).rglob("*")))
         contents = [(str(file), file.read_bytes()) for file in found if file.is_file()]
         return *(tuple(registry.entries(kind)) for kind in KINDS), *contents
@@ -66,7 +72,7 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
         searched = [element.path for element in loader.config_search_path.get_path()]
         searched = [path for path in searched if not path.startswith(("pkg://", "structured://"))]
         others = files_beside_ours(searched)
-        if any(word in text for text in overrides for word in ("searchpath", "env_", ".py:")):
+        if others is None or any(word in text for text in overrides for word in ("searchpath", "env_", ".py:")):
             return anew()
         parsed = OverridesParser.create().parse_overrides(list(overrides))
         if validate_sweep_overrides:
@@ -92,12 +98,10 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
         return config
 
     def merge_once(halves, choices):
-        paths = [source.path for source in halves._files.get_sources() if source.scheme() == "file"]
-        if any(".py:" in (choice.input_line or "") for choice in choices):
+        others = files_beside_ours(source.path for source in halves._files.get_sources() if source.scheme() == "file")
+        if others is None or any(".py:" in (choice.input_line or "") for choice in choices):
             return merge(halves, choices)
-        return once(
-            (files_beside_ours(paths), *(choice.input_line for choice in choices)), lambda: merge(halves, choices)
-        )
+        return once((others, *(choice.input_line for choice in choices)), lambda: merge(halves, choices))
 
     def map_if_needed(overrides, defaults, self_added):
         """The choices by which a defaults list names members: few lists do, and a map takes 2 ms."""
