@@ -22,7 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from sobench.losses import CrossEntropy, Loss, SequenceCrossEntropy
 from sobench.models.gpt import gpt
 from sobench.models.transformer import Attention, Block
-from sobench.models.vit import vit
+from sobench.models.vit import ViT
 
 N, WIDTH, CLASSES = 6, 4, 3
 
@@ -344,7 +344,7 @@ def _encoder() -> nn.Module:
 
 def _vit() -> nn.Module:
     options = {"patch": 2, "width": 4, "depth": 1, "heads": 2, "expansion": 1, "class_token": False, "dropout": 0.0}
-    return vit((1, 2, 4), CLASSES, **options)
+    return ViT((1, 2, 4), CLASSES, **options)
 
 
 def _gpt() -> nn.Module:

@@ -14,7 +14,7 @@ from sobench.errors import UsageError
 from sobench.losses import CrossEntropy, SequenceCrossEntropy
 from sobench.models.gpt import gpt
 from sobench.models.transformer import Attention
-from sobench.models.vit import patches, vit
+from sobench.models.vit import ViT, patches
 from sobench.objective import complex_hessian
 
 pytestmark = pytest.mark.filterwarnings("ignore:There is a performance drop")
@@ -26,7 +26,7 @@ T, V, N = 3, 5, 4
 def image_model(**options) -> nn.Module:
     """Of 4 pixels and 3 outputs."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Unflatten(1, (1, 2, 2)), vit((1, 2, 2), 3, **(VIT | options))).double()
+    return nn.Sequential(nn.Unflatten(1, (1, 2, 2)), ViT((1, 2, 2), 3, **(VIT | options))).double()
 
 
 def text_model(**options) -> nn.Module:
@@ -125,9 +125,18 @@ def test_softmax_does_not_depend_on_a_bias_of_the_keys():
 @pytest.mark.parametrize(
     "build, message",
     [
-        (lambda: vit((64,), 10, **VIT), "vit takes images, got inputs 64; allowed: channels x height x width"),
-        (lambda: vit((1, 8, 6), 10, **(VIT | {"patch": 4})), "model.patch: got 4, allowed: a divisor of both sides"),
-        (lambda: vit((1, 8, 8), 10, **(VIT | {"heads": 3})), "model.heads: got 3, allowed: a divisor of model.width=4"),
+        (
+            lambda: ViT((64,), 10, **VIT),
+            "vit takes images, got inputs 64; allowed: channels x height x width",
+        ),
+        (
+            lambda: ViT((1, 8, 6), 10, **(VIT | {"patch": 4})),
+            "model.patch: got 4, allowed: a divisor of both sides",
+        ),
+        (
+            lambda: ViT((1, 8, 8), 10, **(VIT | {"heads": 3})),
+            "model.heads: got 3, allowed: a divisor of model.width=4",
+        ),
         (lambda: gpt((T,), 7, symbols=V, **GPT), "an output for each of 5 characters at each of 3 positions, got 7"),
     ],
 )

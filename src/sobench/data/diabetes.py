@@ -6,11 +6,10 @@ files and not by its `load_diabetes`, because importing scikit-learn takes a sec
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
-from sobench.data.reading import parsing
+from sobench.data.reading import of_scikit_learn
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,11 +42,11 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
     """Measurements [442, 10] and targets [442, 1]. Raises Failure if a file cannot be read."""
     import numpy as np
 
-    with parsing(f"diabetes: {INPUTS} of scikit-learn is not there", advice="; install scikit-learn again"):
-        x, y = (
-            np.loadtxt(str(distribution("scikit-learn").locate_file(file)), ndmin=2).reshape(ROWS, columns)
-            for file, columns in ((INPUTS, COLUMNS), (TARGETS, 1))
-        )
-        if not (np.isfinite(x).all() and np.isfinite(y).all()):
-            raise ValueError("a number is not finite")
+    tables = []
+    for file, columns in ((INPUTS, COLUMNS), (TARGETS, 1)):
+        with of_scikit_learn("diabetes", file) as path:
+            tables.append(np.loadtxt(path, ndmin=2).reshape(ROWS, columns))
+            if not np.isfinite(tables[-1]).all():
+                raise ValueError("a number is not finite")
+    x, y = tables
     return x, y

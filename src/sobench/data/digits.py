@@ -6,12 +6,11 @@ of each command.
 
 from __future__ import annotations
 
-from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 from sobench.data.dataset import Dataset
 from sobench.data.pixels import scale
-from sobench.data.reading import parsing
+from sobench.data.reading import of_scikit_learn
 from sobench.data.store import Store
 
 if TYPE_CHECKING:
@@ -47,8 +46,8 @@ def _read() -> tuple[np.ndarray, np.ndarray]:
     """Images [1797, 64] and labels [1797], both uint8. Raises Failure if the file cannot be read."""
     import numpy as np
 
-    with parsing(f"digits: {FILE} of scikit-learn is not there", advice="; install scikit-learn again"):
-        rows = np.loadtxt(str(distribution("scikit-learn").locate_file(FILE)), delimiter=",").reshape(SAMPLES, 65)
+    with of_scikit_learn("digits", FILE) as file:
+        rows = np.loadtxt(file, delimiter=",").reshape(SAMPLES, 65)
         if not np.isin(rows[:, :-1], range(17)).all() or not np.isin(rows[:, -1], range(10)).all():
             raise ValueError("it has other pixels than 0 to 16, or other labels than 0 to 9")
     return rows[:, :-1].astype(np.uint8), rows[:, -1].astype(np.uint8)

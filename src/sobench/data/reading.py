@@ -10,6 +10,7 @@ import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -49,6 +50,17 @@ def parsing(form: str, error: type[SobenchError] = Failure, advice: str = "") ->
         text = reason if isinstance(reason, (ValueError, OSError)) else described(reason)
         text = one_line(text, SHOWN) or type(reason).__name__
         raise error(f"{form}, or it is damaged ({text}){advice}") from reason
+
+
+@contextmanager
+def of_scikit_learn(name: str, file: str) -> Iterator[str]:
+    """The path of a file that scikit-learn brings along, for its parser in the block.
+
+    name: the data set. The file is found without importing scikit-learn, which takes a second. Raises Failure if it is
+    missing or damaged, as `parsing` does.
+    """
+    with parsing(f"{name}: {file} of scikit-learn is not there", advice="; install scikit-learn again"):
+        yield str(distribution("scikit-learn").locate_file(file))
 
 
 def own_file(path: object, sha256: object, kind: str) -> Path:

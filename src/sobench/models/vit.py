@@ -22,13 +22,20 @@ from sobench.errors import UsageError
 from sobench.models.transformer import blocks
 
 
-class VisionTransformer(nn.Module):
-    """Images [N, C, H, W] to outputs [N, outputs]. Arguments: those of `vit`."""
+class ViT(nn.Module):
+    """A vision transformer: images [N, C, H, W] to outputs [N, outputs].
+
+    patch: the side of a patch in pixels. width: D, the numbers of a position. depth: the number of blocks. heads: of
+    attention. expansion: the hidden units of a block's MLP, in multiples of the width. class_token: whether the outputs
+    are computed from an additional position, in place of the mean. dropout: the share that is dropped. Raises
+    UsageError for inputs that are no images, and for patches and heads that do not divide them.
+    """
 
     def __init__(
         self,
         input_shape: Sequence[int],
         outputs: int,
+        *,
         patch: int,
         width: int,
         depth: int,
@@ -38,6 +45,11 @@ class VisionTransformer(nn.Module):
         dropout: float,
     ):
         super().__init__()
+        shape = "x".join(map(str, input_shape))
+        if len(input_shape) != 3:
+            raise UsageError(f"model: vit takes images, got inputs {shape}; allowed: channels x height x width")
+        if input_shape[1] % patch or input_shape[2] % patch:
+            raise UsageError(f"model.patch: got {patch}, allowed: a divisor of both sides of the images, {shape}")
         channels, rows, columns = input_shape
         self.patch = patch
         self.embedding = nn.Linear(channels * patch**2, width)
@@ -66,30 +78,3 @@ def patches(images: Tensor, side: int) -> Tensor:
     """The patches of side x side pixels of images [N, C, H, W], row by row: [N, T, C side^2]."""
     split = images.unflatten(3, (-1, side)).unflatten(2, (-1, side))  # [N, C, rows, side, columns, side]
     return split.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
-
-
-def vit(
-    input_shape: Sequence[int],
-    outputs: int,
-    *,
-    patch: int,
-    width: int,
-    depth: int,
-    heads: int,
-    expansion: int,
-    class_token: bool,
-    dropout: float,
-) -> VisionTransformer:
-    """A vision transformer: images [N, C, H, W] to outputs [N, outputs].
-
-    patch: the side of a patch in pixels. width: D, the numbers of a position. depth: the number of blocks. heads: of
-    attention. expansion: the hidden units of a block's MLP, in multiples of the width. class_token: whether the outputs
-    are computed from an additional position, in place of the mean. dropout: the share that is dropped. Raises
-    UsageError for inputs that are no images, and for patches and heads that do not divide them.
-    """
-    shape = "x".join(map(str, input_shape))
-    if len(input_shape) != 3:
-        raise UsageError(f"model: vit takes images, got inputs {shape}; allowed: channels x height x width")
-    if input_shape[1] % patch or input_shape[2] % patch:
-        raise UsageError(f"model.patch: got {patch}, allowed: a divisor of both sides of the images, {shape}")
-    return VisionTransformer(input_shape, outputs, patch, width, depth, heads, expansion, class_token, dropout)

@@ -74,17 +74,17 @@ def _restore_types(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> N
     for number, p in zip(numbers, parameters):
         entries = saved["state"].get(number, {}) if isinstance(saved.get("state"), dict) else {}
         for key, value in entries.items():
-            kept = [t.dtype for t in _tensors(optimizer.state[p].get(key))]
-            if kept and kept != [t.dtype for t in _tensors(value)]:
+            kept = [t.dtype for t in tensors(optimizer.state[p].get(key))]
+            if kept and kept != [t.dtype for t in tensors(value)]:
                 optimizer.state[p][key] = copy.deepcopy(value)
 
 
-def _tensors(value: Any) -> list[Tensor]:
+def tensors(value: Any) -> list[Tensor]:
     """The tensors in nested lists, tuples and dicts."""
     if isinstance(value, Tensor):
         return [value]
     parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
+    return [tensor for part in parts for tensor in tensors(part)]
 
 
 def unsaved_type(value: Any) -> str:

@@ -62,22 +62,15 @@ def _rehearse(name: str, make: Make, problem: Problem, device: torch.device) -> 
             raise _refusal(name, "step(f) returned None", "the loss, `return loss`")
         if any(p is not q for p, q in itertools.zip_longest(parameters, problem.model.parameters())):
             raise _refusal(name, "a step replaces parameters of the model", "steps that write them in place")
-    place = [t.detach().clone() for t in (*parameters, *problem.model.buffers())]
-    before, numbers = _flat(parameters), random_state.state(device)
-    saved = _checkpoint(name, optimizer)
-    after = []
-    for restores in (False, True):
-        if restores:
-            with torch.no_grad():
-                for tensor, value in zip((*parameters, *problem.model.buffers()), place):
-                    tensor.copy_(value)
-            optimizer = cast(ObjectiveOptimizer, make())
-            optimizer_state.restore(optimizer, saved)
-            random_state.restore(numbers, device)
-        _, f = ahead[-1]
-        f.cost = Cost()
-        optimizer.step(f)
-        after.append(_flat(parameters))
+    saved, resumed = _checkpoint(name, optimizer), cast(ObjectiveOptimizer, make())
+    optimizer_state.restore(resumed, saved)
+    before, after = _flat(parameters), []
+    _, f = ahead[-1]
+    for one in (optimizer, resumed):
+        with problem.undone(), random_state.undone(device):
+            f.cost = Cost()
+            one.step(f)
+            after.append(_flat(parameters))
     if not _same_step(before, *after):
         raise _refusal(name, "a resumed run would differ", "a state that is in state_dict() or in plain attributes")
 

@@ -71,22 +71,11 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
         "shared": trainer.gpu_shared,
         "timing": trainer.timing(),
         **environment.peak_memory(trainer.device),
-        "state_bytes": _tensor_bytes(trainer.optimizer.state_dict()),
+        "state_bytes": sum(t.nbytes for t in optimizer_state.tensors(trainer.optimizer.state_dict())),
         "parameters": sum(p.numel() for p in parameters),
         "parameters_sha256": _sha256(parameters),
         "final": trainer.final,
     }
-
-
-def _tensor_bytes(state: Any) -> int:
-    """The bytes of all tensors in nested dicts, lists and tuples."""
-    if isinstance(state, Tensor):
-        return state.numel() * state.element_size()
-    if isinstance(state, dict):
-        return sum(_tensor_bytes(part) for part in state.values())
-    if isinstance(state, (list, tuple)):
-        return sum(_tensor_bytes(part) for part in state)
-    return 0
 
 
 def _sha256(tensors: list[Tensor]) -> str:

@@ -77,8 +77,8 @@ class Trainer:
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
         self.optimizer = cast(ObjectiveOptimizer, optimizer)
-        self.budget = Budget(settings, self.problem.steps_per_epoch)
         per_epoch = self.problem.steps_per_epoch
+        self.budget = Budget(settings, per_epoch)
         self.schedule = make_schedule(optimizer, settings["schedule"], per_epoch, self.budget.limit)
         self.commits = "closure" not in requires
         """Whether the loop commits BatchNorm's statistics after each step; the closure commits them by itself."""
