@@ -25,16 +25,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-support", action="store_true", help="write the pages of outcomes in docs: `make support`")
 
 
-@pytest.fixture(autouse=True, scope="session")
-def slots(tmp_path_factory):
-    """Leases of the tests' own: they wait for nobody else's."""
+@pytest.fixture(scope="session")
+def patch():
+    """As `monkeypatch`, for the whole session."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SOBENCH_SLOTS", str(tmp_path_factory.mktemp("slots")))
-        yield
+        yield patch
 
 
 @pytest.fixture(autouse=True, scope="session")
-def yaml_texts():
+def slots(patch, tmp_path_factory):
+    """Leases of the tests' own: they wait for nobody else's."""
+    patch.setenv("SOBENCH_SLOTS", str(tmp_path_factory.mktemp("slots")))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def yaml_texts(patch):
     """A file of YAML is parsed once for each of its contents: every composition reads the same dozens of files."""
     load, parsed = yaml.load, {}
 
@@ -48,25 +53,21 @@ def yaml_texts():
             parsed[key] = pickle.dumps(load(stream, Loader))
         return pickle.loads(parsed[key])
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(yaml, "load", load_once)
-        yield
+    patch.setattr(yaml, "load", load_once)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def compositions():
+def compositions(patch):
     """A configuration is composed once for each list of overrides."""
     import hydra
     from compositions import compose_once
 
-    with pytest.MonkeyPatch.context() as patch:
-        if hydra.__version__.startswith("1.3."):  # another version composes as it does for a user
-            compose_once(patch)
-        yield
+    if hydra.__version__.startswith("1.3."):  # another version composes as it does for a user
+        compose_once(patch)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def tables():
+def tables(patch):
     """A table of text is parsed once for each of its contents: most runs train on the digits."""
     load, parsed = np.loadtxt, {}
 
@@ -78,28 +79,22 @@ def tables():
             parsed[key] = load(file, **settings)
         return parsed[key].copy()
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(np, "loadtxt", load_once)
-        yield
+    patch.setattr(np, "loadtxt", load_once)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def system_calls():
+def system_calls(patch):
     """No waiting for the disk, and no counting of the million objects that are frozen below, 20 ms of each run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda file: None)
-        patch.setattr(gc, "get_freeze_count", lambda: 1)
-        yield
+    patch.setattr(os, "fsync", lambda file: None)
+    patch.setattr(gc, "get_freeze_count", lambda: 1)
 
 
 @pytest.fixture(autouse=True, scope="session")
-def patience():
+def patience(patch):
     """No line about a composition that takes long: on a slow machine standard error is as empty as on a fast one."""
     from sobench.system.text import Wait
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Wait, "PATIENCE", math.inf)
-        yield
+    patch.setattr(Wait, "PATIENCE", math.inf)
 
 
 def pytest_sessionstart() -> None:
