@@ -1,0 +1,205 @@
+"""The numbers of a comparison on one axis, from the times to the target: pairwise, by rank, and by their stability.
+
+A time is cut at the horizon, the place up to which every method was run: a seed that did not reach the target counts as
+if it had reached it there. So a mean is over all seeds, and a ratio of two times errs towards 1 (the restricted mean of
+P. Royston and M. K. B. Parmar, Restricted mean survival time, BMC Medical Research Methodology 13:152, 2013).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from sobench.report.comparison import profiles
+from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, PROBLEMS, Estimate, estimate
+from sobench.report.comparison.study import EASIER, HARDER, SHIFT, TARGET, Problem, Study
+from sobench.report.comparison.survival import Reached, reached
+from sobench.report.holm import ALPHA, holm
+from sobench.report.paired import between
+
+WIN, TIE, LOSS = "win", "tie", "loss"
+ALL_SIGNS = 14
+"""The largest number of problems for which the exact test goes through all signs."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A rival beside the baseline on one axis.
+
+    ratio: the geometric mean over problems of the ratio of the times, rival over baseline, with its interval; below 1
+    the rival is faster. better: the probability that the rival is faster on a seed, ties counted half. by_problem: WIN,
+    TIE or LOSS of the rival on each problem. bounds: the pairs in which one of the two did not reach the target, so
+    that the ratio is a bound; open: those in which neither did; pairs: all. p: of the exact Wilcoxon signed-rank test
+    over problems, two sides; below FEWEST_PROBLEMS that of the bootstrap over seeds. adjusted: by Holm's method over
+    the rivals.
+    """
+
+    method: str
+    ratio: Estimate
+    better: Estimate
+    by_problem: dict[str, str]
+    ratios: dict[str, float]
+    bounds: int
+    open: int
+    pairs: int
+    p: float
+    adjusted: float = math.nan
+
+    def count(self, outcome: str) -> int:
+        return list(self.by_problem.values()).count(outcome)
+
+
+@dataclass(frozen=True)
+class Rank:
+    """The place of a method by its score, from 1.
+
+    moves: by the change, in words, the rank before and after it, both among the methods that are left.
+    """
+
+    method: str
+    score: float
+    rank: int
+    moves: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OnAxis:
+    """All numbers on one axis. summaries: by problem and method. level: of the problem, which methods reach."""
+
+    axis: str
+    summaries: dict[str, dict[str, Reached]]
+    pairs: list[Pair]
+    profiles: profiles.Profiles
+    ranks: list[Rank]
+
+
+def on_axis(study: Study, axis: str) -> OnAxis:
+    """All numbers on one axis."""
+    summaries = {
+        problem.name: {
+            method: reached(problem.times(axis, method), problem.horizon(axis) * (1 + 1e-9)) for method in study.methods
+        }
+        for problem in study.problems
+    }
+    of_all = [problem.all_times(axis, study.methods) for problem in study.problems]
+    return OnAxis(axis, summaries, pairs(study, axis), profiles.profiles(of_all), ranks(study, axis))
+
+
+# Pairwise
+
+
+def pairs(study: Study, axis: str) -> list[Pair]:
+    """Each rival beside the baseline, with p values adjusted over the rivals."""
+    found = [pair(study, axis, rival) for rival in study.rivals]
+    known = [i for i, one in enumerate(found) if not math.isnan(one.p)]
+    for i, adjusted in zip(known, holm(np.array([found[i].p for i in known])), strict=True):
+        found[i] = replace(found[i], adjusted=float(adjusted))
+    return found
+
+
+def pair(study: Study, axis: str, rival: str) -> Pair:
+    """One rival beside the baseline."""
+    logs, faster, outcomes, ratios, one_missed, both_missed, count = [], [], {}, {}, 0, 0, 0
+    for problem in study.problems:
+        ours, theirs = problem.paired(axis, rival, study.baseline)
+        horizon = problem.horizon(axis)
+        log = np.log(np.minimum(ours, horizon)) - np.log(np.minimum(theirs, horizon))
+        logs.append(log)
+        faster.append(np.where(ours == theirs, 0.5, ours < theirs))
+        outcomes[problem.name] = _outcome(log)
+        ratios[problem.name] = math.exp(log.mean()) if len(log) else math.nan
+        missed = np.isinf(ours).astype(int) + np.isinf(theirs)
+        one_missed += int((missed == 1).sum())
+        both_missed += int((missed == 2).sum())
+        count += len(log)
+    ratio = estimate(logs)
+    as_ratio = replace(ratio, mean=math.exp(ratio.mean), low=math.exp(ratio.low), high=math.exp(ratio.high))
+    p = wilcoxon(logs) if ratio.over == PROBLEMS else ratio.p
+    return Pair(
+        rival,
+        as_ratio,
+        _within_0_and_1(estimate(faster)),
+        outcomes,
+        ratios,
+        one_missed,
+        both_missed,
+        count,
+        p,
+    )
+
+
+def _within_0_and_1(share: Estimate) -> Estimate:
+    return replace(share, low=max(0.0, share.low), high=min(1.0, share.high)) if share.known else share
+
+
+def _outcome(log_ratios: np.ndarray) -> str:
+    """Whether a rival is faster on one problem: by the paired test of `sobench.report.paired`, at 2.5 % a side."""
+    decision = between(log_ratios, high=0.0)
+    if decision.p_holds < ALPHA / 2:
+        return WIN
+    return LOSS if decision.p_fails < ALPHA / 2 else TIE
+
+
+def wilcoxon(sample: Sequence[np.ndarray]) -> float:
+    """The p value of "the medians of the problems' means lie about zero", two sides, exact; NaN with too few problems.
+
+    F. Wilcoxon, Individual comparisons by ranking methods, Biometrics Bulletin 1, 1945, 80-83, for problems as in J.
+    Demsar, Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, 1-30. Zeros keep their rank
+    (J. W. Pratt, JASA 54, 1959, 655-667).
+    """
+    means = np.array([numbers.mean() for numbers in sample if len(numbers)])
+    if len(means) < FEWEST_PROBLEMS or not means.any():
+        return math.nan
+    from scipy import stats
+
+    exact = stats.PermutationMethod(n_resamples=2**ALL_SIGNS, rng=np.random.default_rng(0))
+    method = exact if len(means) <= ALL_SIGNS else "auto"
+    test: Any = stats.wilcoxon  # its types know no method but a name
+    return float(test(means, zero_method="pratt", method=method).pvalue)
+
+
+# Ranks
+
+
+def ranks(study: Study, axis: str) -> list[Rank]:
+    """The methods by their score, the best first; each with the moves that small changes of the comparison make."""
+    own = scores(study.problems, axis, study.methods)
+    moves: dict[str, dict[str, tuple[int, int]]] = {method: {} for method in study.methods}
+    for change, changed in _changes(study, axis).items():
+        before = _ranks({method: own[method] for method in changed})
+        for method, rank in _ranks(changed).items():
+            if rank != before[method]:
+                moves[method][change] = before[method], rank
+    found = [Rank(method, own[method], rank, moves[method]) for method, rank in _ranks(own).items()]
+    return sorted(found, key=lambda one: one.rank)
+
+
+def scores(problems: Sequence[Problem], axis: str, methods: Sequence[str], level: str = TARGET) -> dict[str, float]:
+    """The score of each method, see `sobench.report.comparison.profiles`."""
+    values = profiles.score([problem.all_times(axis, methods, level) for problem in problems])
+    return dict(zip(methods, map(float, values), strict=True))
+
+
+def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
+    """The rank of each method, from 1; methods of the same score share the better rank."""
+    return {method: 1 + sum(other > score + 1e-9 for other in scores.values()) for method, score in scores.items()}
+
+
+def _changes(study: Study, axis: str) -> dict[str, dict[str, float]]:
+    """The scores without one problem, without one method, and with an easier or a harder target, by change in words."""
+    changes = {}
+    if len(study.problems) > 1:
+        for left_out in study.problems:
+            rest = [problem for problem in study.problems if problem is not left_out]
+            changes[f"without {left_out.name}"] = scores(rest, axis, study.methods)
+    if len(study.methods) > 2:
+        for removed in study.methods:
+            rest = [method for method in study.methods if method != removed]
+            changes[f"without {removed}"] = scores(study.problems, axis, rest)
+    for level in (EASIER, HARDER):
+        changes[f"with a target {SHIFT:.0%} {level}"] = scores(study.problems, axis, study.methods, level)
+    return changes
