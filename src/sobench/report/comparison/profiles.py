@@ -26,6 +26,8 @@ from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, LEVEL
 WIDEST = 4.0
 """The largest factor of a profile, as in Dahl et al."""
 DRAWS = 2_000
+MOST = 400
+"""Factors of a profile: where there are more ratios, it is taken at as many factors on a grid."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +59,12 @@ def profiles(problems: Sequence[np.ndarray]) -> Profiles:
     of_problems = [ratios(times) for times in problems]
     every = np.concatenate([ratio.ravel() for ratio in of_problems])
     factors = np.unique(np.append(every[every <= WIDEST], [1.0, WIDEST]))
+    if len(factors) > MOST:
+        factors = np.geomspace(1.0, WIDEST, MOST)
     solved = [ratio[:, :, None] <= factors for ratio in of_problems]  # [methods, seeds, factors]
     shares = np.mean([of_problem.mean(axis=1) for of_problem in solved], axis=0)
     low, high, width = _bands(solved, shares)
-    return Profiles(factors, shares, low, high, width, _scores(factors, shares))
+    return Profiles(factors, shares, low, high, width, score(problems))
 
 
 def score(problems: Sequence[np.ndarray]) -> np.ndarray:
@@ -71,10 +75,6 @@ def score(problems: Sequence[np.ndarray]) -> np.ndarray:
     with np.errstate(divide="ignore"):
         parts = [np.clip(1 - np.log(ratios(times)) / math.log(WIDEST), 0, 1).mean(axis=1) for times in problems]
     return np.mean(parts, axis=0)
-
-
-def _scores(factors: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    return (shares[:, :-1] * np.diff(np.log(factors))).sum(axis=1) / math.log(WIDEST)
 
 
 def _bands(solved: Sequence[np.ndarray], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
