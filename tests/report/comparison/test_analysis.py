@@ -108,7 +108,7 @@ def test_few_seeds_of_one_problem_decide_nothing():
     (pair,) = analysis.pairs(a_study(a={"base": [10, 11, 12], "x": [5, 6, 6]}), "work")
     assert verdict.answer(pair) == "undecided" and math.isnan(pair.adjusted)
     study = a_study(a={"base": [10, 11, 12], "x": [5, 6, 6]})
-    assert "about 2 seeds more would decide it" in verdict.more(study, "work", pair)
+    assert "about 2 more seeds would decide it" in verdict.more(study, "work", pair)
 
 
 def test_ranks_follow_the_score_and_say_on_what_they_depend():
@@ -143,7 +143,7 @@ def test_the_limits_are_said():
         "half of its seeds reach it by definition",
         "Best setting on the edge of its grid, so that a better one may lie beyond: x on a.",
         "Unequal numbers of tuning trials on a: base 3, x 9.",
-        "By work, judged on the beginning of their runs only: x on a (10%).",
+        "By work, judged on their beginning only, up to the horizon: x (10% of its runs, on 1 problem).",
         "There is no axis of time",
     ):
         assert text in lines

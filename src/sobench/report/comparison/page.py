@@ -62,10 +62,10 @@ def _minor(section: Section) -> Section:
 
 
 def _verdict(study: Study, numbers: dict[str, OnAxis]) -> Section:
-    lines = [verdict.summary(study, axis, numbers[axis].pairs) for axis in reversed(study.axes)]
-    for axis in reversed(study.axes):
-        lines += verdict.verdicts(study, axis, numbers[axis].pairs)
-    return Section("Verdict", [*lines, *study.left_out])
+    axes = list(reversed(study.axes))
+    summaries = [verdict.summary(study, axis, numbers[axis].pairs) for axis in axes]
+    lines = [line for axis in axes for line in verdict.verdicts(study, axis, numbers[axis].pairs)]
+    return Section("Verdict", [*summaries, *lines, *study.left_out])
 
 
 def _times(study: Study, numbers: OnAxis) -> Section:
@@ -141,7 +141,7 @@ def _ranks(study: Study, numbers: OnAxis) -> Section:
         place = study.methods.index(rank.method)
         width = numbers.profiles.width[place]
         others = sorted({new for _, new in rank.moves.values()})
-        moved = f"{len(rank.moves)} times: {text.either(map(verdict.ordinal, others))}" if rank.moves else "stable"
+        moved = f"to {text.either(map(verdict.ordinal, others))}" if rank.moves else "stable"
         at_one = numbers.profiles.shares[place, 0]
         rows.append([str(rank.rank), rank.method, f"{rank.score:.3f}", f"{at_one:.0%}", _width(width), moved])
     notes = [

@@ -60,7 +60,7 @@ def more(study: Study, axis: str, pair: Pair) -> str:
     seconds = sum(problem.entries[name].seconds for problem in study.problems for name in (pair.method, study.baseline))
     if len(samples) >= FEWEST_PROBLEMS:
         means = np.array([sample.mean() for sample in samples])
-        enough, have, what = needed(means, 0.0, ALPHA / 2), len(means), "problem"
+        enough, have, what, per_problem = needed(means, 0.0, ALPHA / 2), len(means), "problem", False
         seconds = seconds / len(samples) * float(np.mean([len(sample) for sample in samples]))
     else:
         centre = float(np.mean([sample.mean() for sample in samples])) if samples else 0.0
@@ -68,12 +68,13 @@ def more(study: Study, axis: str, pair: Pair) -> str:
         total = needed(spread, 0.0, ALPHA / 2)
         have = min((len(sample) for sample in samples), default=0)
         enough = None if total is None else max(FEW_SEEDS, -(-total // len(samples)))
-        what = "seed of each problem" if len(samples) > 1 else "seed"
+        what, per_problem = "seed", len(samples) > 1
     if enough is None or enough <= have:
-        return f"{pair.method}: the runs show no difference that more of them would decide."
+        return f"{pair.method}, undecided by {NAMES[axis]}: the runs show no difference that more of them would decide."
     count = enough - have
-    words = plural(count, what) if what != "seed of each problem" else plural(count, "seed") + " of each problem"
-    return f"{pair.method}: about {words} more would decide it ({format_duration(count * seconds)} of training)."
+    time = format_duration(count * seconds)
+    words = f"about {plural(count, f'more {what}')}{' of each problem' if per_problem else ''}"
+    return f"{pair.method}, undecided by {NAMES[axis]}: {words} would decide it ({time} of training)."
 
 
 def _log_ratios(problem: Problem, axis: str, method: str, baseline: str) -> np.ndarray:
@@ -160,15 +161,21 @@ def _parts(study: Study) -> list[str]:
     lines = []
     for axis in study.axes:
         texts = []
-        for problem in study.problems:
-            for method, entry in problem.entries.items():
-                end = float(np.nanmedian(entry.ends[axis])) if np.isfinite(entry.ends[axis]).any() else math.nan
-                share = problem.horizon(axis) / end
-                if share < SHORT:
-                    texts.append(f"{method} on {problem.name} ({share:.0%})")
+        for method in study.methods:
+            shares = [_share(problem, method, axis) for problem in study.problems]
+            short = sorted(share for share in shares if share < SHORT)
+            if short:
+                percents = dict.fromkeys(f"{share:.0%}" for share in (short[0], short[-1]))
+                texts.append(f"{method} ({' to '.join(percents)} of its runs, on {plural(len(short), 'problem')})")
         if texts:
-            lines.append(f"By {NAMES[axis]}, judged on the beginning of their runs only: {', '.join(texts)}.")
+            lines.append(f"By {NAMES[axis]}, judged on their beginning only, up to the horizon: {', '.join(texts)}.")
     return lines
+
+
+def _share(problem: Problem, method: str, axis: str) -> float:
+    """The part of the median run of a method that lies before the horizon; NaN if all diverged."""
+    ends = problem.entries[method].ends[axis]
+    return problem.horizon(axis) / float(np.nanmedian(ends)) if np.isfinite(ends).any() else math.nan
 
 
 def summary(study: Study, axis: str, pairs: Sequence[Pair]) -> str:
@@ -185,6 +192,6 @@ def summary(study: Study, axis: str, pairs: Sequence[Pair]) -> str:
 
 
 def verdicts(study: Study, axis: str, pairs: Sequence[Pair]) -> list[str]:
-    """A sentence for each rival, and what would decide those that are undecided."""
-    lines = [sentence(study, axis, pair) for pair in pairs]
-    return [*lines, *filter(None, (more(study, axis, pair) for pair in pairs))]
+    """A sentence for each rival that is decided, and what would decide the others."""
+    decided = [sentence(study, axis, pair) for pair in pairs if answer(pair) != UNDECIDED]
+    return [*decided, *filter(None, (more(study, axis, pair) for pair in pairs))]
