@@ -71,9 +71,8 @@ def _show(args: argparse.Namespace, request: Request, options: Options, problems
     runs = [run for task in tasks for run in task.runs]
     command = _command(args, request)
     metrics = {options.metric, *(task.metric for task in tasks), *selection.METRICS}
-    wanted = {*filter(None, metrics), *POSITION, *(options.axes or ()), STEP_COST, "warm_start_seconds"} - (
-        set() if options.axes else {"cost"}  # not asked for by its name, it is an axis only if it was measured
-    )
+    axes = options.axes or ()
+    wanted = {*filter(None, metrics), *(POSITION - {"cost"}), *axes, STEP_COST, "warm_start_seconds"}
     results = collect(runs, request.runs, wanted.__contains__)
     require_finished("compare", results, request.runs, f"{command} --run")
     name = args.name or _name(request, tasks)
@@ -142,14 +141,29 @@ def _checked_optimizer(name: str) -> str:
 
 
 def _options(args: argparse.Namespace, request: Request) -> Options:
+    """The options. Raises UsageError for one that is wrong, as far as can be seen without the runs."""
     from sobench.config.by_path import short_names
-    from sobench.report.comparison.selection import Options
+    from sobench.config.registry import suggestion
+    from sobench.report.comparison.selection import AXES, Options
 
     labels = short_names(request.methods)
+    if len(labels) == 1:
+        raise UsageError(f"compare: got one method, {request.methods[0]}; allowed: two at least")
     axes = tuple(_split(args.axis)) if args.axis else None
+    for axis in axes or ():
+        if axis not in AXES:
+            raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
+    chosen = {
+        option: labels.get(name, name) for option, name in (("--baseline", args.baseline), ("--target", args.target))
+    }
+    for option, name in chosen.items():
+        if name and labels and name not in labels.values():
+            raise UsageError(f"{option}: got {name!r}, {suggestion(name, labels.values())}")
+    if args.name and not re.fullmatch(r"(?!.*\.\.)[\w.+-]+(/[\w.+-]+)*", args.name):
+        raise UsageError(f"--name: got {args.name!r}, allowed: a folder below reports/{FOLDER}, as mine or mine/first")
     return Options(
-        labels.get(args.baseline, args.baseline),
-        labels.get(args.target, args.target),
+        chosen["--baseline"],
+        chosen["--target"],
         axes,
         args.metric,
         tuple(labels.values()),
@@ -264,6 +278,8 @@ def _command(args: argparse.Namespace, request: Request) -> str:
     """The command that compares the same again."""
     options = ("suite", "seeds", "baseline", "target", "axis", "metric", "tuning_seeds", "name")
     given = [(name, request.suite if name == "suite" else getattr(args, name)) for name in options]
-    words = [word for word in (args.what, *args.overrides) if word and not word.startswith("suite=")]
+    given_words = [word for word in (args.what, *args.overrides) if word and not word.startswith("suite=")]
+    selects = {*selecting(request.overrides), *(o for o in request.overrides if key_of(o) in ("runs", "reports"))}
+    words = [word for word in given_words if not is_override(word) or word in selects or word.startswith(EXPERIMENT)]
     flags = [part for name, value in given if value for part in (f"--{name.replace('_', '-')}", str(value))]
     return shlex.join(["sobench", "compare", *words, *flags])

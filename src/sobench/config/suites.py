@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sobench.config import files, grid, tuning
@@ -68,8 +69,8 @@ def read(name: str) -> Suite:
     file = files.find(f"suite/{name}") if name in files.members("suite") else None
     if file is None:
         raise UsageError(f"--suite: got {name!r}, {suggestion(name, files.members('suite'))}")
-    whole = files.read(file)
     where = f"{file.name} of conf/suite"
+    whole = _contents(file, where)
     _check_keys(where, whole, KEYS)
     problems = whole.get("problems")
     if not isinstance(problems, Mapping) or not problems:
@@ -80,6 +81,15 @@ def read(name: str) -> Suite:
         str(whole.get("title") or name),
         tuple(_problem(f"{where}: problems.{own}", own, about, common) for own, about in problems.items()),
     )
+
+
+def _contents(file: Path, where: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        return files.read(file)
+    except yaml.YAMLError as error:
+        raise UsageError(f"{where}: no YAML: {' '.join(str(error).split())}") from error
 
 
 def _problem(where: str, name: str, about: Any, common: tuple[str, ...]) -> SuiteProblem:

@@ -37,7 +37,7 @@ METRICS = ("validation_loss", "train_loss")
 HIGHER = ("accuracy", "r2")
 """The ends of the names of the metrics of which higher is better."""
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
-OFFERED = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
+AXES = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
 
 
 @dataclass(frozen=True)
@@ -237,8 +237,8 @@ def _check_fresh(runs: Sequence[Run], results: Results) -> None:
 def _axes(runs: Sequence[Run], results: Results, asked: tuple[str, ...] | None) -> tuple[str, ...]:
     """The axes that are asked for; by default steps, work, and cost, or else time if no run was disturbed."""
     for axis in asked or ():
-        if axis not in OFFERED:
-            raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, OFFERED)}")
+        if axis not in AXES:
+            raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
         if reason := _unusable(axis, runs, results):
             raise UsageError(f"--axis: got {axis}: {reason}")
     if asked:
