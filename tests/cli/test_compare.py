@@ -114,3 +114,18 @@ def test_an_error_in_a_suite_names_its_place(empty):
         file.write_text(text)
         result = command("compare", "sgd,adamw", "--suite", "mine")
         assert result.code == 2 and line in result.err and len(result.errors) == 1, (text, result.err)
+
+
+def test_a_comparison_is_verified_and_written_again(suite):
+    made = command("compare", "sgd,adamw", "--suite", "mine", "--seeds", "2", "--run", "wait=false", "progress=false")
+    assert made.code == 0, made.err
+    folder = Path("reports/compare/mine")
+    assert command("report", "--verify").out == "1 report: 1 as their numbers say\n"
+    before, page = (folder / "report.md").read_bytes(), folder / "report.md"
+    page.write_text(page.read_text().replace("undecided", "faster"))
+    refused = command("report", "--verify")
+    assert refused.code == 1 and "report.md, line" in refused.out
+    assert command("report", "--again").code == 0 and page.read_bytes() == before
+    (folder / "outcomes.csv").write_text("")
+    assert "not the files of a comparison" in command("report", "--verify").out
+    assert command("report", "--withdraw", "a reason", "reports").code == 0 and page.read_bytes() == before
