@@ -217,7 +217,7 @@ def _settings(study: Study) -> Section:
             tuned = entry.tuned
             trials = str(tuned.get("trials", DASH))
             edge = ", ".join(key.rpartition(".")[2] for key in tuned.get("edge", ())) or DASH
-            close = close_range(study.trials.get(problem.name, {}).get(method, ()), str(tuned.get("better", "lower")))
+            close = close_range(entry.tried, str(tuned.get("better", "lower")))
             rows.append([problem.name, method, entry.settings, trials, edge, str(close) if close else DASH])
     notes = [
         "Trials: settings that were tried on other seeds; – means that none are recorded. Edge: the chosen value is "

@@ -7,10 +7,13 @@ tune` does; a choice on the seeds that are compared favours the method with more
 
 from __future__ import annotations
 
+import csv
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +39,7 @@ METRICS = ("validation_loss", "train_loss")
 """The metric of a target, the first that all runs of a problem recorded. The test set is for reports alone."""
 HIGHER = ("accuracy", "r2")
 """The ends of the names of the metrics of which higher is better."""
+TRIALS = "trials.csv"
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
 AXES = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
 
@@ -312,7 +316,43 @@ def _entry(
         },
         tuned,
         max(record.states[run.id].total_seconds for run in runs),
+        _tried(runs[0], candidate, record),
     )
+
+
+def _tried(run: Run, candidate: _Candidate, record: _Record) -> list[dict[str, float | None]]:
+    """The trials of a method's tuning: of the runs at hand, else those that `sobench tune` wrote, if it did."""
+    if candidate.trials:
+        own = {run.seed for run in candidate.runs}
+        cells = [[trial for trial in runs if trial.seed not in own] for runs in candidate.trials]
+        scores = [float(np.mean([record.best(trial) for trial in runs])) if runs else math.nan for runs in cells]
+        return [
+            {**_numbers(runs[0].settings), "score": score if math.isfinite(score) else None}
+            for runs, score in zip(candidate.trials, scores, strict=True)
+        ]
+    folder = Path(str(run.config.get("reports")), str(run.config.get("experiment")), "tune")
+    for file in sorted(folder.glob(f"{run.config['budget']['name']}*/{TRIALS}")):
+        with file.open(encoding="utf-8", newline="") as lines:
+            rows = [row for row in csv.DictReader(lines) if _is_of(run, row["cell"])]
+        if rows:
+            return [_numbers(row) for row in rows]
+    return []
+
+
+def _is_of(run: Run, cell: str) -> bool:
+    """Whether a trial's cell, in words, is that of a run: "kfac", "kfac optimizer.sharing=reduce"."""
+    optimizer, *settings = cell.split()
+    return optimizer == run.label("optimizer") and {*settings} <= {*run.overrides}
+
+
+def _numbers(settings: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numerical settings of an optimizer, and the score."""
+    found: dict[str, float | None] = {}
+    for key, value in settings.items():
+        if key.startswith("optimizer.") or key == "score":
+            with suppress(TypeError, ValueError):
+                found[key] = None if value in ("", None) or isinstance(value, bool) else float(value)
+    return found
 
 
 def _in_words(run: Run) -> str:

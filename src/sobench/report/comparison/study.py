@@ -32,7 +32,8 @@ class Entry:
     any (an infinity) where the run diverged. ends: by axis, the place where the run ended; NaN of a run that diverged.
     times: by axis and level, the place of the first evaluation that reaches the level; infinite if none does. tuned:
     what is known of the choice of the settings (trials, seeds, edge, ...), empty if nothing is. seconds: the longest
-    run.
+    run. tried: the trials of the tuning, each with its numerical settings and its `score`; none where they are not at
+    hand.
     """
 
     seeds: tuple[int, ...]
@@ -43,6 +44,7 @@ class Entry:
     times: Mapping[tuple[str, str], np.ndarray]
     tuned: Mapping[str, Any] = field(default_factory=dict)
     seconds: float = math.nan
+    tried: Sequence[Mapping[str, float | None]] = ()
 
     def on(self, seeds: Sequence[int], values: np.ndarray) -> np.ndarray:
         """Those of the values that belong to these seeds, in their order."""
@@ -99,10 +101,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Study:
-    """The whole material. axes: on which times are compared. left_out: what was asked for and is not in it, in words.
-
-    trials: by problem and method, rows of the tuning trials, each with its settings and its score.
-    """
+    """The whole material. axes: those of time. left_out: what was asked for and is not in it, in words."""
 
     title: str
     command: str
@@ -111,7 +110,6 @@ class Study:
     axes: tuple[str, ...]
     problems: tuple[Problem, ...]
     left_out: tuple[str, ...] = ()
-    trials: Mapping[str, Mapping[str, list[dict[str, Any]]]] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -129,14 +127,19 @@ def to_json(study: Study) -> str:
         {
             **{key: value for key, value in asdict(problem).items() if key != "entries"},
             "entries": {
-                method: {"settings": entry.settings, "tuned": dict(entry.tuned), "seconds": _written(entry.seconds)}
+                method: {
+                    "settings": entry.settings,
+                    "tuned": dict(entry.tuned),
+                    "tried": [dict(trial) for trial in entry.tried],
+                    "seconds": _written(entry.seconds),
+                }
                 for method, entry in problem.entries.items()
             },
         }
         for problem in study.problems
     ]
     text = {key: getattr(study, key) for key in ("title", "command", "baseline", "methods", "axes", "left_out")}
-    whole = {"scheme": SCHEME, **text, "problems": problems, "trials": study.trials, "versions": dict(study.versions)}
+    whole = {"scheme": SCHEME, **text, "problems": problems, "versions": dict(study.versions)}
     return json.dumps(whole, indent=1, default=list) + "\n"
 
 
@@ -172,7 +175,7 @@ def read(about: str, outcomes: str) -> Study:
             rows.setdefault((row["problem"], row["method"]), []).append(row)
         axes = tuple(whole["axes"])
         problems = tuple(_problem(problem, axes, rows) for problem in whole["problems"])
-        texts = {key: whole[key] for key in ("title", "command", "baseline", "trials", "versions")}
+        texts = {key: whole[key] for key in ("title", "command", "baseline", "versions")}
         return Study(
             methods=tuple(whole["methods"]), axes=axes, problems=problems, left_out=tuple(whole["left_out"]), **texts
         )
@@ -202,4 +205,5 @@ def _entry(about: Mapping[str, Any], axes: Sequence[str], rows: Sequence[Mapping
         {(axis, level): column(f"{axis}_{level}") for axis in axes for level in LEVELS},
         about["tuned"],
         float(about["seconds"] or "nan"),
+        about["tried"],
     )
