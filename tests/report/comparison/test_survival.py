@@ -1,9 +1,11 @@
 """Kaplan and Meier's median, by hand."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from sobench.report.comparison.survival import reached
 
@@ -57,3 +59,29 @@ def test_the_interval_of_the_median_has_the_truth():
         found = reached(np.where((t := generator.exponential(size=30)) < 2, t, np.inf), 2)
         hits += found.low <= truth <= found.high
     assert 0.92 <= hits / tries <= 0.98
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_it_is_scipys_estimate_and_band(seed):
+    generator = np.random.default_rng(seed)
+    times = generator.integers(1, 8, size=generator.integers(3, 12)).astype(float)
+    times[generator.random(len(times)) < 0.3] = np.inf
+    horizon, hit = 6.0, times <= 6
+    found = reached(times, horizon)
+    if not hit.any():
+        return
+    share = stats.ecdf(stats.CensoredData.right_censored(np.where(hit, times, horizon), ~hit)).sf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        band = share.confidence_interval(0.95, method="log-log")
+
+    def first(shares):
+        last = share.quantiles <= times[hit].max()
+        below = share.quantiles[last & (shares <= 0.5 + 1e-12)]
+        return below[0] if len(below) else math.inf
+
+    everyone = share.probabilities <= 0
+    assert found.median == first(share.probabilities)
+    assert found.low == first(np.where(everyone, 0.0, band.low.probabilities))
+    high = np.where(everyone, 1.0, band.high.probabilities)  # no band there: the last one before it holds
+    assert found.high == first(np.minimum.accumulate(high))

@@ -16,7 +16,7 @@ import numpy as np
 
 from sobench.report.comparison import profiles
 from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, PROBLEMS, Estimate, estimate
-from sobench.report.comparison.study import EASIER, HARDER, SHIFT, TARGET, Problem, Study
+from sobench.report.comparison.study import EASIER, HARDER, SHIFT, Study
 from sobench.report.comparison.survival import Reached, reached
 from sobench.report.holm import ALPHA, holm
 from sobench.report.paired import between
@@ -85,7 +85,7 @@ def on_axis(study: Study, axis: str) -> OnAxis:
         }
         for problem in study.problems
     }
-    of_all = [problem.all_times(axis, study.methods) for problem in study.problems]
+    of_all = [problem.all_times(axis) for problem in study.problems]
     return OnAxis(axis, summaries, pairs(study, axis), profiles.profiles(of_all), ranks(study, axis))
 
 
@@ -167,9 +167,10 @@ def wilcoxon(sample: Sequence[np.ndarray]) -> float:
 
 def ranks(study: Study, axis: str) -> list[Rank]:
     """The methods by their score, the best first; each with the moves that small changes of the comparison make."""
-    own = scores(study.problems, axis, study.methods)
+    times = [problem.all_times(axis) for problem in study.problems]
+    own = _by_method(study.methods, profiles.scores(times).mean(axis=0))
     moves: dict[str, dict[str, tuple[int, int]]] = {method: {} for method in study.methods}
-    for change, changed in _changes(study, axis).items():
+    for change, changed in _changes(study, axis, times).items():
         before = _ranks({method: own[method] for method in changed})
         for method, rank in _ranks(changed).items():
             if rank != before[method]:
@@ -178,9 +179,7 @@ def ranks(study: Study, axis: str) -> list[Rank]:
     return sorted(found, key=lambda one: one.rank)
 
 
-def scores(problems: Sequence[Problem], axis: str, methods: Sequence[str], level: str = TARGET) -> dict[str, float]:
-    """The score of each method, see `sobench.report.comparison.profiles`."""
-    values = profiles.score([problem.all_times(axis, methods, level) for problem in problems])
+def _by_method(methods: Sequence[str], values: np.ndarray) -> dict[str, float]:
     return dict(zip(methods, map(float, values), strict=True))
 
 
@@ -189,17 +188,23 @@ def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
     return {method: 1 + sum(other > score + 1e-9 for other in scores.values()) for method, score in scores.items()}
 
 
-def _changes(study: Study, axis: str) -> dict[str, dict[str, float]]:
-    """The scores without one problem, without one method, and with an easier or a harder target, by change in words."""
+def _changes(study: Study, axis: str, times: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+    """The scores without one problem, without one method, and with an easier or a harder target, by change in words.
+
+    times: of each problem, those of all methods [methods, seeds].
+    """
     changes = {}
     if len(study.problems) > 1:
-        for left_out in study.problems:
-            rest = [problem for problem in study.problems if problem is not left_out]
-            changes[f"without {left_out.name}"] = scores(rest, axis, study.methods)
+        by_problem = profiles.scores(times)
+        for place, left_out in enumerate(study.problems):
+            rest = np.delete(by_problem, place, axis=0).mean(axis=0)
+            changes[f"without {left_out.name}"] = _by_method(study.methods, rest)
     if len(study.methods) > 2:
-        for removed in study.methods:
-            rest = [method for method in study.methods if method != removed]
-            changes[f"without {removed}"] = scores(study.problems, axis, rest)
+        for place, removed in enumerate(study.methods):
+            methods = [method for method in study.methods if method != removed]
+            rest = profiles.scores([np.delete(of_problem, place, axis=0) for of_problem in times]).mean(axis=0)
+            changes[f"without {removed}"] = _by_method(methods, rest)
     for level in (EASIER, HARDER):
-        changes[f"with a target {SHIFT:.0%} {level}"] = scores(study.problems, axis, study.methods, level)
+        moved = profiles.scores([problem.all_times(axis, level) for problem in study.problems]).mean(axis=0)
+        changes[f"with a target {SHIFT:.0%} {level}"] = _by_method(study.methods, moved)
     return changes

@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -77,20 +78,35 @@ def estimate(sample: Sample, draws: int = DRAWS, level: float = LEVEL) -> Estima
 
 def _studentized(sample: Sample, mean: float, over: str, draws: int) -> np.ndarray:
     """t of each resample [draws]; infinite where the resample has no spread."""
-    generator = np.random.default_rng(0)
-    means, variances = np.empty((draws, len(sample))), np.empty((draws, len(sample)))
-    drawn = generator.integers(len(sample), size=(draws, len(sample)))
-    if over == SEEDS:
-        drawn[:] = np.arange(len(sample))
+    counts = np.array([len(numbers) for numbers in sample])
+    padded = np.zeros((len(sample), counts.max()))
     for problem, numbers in enumerate(sample):
-        places = np.nonzero(drawn == problem)
-        resampled = numbers[generator.integers(len(numbers), size=(len(places[0]), len(numbers)))]
-        means[places] = resampled.mean(axis=1)
-        variances[places] = _variance_of_mean(resampled)
+        padded[problem, : len(numbers)] = numbers
+    drawn, seeds, weights = _places(tuple(counts.tolist()), over, draws)
+    resampled = padded[drawn[:, :, None], seeds]
+    means = np.einsum("dps,dps->dp", resampled, weights)
+    squares = np.einsum("dps,dps->dp", resampled**2, weights)
+    n = counts[drawn]
+    variances = np.maximum(0.0, squares - means**2) / np.maximum(1, n - 1)  # of the mean: n / (n - 1) / n
     difference, errors = means.mean(axis=1) - mean, _error(means, variances, over)
-    flat = ~(errors > 1e-12 * np.maximum(np.abs(difference), np.abs(mean)))
+    flat = ~(errors > 1e-7 * np.maximum(np.abs(difference), np.abs(mean)))
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(flat, np.copysign(np.inf, difference), difference / errors)
+
+
+@lru_cache(maxsize=8)
+def _places(counts: tuple[int, ...], over: str, draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What each resample draws: the problems [draws, problems], in each the seeds [draws, problems, most seeds], and
+    the weight of each of these: 1 / n of a problem with n seeds, 0 beyond.
+    """
+    generator = np.random.default_rng(0)
+    drawn = generator.integers(len(counts), size=(draws, len(counts)))
+    if over == SEEDS:
+        drawn[:] = np.arange(len(counts))
+    n = np.array(counts)[drawn][:, :, None]
+    seeds = (generator.random((*drawn.shape, max(counts))) * n).astype(np.int32)
+    weights = np.where(np.arange(max(counts)) < n, 1 / n, 0.0)
+    return drawn, seeds, weights
 
 
 def _moments(sample: Sample) -> tuple[np.ndarray, np.ndarray]:

@@ -25,8 +25,8 @@ from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, LEVEL
 
 WIDEST = 4.0
 """The largest factor of a profile, as in Dahl et al."""
-DRAWS = 2_000
-MOST = 400
+DRAWS = 1_000
+MOST = 200
 """Factors of a profile: where there are more ratios, it is taken at as many factors on a grid."""
 
 
@@ -64,17 +64,17 @@ def profiles(problems: Sequence[np.ndarray]) -> Profiles:
     solved = [ratio[:, :, None] <= factors for ratio in of_problems]  # [methods, seeds, factors]
     shares = np.mean([of_problem.mean(axis=1) for of_problem in solved], axis=0)
     low, high, width = _bands(solved, shares)
-    return Profiles(factors, shares, low, high, width, score(problems))
+    return Profiles(factors, shares, low, high, width, scores(problems).mean(axis=0))
 
 
-def score(problems: Sequence[np.ndarray]) -> np.ndarray:
-    """The scores of all methods [methods] alone, without bands: between 0 and 1, and 1 for one that is always fastest.
+def scores(problems: Sequence[np.ndarray]) -> np.ndarray:
+    """The score of each method on each problem alone [problems, methods]: 1 for one that is always the fastest.
 
     The mean over log tau of a step at the ratio r is the part of log WIDEST that lies above log r.
     """
     with np.errstate(divide="ignore"):
         parts = [np.clip(1 - np.log(ratios(times)) / math.log(WIDEST), 0, 1).mean(axis=1) for times in problems]
-    return np.mean(parts, axis=0)
+    return np.array(parts)
 
 
 def _bands(solved: Sequence[np.ndarray], shares: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,10 +97,12 @@ def _draws(solved: Sequence[np.ndarray]) -> np.ndarray | None:
     count = len(solved)
     uniform = np.full(count, 1 / count)
     times_drawn = generator.multinomial(count, uniform, DRAWS) if over_problems else np.ones((DRAWS, count), dtype=int)
-    total = np.zeros((DRAWS, solved[0].shape[0], solved[0].shape[2]))
+    weights = []  # of each seed of each problem, in each draw
     for problem, of_problem in enumerate(solved):
         seeds = of_problem.shape[1]
-        drawn = times_drawn[:, problem]
-        weights = generator.multinomial(seeds * drawn, np.full(seeds, 1 / seeds)) / seeds  # of each seed, in each draw
-        total += np.tensordot(weights, of_problem.astype(float), axes=(1, 1))
-    return total / count
+        drawn = generator.multinomial(seeds * times_drawn[:, problem], np.full(seeds, 1 / seeds))
+        weights.append(drawn / (seeds * count))
+    all_solved = np.concatenate([of_problem.swapaxes(0, 1) for of_problem in solved])  # [seeds, methods, factors]
+    flat = all_solved.reshape(len(all_solved), -1).astype(np.float32)
+    draws = np.concatenate(weights, axis=1).astype(np.float32) @ flat
+    return draws.reshape(DRAWS, *all_solved.shape[1:])

@@ -309,11 +309,7 @@ def _entry(
         _in_words(runs[0]),
         np.array([record.sign * record.last(run) for run in runs]),
         {axis: np.array([record.end(run, axis) for run in runs]) for axis in setting.axes},
-        {
-            (axis, name): np.array([record.first(run, axis, level) for run in runs])
-            for axis in setting.axes
-            for name, level in levels.items()
-        },
+        record.times(runs, setting.axes, levels),
         tuned,
         max(record.states[run.id].total_seconds for run in runs),
         _tried(runs[0], candidate, record),
@@ -415,11 +411,20 @@ class _Record:
         rows = self._rows(run)
         return math.nan if self._diverged(run) or not len(rows) else float(self._axis(axis)[rows[-1]])
 
-    def first(self, run: Run, axis: str, level: float) -> float:
-        """The place of the first evaluation that is at least as good as the level; infinite if there is none."""
-        rows = self._rows(run)
-        reached = rows[self._values[rows] <= self.sign * level]
-        return float(self._axis(axis)[reached[0]]) if len(reached) else math.inf
+    def times(
+        self, runs: Sequence[Run], axes: Sequence[str], levels: Mapping[str, float]
+    ) -> dict[tuple[str, str], np.ndarray]:
+        """By axis and level, the place of the first evaluation of each run that is at least as good as the level
+        [runs]; infinite if there is none.
+        """
+        found = {(axis, name): np.full(len(runs), math.inf) for axis in axes for name in levels}
+        for place, run in enumerate(runs):
+            rows = self._rows(run)
+            for name, level in levels.items():
+                reached = rows[self._values[rows] <= self.sign * level]
+                for axis in axes if len(reached) else ():
+                    found[axis, name][place] = self._axis(axis)[reached[0]]
+        return found
 
     def _rows(self, run: Run) -> np.ndarray:
         rows = self._table.rows_of(run.id)

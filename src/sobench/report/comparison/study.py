@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,11 @@ class Problem:
         Methods are compared up to there, so that none profits from a larger budget. Runs that diverged do not count:
         they would not have reached the target with more.
         """
-        ends = [entry.ends[axis][np.isfinite(entry.ends[axis])] for entry in self.entries.values()]
-        return min((float(of_method.min()) for of_method in ends if len(of_method)), default=math.nan)
+        if axis not in self._horizons:
+            ends = [entry.ends[axis][np.isfinite(entry.ends[axis])] for entry in self.entries.values()]
+            of_methods = (float(of_method.min()) for of_method in ends if len(of_method))
+            self._horizons[axis] = min(of_methods, default=math.nan)
+        return self._horizons[axis]
 
     def times(self, axis: str, method: str, level: str = TARGET) -> np.ndarray:
         """The times of the seeds of a method; infinite where the level was not reached up to the horizon."""
@@ -93,10 +97,13 @@ class Problem:
         ours, theirs = (self.entries[name].on(seeds, self.times(axis, name, level)) for name in (method, rival))
         return ours, theirs
 
-    def all_times(self, axis: str, methods: Sequence[str], level: str = TARGET) -> np.ndarray:
-        """The times of several methods on the seeds that all have [methods, seeds]."""
-        seeds = self.shared(*methods)
-        return np.array([self.entries[name].on(seeds, self.times(axis, name, level)) for name in methods])
+    def all_times(self, axis: str, level: str = TARGET) -> np.ndarray:
+        """The times of all methods on the seeds that all have [methods, seeds]."""
+        return np.array([self.entries[name].on(self.seeds, self.times(axis, name, level)) for name in self.entries])
+
+    @cached_property
+    def _horizons(self) -> dict[str, float]:
+        return {}
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ is that of log(-log(share)), as scipy computes it.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 
-LEVEL = 0.95
+QUANTILE = 1.959963984540054
+"""Of the normal distribution, at 97.5 %."""
 
 
 @dataclass(frozen=True)
@@ -34,24 +34,27 @@ class Reached:
 
 
 def reached(times: np.ndarray, horizon: float) -> Reached:
-    """The summary of the times of the seeds [seeds], which are infinite where the target was not reached."""
-    from scipy import stats
+    """The summary of the times of the seeds [seeds], which are infinite where the target was not reached.
 
-    hit = times <= horizon
-    if not hit.any():
-        missing = math.nan if len(times) < 2 else math.inf
-        return Reached(0, len(times), math.inf if len(times) else math.nan, missing, missing)
-    share = stats.ecdf(stats.CensoredData.right_censored(np.where(hit, times, horizon), ~hit)).sf
-    events = int(np.searchsorted(share.quantiles, times[hit].max(), side="right"))
-    median = _first(share.quantiles, share.probabilities[:events])
-    if len(times) < 2:
+    Every seed that is not there is censored at the horizon, so that Kaplan and Meier's estimate falls at times alone.
+    """
+    events, count = np.unique(times[times <= horizon], return_counts=True)
+    seeds = len(times)
+    if not len(events):
+        missing = math.nan if seeds < 2 else math.inf
+        return Reached(0, seeds, math.inf if seeds else math.nan, missing, missing)
+    left = seeds - np.append(0, np.cumsum(count))  # seeds that are not there before each event, and after the last
+    share = left[1:] / seeds
+    median = _first(events, share)
+    if seeds < 2:
         return Reached(1, 1, median, math.nan, math.nan)
-    with warnings.catch_warnings():  # the band is not defined where the share is zero
-        warnings.simplefilter("ignore", RuntimeWarning)
-        band = share.confidence_interval(LEVEL, method="log-log")
-    low = np.nan_to_num(band.low.probabilities[:events], nan=0.0)
-    high = np.fmin.accumulate(np.append(1.0, band.high.probabilities[:events]))[1:]
-    return Reached(int(hit.sum()), len(times), median, _first(share.quantiles, low), _first(share.quantiles, high))
+    with np.errstate(divide="ignore", invalid="ignore"):  # the band is not defined where the share is zero
+        variance = np.cumsum(count / (left[:-1] * left[1:])) / np.log(share) ** 2
+        centre, half = np.log(-np.log(share)), QUANTILE * np.sqrt(variance)
+        low, high = np.exp(-np.exp(centre + half)), np.exp(-np.exp(centre - half))
+    low = np.nan_to_num(low, nan=0.0)
+    high = np.fmin.accumulate(np.append(1.0, high))[1:]
+    return Reached(int(count.sum()), seeds, median, _first(events, low), _first(events, high))
 
 
 def _first(times: np.ndarray, shares: np.ndarray) -> float:
