@@ -1,5 +1,6 @@
 """The numbers of a comparison, from studies made by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -77,8 +78,18 @@ def test_wilcoxon_is_exact_and_needs_six_problems():
     mixed = [np.array([value]) for value in (-1, 2, -3, -4, 5, -6, -7.5)]
     by_scipy = stats.wilcoxon([-1, 2, -3, -4, 5, -6, -7.5], method="exact").pvalue
     assert analysis.wilcoxon(mixed) == pytest.approx(by_scipy)
-    zeros = [np.array([value]) for value in (0, 0, -1, -2, -3, -4)]  # by hand: all signs of four, of ranks 3 to 6
+    zeros = [np.array([value]) for value in (0, 0, -1, -2, -3, -4)]  # by hand: one of all signs of four
     assert analysis.wilcoxon(zeros) == pytest.approx(2 / 2**4)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_wilcoxon_with_ties_and_zeros_is_that_of_all_signs(seed):
+    means = np.random.default_rng(seed).integers(-4, 4, size=9).astype(float)
+    ranks = stats.rankdata(np.abs(means))[means != 0]
+    signs = np.array(list(itertools.product([0, 1], repeat=len(ranks))))
+    sums, own = signs @ ranks, ranks[means[means != 0] > 0].sum()
+    by_hand = 2 * min((sums <= own).mean(), (sums >= own).mean())
+    assert analysis.wilcoxon([np.array([mean]) for mean in means]) == pytest.approx(min(1, by_hand))
 
 
 def test_holm_by_hand():
