@@ -144,10 +144,10 @@ def _outcome(log_ratios: np.ndarray) -> str:
 def wilcoxon(sample: Sequence[np.ndarray]) -> float:
     """The exact p value of "the problems' means lie symmetrically about zero"; NaN with too few problems.
 
-    The sum of the ranks of the positive means is compared with its distribution over all signs (F. Wilcoxon, Individual
-    comparisons by ranking methods, Biometrics Bulletin 1, 1945, 80-83; for problems as in J. Demsar, Statistical
-    Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, 1-30). Ties have the mean of their ranks. Zeros are
-    ranked and then left out (J. W. Pratt, JASA 54, 1959, 655-667).
+    The sum of the ranks of the positive means is compared with its distribution over all signs (F. Wilcoxon,
+    Individual comparisons by ranking methods, Biometrics Bulletin 1, 1945, 80-83; for problems as in J. Demsar,
+    Statistical Comparisons of Classifiers over Multiple Data Sets, JMLR 7, 2006, 1-30). Ties have the mean of their
+    ranks. Zeros are ranked and then left out (J. W. Pratt, JASA 54, 1959, 655-667).
     """
     means = np.array([numbers.mean() for numbers in sample if len(numbers)])
     if len(means) < FEWEST_PROBLEMS or not means.any():
