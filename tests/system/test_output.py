@@ -85,3 +85,28 @@ def test_a_run_that_is_refused_keeps_its_environment(tmp_path):
         directory.describe({"fingerprint": {"scheme": 2, "method": "of then", "data": None}})
     assert directory.refuse("failed", "No space left on device")["status"] == "failed"
     assert directory.environment()["fingerprint"]["method"] == "of then"
+
+
+def test_standard_output_goes_to_standard_error_with_that_of_other_processes():
+    code = """
+import os, subprocess, sys
+from sobench.system.output import on_standard_error
+print("before")
+with on_standard_error():
+    print("inside")
+    os.write(1, b"by its number\\n")
+    subprocess.run([sys.executable, "-c", "print('by a process')"])
+print("after")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "before\nafter\n")
+    assert sorted(done.stderr.splitlines()) == ["by a process", "by its number", "inside"]
+
+
+def test_a_stream_without_a_file_goes_to_standard_error(capsys):
+    from sobench.system.output import on_standard_error
+
+    with on_standard_error():
+        print("inside")
+    print("after")
+    assert capsys.readouterr() == ("after\n", "inside\n")

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from sobench.cli.arguments import selection
-from sobench.cli.plan import Cell, Measured, _within
+from sobench.cli.plan import Cell, Measured, _within_lines, within_limit
 from sobench.results.state import State
 from sobench.results.status import CellStatus
 from sobench.system.text import format_ranges, table
@@ -30,7 +30,10 @@ def test_thousands_of_seeds_are_few_words_in_a_plan_and_in_a_status():
     left = [SimpleNamespace(id=str(seed), seed=seed) for seed in range(2000)]
     cell = Cell("a", [], left, Measured(0.0, 0.0, 0.0, 1.0, 1, 0, 0, None))
     assert cell.measured.seconds == 1.0
-    assert _within(0.5, [cell], selection(["x/y"])) == ["within 0.5 s: no run", "left out: a: seed 0 to 1999"]
+    assert _within_lines(within_limit(0.5, [cell], selection(["x/y"]))) == [
+        "within 0.5 s: no run",
+        "left out: a: seed 0 to 1999",
+    ]
     failed = State("failed", "no luck", 1, 1.0, 1.0, None, {})
     assert CellStatus("a", states=dict.fromkeys(range(2000), failed)).reasons == ["failed: no luck (seed 0 to 1999)"]
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
+from typing import Any
 
+from sobench.cli.answer import COMMANDS, JSON, Answer, shown
 from sobench.cli.arguments import OVERRIDES, check_overrides, of_command
 from sobench.cli.clean import OLDER
 from sobench.cli.complete import SHELLS
@@ -171,6 +175,9 @@ def _add(subparsers: Subparsers, name: str, place: str, about: str) -> argparse.
     """Add a command. place: "module:function" in this package, imported when the command is run."""
     parser = subparsers.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
     parser.set_defaults(func=lambda args: resolve_name(f"sobench.cli.{place}")(args))
+    if name in COMMANDS:
+        about = "print one JSON document (docs/json.md) on standard output, everything else on standard error"
+        parser.add_argument(JSON, action="store_true", help=about)
     return parser
 
 
@@ -191,22 +198,31 @@ def _listed(words: tuple[str, ...]) -> str:
     return f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def list_(args: argparse.Namespace) -> int:
-    """Print the names of one kind, each with a description: wrapped on a terminal, else one line each."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    from sobench.cli.show import described
+def list_(args: argparse.Namespace) -> Answer:
+    """The names of one kind, each with a description and a note; all about one of them, if it is named."""
+    from sobench.cli.show import about
 
     if args.name:
-        print(*described(args.name, [args.kind]), sep="\n")
-        return 0
+        return about(args.name, [args.kind])
     if args.kind == "experiments":
         rows = _experiments()
     elif args.kind == "reports":
         rows = _reports()
     else:
         rows = _entries(args.kind)
+    return Answer(partial(_list_document, args.kind, rows), partial(_show_list, rows))
+
+
+def _list_document(kind: str, rows: Sequence[tuple[str, ...]]) -> dict[str, Any]:
+    keys = ("name", "about", "note")
+    return {"kind": kind, "entries": [dict(zip(keys, row, strict=True)) for row in rows]}
+
+
+def _show_list(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print the rows: wrapped on a terminal, else one line each."""
+    from rich.markup import escape
+    from rich.table import Table
+
     if sys.stdout.isatty():
         table = Table(box=None, show_header=False, pad_edge=False)
         for row in rows:
@@ -214,7 +230,6 @@ def list_(args: argparse.Namespace) -> int:
         console().print(table)
     else:
         print(*text.table(rows), sep="\n")
-    return 0
 
 
 def _entries(kind: str) -> list[tuple[str, ...]]:
@@ -263,27 +278,27 @@ def _reports() -> list[tuple[str, ...]]:
     return [(name, read(name).title, answers.get(name, "")) for name in reports()]
 
 
-def status(args: argparse.Namespace) -> int:
-    """Print the states of the runs of an experiment or of settings, or of all runs in the folder."""
-    from sobench.results.status import print_status
+def status(args: argparse.Namespace) -> Answer:
+    """The states of the runs of an experiment or of settings, or of all runs in the folder."""
+    from sobench.results import run_documents
+    from sobench.results.status import of_folder, of_runs, print_status
 
     selected = of_command(args)
-    if selected.is_everything:
-        print_status(None, selected.folder, console())
-        return 0
-    runs = selected.runs()
-    print_status(runs, Path(runs[0].config["runs"]), console())
-    return 0
+    found, root = of_folder(selected.folder) if selected.is_everything else of_runs(selected.runs())
+    return Answer(partial(run_documents.of_cells, found, root), partial(print_status, found, root, console()))
 
 
-def check(args: argparse.Namespace) -> int:
-    """Run the contract tests of one optimizer."""
+def check(args: argparse.Namespace) -> Answer:
+    """Run the contract tests of one optimizer, and print a line for each."""
     from sobench.config import registry
 
     registry.check_name("optimizers", args.name)
-    from sobench.training.contract import run_suite
+    from sobench.training.suite import Suite
 
-    return run_suite(args.name, tuple(check_overrides(args.overrides)))
+    suite = Suite(args.name, tuple(check_overrides(args.overrides)))
+    for outcome in suite.run():
+        print(*outcome.lines, sep="\n", flush=True)
+    return Answer(suite.document, shown(suite.conclusion), 0 if suite.passed else 1)
 
 
 def bench(args: argparse.Namespace) -> int:

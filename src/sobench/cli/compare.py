@@ -8,9 +8,11 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sobench.cli.answer import Answer, shown
 from sobench.cli.arguments import EXPERIMENT, Selection, check_overrides, is_override, key_of, selecting, value_of
 from sobench.errors import UsageError
 from sobench.system.text import plural
@@ -18,7 +20,9 @@ from sobench.system.text import plural
 if TYPE_CHECKING:
     from sobench.config.run import Run
     from sobench.config.suites import Suite
+    from sobench.report.compared import Comparison
     from sobench.report.comparison.selection import Options, Task
+    from sobench.report.comparison.study import Study
 
 FOLDER = "compare"
 """The folder of the comparisons, below that of the reports."""
@@ -48,20 +52,37 @@ class Request:
         return Path(value_of("reports", self.overrides) or "reports")
 
 
-def compare(args: argparse.Namespace) -> int:
+def compare(args: argparse.Namespace) -> Answer | int:
     """Compare methods on runs that exist; with --run, make the missing ones first.
 
-    Returns the exit code of the runs, 0 if none was made. Raises UsageError for every wrong argument, before any run.
+    Returns the exit code of the runs, if it is not 0. Raises UsageError for every wrong argument, before any run.
     """
+    from sobench.report.compared import Comparison
+    from sobench.report.comparison import files, page
+
+    request, options, problems = understood(args)
+    if code := problems.make() if args.run else 0:
+        return code
+    name, study = study_of(args, request, options, problems)
+    compared, paths = files.write(study, request.reports / FOLDER / name)
+    lines = [*page.for_terminal(compared), str(paths[0])]
+    return Answer(partial(_document, Comparison(compared), paths), shown(*lines))
+
+
+def _document(compared: Comparison, paths: Sequence[Path]) -> dict[str, Any]:
+    return {**compared.document(), "files": paths}
+
+
+def understood(args: argparse.Namespace) -> tuple[Request, Options, _Problems]:
+    """What the arguments ask for. Raises UsageError for every wrong argument."""
     request = _request([args.what, *args.overrides], args.suite)
     options = _options(args, request)
-    problems = _Problems(request, args.seeds, made=args.run)
-    code = problems.make() if args.run else 0
-    return code or _show(args, request, options, problems)
+    return request, options, _Problems(request, args.seeds, made=args.run)
 
 
-def _show(args: argparse.Namespace, request: Request, options: Options, problems: _Problems) -> int:
-    from sobench.report.comparison import files, page, selection
+def study_of(args: argparse.Namespace, request: Request, options: Options, problems: _Problems) -> tuple[str, Study]:
+    """The name of a comparison, and its material from the runs that exist. Raises UsageError."""
+    from sobench.report.comparison import selection
     from sobench.report.writer import require_finished
     from sobench.results.axes import POSITION
     from sobench.results.collection import collect
@@ -76,11 +97,7 @@ def _show(args: argparse.Namespace, request: Request, options: Options, problems
     results = collect(runs, request.runs, wanted.__contains__)
     require_finished("compare", results, request.runs, f"{command} --run")
     name = args.name or _name(request, tasks)
-    study = selection.study(_title(request, problems.suite, tasks), command, results, tasks, options)
-    shown, paths = files.write(study, request.reports / FOLDER / name)
-    print(*page.for_terminal(shown), sep="\n")
-    print(paths[0])
-    return 0
+    return name, selection.study(_title(request, problems.suite, tasks), command, results, tasks, options)
 
 
 # What is asked for

@@ -37,7 +37,7 @@ SHELLS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 _OPEN = ("=", ".", "/", ",")
 """The ends of a word that goes on; behind any other word, a blank follows."""
 
-_RUN = ("-m", "--multirun", "--cfg", "--resolve", "--info", "--help", "--hydra-help")
+_RUN = ("-m", "--multirun", "--json", "--cfg", "--resolve", "--info", "--help", "--hydra-help")
 """Options of `sobench run`, whose parser is Hydra's."""
 
 

@@ -7,9 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 
 import sobench
-from sobench.cli import run
+from sobench.cli import answer, run
 from sobench.cli.complete import COMPLETE, complete
 from sobench.errors import SobenchError
 from sobench.system.interpreter import fast_exit, paused_gc
@@ -44,9 +45,10 @@ def _main(arguments: list[str]) -> int:
         if arguments[:1] != [COMPLETE]:
             _say_what_is_replaced()
         if arguments[:1] == ["run"]:
-            return run.run(arguments[1:])
+            return run.main(arguments[1:])
         if arguments[:1] == [COMPLETE]:
             return complete(arguments[1], arguments[2], parser)
+        answer.check_place(arguments)
         args, more = parser().parse_known_args(arguments)
         if more and ("overrides" not in args or any(argument.startswith("-") for argument in more)):
             from sobench.config.advice import check_options
@@ -57,7 +59,7 @@ def _main(arguments: list[str]) -> int:
         if more:  # overrides behind a flag
             args.overrides += more
         with paused_gc() if arguments[0] in READING else nullcontext():
-            return args.func(args)
+            return answer.given(partial(args.func, args), arguments[0], as_json=getattr(args, "json", False))
     except SobenchError as error:
         print(f"sobench: {error}", file=sys.stderr)
         return error.exit_code

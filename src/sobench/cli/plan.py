@@ -12,11 +12,13 @@ import os
 import shlex
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from sobench.cli.answer import Answer, shown
 from sobench.cli.arguments import Selection, of_command, require_runs
 from sobench.config.run import Run
 from sobench.errors import described
@@ -82,8 +84,22 @@ class Cell:
         return self.cost if isinstance(self.cost, Measured) else None
 
 
-def plan(args: argparse.Namespace) -> int:
-    """Print the table, the total and, for a budget, the runs that fit and the command that runs them."""
+@dataclass(frozen=True)
+class Within:
+    """The runs that fit into a budget of `limit` seconds, and what they take.
+
+    left_out: the seeds of the others by cell. command: makes exactly these runs; None without any.
+    """
+
+    limit: float
+    chosen: list[Run]
+    seconds: float
+    left_out: dict[str, list[int]]
+    command: str | None
+
+
+def plan(args: argparse.Namespace) -> Answer:
+    """The table, the total and, for a budget, the runs that fit and the command that runs them."""
     from sobench.execution.task import prepare_data
 
     selected = require_runs(of_command(args), "plan")
@@ -97,11 +113,29 @@ def plan(args: argparse.Namespace) -> int:
     for cell in cells:
         if cell.left:
             cell.cost = measure(cell.left[0])
-    print(*plan_table(cells), sep="\n")
-    print(total(cells))
-    if limit is not None:
-        print(*_within(limit, cells, selected), sep="\n")
-    return 0
+    within = None if limit is None else within_limit(limit, cells, selected)
+    lines = [*plan_table(cells), total(cells), *(_within_lines(within) if within else ())]
+    return Answer(partial(_document, cells, within), shown(*lines))
+
+
+def _document(cells: Sequence[Cell], within: Within | None) -> dict[str, Any]:
+    """The plan for programs."""
+    return {
+        "cells": [
+            {
+                "name": cell.name,
+                "done": [run.id for run in cell.done],
+                "left": [run.id for run in cell.left],
+                "measured": {**asdict(cost), "seconds": cost.seconds} if (cost := cell.measured) else None,
+                "not_measured": cell.cost if isinstance(cell.cost, str) else None,
+            }
+            for cell in cells
+        ],
+        "done": sum(len(cell.done) for cell in cells),
+        "left": sum(len(cell.left) for cell in cells),
+        "seconds": sum(cost.seconds * len(cell.left) for cell in cells if (cost := cell.measured)),
+        "within": {**vars(within), "chosen": [run.id for run in within.chosen]} if within else None,
+    }
 
 
 def cells_of(runs: Sequence[Run]) -> list[Cell]:
@@ -191,19 +225,24 @@ def fitting(limit: float, cells: Sequence[Cell]) -> list[Run]:
     return chosen
 
 
-def _within(limit: float, cells: Sequence[Cell], selected: Selection) -> list[str]:
-    """The lines about a budget: what fits into it, what is left out, and the command."""
+def within_limit(limit: float, cells: Sequence[Cell], selected: Selection) -> Within:
+    """What fits into a budget. Writes a file of jobs, if that is not the whole sweep."""
     chosen = fitting(limit, cells)
     ids = {run.id for run in chosen}
     seconds = sum(cost.seconds for cell in cells if (cost := cell.measured) for run in cell.left if run.id in ids)
-    amount = f"{plural(len(chosen), 'run')}, {format_duration(seconds)}" if chosen else "no run"
-    lines = [f"within {format_duration(limit)}: {amount}"]
     left_out = {cell.name: [run.seed for run in cell.left if run.id not in ids] for cell in cells}
     left_out = {name: seeds for name, seeds in left_out.items() if seeds}
-    lines += [f"left out: {name}: seed {format_ranges(seeds)}" for name, seeds in left_out.items()]
-    if chosen:
-        lines.append(f"run them with: {_command(chosen, bool(left_out), selected)}")
-    return lines
+    command = _command(chosen, bool(left_out), selected) if chosen else None
+    return Within(limit, chosen, seconds, left_out, command)
+
+
+def _within_lines(within: Within) -> list[str]:
+    """The lines about a budget: what fits into it, what is left out, and the command."""
+    chosen = within.chosen
+    amount = f"{plural(len(chosen), 'run')}, {format_duration(within.seconds)}" if chosen else "no run"
+    lines = [f"within {format_duration(within.limit)}: {amount}"]
+    lines += [f"left out: {name}: seed {format_ranges(seeds)}" for name, seeds in within.left_out.items()]
+    return [*lines, *([f"run them with: {within.command}"] if within.command else [])]
 
 
 def _command(chosen: Sequence[Run], part: bool, selected: Selection) -> str:

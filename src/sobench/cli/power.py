@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from sobench.cli.answer import Answer, shown
 from sobench.cli.arguments import Selection
 from sobench.cli.by_need import asked_by_need, seeds_in_order
 from sobench.cli.until_decided import prospects
@@ -15,13 +18,13 @@ from sobench.system.text import format_duration, plural, table
 
 if TYPE_CHECKING:
     from sobench.report.claims import Verdict
-    from sobench.report.prospects import Prospects
+    from sobench.report.prospects import Prospects, Step
 
 HEAD = ("claim", "now", "n", "needed", "runs", "time")
 
 
-def power(selected: Selection, budget: str | None) -> int:
-    """Print a line for each claim that seeds can still decide, the total, and the number of the other claims.
+def power(selected: Selection, budget: str | None) -> Answer:
+    """A line for each claim that seeds can still decide, the total, and the number of the other claims.
 
     Raises UsageError for what is no report, for seeds in the overrides, and for a budget.
     """
@@ -34,46 +37,97 @@ def power(selected: Selection, budget: str | None) -> int:
     ahead = prospects(name, wanted, seeds_in_order(wanted))
     is_recorded = wanted.record is not None and wanted.record.path.exists()
     in_report = ahead.verdicts if is_recorded else judge(replace(ahead.evidence, looks=None))
-    print(*lines(ahead, in_report), sep="\n")
-    return 0
+    needs = needs_of(ahead, in_report)
+    return Answer(partial(_document, name, ahead, needs), shown(*lines(ahead, needs)))
 
 
-def lines(ahead: Prospects, in_report: Sequence[Verdict]) -> list[str]:
-    """The lines of the plan, the cheapest claim first.
+@dataclass(frozen=True)
+class Need:
+    """An undecided claim. now: its answer in the report. step: the look that decides it, None if none does."""
+
+    verdict: Verdict
+    now: str
+    step: Step | None
+
+
+def needs_of(ahead: Prospects, in_report: Sequence[Verdict]) -> list[Need]:
+    """The undecided claims, the cheapest first, those that no look decides last.
 
     in_report: the verdicts of the report as it is: without added seeds, by the tests of a fixed number of seeds.
     """
-    from sobench.report.claims import NOT_JUDGED, NOT_RUN, UNDECIDED
-
     now = {verdict.claim.id: verdict.verdict for verdict in in_report}
-    steps = [(step, v) for v in ahead.undecided if (step := ahead.enough(v))]
-    steps.sort(key=lambda pair: pair[0].seconds)
+    needs = [Need(verdict, now[verdict.claim.id], ahead.enough(verdict)) for verdict in ahead.undecided]
+    return sorted(needs, key=_seconds)
+
+
+def _seconds(need: Need) -> float:
+    return need.step.seconds if need.step else math.inf
+
+
+def _runs(needs: Sequence[Need]) -> frozenset[tuple[str, int]]:
+    """The runs of all steps; one of several claims is there once."""
+    return frozenset[tuple[str, int]]().union(*(need.step.runs for need in needs if need.step))
+
+
+def _others(ahead: Prospects) -> Counter[str]:
+    """The number of claims that seeds cannot decide, by their answer."""
+    from sobench.report.claims import NOT_JUDGED, NOT_RUN
+
+    return Counter(v.verdict for v in ahead.verdicts if v.verdict in (NOT_JUDGED, NOT_RUN))
+
+
+def _document(name: str, ahead: Prospects, needs: Sequence[Need]) -> dict[str, Any]:
+    """The plan for programs."""
+    runs = _runs(needs)
+    return {
+        "report": name,
+        "claims": [
+            {
+                "id": need.verdict.claim.id,
+                "now": need.now,
+                "n": need.verdict.n,
+                "needed": need.step.number if need.step else None,
+                "runs": len(need.step.runs) if need.step else None,
+                "seconds": need.step.seconds if need.step else None,
+                "reason": None if need.step else _beyond(need.verdict),
+            }
+            for need in needs
+        ],
+        "runs": len(runs),
+        "seconds": ahead.seconds(runs),
+        "not_by_seeds": _others(ahead),
+    }
+
+
+def lines(ahead: Prospects, needs: Sequence[Need]) -> list[str]:
+    """The lines of the plan."""
+    from sobench.report.claims import UNDECIDED
+
     rows = [
         (
-            verdict.claim.id,
-            now[verdict.claim.id],
-            str(verdict.n),
-            f"{step.number} seeds",
-            str(len(step.runs)),
-            format_duration(step.seconds),
+            need.verdict.claim.id,
+            need.now,
+            str(need.verdict.n),
+            f"{need.step.number} seeds",
+            str(len(need.step.runs)),
+            format_duration(need.step.seconds),
         )
-        for step, verdict in steps
+        for need in needs
+        if need.step
     ]
     text = table([HEAD, *rows], align="llrrr") if rows else []
-    planned = {verdict.claim.id for _, verdict in steps}
-    text += [f"{v.claim.id}: {_beyond(v)}" for v in ahead.undecided if v.claim.id not in planned]
-    runs = frozenset[tuple[str, int]]().union(*(step.runs for step, _ in steps))
-    text.append(f"{plural(len(ahead.undecided), 'claim')} to decide")
-    if steps:
+    text += [f"{need.verdict.claim.id}: {_beyond(need.verdict)}" for need in needs if not need.step]
+    text.append(f"{plural(len(needs), 'claim')} to decide")
+    if rows:
+        runs = _runs(needs)
         text[-1] += (
-            f"; {len(steps)} of them by {plural(len(runs), 'run')}, {format_duration(ahead.seconds(runs))} run "
+            f"; {len(rows)} of them by {plural(len(runs), 'run')}, {format_duration(ahead.seconds(runs))} run "
             "sequentially; a run of several claims is counted once"
         )
-    if answered := sum(now[verdict.claim.id] != UNDECIDED for verdict in ahead.undecided):
+    if answered := sum(need.now != UNDECIDED for need in needs):
         are = "claim is" if answered == 1 else "claims are"
         text.append(f"now: {answered} {are} answered with a fixed number of seeds; seeds by need have to show more")
-    others = Counter(v.verdict for v in ahead.verdicts if v.verdict in (NOT_JUDGED, NOT_RUN))
-    if others:
+    if others := _others(ahead):
         counts = ", ".join(f"{count} {answer}" for answer, count in others.items())
         text.append(f"{plural(others.total(), 'claim')} that seeds cannot decide: {counts}")
     return text

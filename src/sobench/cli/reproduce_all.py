@@ -22,11 +22,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from sobench.cli.answer import Answer, as_asked
 from sobench.cli.arguments import check_overrides
 from sobench.cli.by_need import Asked, asked, has_result, launch, root_of
 from sobench.cli.plan import PATIENCE, measure
+from sobench.cli.report_documents import of_pages
 from sobench.cli.writing import write_report
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
@@ -61,8 +64,11 @@ class Layer:
         return [run for run in self.runs if not has_result(run)]
 
 
-def reproduce_all(overrides: Sequence[str], limit: float | None) -> int:
-    """Make, report and list as much as fits into `limit` seconds (None: no limit). Returns the exit code."""
+def reproduce_all(overrides: Sequence[str], limit: float | None) -> Answer | int:
+    """Make and report as much as fits into `limit` seconds (None: no limit), and list it on the way.
+
+    Returns the reports that were written; the exit code of a sweep that was stopped.
+    """
     began, overrides = time.monotonic(), check_overrides(overrides)
     wanted = _wanted(overrides)
     usable = _with_data()
@@ -72,6 +78,7 @@ def reproduce_all(overrides: Sequence[str], limit: float | None) -> int:
     left = {run.id for layer in layers for run in layer.left()}
     _say(f"{plural(len({layer.report for layer in layers}), 'artifact')}, {plural(len(left), 'run')} left to make")
     end = math.inf if limit is None else began + limit
+    pages: dict[str, Path] = {}
     prices, code, workers = Prices(root_of(layers[0].runs), end), 0, _workers(overrides)
     for layer in in_order(layers, prices):
         left = [run for run in layer.left() if run.cell in prices.known]
@@ -83,10 +90,11 @@ def reproduce_all(overrides: Sequence[str], limit: float | None) -> int:
         if done in STOPPED:
             return done
         code = max(code, done)
-        _write(layer.report, wanted[layer.report], overrides)
+        if page := _write(layer.report, wanted[layer.report], overrides):
+            pages[layer.report] = page
     _say(_what_is_left(layers, prices, limit))
     _overview(Path(layers[0].runs[0].config["reports"]))
-    return code
+    return Answer(partial(of_pages, list(pages.values())), as_asked, code)
 
 
 def layers_of(report: str, runs: Iterable[Run], usable: Callable[[Run], bool]) -> Iterator[Layer]:
@@ -232,12 +240,15 @@ def _workers(overrides: Iterable[str]) -> int:
     return max(1, *(int(number[1]) for number in numbers if number), 1)
 
 
-def _write(report: str, its: Asked, overrides: Sequence[str]) -> None:
-    """Write the report of an artifact, with a line if that is not possible."""
+def _write(report: str, its: Asked, overrides: Sequence[str]) -> Path | None:
+    """Write the report of an artifact; its page, or None with a line if that is not possible."""
     try:
-        _say(str(write_report(report, its, overrides)[0]))
+        page = write_report(report, its, overrides)[0]
     except (Failure, UsageError) as error:
         _say(f"{report}: no report: {error}")
+        return None
+    _say(str(page))
+    return page
 
 
 def _what_is_left(layers: Sequence[Layer], prices: Prices, limit: float | None) -> str:

@@ -5,6 +5,35 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
+
+from sobench.cli.answer import JSON, Answer, as_asked, given
+
+
+def main(words: Sequence[str]) -> int:
+    """The command `sobench run`. Returns the exit code. Raises as `run`."""
+    arguments = [word for word in words if word != JSON]
+    as_json = len(arguments) < len(words)
+    return given(partial(answer, arguments) if as_json else partial(run, arguments), "run", as_json=as_json)
+
+
+def answer(arguments: Sequence[str]) -> Answer | int:
+    """Make the runs. Returns what became of each; the exit code if there are none, because the command could not begin.
+
+    Raises UsageError for an option that asks for something else than runs, and as `run`.
+    """
+    from sobench.config import advice
+    from sobench.errors import UsageError
+    from sobench.execution import task
+    from sobench.results import run_documents, status
+
+    advice.check(arguments)
+    if options := [word for word in arguments if word.startswith("-") and word not in ("-m", "--multirun")]:
+        raise UsageError(f"{JSON}: got {options[0]}, allowed: settings, and -m")
+    code, runs = run(arguments), list(task.made.values())
+    if not runs:
+        return code
+    return Answer(partial(run_documents.of_cells, *status.of_runs(runs)), as_asked, code)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -21,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     from sobench.execution import task
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised
-    task.exit_code = 0
+    task.begin()
     advice.check(arguments)
     secrets.check_words(arguments)
     secrets.guard_interpolations()

@@ -9,9 +9,11 @@ import argparse
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sobench.cli.answer import Answer, shown
 from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
@@ -27,26 +29,40 @@ from sobench.system.text import either, format_duration, format_ranges, plural, 
 MOST = 40
 """Cells of an experiment that are listed."""
 
-
-def show(args: argparse.Namespace) -> int:
-    """Print a block of lines for each thing of this name. Raises UsageError if there is none."""
-    print(*described(args.name, files.LISTED), sep="\n")
-    return 0
+Record = dict[str, Any]
+"""What is known of one thing, by the keys of docs/json.md; `kind` is one of them."""
 
 
-def described(name: str, kinds: Sequence[str]) -> list[str]:
-    """The lines about everything of this name among the kinds. Raises UsageError if there is none."""
+def show(args: argparse.Namespace) -> Answer:
+    """All about each thing of this name. Raises UsageError if there is none."""
+    return about(args.name, files.LISTED)
+
+
+def about(name: str, kinds: Sequence[str]) -> Answer:
+    """All about each thing of this name among the kinds. Raises UsageError if there is none."""
+    found = described(name, kinds)
+    text = "\n\n".join("\n".join(_lines(record)) for record in found)
+    return Answer(partial(dict, name=name, found=found), shown(text))
+
+
+def described(name: str, kinds: Sequence[str]) -> list[Record]:
+    """A record for each thing of this name among the kinds. Raises UsageError if there is none."""
     parts = [kind for kind in kinds if key_of(kind) in registry.KINDS]
     if parts and by_path.is_path(name):
         kind = parts[0] if len(parts) == 1 else signature.group_of(registry.load(parts[0], name))
-        return list(_group(kind, by_path.portable(name)))
-    blocks = [list(_ABOUT.get(kind, _group)(kind, name)) for kind in kinds if name in names(kind)]
-    if not blocks:
+        return [_group(kind, by_path.portable(name))]
+    found = [_ABOUT.get(kind, _group)(kind, name) for kind in kinds if name in names(kind)]
+    if not found:
         known = {known for kind in kinds for known in names(kind)}
         listing = f"sobench list {either(kinds) if len(kinds) < len(files.LISTED) else 'KIND'}"
         what = kinds[0] if len(kinds) == 1 else "show"
         raise UsageError(f"{what}: got {name!r}, {registry.suggestion(name, known, listing)}")
-    return "\n\n".join("\n".join(block) for block in blocks).splitlines()
+    return found
+
+
+def _lines(record: Record) -> Iterator[str]:
+    """The lines about one thing."""
+    return _TEXTS.get(record["kind"], _group_lines)(record)
 
 
 def names(kind: str) -> list[str]:
@@ -73,26 +89,44 @@ def key_of(kind: str) -> str:
 # Members of config groups
 
 
-def _group(kind: str, name: str) -> Iterator[str]:
+def _group(kind: str, name: str) -> Record:
     """The member of a config group: what it is, its paper, and its settings."""
     group = key_of(kind)
     base = preset_of(group, name)
     entry = registry.find(registry.KINDS[group], base or name) if group in registry.KINDS else None
-    yield f"{name}: {group}" + (f", a preset of {base}" if base else "")
-    if about := files.about(f"{group}/{name}") or (registry.summary(entry) if entry else ""):
-        yield f"  {about}"
-    if entry:
-        paper = _paper(registry.documentation(entry))
-        yield from [f"  paper: {paper}"] if paper else []
-        origin = registry.origin(entry)
-        yield f"  code: {entry.value}" + ("" if registry.is_ours(entry) or not origin else f" ({origin})")
     presets = [other for other in files.members(group) if preset_of(group, other) == name] if group != "loss" else []
-    if presets:
-        yield f"  presets: {', '.join(presets)}"
-    if group == "dataset":
-        yield from _data(files.group_defaults(group, name))
-    if group in files.GROUPS:
-        yield from _settings(group, name, base)
+    return {
+        "kind": group,
+        "name": name,
+        "preset_of": base,
+        "about": files.about(f"{group}/{name}") or (registry.summary(entry) if entry else ""),
+        "paper": (entry and _paper(registry.documentation(entry))) or None,
+        "code": entry.value if entry else None,
+        "origin": (registry.origin(entry) or None) if entry and not registry.is_ours(entry) else None,
+        "presets": presets,
+        "data": _data(files.group_defaults(group, name)) if group == "dataset" else [],
+        "settings": _settings(group, name, base) if group in files.GROUPS else [],
+    }
+
+
+def _group_lines(record: Record) -> Iterator[str]:
+    group, base = record["kind"], record["preset_of"]
+    yield f"{record['name']}: {group}" + (f", a preset of {base}" if base else "")
+    if record["about"]:
+        yield f"  {record['about']}"
+    if record["paper"]:
+        yield f"  paper: {record['paper']}"
+    if record["code"]:
+        yield f"  code: {record['code']}" + (f" ({record['origin']})" if record["origin"] else "")
+    if record["presets"]:
+        yield f"  presets: {', '.join(record['presets'])}"
+    yield from _data_lines(record["data"])
+    rows = [(s["key"], _text(s["default"]), s["allowed"], s["meaning"]) for s in record["settings"]]
+    if rows:
+        yield ""
+        yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
+    if group == "optimizer":
+        yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
 
 
 def _paper(documentation: str) -> str:
@@ -102,19 +136,19 @@ def _paper(documentation: str) -> str:
     return sentence if re.match(r"[A-Z]\. ", sentence) else ""
 
 
-def _settings(group: str, name: str, base: str | None) -> Iterator[str]:
+def _settings(group: str, name: str, base: str | None) -> list[Record]:
     """The settings: default, allowed values and meaning."""
     meanings = {**files.comments(f"{group}/{base}"), **files.comments(f"{group}/{name}")}
-    rows = [
-        (f"{group}.{key}", _text(default), rule_of(group, base or name, key).allowed, meanings.get(key, ""))
+    return [
+        {
+            "key": f"{group}.{key}",
+            "default": default,
+            "allowed": rule_of(group, base or name, key).allowed,
+            "meaning": meanings.get(key, ""),
+        }
         for key, default in files.group_defaults(group, name).items()
         if key != "name"
     ]
-    if rows:
-        yield ""
-        yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
-    if group == "optimizer":
-        yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
 
 
 def _text(value: Any) -> str:
@@ -126,20 +160,40 @@ def _text(value: Any) -> str:
 # Data sets
 
 
-def _data(dataset: dict[str, Any]) -> Iterator[str]:
-    """A line for each source of a data set: its size and shape, and whether it is at hand or how to get it."""
-    store = Store.default()
+def _data(dataset: dict[str, Any]) -> list[Record]:
+    """Each source of a data set: its size and shape, and whether it is at hand or how to get it."""
+    store, found = Store.default(), []
     for name in sources(dataset, store):
         source = store.source(name)
-        rows = " / ".join(f"{number:,}" for number in source.rows)
+        found.append(
+            {
+                "name": name,
+                "about": source.about,
+                "rows": list(source.rows),
+                "features": source.features or None,
+                "size": size_of(source) if source.files and source.bytes else None,
+                "at_hand": _is_at_hand(store, source),
+                "place": _place(store, source),
+            }
+        )
+    return found
+
+
+def _data_lines(data: Sequence[Record]) -> Iterator[str]:
+    for source in data:
+        rows = " / ".join(f"{number:,}" for number in source["rows"])
         size = f", {rows} training / test rows" if rows else ""
-        shape = f", {source.features} features" if source.features else ""
-        bytes_ = f", {size_of(source)}" if source.files and source.bytes else ""
-        yield f"  data {name}: {source.about}{size}{shape}{bytes_}"
-        yield f"    {_at_hand(store, source)}"
+        shape = f", {source['features']} features" if source["features"] else ""
+        bytes_ = f", {source['size']}" if source["size"] else ""
+        yield f"  data {source['name']}: {source['about']}{size}{shape}{bytes_}"
+        yield f"    {source['place']}"
 
 
-def _at_hand(store: Store, source: Source) -> str:
+def _is_at_hand(store: Store, source: Source) -> bool:
+    return not (source.files or source.folders) or store.at_hand(source.name)
+
+
+def _place(store: Store, source: Source) -> str:
     """ "at hand: FOLDER", or how to get it."""
     found, where = state_of(store, source)
     if not source.files and not source.folders:
@@ -154,24 +208,52 @@ def _at_hand(store: Store, source: Source) -> str:
 # Experiments and reports
 
 
-def _experiment(_: str, name: str) -> Iterator[str]:
+def _experiment(_: str, name: str) -> Record:
     """The experiment's cells, seeds, data, budgets and reports."""
     from sobench.report import read, reports
 
     runs = selection([name]).runs()
+    by_data = {json.dumps(run.config["dataset"], sort_keys=True): run.config["dataset"] for run in runs}
+    return {
+        "kind": "experiment",
+        "name": name,
+        "about": files.about(f"experiment/{name}"),
+        "runs": len(runs),
+        "cells": list(dict.fromkeys(_cell(run) for run in runs)),
+        "seeds": sorted({run.seed for run in runs}),
+        "data": [source for dataset in by_data.values() for source in _data(dataset)],
+        "budgets": _budgets(name, runs),
+        "reports": [{"name": report, "claims": len(read(report).claims)} for report in reports(name)],
+    }
+
+
+def _experiment_lines(record: Record) -> Iterator[str]:
+    name, cells = record["name"], record["cells"]
     yield f"{name}: experiment"
-    yield f"  {files.about(f'experiment/{name}')}"
-    cells = list(dict.fromkeys(_cell(run) for run in runs))
-    seeds = format_ranges(run.seed for run in runs)
-    yield f"  {plural(len(runs), 'run')}: {plural(len(cells), 'cell')}, seeds {seeds}"
+    yield f"  {record['about']}"
+    seeds = format_ranges(record["seeds"])
+    yield f"  {plural(record['runs'], 'run')}: {plural(len(cells), 'cell')}, seeds {seeds}"
     yield from (f"    {cell}" for cell in cells[:MOST])
     if cells[MOST:]:
         yield f"    and {len(cells) - MOST} more"
-    for dataset in {json.dumps(run.config["dataset"], sort_keys=True): run.config["dataset"] for run in runs}.values():
-        yield from _data(dataset)
-    yield from _budgets(name, runs)
-    for report in reports(name):
-        yield f"  report {report}: {plural(len(read(report).claims), 'claim')}"
+    yield from _data_lines(record["data"])
+    rows = [("budget", "limit", "done", "left", "time left, run sequentially")]
+    for budget in record["budgets"]:
+        limit = ", ".join(f"{value:g} {key.replace('_', ' ')}" for key, value in budget["limits"].items())
+        rows.append((budget["name"], limit, str(budget["done"]), str(budget["left"]), _time_left(name, budget)))
+    if rows[1:]:
+        yield from (f"  {line}" for line in table(rows, align="llrrl"))
+    for report in record["reports"]:
+        yield f"  report {report['name']}: {plural(report['claims'], 'claim')}"
+
+
+def _time_left(experiment: str, budget: Record) -> str:
+    unknown = budget["unknown"]
+    time = f"about {format_duration(budget['seconds'])}" if budget["left"] > unknown else ""
+    if unknown:
+        plan = f"sobench plan {experiment} budget={budget['name']}"
+        time += f"{', and ' if time else ''}{unknown} unknown: {plan}"
+    return time
 
 
 def _cell(run: Run) -> str:
@@ -180,52 +262,95 @@ def _cell(run: Run) -> str:
     return " ".join(words) or "its only cell"
 
 
-def _budgets(name: str, runs: Sequence[Run]) -> Iterator[str]:
-    """A table of the experiment's budgets: their limits, and what is done and left of the runs in the folder."""
-    rows = [("budget", "limit", "done", "left", "time left, run sequentially")]
+def _budgets(name: str, runs: Sequence[Run]) -> list[Record]:
+    """The experiment's budgets: their limits, and what is done and left of the runs in the folder.
+
+    seconds: of the runs left whose time is known; unknown: the number of the others.
+    """
+    found = []
     for budget, limits in runs[0].config["budgets"].items():
         own = selection([name, f"budget={budget}"]).runs()
         left = [run for run in own if not has_result(run)]
         prices = Prices(root_of(own))
         known = [seconds for run in left if (seconds := prices.kept(run)) is not None]
-        unknown = len(left) - len(known)
-        time = f"about {format_duration(sum(known))}" if known else ""
-        if unknown:
-            time += f"{', and ' if known else ''}{unknown} unknown: sobench plan {name} budget={budget}"
-        limit = ", ".join(f"{value:g} {key.replace('_', ' ')}" for key, value in limits.items() if value is not None)
-        rows.append((budget, limit, str(len(own) - len(left)), str(len(left)), time))
-    if rows[1:]:
-        yield from (f"  {line}" for line in table(rows, align="llrrl"))
+        found.append(
+            {
+                "name": budget,
+                "limits": {key: value for key, value in limits.items() if value is not None},
+                "done": len(own) - len(left),
+                "left": len(left),
+                "seconds": sum(known),
+                "unknown": len(left) - len(known),
+            }
+        )
+    return found
 
 
-def _suite(_: str, name: str) -> Iterator[str]:
+def _suite(_: str, name: str) -> Record:
     """The suite's problems: experiment, settings, and when a run has solved it."""
-    suite = suites.read(name)
-    yield f"{name}: suite of {plural(len(suite.problems), 'problem')} for `sobench compare`"
-    yield f"  {files.about(f'suite/{name}')}"
+    return {
+        "kind": "suite",
+        "name": name,
+        "about": files.about(f"suite/{name}"),
+        "problems": [
+            {
+                "name": problem.name,
+                "experiment": problem.experiment,
+                "settings": list(problem.settings),
+                "metric": problem.metric,
+                "target": problem.target,
+            }
+            for problem in suites.read(name).problems
+        ],
+    }
+
+
+def _suite_lines(record: Record) -> Iterator[str]:
+    problems = record["problems"]
+    yield f"{record['name']}: suite of {plural(len(problems), 'problem')} for `sobench compare`"
+    yield f"  {record['about']}"
     rows = [("problem", "experiment", "settings", "target")]
-    for problem in suite.problems:
-        target = "" if problem.target is None else f" {problem.target:g}"
-        rows.append((problem.name, problem.experiment, " ".join(problem.settings), f"{problem.metric or ''}{target}"))
+    for problem in problems:
+        target = "" if problem["target"] is None else f" {problem['target']:g}"
+        text = f"{problem['metric'] or ''}{target}"
+        rows.append((problem["name"], problem["experiment"], " ".join(problem["settings"]), text))
     yield from (f"  {line}" for line in table(rows))
 
 
-def _report(_: str, name: str) -> Iterator[str]:
+def _report(_: str, name: str) -> Record:
     """The report's title, source and claims, with the answers of what is written in ./reports."""
     from sobench.report import overview, read
 
     report = read(name)
-    yield f"{name}: report, from {report.source}"
-    yield f"  {report.title}"
-    yield f"  experiment: {report.experiment}"
-    yield f"  methods: {', '.join(method.label for method in report.methods.values())}"
-    yield f"  answers in reports/: {overview.described(Path('reports')).get(name, 'none')}"
-    for claim in report.claims:
-        yield f"  claim {claim.id}: {claim.text} ({claim.source})"
+    return {
+        "kind": "report",
+        "name": name,
+        "source": report.source,
+        "title": report.title,
+        "experiment": report.experiment,
+        "methods": [method.label for method in report.methods.values()],
+        "answers": overview.described(Path("reports")).get(name),
+        "claims": [{"id": claim.id, "text": claim.text, "source": claim.source} for claim in report.claims],
+    }
 
 
-_ABOUT: dict[str, Callable[[str, str], Iterator[str]]] = {
+def _report_lines(record: Record) -> Iterator[str]:
+    yield f"{record['name']}: report, from {record['source']}"
+    yield f"  {record['title']}"
+    yield f"  experiment: {record['experiment']}"
+    yield f"  methods: {', '.join(record['methods'])}"
+    yield f"  answers in reports/: {record['answers'] or 'none'}"
+    for claim in record["claims"]:
+        yield f"  claim {claim['id']}: {claim['text']} ({claim['source']})"
+
+
+_ABOUT: dict[str, Callable[[str, str], Record]] = {
     "experiments": _experiment,
     "suites": _suite,
     "reports": _report,
+}
+_TEXTS: dict[str, Callable[[Record], Iterator[str]]] = {
+    "experiment": _experiment_lines,
+    "suite": _suite_lines,
+    "report": _report_lines,
 }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sobench.cli.answer import Answer, shown
 from sobench.cli.arguments import EXPERIMENT, of_command
 from sobench.cli.writing import folder_of
 from sobench.errors import Failure, UsageError
@@ -14,10 +16,11 @@ from sobench.system.text import plural
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
+    from sobench.results.trials import Search
 
 
-def tune(args: argparse.Namespace) -> int:
-    """Run the missing trials, select the best of each cell, write the selection to tuned/ and to the reports, print it.
+def tune(args: argparse.Namespace) -> Answer:
+    """Run the missing trials, select the best of each cell, write the selection to tuned/ and to the reports.
 
     tuned/ is a folder of the user's own conf/. Warns if a selected value is the smallest or the largest of its grid.
     Raises UsageError, and Failure if no trial finished with all of its seeds.
@@ -73,11 +76,36 @@ def tune(args: argparse.Namespace) -> int:
         if best:
             for key in search.edge:
                 warn(f"{search.label}: {key}={best.values[key]}: {pages.NOTE}")
-    print(*paths, sep="\n")
-    print(*pages.table_of_choices(all_searches, criterion), sep="\n")
+    lines = [*map(str, paths), *pages.table_of_choices(all_searches, criterion)]
     if not kept:
-        print("not kept: the experiment names no file for it; `hydra.sweeper.tuned: NAME` in the experiment names one")
-    return code
+        lines.append(
+            "not kept: the experiment names no file for it; `hydra.sweeper.tuned: NAME` in the experiment names one"
+        )
+    return Answer(partial(_document, name, criterion, all_searches, paths, kept), shown(*lines), code)
+
+
+def _document(
+    name: str, criterion: Mapping[str, Any], searches: Sequence[Search], files: Sequence[Path], kept: Path | None
+) -> dict[str, Any]:
+    """What was chosen, for programs."""
+    return {
+        "experiment": name,
+        **criterion,
+        "choices": [
+            {
+                "cell": list(search.cell),
+                "values": search.best.values if search.best else None,
+                "score": search.best.score.mean if search.best else None,
+                "stderr": search.best.score.stderr if search.best else None,
+                "trials": len(search.trials),
+                "unfinished": sum(not trial.complete for trial in search.trials),
+                "edge": search.edge if search.best else [],
+            }
+            for search in searches
+        ],
+        "files": files,
+        "kept": kept,
+    }
 
 
 def _check_score(tune_settings: Mapping[str, Any], run: Run) -> None:

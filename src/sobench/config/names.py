@@ -8,7 +8,7 @@ The settings are those in which cells of one data set, model and optimizer diffe
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, TypeVar
 
@@ -49,18 +49,31 @@ def by_path(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def names(cells: Mapping[Cell, Mapping[str, Any]]) -> dict[Cell, str]:
     """The name of each cell beside the others, given their configurations or identities."""
+    texts: dict[Cell, str] = {}
+    for words, keys, own in _problems(cells):
+        short = _short(keys)
+        for cell, settings in own.items():
+            texts[cell] = " ".join([*words, *(f"{short[key]}={_value(value)}" for key, value in settings.items())])
+    return {cell: texts[cell] for cell in cells}
+
+
+def differing(cells: Mapping[Cell, Mapping[str, Any]]) -> dict[Cell, dict[str, Any]]:
+    """By dotted paths, the settings in which each cell differs from others of its data set, model and optimizer."""
+    return {cell: settings for _, _, own in _problems(cells) for cell, settings in own.items()}
+
+
+def _problems(
+    cells: Mapping[Cell, Mapping[str, Any]],
+) -> Iterator[tuple[tuple[str, str, str], list[str], dict[Cell, dict[str, Any]]]]:
+    """For each data set, model and optimizer: their names, the settings in which the cells differ, and those of each
+    cell."""
     by_problem: dict[tuple[str, str, str], list[Cell]] = defaultdict(list)
     for cell, settings in cells.items():
         by_problem[problem(settings)].append(cell)
-    texts: dict[Cell, str] = {}
     for words, same in by_problem.items():
-        settings = [_counted(cells[cell]) for cell in same]
-        keys = _differing(settings)
-        short = _short(keys)
-        for cell, own in zip(same, settings, strict=True):
-            differing = [f"{short[key]}={_value(own[key])}" for key in keys if key in own]
-            texts[cell] = " ".join([*words, *differing])
-    return {cell: texts[cell] for cell in cells}
+        settings = {cell: _counted(cells[cell]) for cell in same}
+        keys = _differing(list(settings.values()))
+        yield words, keys, {cell: {key: own[key] for key in keys if key in own} for cell, own in settings.items()}
 
 
 def _counted(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -89,6 +89,7 @@ class Sweep:
 
     def __exit__(self, kind: type | None, *_: object) -> None:
         """Raises Stopped if a signal stopped the sweep."""
+        task.made.update({run.id: run for run in self.runs})
         if not self._pending:
             return
         with self._exits:

@@ -32,6 +32,16 @@ if TYPE_CHECKING:
 exit_code = 0
 """Exit code of the command, set by the runs that are made in this process."""
 
+made: dict[str, Run] = {}
+"""The runs that the command made, or that had a result already, by id."""
+
+
+def begin() -> None:
+    """Begin a command: no run has been made."""
+    global exit_code
+    exit_code = 0
+    made.clear()
+
 
 def task(config: Any) -> Mapping[str, Any] | None:
     """Hydra's task function: make one run of a sweep, or a single run.
@@ -70,6 +80,8 @@ def make(run: Run, label: str = "") -> Mapping[str, Any] | None:
                 say(str(error))
             return None  # another process makes it
         summary = record_failure(run, error)
+    if not in_sweep:
+        made[run.id] = run
     if summary["status"] not in (*KEEPS, "skipped"):
         exit_code = max(exit_code, 1)
         if in_sweep and run.config["sweep"]["fail_fast"]:

@@ -143,16 +143,22 @@ def _seed(name: str) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def print_status(runs: Sequence[Run] | None, root: Path, console: Console) -> None:
-    """Print the state of the runs under `root`; runs=None: of all runs there, and of those that a sweep will make."""
+def of_runs(runs: Sequence[Run]) -> tuple[list[CellStatus], Path]:
+    """The status of each cell of these runs, and the folder of the runs."""
+    root = Path(runs[0].config["runs"])
+    directories = [run.directory(root) for run in runs]
+    settings = {directory.parent.name: run.config for run, directory in zip(runs, directories, strict=True)}
+    return cells(directories, sweeps.queue(root), settings), root
+
+
+def of_folder(root: Path) -> tuple[list[CellStatus], Path]:
+    """The status of each cell in the folder, with the runs that a sweep will make; and the folder."""
     queue = sweeps.queue(root)
-    directories: Sequence[Path | str]
-    if runs is None:
-        directories, settings = run_directories(root, queue), {}
-    else:
-        directories = [run.directory(root) for run in runs]
-        settings = {directory.parent.name: run.config for run, directory in zip(runs, directories, strict=True)}
-    all_cells = cells(directories, queue, settings)
+    return cells(run_directories(root, queue), queue), root
+
+
+def print_status(all_cells: Sequence[CellStatus], root: Path, console: Console) -> None:
+    """Print the states of the runs of these cells under `root`."""
     if not all_cells:
         console.print(f"no runs under {root}")
         return

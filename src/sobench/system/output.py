@@ -3,6 +3,7 @@
 say("a line")                     prints it on standard output, if that can be written
 Console(file=Unfailing(stream))   the same for what other code writes
 with unfailing() as lost: ...     the same for all that is written inside
+with on_standard_error(): ...     what is written inside on standard output goes to standard error
 """
 
 from __future__ import annotations
@@ -79,6 +80,35 @@ def unfailing() -> Iterator[list[OSError | ValueError]]:
                 _discard(stream)
         if out.error is not None and not out._is_gone():
             errors.append(out.error)
+
+
+@contextmanager
+def on_standard_error() -> Iterator[None]:
+    """Inside, what this process and the processes that it starts write on standard output goes to standard error."""
+    before = sys.stdout
+    before.flush()
+    kept = _diverted(before)
+    sys.stdout = sys.stderr
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stdout = before
+        if kept is not None:
+            os.dup2(kept, before.fileno())
+            os.close(kept)
+
+
+def _diverted(stream: TextIO) -> int | None:
+    """Let the file of a stream be that of standard error. Returns a duplicate of its own file; None for a stream
+    without a file, as in a notebook."""
+    try:
+        file, errors = stream.fileno(), sys.stderr.fileno()
+        kept = os.dup(file)
+    except (AttributeError, OSError, ValueError):
+        return None
+    os.dup2(errors, file)
+    return kept
 
 
 def _discard(stream: Unfailing) -> None:

@@ -1,4 +1,4 @@
-"""The contract of an optimizer, built-in, torch's or a plug-in's, and the suite behind `sobench check NAME`.
+"""The contract of an optimizer, built-in, torch's or a plug-in's, as the checks of `sobench check NAME`.
 
 CHECKS has the checks in order. Each takes a `Subject`, which is one optimizer on a small problem in float64 (the
 digits, a tanh network), and raises `Broken` with the reason. The project's tests run them over all entry points.
@@ -35,7 +35,6 @@ from sobench.config.grid import expand
 from sobench.config.rules import COMMON
 from sobench.config.run import Run
 from sobench.config.signature import declared_rules
-from sobench.errors import SobenchError, Unsupported
 from sobench.objective.cost import Cost
 from sobench.results.rundir import Metrics
 from sobench.training import snapshot
@@ -324,33 +323,6 @@ CHECKS: dict[str, Callable[[Subject], None]] = {
     "divergence": check_divergence,
 }
 """Every check by its name, in the order in which `sobench check` makes them."""
-
-
-def run_suite(name: str, settings: tuple[str, ...] = ()) -> int:
-    """Make all checks of one optimizer and print a line for each.
-
-    Returns the exit code: 1 if one is broken or none could be made, else 0.
-    """
-    passed, skipped, unseen = 0, 0, 0
-    subject = Subject(name, settings)
-    for title, check in CHECKS.items():
-        about = (check.__doc__ or title).strip().splitlines()[0]
-        try:
-            check(subject)
-            passed += 1
-            print(f"ok      {about}")
-        except Unsupported as error:
-            skipped += 1
-            print(f"skipped {about}\n        {error}")
-        except NotSeen as reason:
-            unseen += 1
-            print(f"unseen  {about}\n        {reason}")
-        except Exception as error:  # an optimizer of a plug-in may raise anything: that is a result of the check
-            kind = "" if isinstance(error, (Broken, SobenchError)) else f"{type(error).__name__}: "
-            print(f"BROKEN  {about}\n        {kind}{error}")
-    rest = "".join(f", {count} {word}" for count, word in ((skipped, "skipped"), (unseen, "unseen")) if count)
-    print(f"{name}: {passed} of {len(CHECKS)} checks passed{rest}")
-    return 0 if passed and passed + skipped + unseen == len(CHECKS) else 1
 
 
 class _NoRecord:
