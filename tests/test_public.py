@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 PUBLIC = {
-    "sobench": {"Objective", "load_optimizer", "losses", "results", "run"},
+    "sobench": {"Objective", "compare", "load_optimizer", "losses", "results", "run", "summarize"},
     "sobench.errors": {"Failure", "SobenchError", "Unsupported", "UsageError", "described", "one_line"},
     "sobench.linalg": {"CGResult", "LinearOperator", "Solution", "SupportsMatmul", "cg", "cgls", "solve_symmetric"},
     "sobench.losses": {

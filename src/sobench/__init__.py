@@ -6,6 +6,8 @@
 
     sobench.run(dataset="digits", optimizer=["sgd", "kfac"], seed=range(3))    # what `sobench run -m` makes
     frame = sobench.results("runs")                                            # a row for each run
+    sobench.summarize(runs="runs").figure()                                    # what `sobench report` writes
+    sobench.compare("kfac,sgd", suite="digits", run=True).ranks                # what `sobench compare` prints
 
 Torch is imported at the first access to `Objective` or `losses`.
 """
@@ -18,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sobench import losses
+    from sobench.cli.notebook import compare, summarize
     from sobench.execution.inline import run
     from sobench.objective import Objective
     from sobench.results.run_frame import frame as results
 
 __version__ = version("sobench")
-__all__ = ["Objective", "load_optimizer", "losses", "results", "run"]
+__all__ = ["Objective", "compare", "load_optimizer", "losses", "results", "run", "summarize"]
 
 
 def load_optimizer(name: str) -> type:
@@ -41,6 +44,8 @@ def __getattr__(name: str) -> Any:
         return import_module("sobench.objective").Objective
     if name in ("losses", "results"):
         return import_module(f"sobench.{name}")
+    if name in ("compare", "summarize"):
+        return getattr(import_module("sobench.cli.notebook"), name)
     if name == "run":
         return import_module("sobench.execution.inline").run
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

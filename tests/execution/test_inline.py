@@ -1,7 +1,5 @@
-"""Runs of a script: `sobench.run`, `sobench.results`, and the examples."""
+"""Runs of a script: `sobench.run` and `sobench.results`."""
 
-import importlib.util
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +9,7 @@ from harness import SMALL, command, directories, summary
 
 import sobench
 from sobench.errors import UsageError
-from sobench.system.files import CHECKOUT
 
-EXAMPLES = CHECKOUT / "examples"
 SETTINGS = {"model.widths": (5,), "budget.epochs": None, "budget.steps": 2, "threads": 1}
 
 
@@ -60,24 +56,3 @@ def test_a_wrong_folder_or_kind_of_rows(workplace):
     with pytest.raises(UsageError, match="rows: got 'test', allowed: None, 'eval', 'train'"):
         sobench.results(".", rows="test")
     assert sobench.results(".").empty
-
-
-def test_the_script_of_the_examples(workplace, capsys, monkeypatch):
-    spec = importlib.util.spec_from_file_location("first_sweep", EXAMPLES / "first_sweep.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    monkeypatch.setattr(script, "RATES", [0.1])
-    monkeypatch.setattr(script, "OPTIMIZERS", ["sgd", "adam"])
-    script.main()
-    assert (workplace / "first-sweep/curves.png").exists()
-    assert "9 runs" not in capsys.readouterr().out and len(directories(Path("first-sweep/runs"))) == 6
-
-
-def test_the_cells_of_the_notebook(workplace):
-    cells = json.loads((EXAMPLES / "notebook.ipynb").read_text())["cells"]
-    names = {}
-    for cell in cells:
-        if cell["cell_type"] == "code":
-            assert not cell["outputs"]
-            exec("".join(cell["source"]), names)
-    assert len(names["runs"]) == 8 and set(names["runs"]["status"]) == {"done"}

@@ -19,6 +19,8 @@ from sobench.errors import Failure, UsageError
 
 if TYPE_CHECKING:
     from sobench.report.default import Problem
+    from sobench.report.evidence import Evidence
+    from sobench.results.collection import Results
 
 
 def write_default(selected: Selection) -> list[Path]:
@@ -27,29 +29,61 @@ def write_default(selected: Selection) -> list[Path]:
     Raises UsageError if there are no runs, or none with a result.
     """
     from sobench.report import default
-    from sobench.report.writer import require_finished, write_described
-    from sobench.results.collection import collect
-    from sobench.results.state import KEEPS
+    from sobench.report.writer import write_described
 
-    runs, root, reports = _runs(selected)
-    results = collect(runs, root, default.WANTED.__contains__)
+    found, root, reports = _found(selected)
     words, settings = _words(selected, root), None if selected.is_everything else selecting(selected.overrides)
-    made_with = ["-m", "..."] if selected.is_everything else selected.arguments
-    require_finished("report", results, root, shlex.join(["sobench", "run", *made_with]))
-    problems, pages = default.problems(results.runs), []
-    for problem in problems:
+    pages = []
+    for problem, own in found:
         ids = {run.id for run in problem.runs}
-        own = results.of(ids)
-        if not any(state.status in KEEPS for state in own.states.values()):
-            warn(f"{problem.title}: left out, none of its runs has a result")
-            continue
-        name = _name(selected, problem, alone=len(problems) == 1)
+        name = _name(selected, problem, alone=len(found) == 1)
         folder = _folder(reports, name, ids, anywhere=selected.is_everything)
         report = default.describe(
             own, problem, folder.relative_to(reports).as_posix(), selected.experiment, settings or ()
         )
         pages.append(write_described(report, own, folder, words, settings)[0])
     return pages
+
+
+def evidence_of(selected: Selection) -> Evidence:
+    """The evidence of the report of the selected runs, which are of one problem; nothing is written.
+
+    Raises UsageError if there are no runs, none with a result, or runs of several problems.
+    """
+    from sobench.report import default
+    from sobench.report.evidence import Evidence
+
+    found, _, _ = _found(selected)
+    if len(found) > 1:
+        titles = "; ".join(problem.title for problem, _ in found)
+        raise UsageError(f"runs: got {len(found)} problems ({titles}); allowed: one, selected by settings or by runs=")
+    ((problem, own),) = found
+    settings = () if selected.is_everything else selecting(selected.overrides)
+    return Evidence(default.describe(own, problem, problem.name, selected.experiment, settings), own)
+
+
+def _found(selected: Selection) -> tuple[list[tuple[Problem, Results]], Path, Path]:
+    """Each problem of the selected runs with its results, the folder of the runs, and that of the reports.
+
+    A problem without any result is left out, with a warning. Raises as `write_default`.
+    """
+    from sobench.report import default
+    from sobench.report.writer import require_finished
+    from sobench.results.collection import collect
+    from sobench.results.state import KEEPS
+
+    runs, root, reports = _runs(selected)
+    results = collect(runs, root, default.WANTED.__contains__)
+    made_with = ["-m", "..."] if selected.is_everything else selected.arguments
+    require_finished("report", results, root, shlex.join(["sobench", "run", *made_with]))
+    found = []
+    for problem in default.problems(results.runs):
+        own = results.of({run.id for run in problem.runs})
+        if any(state.status in KEEPS for state in own.states.values()):
+            found.append((problem, own))
+        else:
+            warn(f"{problem.title}: left out, none of its runs has a result")
+    return found, root, reports
 
 
 def make_and_write(selected: Selection) -> tuple[int, list[Path]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from sobench.execution.sweep import Sweep
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from sobench.config.run import Run
 
 
 def run(*words: str, settings: Mapping[str, Any] | None = None, **groups: Any) -> pd.DataFrame:
@@ -31,16 +33,27 @@ def run(*words: str, settings: Mapping[str, Any] | None = None, **groups: Any) -
     Returns a row for each run, as `sobench.results` does. A run that fails has its state and the reason there. Raises
     UsageError for a wrong setting, before any run starts.
     """
-    given = {**groups, **(settings or {})}
-    runs = grid.expand([*map(_checked, words), *(f"{key}={_values(key, value)}" for key, value in given.items())])
+    runs = grid.expand([*map(_checked, words), *as_words(groups, settings)])
+    make(runs)
+    from sobench.results.run_frame import of_directories
+
+    return of_directories([one.directory(Path(one.config["runs"])) for one in runs])
+
+
+def make(runs: Sequence[Run]) -> None:
+    """Make runs one after the other in this process; those with a result are kept. Raises SobenchError."""
+    task.begin()
     with Sweep(runs, "this process") as sweep:
         while jobs := sweep.todo():
             with sweep.launching(jobs):
                 for number, job in enumerate(jobs, 1):
                     task.make(job, f"{number}/{len(jobs)}")
-    from sobench.results.run_frame import of_directories
 
-    return of_directories([one.directory(Path(one.config["runs"])) for one in runs])
+
+def as_words(groups: Mapping[str, Any], settings: Mapping[str, Any] | None = None) -> list[str]:
+    """Settings as words of the command line, see `run`. Raises UsageError for a list without values."""
+    given = {**groups, **(settings or {})}
+    return [f"{key}={_values(key, value)}" for key, value in given.items()]
 
 
 def _checked(word: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,29 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
     import matplotlib
 
     matplotlib.use("agg", force=False)
+    return drawn(evidence, folder=folder).save(out)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in the size and with the limits in which it is saved."""
+
+    sheet: Figure
+
+    def save(self, out: Path) -> list[Path]:
+        """Write figure.png and figure.pdf into `out`; their paths."""
+        import matplotlib
+
+        with matplotlib.rc_context(RC):
+            self.sheet.savefig(out / "figure.png", metadata={"Software": None})
+            nameless = {"CreationDate": None, "Creator": None, "Producer": None}
+            self.sheet.savefig(out / "figure.pdf", metadata=nameless)
+        return [out / "figure.png", out / "figure.pdf"]
+
+
+def drawn(evidence: Evidence, *, folder: Path | None = None) -> Drawn:
+    """Draw the figure of a report, and leave matplotlib's backend as it is. folder: see `figure`."""
+    import matplotlib
     from matplotlib.figure import Figure
 
     spec = evidence.report.figure
@@ -49,8 +73,8 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
         entries: dict[tuple[str, str], Artist] = {}
         for axes, panel in zip(grid, panels, strict=False):
             group = OWN_ENTRIES.get(panel.kind, "method")
-            drawn = PANELS[panel.kind](axes, panel, evidence, styles)
-            entries |= {(group, text): artist for text, artist in drawn.items()}
+            of_panel = PANELS[panel.kind](axes, panel, evidence, styles)
+            entries |= {(group, text): artist for text, artist in of_panel.items()}
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         _below(sheet, entries, legend.absent(evidence, styles), dotted=any(panel.published for panel in panels))
@@ -60,9 +84,7 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
         sheet.set_layout_engine(None)  # the layout is made once for both files, instead of twice by each savefig
         for axes in grid[: len(panels)]:
             overlap.alternate(axes)
-        sheet.savefig(out / "figure.png", metadata={"Software": None})
-        sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    return [out / "figure.png", out / "figure.pdf"]
+    return Drawn(sheet)
 
 
 def _below(sheet: Figure, entries: dict[tuple[str, str], Artist], absent: list[str], *, dotted: bool) -> None:
