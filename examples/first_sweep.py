@@ -1,8 +1,6 @@
-"""A sweep, its results as a data frame, and a figure: `python examples/first_sweep.py`. It takes a minute."""
+"""A sweep, its results as a data frame, and its report: `python examples/first_sweep.py`. It takes some seconds."""
 
 from pathlib import Path
-
-import matplotlib.pyplot as plt
 
 import sobench
 
@@ -10,29 +8,22 @@ OPTIMIZERS = ["sgd", "adam", "kfac"]
 RATES = [0.1, 0.01, 0.001]
 
 
-def main(folder: Path = Path("first-sweep")) -> None:
+def main(folder: Path = Path("first-sweep"), epochs: int = 3) -> None:
     """Sweep learning rates of three optimizers, print the best one of each, and draw their curves."""
     runs = sobench.run(
         dataset="digits",
         model="mlp",
         optimizer=OPTIMIZERS,
-        settings={"optimizer.lr": RATES, "budget.epochs": 5},
+        settings={"optimizer.lr": RATES, "budget.epochs": epochs},
         seed=range(3),
         runs=folder / "runs",
     )
     scores = runs.groupby(["optimizer", "optimizer.lr"])["test_accuracy"].agg(["mean", "sem", "count"])
-    best = scores.loc[scores.groupby("optimizer")["mean"].idxmax()]
-    print(best.to_string(float_format="{:.4f}".format))
+    print(scores.to_string(float_format="{:.4f}".format))
 
-    rows = sobench.results(folder / "runs", rows="eval")
-    fig, axes = plt.subplots(figsize=(5, 3.5), layout="constrained")
-    for optimizer, rate in best.index:
-        chosen = rows[(rows["optimizer"] == optimizer) & (rows["optimizer.lr"] == rate)]
-        curve = chosen.groupby("epoch")["test_accuracy"].mean()
-        axes.plot(curve.index, curve, label=f"{optimizer}, lr {rate:g}")
-    axes.set(xlabel="epoch", ylabel="test accuracy, mean of 3 seeds")
-    axes.legend()
-    fig.savefig(folder / "curves.png", dpi=150)
+    report = sobench.summarize(runs=folder / "runs")
+    print(report.settings.query("shown == 1").to_string(index=False))
+    report.figure().savefig(folder / "curves.png")
     print(folder / "curves.png")
 
 
