@@ -1,8 +1,11 @@
-"""Which optimizer is first at the target, and how sure is that? `python examples/comparison.py`. It takes some seconds.
+r"""Which optimizer is first at the target, and how sure is that? `python examples/comparison.py`; it takes seconds.
 
 The command line does the same, and writes the page of the comparison:
 
-    sobench compare sgd,adam,adamw --run dataset=digits model=mlp budget.epochs=10 seed=0,1,2 --baseline sgd
+    sobench compare sgd,adam,adamw --run dataset=digits model=mlp budget.epochs=10 evaluate.steps=5 seed=0,1,2,3,4 \
+        --baseline sgd --axis step,work
+
+The target is the median best loss of the baseline. An evaluation every five steps says when a run gets there.
 """
 
 from pathlib import Path
@@ -16,8 +19,8 @@ def main(folder: Path = Path("comparison"), epochs: int = 10) -> None:
         "sgd,adam,adamw",
         dataset="digits",
         model="mlp",
-        settings={"budget.epochs": epochs},
-        seed=range(3),
+        settings={"budget.epochs": epochs, "evaluate.steps": 5},
+        seed=range(5),
         runs=folder / "runs",
         run=True,
         baseline="sgd",

@@ -55,10 +55,10 @@ def test_an_own_optimizer(workplace, capsys, monkeypatch):
 
 def test_a_comparison(workplace, capsys):
     script("comparison").main(Path("compared"), epochs=1)
-    assert (workplace / "compared/profiles.png").exists() and len(directories(Path("compared/runs"))) == 9
+    assert (workplace / "compared/profiles.png").exists() and len(directories(Path("compared/runs"))) == 15
     assert not (workplace / "reports").exists()
     out = capsys.readouterr().out
-    assert "adam needs " in out and re.search(r"^ *work +1 ", out, re.MULTILINE), out
+    assert "By work: " in out and re.search(r"^ *work +1 ", out, re.MULTILINE), out
 
 
 def test_an_own_report(workplace, monkeypatch, no_pdf):

@@ -253,7 +253,22 @@ POWER = {
 }
 LISTED = {"kind": str, "entries": [{"name": str, "about": str, "note": str}]}
 SHOWN = {"name": str, "found": [dict]}
-SHAPES = (RUNS, MEMBER, EXPERIMENT, SUITE, REPORT, PLAN, MEASURED, WITHIN, POWER, WRITTEN, VERIFIED, COMPARED, CHECKED, TUNED)
+SHAPES = (
+    RUNS,
+    MEMBER,
+    EXPERIMENT,
+    SUITE,
+    REPORT,
+    PLAN,
+    MEASURED,
+    WITHIN,
+    POWER,
+    WRITTEN,
+    VERIFIED,
+    COMPARED,
+    CHECKED,
+    TUNED,
+)
 
 
 def check(value: Any, shape: Any, place: str = "document") -> None:
@@ -357,7 +372,13 @@ def test_an_error_is_one_line_and_no_document(workplace, words, code, line):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_completion_and_help_offer_it(workplace, name):
     assert "--json " in command("complete", "zsh", f"sobench {name} --j").out.splitlines()
-    assert "--json" in command(name, "--help").out
+    if name != "run":
+        assert "--json" in command(name, "--help").out
+
+
+@pytest.mark.slow
+def test_the_help_of_hydra_offers_it(workplace):
+    assert "--json prints what became of each run" in command("run", "--help").out
 
 
 # The documents
@@ -465,7 +486,7 @@ def test_report_and_its_verification(workplace):
 
 
 def test_compare(workplace):
-    command("run", "-m", *SMALL, "budget.epochs=1", "budget.steps=null", "optimizer=sgd,adam,adamw", "seed=0,1")
+    command("run", "-m", *SMALL, "evaluate.steps=1", "optimizer=sgd,adam,adamw", "seed=0,1")
     found = document("compare", "--axis", "step,work", shape=COMPARED)
     assert found["baseline"] == "adamw" and sorted(found["methods"]) == ["adam", "adamw", "sgd"]
     assert len(found["times"]) == 2 * 3 and len(found["pairs"]) == 2 * 2 and len(found["ranks"]) == 2 * 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import math
 import shutil
@@ -110,7 +111,8 @@ def test_a_comparison_has_the_numbers_and_the_figure_of_the_command(made):
         pixels(compared.figure()), matplotlib.image.imread("reports/compare/digits-mlp/figure.png")
     )
     page = compared._repr_html_()
-    assert page.count("<table") == 2 and "adam needs " in page and repr(compared).startswith("<Comparison: digits, mlp")
+    assert page.count("<table") == 2 and f"<li>{html.escape(compared.verdicts[0])}</li>" in page
+    assert repr(compared) == "<Comparison: digits, mlp: adam, sgd; baseline sgd>"
 
 
 def _is_no_number(value: object) -> bool:
