@@ -42,7 +42,8 @@ def test_every_setting_of_a_group_has_a_meaning(group):
 
 @pytest.mark.parametrize("kind", LISTED)
 def test_everything_that_is_listed_can_be_shown(workplace, kind, monkeypatch):
-    for name in names(kind)[:40] if kind not in ("experiments", "reports") else names(kind)[:3]:
+    few = slice(-2, None) if kind in ("experiments", "reports") else slice(40)  # the last have few cells
+    for name in names(kind)[few]:
         assert shown(name)[0].startswith(f"{name}: "), name
 
 
