@@ -63,6 +63,8 @@ def add_parsers(subparsers: Subparsers) -> None:
     about = "with --until-decided, or for all: the time of all runs made, as 90s, 15m, 4h, 1h30m or 2d"
     parser.add_argument("--budget", metavar="TIME", help=about)
 
+    _add_compare(subparsers)
+
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
     parser = _add(subparsers, "tune", "tune:tune", about)
     _add_experiment(parser, optional=True)
@@ -120,6 +122,29 @@ def _add_report(subparsers: Subparsers) -> None:
     flags.add_argument("--overview", action="store_true", help=about)
     about = "delete the verdicts of the reports in these folders, and say why on their pages"
     flags.add_argument("--withdraw", metavar="REASON", help=about)
+
+
+def _add_compare(subparsers: Subparsers) -> None:
+    about = "compare methods over one problem or many: the time to a target, wins, ranks, and how sure they are"
+    parser = _add(subparsers, "compare", "compare:compare", about)
+    about = "optimizers (sgd,adam), an experiment, or a folder of runs; nothing: all runs of the folder runs"
+    parser.add_argument("what", nargs="?", metavar="WHAT", help=about)
+    _add_overrides(parser)
+    parser.add_argument("--suite", metavar="NAME", help="the problems of conf/suite/NAME.yaml: digits, small, ...")
+    parser.add_argument("--seeds", metavar="N", type=int, help="of a suite: the seeds 0 to N - 1 (default: 3)")
+    parser.add_argument("--run", action="store_true", help="make the missing runs first")
+    parser.add_argument(
+        "--baseline", metavar="METHOD", help="that the others are compared with (default: adamw, or sgd)"
+    )
+    about = "the method whose median best value is the target (default: that of the suite, or the baseline)"
+    parser.add_argument("--target", metavar="METHOD", help=about)
+    about = "axes of time, as cost,work (default: step, work, and cost or time)"
+    parser.add_argument("--axis", metavar="AXES", help=about)
+    about = "metric of the target (default: that of the suite, validation_loss, or train_loss)"
+    parser.add_argument("--metric", metavar="METRIC", help=about)
+    about = "choose each method's setting on these seeds, and compare the others"
+    parser.add_argument("--tuning-seeds", metavar="SEEDS", help=about)
+    parser.add_argument("--name", metavar="NAME", help="folder of the comparison, below reports/compare")
 
 
 def _add_retry(subparsers: Subparsers) -> None:

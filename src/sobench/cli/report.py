@@ -62,7 +62,7 @@ def _written_reports(args: argparse.Namespace) -> int:
         raise UsageError("report --withdraw: got an empty reason, allowed: a sentence that says why")
     folders, bad = again.folders(map(Path, given)), 0
     if args.withdraw:
-        folders = [folder for folder in folders if not again.is_tuning(folder)]  # which has no verdicts
+        folders = [folder for folder in folders if again.has_verdicts(folder)]
     for folder in folders:
         if args.withdraw:
             again.withdraw(folder, args.withdraw)

@@ -16,7 +16,7 @@ from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
-from sobench.config import by_path, files, registry, signature
+from sobench.config import by_path, files, registry, signature, suites
 from sobench.config.run import Run
 from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, rule_of
 from sobench.data import Store, sources
@@ -198,6 +198,18 @@ def _budgets(name: str, runs: Sequence[Run]) -> Iterator[str]:
         yield from (f"  {line}" for line in table(rows, align="llrrl"))
 
 
+def _suite(_: str, name: str) -> Iterator[str]:
+    """The suite's problems: experiment, settings, and when a run has solved it."""
+    suite = suites.read(name)
+    yield f"{name}: suite of {plural(len(suite.problems), 'problem')} for `sobench compare`"
+    yield f"  {files.about(f'suite/{name}')}"
+    rows = [("problem", "experiment", "settings", "target")]
+    for problem in suite.problems:
+        target = "" if problem.target is None else f" {problem.target:g}"
+        rows.append((problem.name, problem.experiment, " ".join(problem.settings), f"{problem.metric or ''}{target}"))
+    yield from (f"  {line}" for line in table(rows))
+
+
 def _report(_: str, name: str) -> Iterator[str]:
     """The report's title, source and claims, with the answers of what is written in ./reports."""
     from sobench.report import overview, read
@@ -212,4 +224,8 @@ def _report(_: str, name: str) -> Iterator[str]:
         yield f"  claim {claim.id}: {claim.text} ({claim.source})"
 
 
-_ABOUT: dict[str, Callable[[str, str], Iterator[str]]] = {"experiments": _experiment, "reports": _report}
+_ABOUT: dict[str, Callable[[str, str], Iterator[str]]] = {
+    "experiments": _experiment,
+    "suites": _suite,
+    "reports": _report,
+}

@@ -40,7 +40,7 @@ NOT_IDENTITY = (
 GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
 LISTED = (
     *("datasets", "models", "optimizers", "losses", "schedules", "budgets", "loggers", "instruments"),
-    *("experiments", "reports"),
+    *("experiments", "suites", "reports"),
 )
 """What `sobench list` lists, and `sobench show` looks in."""
 

@@ -1,6 +1,7 @@
 """Makes written reports again, from their values.csv, curves.csv and provenance.json alone; compares, or replaces them.
 
-Of the pages of `sobench tune` the figure is drawn again, from their trials.csv.
+Of the pages of `sobench tune` the figure is drawn again, from their trials.csv. A comparison is made again from its
+comparison.json and outcomes.csv.
 
 A report whose runs are gone, and whose numbers were not written, can be withdrawn: its page keeps the table and the
 figure below a line that says so, and its verdicts are deleted.
@@ -19,6 +20,7 @@ import numpy as np
 
 from sobench.errors import Failure, UsageError
 from sobench.report import records, tune_pages
+from sobench.report.comparison import files as comparison
 from sobench.report.evidence import Evidence
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
@@ -38,10 +40,14 @@ CLAIMS = ("claims.md", "claims.csv")
 
 
 def folders(paths: Iterable[Path]) -> list[Path]:
-    """The folders of written reports and of tunings at or below these paths. Raises UsageError for a path without."""
+    """The folders of reports, tunings and comparisons at or below these paths. Raises UsageError for a path without."""
     found: list[Path] = []
     for path in paths:
-        files = [file for name in (PROVENANCE, TRIALS) for file in path.rglob(name)] if path.is_dir() else []
+        files = (
+            [file for name in (PROVENANCE, TRIALS, comparison.ABOUT) for file in path.rglob(name)]
+            if path.is_dir()
+            else []
+        )
         below = sorted({file.parent for file in files})
         if not below:
             raise UsageError(f"{path}: no report; allowed: a folder that has written reports (with {PROVENANCE})")
@@ -54,6 +60,16 @@ def is_tuning(folder: Path) -> bool:
     return (folder / TRIALS).exists()
 
 
+def is_comparison(folder: Path) -> bool:
+    """Whether a folder has a page of `sobench compare`."""
+    return (folder / comparison.ABOUT).exists()
+
+
+def has_verdicts(folder: Path) -> bool:
+    """Whether a folder has the report of an artifact or of runs, whose verdicts can be withdrawn."""
+    return not (is_tuning(folder) or is_comparison(folder))
+
+
 def is_withdrawn(folder: Path) -> bool:
     """Whether the verdicts of the report in this folder were withdrawn."""
     return "withdrawn" in provenance_of(folder)
@@ -64,26 +80,40 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
 
     descriptions: the folder of the reports' descriptions (default: those of sobench).
     """
-    if not is_tuning(folder) and is_withdrawn(folder):
+    if has_verdicts(folder) and is_withdrawn(folder):
         return _against_withdrawal(folder)
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
         try:
             if is_tuning(folder):
                 tune_pages.draw_again(folder, made)
+            elif is_comparison(folder):
+                comparison.render(comparison.read(folder), made)
             else:
                 render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
         except (Failure, OSError, UsageError) as error:
             return [str(error)]
-        names = [BEST_OF_K] if is_tuning(folder) else [name for name in FILES if name not in KEPT]
+        names = _made_again(folder)
         found = [_difference(folder / name, made / name) for name in names]
     return [line for line in found if line]
+
+
+def _made_again(folder: Path) -> list[str]:
+    """The files of a folder that follow from others."""
+    if is_tuning(folder):
+        return [BEST_OF_K]
+    if is_comparison(folder):
+        return [name for name in comparison.FILES if name not in comparison.KEPT]
+    return [name for name in FILES if name not in KEPT]
 
 
 def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
     if is_tuning(folder):
         tune_pages.draw_again(folder, folder)
+        return
+    if is_comparison(folder):
+        comparison.write(comparison.read(folder), folder)
         return
     origin = provenance_of(folder)
     if "withdrawn" in origin:

@@ -65,7 +65,8 @@ def problems(runs: Sequence[Run]) -> list[Problem]:
 
 def _grouped(runs: Sequence[Run], with_budget: bool) -> list[list[Run]]:
     by_problem: dict[str, list[Run]] = {}
-    keys = {run.cell: json.dumps(_problem_of(run, with_budget), sort_keys=True) for run in runs}
+    first = {run.cell: run for run in reversed(runs)}
+    keys = {cell: json.dumps(_problem_of(run, with_budget), sort_keys=True) for cell, run in first.items()}
     for run in runs:
         by_problem.setdefault(keys[run.cell], []).append(run)
     return list(by_problem.values())

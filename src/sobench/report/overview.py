@@ -65,8 +65,8 @@ Found = dict[str, list[Written]]
 
 
 def written(root: Path) -> list[Written]:
-    """The written reports below a folder, without those of tunings. Raises UsageError for a folder without any."""
-    return [Written.of(folder) for folder in again.folders([root]) if not again.is_tuning(folder)]
+    """The reports below a folder, without tunings and comparisons. Raises UsageError for a folder without any."""
+    return [Written.of(folder) for folder in again.folders([root]) if again.has_verdicts(folder)]
 
 
 def state_of(found: Sequence[Written]) -> str:

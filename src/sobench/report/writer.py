@@ -141,11 +141,12 @@ DRAFT = ".draft-"
 
 
 @contextmanager
-def drafted(out: Path) -> Iterator[Path]:
+def drafted(out: Path, names: Sequence[str] = FILES) -> Iterator[Path]:
     """A folder for the new files of a report, which replace those in `out` when the block ends.
 
-    A file of a report that is not made again, left by an earlier version, is deleted, and so are the drafts of
-    processes that were killed. Raises Failure if the files cannot be written; then those in `out` are as they were.
+    names: of all files that it may have. A file of a report that is not made again, left by an earlier version, is
+    deleted, and so are the drafts of processes that were killed. Raises Failure if the files cannot be written; then
+    those in `out` are as they were.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -159,7 +160,7 @@ def drafted(out: Path) -> Iterator[Path]:
                 hold = heartbeat.Hold(holder)
                 with heartbeat.beating(holder, stands=hold.stands):
                     yield draft
-                    for name in FILES:
+                    for name in names:
                         if (draft / name).exists():
                             os.replace(draft / name, out / name)
                         else:
