@@ -11,8 +11,9 @@ PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */|/' | column -t -s '|'
 
-demo: $(VENV)/.installed  ## five optimizers x three seeds on scikit-learn's digits: a table, curves, no download
+demo: $(VENV)/.installed  ## five optimizers on scikit-learn's digits, then a comparison of four over three problems: no download
 	$(SOBENCH) reproduce demo/digits
+	$(SOBENCH) compare adamw,sgd,kfac,shampoo --suite digits --run
 
 check: $(VENV)/.installed  ## lint, layout, types and import direction: under a minute
 	$(VENV)/bin/ruff check $(CODE)
