@@ -110,6 +110,7 @@ def _names(command: str, kind: str) -> Iterator[str]:
 
     groups = {plural: [group] for group, plural in registry.KINDS.items()}
     groups |= {"experiment": ["experiment"], "experiments": ["experiment"], "id": ["report"], "reports": ["report"]}
+    groups["algorithm"] = ["parity"]
     if kind == "id" and command == "reproduce":
         yield "all"
     if command in ("list", "fetch", "verify") and kind == "names":
