@@ -1,10 +1,15 @@
 """The files of `sobench parity`: every setting has a place, and wrong files are one line."""
 
+import re
+
 import pytest
 from own_conf import add_to_conf
 
 from sobench.config import files, parity
 from sobench.errors import UsageError
+from sobench.system.files import CHECKOUT
+
+PAGE = CHECKOUT / "docs/parity.md"
 
 ALGORITHMS = files.members(parity.FOLDER)
 TWO = "implementations: [{name: adam}, {name: adam}]"
@@ -23,8 +28,13 @@ def test_the_settings_of_a_file(name):
     assert len({one.label for one in algorithm.implementations}) == len(algorithm.implementations)
 
 
-def test_the_algorithms():
-    assert {*ALGORITHMS} >= {"adahessian", "adam", "kfac", "muon", "sgd", "shampoo", "soap"}
+def test_the_page_has_every_algorithm_and_implementation():
+    """docs/parity.md, whose tables are written by hand from the command's output."""
+    sections = dict(re.findall(r"^### (\w+)\n(.*?)(?=^### |\Z)", PAGE.read_text(), re.M | re.S))
+    assert {*sections} == {*ALGORITHMS} >= {"adahessian", "adam", "kfac", "muon", "sgd", "shampoo", "soap"}
+    for name in ALGORITHMS:
+        for one in parity.read(name).implementations:
+            assert re.search(rf"^    {re.escape(one.label)}[: ]", sections[name], re.M), one.label
 
 
 def test_the_map_of_the_settings():
@@ -63,6 +73,7 @@ def test_the_overrides_of_the_first_implementation():
         (f"settings: 1\n{TWO}", "settings: got 1, allowed: keys and values"),
         ("settings: {}\nimplementations: [{name: adam}, adam]", "implementations[1]: got 'adam', allowed: keys and"),
         ("settings: {}\nimplementations: [{name: adam}, {}]", "implementations[1].name: must be given"),
+        ("settings: {}\nimplementations: [{name: adam, witness: true}, {name: adam}]", "[0].witness: the first one"),
         (
             "settings: {lr: 1.0}\nimplementations: [{name: adam}, {name: sgd, settings: {lr: '${rl}'}}]",
             "implementations[1]: got lr: ${rl}, allowed: dtype, lr",

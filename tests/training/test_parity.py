@@ -186,6 +186,35 @@ implementations:
     assert second.end < 1e-12 if first is None else second.end == pytest.approx(1e-5, rel=1e-3)
 
 
+def test_a_witness_that_fails_or_has_other_layers(tmp_path, monkeypatch):
+    def fails(*_):
+        raise KeyError("layer")
+
+    def lacks(*arguments):
+        found = witness(*arguments)
+        return {name: found[name] for name in list(found)[:1]}
+
+    witness.calls = 0
+    monkeypatch.setitem(sys.modules, "of_the_test", types.SimpleNamespace(fails=fails, lacks=lacks))
+    text = """
+compares: [Omega]
+settings: {}
+implementations:
+  - {name: kfac, neutral: {fisher: empirical, stats_decay: 0.0}}
+  - {name: "of_the_test:fails", witness: true}
+  - {name: "of_the_test:lacks", witness: true}
+"""
+    _, second, third = outcomes(text, tmp_path, monkeypatch, "batch_size=8", steps=1)
+    assert second.failure == "KeyError: 'layer'" and second.end is None
+    assert third.failure.startswith("has ") and "the first implementation has " in third.failure
+
+
+def test_factors_that_the_first_one_does_not_have(tmp_path, monkeypatch):
+    text = "compares: [Omega]\n" + pair("torch.optim:SGD", "lr: 0.01", "lr: '${lr}'")
+    with pytest.raises(UsageError, match="compares: got Omega, torch.optim:SGD has no such factors of its layers"):
+        outcomes(text, tmp_path, monkeypatch)
+
+
 # Packages
 
 

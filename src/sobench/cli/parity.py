@@ -76,11 +76,13 @@ def _page(algorithm: Algorithm, run: Run, steps: int, outcomes: Sequence[Outcome
     yield ""
     rows = [("implementation", "package", "differs", "by", "at the end")]
     rows += [_row(outcome, outcome is outcomes[0]) for outcome in outcomes]
-    missing = [one for one in algorithm.implementations if not one.is_installed]
-    rows += [(one.label, f"not installed: pip install {one.requirement}", "", "", "") for one in missing]
     yield from table(rows)
-    failed = [f"{outcome.implementation.label} fails: {outcome.failure}" for outcome in outcomes if outcome.failure]
-    yield from ["", *failed] if failed else []
+    for one in algorithm.implementations:
+        if not one.is_installed:
+            yield f"{one.label}: not installed: pip install {one.requirement}"
+    for outcome in outcomes:
+        if outcome.failure:
+            yield f"{outcome.implementation.label} fails: {outcome.failure}"
     for outcome in outcomes:
         yield ""
         yield from _map(algorithm, outcomes[0], outcome)

@@ -122,6 +122,10 @@ def read(name: str) -> Algorithm:
     settings, entries = contents["settings"], contents["implementations"]
     for number, entry in enumerate(entries):
         _check_entry(f"{file}: implementations[{number}]", entry, settings)
+    for key in ("settings", "witness"):
+        if key in entries[0]:
+            text = "the first one has the shared settings, and makes the steps; allowed: in the others"
+            raise UsageError(f"{file}: implementations[0].{key}: {text}")
     compares = contents.get("compares", PARAMETERS)
     return Algorithm(
         name,

@@ -189,6 +189,7 @@ class _Stepping:
 
     def __init__(self, outcome: Outcome, run: Run, problem: Problem, quantities: Callable[[_Stepping], Quantities]):
         implementation, settings = outcome.implementation, outcome.settings
+        self.label = implementation.label
         cls = registry.load("optimizers", settings["name"])
         outcome.version, outcome.defaults = _version(implementation), _defaults(implementation, cls, settings)
         self.model = copy.deepcopy(problem.model)
@@ -230,7 +231,9 @@ def _parameters(one: _Stepping) -> Quantities:
 
 
 def _factors(names: Sequence[str], one: _Stepping) -> Quantities:
-    layers: Mapping[str, Mapping[str, Tensor]] = cast(Any, one.optimizer).factors
+    layers: Mapping[str, Mapping[str, Tensor]] = getattr(one.optimizer, "factors", {})
+    if not layers or any(name not in factors for factors in layers.values() for name in names):
+        raise UsageError(f"compares: got {', '.join(names)}, {one.label} has no such factors of its layers")
     return {f"{layer}.{name}": factors[name] for layer, factors in layers.items() for name in names}
 
 
