@@ -86,6 +86,7 @@ def test_a_run_records_them_and_is_otherwise_the_same(mine):
     assert report.code == 0 and not report.err
     table = next(mine.glob("reports/**/table.csv")).read_text()
     assert "macro f1" in table and "largest" in table
+    assert f",test_largest,last,{summary(with_them)['final']['test_largest']!r}," in table
 
 
 def test_the_identity_has_them_only_if_given(mine):
