@@ -133,6 +133,12 @@ def test_the_loss_of_the_page_trains(files_of_the_page):
     assert rows(directory(), "eval")[-1]["train_loss"] > 0
 
 
+def test_the_metric_of_the_page_is_recorded(files_of_the_page):
+    done = command("run", *SMALL, "metrics=[macro_f1.py:macro_f1]")
+    assert done.code == 0, done
+    assert 0 <= rows(directory(), "eval")[-1]["test_macro_f1"] <= 1
+
+
 def test_the_model_and_the_data_set_of_the_page_run(files_of_the_page):
     words = [
         "threads=1",

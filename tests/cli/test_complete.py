@@ -25,6 +25,8 @@ CASES = [  # the line up to the cursor; words that its last word can become; wor
     ("sobench check kf", {"kfac "}, set()),
     ("sobench show r", {"resnet32 ", "rmsprop "}, {"kfac "}),
     ("sobench bench ov", {"overhead "}, set()),
+    ("sobench parity ad", {"adam ", "adahessian "}, {"adagrad "}),
+    ("sobench parity adam --", {"--json "}, set()),
     ("sobench wandb s", {"sync "}, {"verify "}),
     ("sobench completion z", {"zsh "}, {"bash "}),
     ("sobench run experiment=pract", {"experiment=practical/table-3 "}, {"experiment=demo/digits "}),

@@ -20,6 +20,7 @@ SKIPPED_GROUPS = {
     "experiment": "in test_experiments.py",
     "report": "described in tests/report",
     "hydra": "part of every run here",
+    "parity": "in test_parity.py",
 }
 
 

@@ -12,7 +12,7 @@ from sobench.cli.clean import OLDER
 from sobench.cli.complete import SHELLS
 from sobench.cli.console import console
 from sobench.cli.retry import DEFAULT, FLAGS
-from sobench.config.files import LISTED
+from sobench.config.files import LISTED, members
 from sobench.errors import UsageError
 from sobench.system import text
 
@@ -90,6 +90,14 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser = _add(subparsers, "check", "commands:check", "test an optimizer, ours or yours, against the contract")
     parser.add_argument("name", metavar="NAME", help="an optimizer, as `sobench list optimizers` prints it")
     _add_overrides(parser, "settings that the optimizer needs (optimizer.radius=1.0 ...)")
+
+    about = "run several packages' implementations of an algorithm side by side, and show where they differ"
+    parser = _add(subparsers, "parity", "parity:parity", about)
+    parser.add_argument("algorithm", metavar="NAME", help=f"an algorithm: {', '.join(members('parity'))}")
+    about = "steps=30, seed=0, settings of the problem as for `sobench run` (dataset=digits model=mlp dtype=float64 "
+    about += "...), and optimizer.KEY=VALUE for the settings that the implementations share"
+    _add_overrides(parser, about)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     parser = _add(subparsers, "bench", "commands:bench", "measure sobench itself")
     about = (
@@ -238,7 +246,7 @@ def _entries(kind: str) -> list[tuple[str, ...]]:
 def _experiments() -> list[tuple[str, ...]]:
     """Name, first comment line of its file, and remarks of each experiment: the user's own folder that has it, and the
     data that is not at hand."""
-    from sobench.config.files import about, members, origin
+    from sobench.config.files import about, origin
     from sobench.config.grid import data_sets_of
     from sobench.data import Store, at_hand
 

@@ -39,6 +39,7 @@ KINDS = {
     "schedule": "schedules",
     "logger": "loggers",
     "instrument": "instruments",
+    "metric": "metrics",
 }
 """The key in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
 
@@ -127,6 +128,15 @@ def find(kind: str, name: str) -> Entry | None:
     return choices(kind).get(name) or by_path.entry(name)
 
 
+def chosen(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Key, kind and name of everything that a run takes from here, by its configuration; `metrics[0]` of a list."""
+    for key, kind in KINDS.items():
+        if key == "metric":
+            yield from ((f"{kind}[{n}]", kind, name) for n, name in enumerate(settings.get(kind, ())))
+        else:
+            yield key, kind, settings[key] if key == "loss" else settings[key]["name"]
+
+
 def members(group: str) -> Iterable[str]:
     """The names of a config group that can be chosen; none for a group such as `budget`."""
     return choices(KINDS[group]) if group in KINDS else ()
@@ -209,7 +219,9 @@ def check_name(kind: str, name: str) -> None:
     if isinstance(name, str) and name in choices(kind):
         return
     if not by_path.is_path(name):
-        raise UsageError(f"{key_of(kind)}: got {name!r}, {suggestion(name, choices(kind), f'sobench list {kind}')}")
+        known = choices(kind)
+        allowed = suggestion(name, known, f"sobench list {kind}") if known else f"allowed: {by_path.FORM}"
+        raise UsageError(f"{key_of(kind)}: got {name!r}, {allowed}")
     try:
         by_path.check(name)
     except by_path.Refused as error:

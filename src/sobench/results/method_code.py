@@ -133,7 +133,10 @@ def parts(settings: Mapping[str, Any]) -> dict[str, str | None]:
     """The digests of the code of a run's parts besides its optimizer, as far as they are plug-ins, by key."""
     names = {key: settings.get(key) for key in ("dataset", "model", "loss", "schedule", "instrument")}
     chosen = {key: name["name"] if isinstance(name, Mapping) else name for key, name in names.items()}
-    return {
+    metrics = [_code("metrics", name) for name in settings.get("metrics", ())]
+    known = [code for code in metrics if code is not None]
+    of_metrics = {"metrics": digest(known) if len(known) == len(metrics) else None} if metrics else {}
+    return of_metrics | {
         key: _code(registry.KINDS[key], name) for key, name in chosen.items() if name and registry.is_plugin(key, name)
     }
 
