@@ -222,13 +222,30 @@ def test_a_name_of_ours_is_not_taken(workplace, plugins):
     done = command("run", *SMALL)
     assert done.code == 0
     (line,) = done.errors
-    assert line == "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not taking:SignSgd"
+    assert line == (
+        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not taking:SignSgd; "
+        "for the other: optimizer=taking:SignSgd"
+    )
     registry.entries.cache_clear()
     listed = command("list", "optimizers")
     assert listed.code == 0 and line in listed.err and "torch.optim.SGD" in listed.out
     made = result(directory())
     assert command("run", *SMALL, "runs=again").code == 0
     assert result(directory(workplace / "again")) == made
+
+
+@pytest.mark.parametrize("words", [["run", *SMALL, "optimizer=muon"], ["list", "optimizers"], ["show", "muon"]])
+def test_a_preset_of_ours_is_not_taken(workplace, plugins, words):
+    plugins("taking-a-preset", {"taking.py": THEIRS}, {"muon": "taking:SignSgd"})
+    done = command(*words)
+    assert done.code == 0 and done.errors == [
+        "sobench: warning: two optimizers are called 'muon': using torch.optim:Muon, not taking:SignSgd; "
+        "for the other: optimizer=taking:SignSgd"
+    ]
+    if words[0] == "run":
+        assert "_mlp_Muon_" in str(directory())
+        assert command("run", *SMALL, "optimizer=taking:SignSgd").code == 0
+        assert [path for path in directories() if "_mlp_SignSgd_" in str(path)]
 
 
 def test_a_data_set_of_theirs_is_listed(workplace, plugins):

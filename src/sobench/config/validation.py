@@ -128,6 +128,7 @@ def validate(settings: dict[str, Any]) -> None:
             chosen = None if chosen == {"groups": []} else chosen  # what conf/config.yaml adds to an optimizer
             raise UsageError(f"{group}: got {chosen!r}, {files.suggestion_for(group, chosen)}")
     for key, kind in registry.KINDS.items():
+        files.warn_of_hidden(key)
         registry.check_name(kind, settings[key] if key == "loss" else settings[key]["name"])
     for key, default in known.items():
         if key not in ("defaults", "hydra", "budgets", "loss", *GROUPS):
@@ -216,7 +217,9 @@ def _check_companions(companions: Any) -> None:
         if not (isinstance(settings, dict) and isinstance(settings.get("name"), str)):
             raise UsageError(f"{COMPANIONS}.{label}: got {settings!r}, allowed: +optimizer@{COMPANIONS}.{label}=NAME")
         registry.check_name("optimizers", settings["name"])
-        _check_optimizer(f"{COMPANIONS}.{label}", settings)
+        if groups.groups_of(settings):
+            raise UsageError(f"{COMPANIONS}.{label}.{groups.KEY}: a companion moves the whole model; allowed: null")
+        _check_optimizer(f"{COMPANIONS}.{label}", groups.own(settings))
 
 
 def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
