@@ -25,6 +25,7 @@ HANDFUL = {
     "schedulefree:AdamWScheduleFree": "right",
     "timm.optim:Adahessian": "right",
     "timm.optim:Muon": "right",
+    "timm.optim:SGDP": "right",
     "prodigyopt:Prodigy": "right",
     "dadaptation:DAdaptAdam": "right",
 }

@@ -15,6 +15,7 @@ THEIRS = '''
 """A package of optimizers."""
 
 import torch
+from torch.optim.optimizer import required
 
 
 class SignSgd(torch.optim.Optimizer):
@@ -39,6 +40,13 @@ class Needy(SignSgd):
 
     def __init__(self, params, radius, lr=0.1):
         super().__init__(params, lr=lr * radius)
+
+
+class Marked(SignSgd):
+    """Has torch's own mark of a parameter without a default."""
+
+    def __init__(self, params, lr=required, rho: float = 0.5):
+        super().__init__(params, lr=lr, rho=rho)
 
 
 class Refusing(SignSgd):
@@ -129,6 +137,8 @@ def test_its_configuration_is_its_signature(theirs):
         "nesterov": False,
     }
     assert signature.defaults("optimizer", "needy") == {"name": "needy", "radius": "???", "lr": 0.1}
+    marked = "theirs.sign:Marked"
+    assert signature.defaults("optimizer", marked) == {"name": marked, "lr": "???", "rho": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +154,7 @@ def test_its_configuration_is_its_signature(theirs):
         (["optimizer=signsgd", "optimizer.betas=[0.9]"], "optimizer.betas: got [0.9], allowed: a list of 2"),
         (["optimizer=signsgd", "optimizer.nesterov=1"], "optimizer.nesterov: got 1, allowed: true or false"),
         (["optimizer=needy"], "optimizer.radius: must be given"),
+        (["optimizer=theirs.sign:Marked"], "optimizer.lr: must be given"),
         (["optimizer=refusing", "optimizer.lr=2"], "optimizer 'refusing': lr is 2: at most 1"),
         (["optimizer=factory"], "optimizer 'factory' (theirs.sign:factory) is not a torch.optim.Optimizer class"),
         (["optimizer=signsdg"], "did you mean 'signsgd' or"),
@@ -159,7 +170,8 @@ def test_settings_that_it_takes(workplace, theirs):
     words = ["optimizer.rho=0.5", "optimizer.betas=[0.5,1]", "optimizer.limit=anything", "optimizer.variant=other"]
     assert command("run", *SMALL, "optimizer=signsgd", *words).code == 0
     assert command("run", *SMALL, "optimizer=needy", "optimizer.radius=2").code == 0
-    assert len(directories()) == 2
+    assert command("run", *SMALL, "optimizer=theirs.sign:Marked", "optimizer.lr=0.1").code == 0
+    assert len(directories()) == 3
 
 
 def test_in_a_sweep_with_ours(workplace, theirs):
