@@ -283,6 +283,45 @@ def test_tuning_again_changes_nothing_but_what_it_is_about(tuned, words):
     assert "nothing to do" in command("tune", *words).out and tuned.read_text() == before
 
 
+OF_GROUPS = """\
+# @package _global_
+# Two learning rates of a parameter group
+threads: 1
+model: {widths: [4]}
+budget: {steps: 3}
+validation: 0.1
+hydra:
+  sweeper:
+    params: {seed: "range(1)"}
+    tuned: mine
+    tune:
+      seeds: [1000]
+      metric: validation_loss
+      better: lower
+      grids:
+        muon: {optimizer.groups.1.lr: [0.0001, 0.1], optimizer.lr: [0.03]}
+    cells:
+      - [optimizer=muon, optimizer.lr=0.01]
+"""
+
+
+def test_a_grid_may_search_a_value_of_a_group(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = tmp_path / "conf" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text(OF_GROUPS)
+    done = command("tune", "mine", "progress=false")
+    assert done.code == 0, done.err
+    (entry,) = yaml.safe_load((tmp_path / "conf" / "tuned" / "mine.yaml").read_text())
+    assert entry["cell"] == ["optimizer=muon"] and entry["trials"] == 2
+    assert entry["values"] == {"optimizer.groups.1.lr": 0.1, "optimizer.lr": 0.03}
+    (run,) = expand(["experiment=mine"])
+    muon = run.config["optimizer"]
+    assert muon["lr"] == 0.03 and muon["groups"][1]["lr"] == 0.1 and "lr" not in muon["groups"][0]
+    (page,) = (tmp_path / "reports" / "mine").rglob("tuning.md")
+    assert "groups.1.lr=0.1" in page.read_text()
+
+
 @pytest.mark.parametrize(
     "extra, said",
     [

@@ -160,7 +160,7 @@ class Prices:
     def _recorded(self, run: Run) -> float | None:
         """The mean of the finished runs of the cell."""
         others = (state(folder) for folder in run.directory(self.root).parent.glob("seed-*"))
-        seconds = [found.total_seconds for found in others if found.status in KEEPS]
+        seconds = [found.spent_seconds for found in others if found.status in KEEPS]
         return statistics.mean(seconds) if seconds else None
 
     def _estimated(self, run: Run) -> float | str:

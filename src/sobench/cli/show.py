@@ -16,7 +16,8 @@ from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
-from sobench.config import by_path, files, registry, signature, suites
+from sobench.config import by_path, files, groups, registry, signature, suites
+from sobench.config.names import parameter_group
 from sobench.config.run import Run
 from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, rule_of
 from sobench.data import Store, sources
@@ -115,6 +116,9 @@ def _settings(group: str, name: str, base: str | None) -> Iterator[str]:
         yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
     if group == "optimizer":
         yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
+        file = files.find(f"{group}/{name}")
+        for stated in groups.groups_of(files.read(file)) if file else ():
+            yield f"    by default {parameter_group(stated)}"
 
 
 def _text(value: Any) -> str:

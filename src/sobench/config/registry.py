@@ -101,7 +101,7 @@ def entries(kind: str) -> dict[str, EntryPoint]:
         if other.value != entry.value:
             used, ignored = (other, entry) if is_ours(other) else (entry, other)
             by_name[entry.name] = used
-            warn(f"two {kind} are called {entry.name!r}: using {used.value}, not {ignored.value}")
+            warn_of_two(kind, entry.name, used.value, ignored.value)
     return dict(sorted(by_name.items()))
 
 
@@ -287,6 +287,11 @@ def origin(entry: Entry) -> str:
 def warn(message: str) -> None:
     """Print a warning, one line on standard error."""
     say(f"sobench: warning: {message}", sys.stderr)
+
+
+def warn_of_two(kind: str, name: str, used: str, ignored: str) -> None:
+    """Warn that a name stands for one of two objects, and say how to choose the other one."""
+    warn(f"two {kind} are called {name!r}: using {used}, not {ignored}; for the other: {key_of(kind)}={ignored}")
 
 
 def summary(entry: Entry) -> str:

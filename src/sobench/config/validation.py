@@ -129,6 +129,8 @@ def validate(settings: dict[str, Any]) -> None:
             chosen = None if chosen == {"groups": []} else chosen  # what conf/config.yaml adds to an optimizer
             raise UsageError(f"{group}: got {chosen!r}, {files.suggestion_for(group, chosen)}")
     rules.check("metrics", settings["metrics"], RULES["metrics"])
+    for key in registry.KINDS:
+        files.warn_of_hidden(key)
     for _, kind, name in registry.chosen(settings):
         registry.check_name(kind, name)
     for key, default in known.items():
@@ -218,7 +220,9 @@ def _check_companions(companions: Any) -> None:
         if not (isinstance(settings, dict) and isinstance(settings.get("name"), str)):
             raise UsageError(f"{COMPANIONS}.{label}: got {settings!r}, allowed: +optimizer@{COMPANIONS}.{label}=NAME")
         registry.check_name("optimizers", settings["name"])
-        _check_optimizer(f"{COMPANIONS}.{label}", settings)
+        if groups.groups_of(settings):
+            raise UsageError(f"{COMPANIONS}.{label}.{groups.KEY}: a companion moves the whole model; allowed: null")
+        _check_optimizer(f"{COMPANIONS}.{label}", groups.own(settings))
 
 
 def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:
