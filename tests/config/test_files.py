@@ -21,6 +21,7 @@ SKIPPED_GROUPS = {
     "report": "described in tests/report",
     "hydra": "part of every run here",
     "parity": "in test_parity.py",
+    "suite": "in test_suites.py",
 }
 
 
