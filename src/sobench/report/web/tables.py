@@ -1,0 +1,48 @@
+"""Tables of a page: cells with marks, and with what is behind a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from sobench.report.lines import Line, line
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An entry. rank: `best` or `second`. mark: that of a footnote. gap: the runs that are not in the number.
+
+    seeds: each seed with its value or its state in words. cells: the configurations of the runs behind the number, by
+    their hashes; the page describes each of them once.
+    """
+
+    text: Line
+    rank: str = ""
+    mark: str = ""
+    gap: str = ""
+    seeds: list[tuple[str, str]] = field(default_factory=list)
+    cells: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table that a reader can sort. The first cell of a row names it. words: the columns that hold no numbers.
+
+    footnotes: by their mark. notes: below the table.
+    """
+
+    name: str
+    head: list[str]
+    rows: list[list[Cell]]
+    words: frozenset[int] = frozenset({0})
+    footnotes: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def cell(text: str | Line) -> Cell:
+    """An entry that is text alone."""
+    return Cell(line(text))
+
+
+def of_lines(name: str, head: list[str], rows: list[list[Line]], words: frozenset[int]) -> Grid:
+    """A table of lines."""
+    return Grid(name, head, [list(map(cell, row)) for row in rows], words)
