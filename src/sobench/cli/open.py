@@ -53,14 +53,16 @@ def _page(given: str | None) -> tuple[Path, str]:
 def _folders(name: str) -> list[Path]:
     """The folders of the reports of an artifact. Raises UsageError for a name that no report has."""
     from sobench.report import overview, reports
+    from sobench.report.web.report_page import OWN
 
-    found = overview.written(REPORTS) if REPORTS.is_dir() else []
-    own = [report.folder for report in found if report.artifact == name]
-    if not own:
-        written = sorted({report.artifact for report in found})
+    by_name: dict[str, list[Path]] = {}
+    for report in overview.written(REPORTS) if REPORTS.is_dir() else []:
+        by_name.setdefault(report.artifact.removeprefix(OWN), []).append(report.folder)
+    own = by_name.get(name.removeprefix(OWN))
+    if own is None:
         if name in reports():
             raise UsageError(f"open: {name} has no report in {REPORTS}; write one with: sobench report {name}")
-        raise UsageError(f"open: got {name!r}, {suggestion(name, written, 'sobench list reports')}")
+        raise UsageError(f"open: got {name!r}, {suggestion(name, by_name, 'sobench list reports')}")
     return own
 
 

@@ -30,7 +30,7 @@ from sobench.report.writer import DESCRIPTION, FILES, digest_of, drafted, render
 from sobench.system.files import parse_json
 
 PROVENANCE = "provenance.json"
-TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
+TRIALS = "trials.csv"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
 """The files from which the others are made. The description is that of sobench, if it is not in the folder."""
 TOLERANCE = 3.0
@@ -82,7 +82,7 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
                 render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
         except (Failure, OSError, UsageError) as error:
             return [str(error)]
-        names = [BEST_OF_K, NAME] if is_tuning(folder) else [name for name in FILES if name not in KEPT]
+        names = [tune_pages.PICTURE, NAME] if is_tuning(folder) else [name for name in FILES if name not in KEPT]
         found = [_difference(folder / name, made / name) for name in names]
     return [line for line in found if line]
 

@@ -45,11 +45,14 @@ class Settings:
     legend: Line
 
 
-def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any]) -> Settings | None:
-    """The section; None if the provenance has no settings."""
+def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any], *, defaults: bool = True) -> Settings | None:
+    """The section; None if the provenance has no settings. defaults: whether settings that nobody set are in it."""
     rows = _rows(evidence, origin)
     if not rows:
         return None
+    if not defaults and any("origins" in cell for cell in origin["cells"].values()):
+        for row in rows:
+            row.shown = {key: piece for key, piece in row.shown.items() if piece.mark}
     shared = [
         key
         for key, text in rows[0].shown.items()

@@ -8,25 +8,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from sobench.config import tuning
 from sobench.report.formats import Markdown
 from sobench.report.web import NAME, tuning_page
-from sobench.report.web.charts import charts
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 from sobench.system import text
 from sobench.system.files import write_atomically
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
 WIDE = 8.0
 """The axis of the scores is logarithmic where the largest is more than so many times the smallest."""
+PICTURE = "best-of-k.png"
 _OF_TRIAL = ("cell", "score", "stderr", "seeds", "of", "gap", "chosen")
 """The columns of trials.csv that are no settings."""
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
@@ -73,7 +69,7 @@ def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out
     trials(searches).to_csv(out / "trials.csv", index=False)
     (out / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
     draw_again(out, out)
-    return [out / name for name in ("tuning.md", NAME, "trials.csv", "best-of-k.png")]
+    return [out / name for name in ("tuning.md", NAME, "trials.csv", PICTURE)]
 
 
 def draw_again(folder: Path, out: Path) -> None:
@@ -98,11 +94,10 @@ def draw_again(folder: Path, out: Path) -> None:
         ]
     except (KeyError, ValueError) as error:
         raise Failure(f"trials.csv is damaged: {error}") from error
-    sheet, lines = _figure(searches, {"metric": criterion[1]}, out / "best-of-k.png")
+    _figure(searches, {"metric": criterion[1]}, out / PICTURE)
     _, short = short_labels([search.label.replace("optimizer.", "") for search in searches])
     labels = {search.label: label for search, label in zip(searches, short)}
-    figure = charts([(None, sheet.axes[0])], dict(zip(short, lines)), labels)
-    page = tuning_page.page(title[1], criterion[0], searches, labels, ks(searches), figure)
+    page = tuning_page.page(title[1], criterion[0], searches, labels, ks(searches), PICTURE)
     (out / NAME).write_text(page, encoding="utf-8")
 
 
@@ -119,9 +114,11 @@ class _Score(Aggregate):
 
 def _read(trial: pd.Series) -> Trial:
     """A trial as a row of trials.csv keeps it: its settings, the mean of its scores, and their number."""
-    values: dict[str, Any] = {str(key): trial[key] for key in trial.index if key not in _OF_TRIAL and pd.notna(trial[key])}
+    keys = [str(key) for key in trial.index if key not in _OF_TRIAL and pd.notna(trial[key])]
     mean, error, found = float(trial["score"]), float(trial["stderr"]), int(trial["seeds"])
-    return Trial(values, _Score(dict.fromkeys(range(found), mean), int(trial["of"]), error=error))
+    return Trial(
+        {key: trial[key] for key in keys}, _Score(dict.fromkeys(range(found), mean), int(trial["of"]), error=error)
+    )
 
 
 def trials(searches: Sequence[Search]) -> pd.DataFrame:
@@ -218,8 +215,7 @@ def _form(value: float) -> str:
     return ".4f" if value == 0 or 1e-3 <= abs(value) < 1e4 else ".3g"
 
 
-def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -> tuple[Figure, list[Line2D]]:
-    """Save the figure of the best of k trials; the figure, and the line of each search."""
+def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg", force=False)
@@ -257,7 +253,6 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
         sheet.set_layout_engine(None)
         overlap.alternate(axes)
         sheet.savefig(path, metadata={"Software": None})
-        return sheet, lines
 
 
 def short_labels(labels: Sequence[str]) -> tuple[str, list[str]]:

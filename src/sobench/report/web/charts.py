@@ -79,7 +79,7 @@ def charts(
     with matplotlib.rc_context(RC):
         for place, (spec, axes) in enumerate(panels):
             title, x, y = (plain(text) for text in (axes.get_title(loc="left"), axes.get_xlabel(), axes.get_ylabel()))
-            label = f"{title or y}: {y} against {x}".replace("\n", " ")
+            label = f"{title or y} against {x}".replace("\n", " ")
             axis = spec.x if isinstance(spec, Panel) else ""
             chart = Chart(title, y.replace("\n", " "), x.split("\n"), axis, panel(axes, by_owner, ids, label))
             groups.setdefault(_quantity(spec, place), []).append(chart)

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sobench.report.claims import ANSWERS
+from sobench.report.lines import in_ticks
+from sobench.report.view import FOOTER
 from sobench.report.web.render import render
 
 
@@ -66,7 +68,15 @@ def index(papers: Sequence[Section], others: Sequence[Section]) -> str:
         (len(written), "pages"),
     ]
     answers = _total(section.answers for section in papers)
-    return render("index.html", papers=papers, others=others, facts=facts, counts=listed(answers), listed=listed)
+    return render(
+        "index.html",
+        papers=papers,
+        others=others,
+        facts=facts,
+        counts=listed(answers),
+        listed=listed,
+        footer=in_ticks(FOOTER),
+    )
 
 
 def listed(answers: Counter[str]) -> list[tuple[str, int]]:

@@ -15,6 +15,7 @@ from sobench.report.facts import facts
 from sobench.report.figures.figure import Drawn
 from sobench.report.lines import in_ticks, line
 from sobench.report.schema.spec import Column
+from sobench.report.settings import settings_of_methods
 from sobench.report.table import Contents
 from sobench.report.view import View
 from sobench.report.web.charts import charts
@@ -28,7 +29,7 @@ OWN = "own/"
 
 def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[str, Any]) -> str:
     """The page. drawn: the figure, if the report has one."""
-    report = shown.report
+    report, settings = shown.report, settings_of_methods(evidence, origin, defaults=False)
     return render(
         "report.html",
         **_head(report.title, origin, shown.facts),
@@ -45,11 +46,9 @@ def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[s
         tried=of_lines("Settings that were tried", shown.tried.head, shown.tried.rows, frozenset({0, 1, 4}))
         if shown.tried
         else None,
-        settings=of_lines("Settings", shown.settings.head, shown.settings.rows, frozenset(range(4)))
-        if shown.settings and shown.settings.rows
-        else None,
+        settings=settings,
+        of_methods=of_lines("Settings", settings.head, settings.rows, None) if settings and settings.rows else None,
         notes=list(map(in_ticks, shown.notes)),
-        footer=in_ticks(view.FOOTER),
         runs=runs_of(origin, _names(evidence)),
         files=_files(shown, evidence),
     )
@@ -71,9 +70,9 @@ def withdrawn(title: str, origin: Mapping[str, Any], table: str, picture: str) -
         sentence=(),
         tried=None,
         settings=None,
+        of_methods=None,
         notes=[],
-        footer=(),
-        runs=runs_of(origin, {}),
+        runs=[],
         files=files,
     )
 
@@ -99,12 +98,14 @@ def _table(contents: Contents, evidence: Evidence) -> Grid:
     recorded = evidence.asked(evidence.report.columns)  # the columns of the table have other labels
     rows = []
     for row in contents.rows:
-        cells = [cell(row.label)]
-        for column, own, entry in zip(contents.columns, recorded, row.cells, strict=True):
+        hashes = [_hashes(own, row.method, evidence) for own in recorded]
+        shared = hashes[0] if all(of_column == hashes[0] for of_column in hashes) else []
+        cells = [Cell(line(row.label), cells=shared)]
+        for column, own, entry, of_column in zip(contents.columns, recorded, row.cells, hashes, strict=True):
             mean, spread, gap = formats.ours_in_words(entry, column)
             text = f"{mean} ± {spread}" if spread else mean or gap or "missing"
-            seeds, hashes = _seeds(own, row.method, evidence)
-            cells.append(Cell(line(text), entry.rank or "", entry.mark, gap if mean else "", seeds, hashes))
+            seeds = [] if own.growth else _seeds(own, row.method, evidence)
+            cells.append(Cell(line(text), entry.rank or "", entry.mark, gap if mean else "", "Seeds", seeds, of_column))
             if column.published:
                 cells.append(cell(" ± ".join(formats.published_in_words(entry, column)) or "–"))
         found = dict.fromkeys(f"{entry.ours.found}/{entry.ours.expected}" for entry in row.cells)
@@ -112,19 +113,23 @@ def _table(contents: Contents, evidence: Evidence) -> Grid:
     return Grid("Table", [*head, "n", "steps", "epochs"], rows, words, contents.footnotes, contents.notes)
 
 
-def _seeds(column: Column, method: str, evidence: Evidence) -> tuple[list[tuple[str, str]], list[str]]:
-    """Each seed with its value or its state, and the hashes of the configurations. Of a growth the hashes alone."""
+def _hashes(column: Column, method: str, evidence: Evidence) -> list[str]:
+    """The hashes of the configurations behind a number."""
+    return list(dict.fromkeys(run.cell for run in evidence.fitting(method, column.where)))
+
+
+def _seeds(column: Column, method: str, evidence: Evidence) -> list[tuple[str, str]]:
+    """Each seed of a number with its value or its state."""
     runs = evidence.fitting(method, column.where)
-    cells = list(dict.fromkeys(run.cell for run in runs))
-    if column.growth:
-        return [], cells
     values, states = evidence.values(column, column.metric, method), evidence.states(column, column.metric)
     found = []
     for run in sorted(runs, key=lambda run: run.seed):
         value, state = values.get(run.id, math.nan), states[run.id].status
-        text = "not recorded" if math.isnan(value) else f"{value:.6g}"
-        found.append((str(run.seed), text if state == "done" else state if math.isnan(value) else f"{text} ({state})"))
-    return found, cells
+        known, done = not math.isnan(value), state == "done"
+        remark = "" if done else f" ({state})" if known else state
+        text = f"{value:.6g}" if known else "not recorded" if done else ""
+        found.append((str(run.seed), text + remark))
+    return found
 
 
 def _names(evidence: Evidence) -> dict[str, str]:

@@ -9,19 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sobench.report.facts import commit_text
-from sobench.system.text import format_ranges
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of a configuration. cell: its hash; a run is "<cell>-<seed>". name: for people. code: its
-    commits, if the runs of the page have several. command: "" if the settings were not recorded."""
+    """The runs of a configuration. cell: its hash; a run is "<cell>-<seed>". name: for people. about: the states of the
+    runs that are not done, and the commits, if the runs of the page have several. command: "" if the settings were not
+    recorded."""
 
     cell: str
     name: str
-    seeds: str
-    states: str
-    code: str
+    about: str
     command: str
 
 
@@ -33,18 +31,12 @@ def runs_of(origin: Mapping[str, Any], names: Mapping[str, str]) -> list[Runs]:
     found, several = [], len({run["commit"] for run in origin["runs"]}) > 1
     for cell, runs in by_cell.items():
         about = (origin.get("cells") or {}).get(cell)
-        states = Counter(run["status"] for run in runs)
+        states = Counter(run["status"] for run in runs if run["status"] != "done")
         commits = dict.fromkeys(commit_text(run["commit"]) for run in runs) if several else {}
-        found.append(
-            Runs(
-                cell,
-                names.get(cell) or f"{runs[0]['optimizer']} on {runs[0]['dataset']}",
-                format_ranges({run["seed"] for run in runs}),
-                ", ".join(f"{number} {state}" for state, number in states.items()),
-                ", ".join(commits),
-                _command(origin, about["overrides"], [run["seed"] for run in runs]) if about else "",
-            )
-        )
+        name = names.get(cell) or f"{runs[0]['optimizer']} on {runs[0]['dataset']}"
+        facts = [*(f"{number} {state}" for state, number in states.items()), *(f"code {text}" for text in commits)]
+        command = _command(origin, about["overrides"], [run["seed"] for run in runs]) if about else ""
+        found.append(Runs(cell, name, ", ".join(facts), command))
     return found
 
 

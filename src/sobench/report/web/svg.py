@@ -27,29 +27,32 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 360, 232
 """The size of a drawing, in its own units: about its size on the screen."""
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 10, 22
+"""The margins of the box; the style sheet has them too."""
 BAR = 62
 """The width that a scale of colours takes at the right."""
 FINE = 2
 """Coordinates of paths are in such parts of a unit."""
-FEW = 12
+FEW = 3
 """The number of points up to which each has its marker."""
-OF_AREAS = 100, 1.5
+OF_AREAS = 60, 3.0
 """The most points of the outline of an area, and the tolerance."""
-MARKERS = 4
+THIN = 4.0
+"""The height below which a band is hidden by its line."""
+MARKERS = 2
 """The number of markers on a line of more points."""
-SHAPES = {
-    "dot": "h0",  # with a round cap
-    "square": "h0",  # with a square one
-    "up": "m0-9l8 14h-16z",
-    "diamond": "m0-9l7 9-7 9-7-9z",
-    "plus": "m-8 0h16m-8-8v16",
-    "down": "m0 9l8-14h-16z",
-    "cross": "m-6-6l12 12m0-12l-12 12",
-    "bar": "m0-9v18",
-    "ring": "m-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0z",
-    "star": "m0-11l3 7 8 1-6 5 2 8-7-4-7 4 2-8-6-5 8-1z",
+SHAPES: dict[str, tuple[int, int, str]] = {
+    "dot": (0, 0, "h0"),  # with a round cap
+    "square": (0, 0, "h0"),  # with a square one
+    "up": (0, -9, "l8 14h-16z"),
+    "diamond": (0, -9, "l7 9-7 9-7-9z"),
+    "plus": (-8, 0, "h16m-8-8v16"),
+    "down": (0, 9, "l8-14h-16z"),
+    "cross": (-6, -6, "l12 12m0-12l-12 12"),
+    "bar": (0, -9, "v18"),
+    "ring": (-7, 0, "a7 7 0 1 0 14 0a7 7 0 1 0-14 0z"),
+    "star": (0, -11, "l3 7 8 1-6 5 2 8-7-4-7 4 2-8-6-5 8-1z"),
 }
-"""The shapes of markers as paths, the first of them by the place of a method in the legend."""
+"""The shapes of markers: where a path begins, from the middle, and its steps. The first ones are those of methods."""
 OF_METHODS = tuple(SHAPES)[:8]
 _OF_MATPLOTLIB = {"o": "dot", "x": "cross", "^": "up", "*": "star"}
 _DASH = 5
@@ -111,7 +114,7 @@ def panel(axes: Axes, styles: Mapping[str, Style], ids: Iterator[int], label: st
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">',
         f'<clipPath id="{clip}"><path d="M-6-6h{width * FINE + 12}v{sheet.height * FINE + 12}H-6z"/></clipPath>',
         *_ticks(sheet),
-        f'<g transform="translate({LEFT} {TOP})scale({1 / FINE:g})"><g clip-path="url(#{clip})">',
+        f'<g class="h"><g clip-path="url(#{clip})">',
         *_background(sheet),
         *_owned(sheet, styles, clipped=True),
         "</g>",
@@ -127,10 +130,7 @@ def panel(axes: Axes, styles: Mapping[str, Style], ids: Iterator[int], label: st
 def swatch(style: Style, kind: str = "line") -> Markup:
     """The line and the marker of an entry of a legend."""
     line = '<path d="M0 12h52"/>' if kind == "line" else ""
-    return Markup(
-        f'<svg class="w" viewBox="0 0 52 24" aria-hidden="true"><g class="{style.classes}"{_colour(style)}>{line}'
-        f"{_marks(style.shape, [(26, 12)])}</g></svg>"
-    )
+    return Markup(f'<svg class="w {style.classes}"{_colour(style)}>{line}{_marks(style.shape, [(26, 12)])}</svg>')
 
 
 # Paths
@@ -164,17 +164,25 @@ def _line(sheet: _Sheet, line: Line2D) -> list[np.ndarray]:
     return [thinned(sheet.coordinates(piece)) for piece in _pieces(np.ma.filled(display, np.nan))]
 
 
-def _areas(sheet: _Sheet, artist: Any) -> Iterator[tuple[str, str]]:
-    """The areas of a collection: each colour with its path."""
+def _areas(sheet: _Sheet, artist: Any, least: float = 0.0) -> Iterator[tuple[str, str]]:
+    """The areas of a collection: each colour with its path. least: the height of the lowest area that is drawn."""
     from matplotlib.colors import to_hex
 
     colours = artist.get_facecolor()
     for place, shape in enumerate(artist.get_paths()):
         polygons = artist.get_transform().transform_path(shape).to_polygons(closed_only=False)
-        drawn = [thinned(sheet.coordinates(polygon), *OF_AREAS) for polygon in polygons if np.isfinite(polygon).all()]
+        places = [sheet.coordinates(polygon) for polygon in polygons if np.isfinite(polygon).all()]
+        drawn = [thinned(points, *OF_AREAS) for points in places if _height(points) >= least]
         text = "".join(path(points, closed=True) for points in drawn if len(points) > 2)
         if text:
             yield to_hex(colours[place % len(colours)]), text
+
+
+def _height(outline: np.ndarray) -> float:
+    """The largest height of a band. Its outline [points, 2] runs along one edge and back along the other."""
+    turn = int(outline[:, 0].argmax())
+    there, back = outline[: turn + 1], outline[turn:][::-1]
+    return float(np.abs(there[:, 1] - np.interp(there[:, 0], *back.T)).max()) if len(there) and len(back) else 0.0
 
 
 # What has no owner: contours, matrices, zero lines
@@ -225,7 +233,7 @@ def _free_line(sheet: _Sheet, line: Line2D) -> Iterator[str]:
     if marker:
         shape = "ring" if str(line.get_markerfacecolor()) == "none" else marker
         for piece in _line(sheet, line):
-            yield _marks(shape, piece, "x")
+            yield _marks(shape, piece)
     elif str(line.get_marker()) in ("None", "none", ""):
         yield from (f'<path class="z" d="{path(piece)}"/>' for piece in _line(sheet, line) if len(piece) > 1)
 
@@ -253,7 +261,7 @@ def _drawn(sheet: _Sheet, artist: Any, style: Style, together: Mapping[Any, tupl
     """The elements of one artist of a method."""
     kind = tags.kind_of(artist)
     if kind == tags.BAND:
-        yield from (f'<path class="b" d="{text}"/>' for _, text in _areas(sheet, artist))
+        yield from (f'<path class="b" d="{text}"/>' for _, text in _areas(sheet, artist, least=THIN))
     elif kind == tags.BAR and hasattr(artist, "get_segments"):
         ends = [sheet.axes.transData.transform(segment) for segment in artist.get_segments()]
         yield "".join(f'<path d="{path(np.round(sheet.coordinates(end)).astype(int))}"/>' for end in ends)
@@ -283,12 +291,12 @@ def _marked(pieces: Sequence[np.ndarray], number: int) -> np.ndarray:
     return points[sorted({int(np.abs(points[:, 0] - x).argmin()) for x in wanted})]
 
 
-def _marks(shape: str, points: Iterable[Sequence[int]], classes: str = "") -> str:
+def _marks(shape: str, points: Iterable[Sequence[int]]) -> str:
     """A path with a marker at each point."""
-    if not len(text := "".join(f"M{_numbers(point)}{SHAPES[shape]}" for point in points)):
-        return ""
-    look = {"dot": "kd", "square": "ks"}.get(shape, "k" if SHAPES[shape].endswith("z") else "kl")
-    return f'<path class="{f"{look} {classes}".strip()}" d="{text}"/>'
+    dx, dy, steps = SHAPES[shape]
+    text = "".join(f"M{_numbers((x + dx, y + dy))}{steps}" for x, y in points)
+    look = {"dot": "kd", "square": "ks"}.get(shape, "k" if steps.endswith("z") else "kl")
+    return f'<path class="{look}" d="{text}"/>' if text else ""
 
 
 def _colour(style: Style) -> str:
@@ -300,23 +308,22 @@ def _colour(style: Style) -> str:
 
 def _ticks(sheet: _Sheet) -> Iterator[str]:
     """The lines of the grid and the numbers on both axes."""
-    width, height = sheet.width, sheet.height
-    xs = [(LEFT + share * width, text) for share, text in _shares(sheet, sheet.axes.xaxis, 0)]
-    ys = [(TOP + (1 - share) * height, text) for share, text in _shares(sheet, sheet.axes.yaxis, 1)]
-    lines = [f"M{x:.0f} {TOP}v{height}" for x, _ in xs] + [f"M{LEFT} {y:.0f}h{width}" for y, _ in ys]
-    if lines:
-        yield f'<path class="g" d="{"".join(lines)}"/>'
+    low = TOP + sheet.height
+    xs = [(LEFT + share * sheet.width, text) for share, text in _shares(sheet, sheet.axes.xaxis, 0)]
+    ys = [(TOP + (1 - share) * sheet.height, text) for share, text in _shares(sheet, sheet.axes.yaxis, 1)]
+    yield f'<path class="g" d="{"".join(f"M{LEFT} {y:.0f}h{sheet.width}" for y, _ in ys)}"/>'
+    notches = "".join(f"M{x:.0f} {low}v4" for x, _ in xs)
+    yield f'<path class="z" d="M{LEFT} {low}h{sheet.width}{notches}"/>'
     labels = sheet.axes.get_xticklabels()
     if labels and labels[0].get_rotation():
-        turned = [
-            f'<text transform="translate({x:.0f} {TOP + height + 9})rotate(-35)">{escape(text)}</text>'
-            for x, text in xs
-        ]
-        yield f'<g class="y">{"".join(turned)}</g>'
-    elif xs:
-        yield f'<g class="t">{"".join(_text(x, TOP + height + 14, text) for x, text in xs)}</g>'
-    if ys:
-        yield f'<g class="y">{"".join(_text(LEFT - 6, y + 3.5, text) for y, text in ys)}</g>'
+        turns = [f"translate({x:.0f} {low + 10})rotate(-35)" for x, _ in xs]
+        texts = [f'<text transform="{turn}">{escape(text)}</text>' for turn, (_, text) in zip(turns, xs)]
+        yield f'<g class="u">{"".join(texts)}</g>'
+    else:
+        texts = "".join(f'<text x="{x:.0f}">{escape(text)}</text>' for x, text in xs)
+        yield f'<g class="t">{texts}</g>'
+    texts = "".join(f'<text y="{y:.0f}">{escape(text)}</text>' for y, text in ys)
+    yield f'<g class="y">{texts}</g>'
 
 
 def _shares(sheet: _Sheet, axis: Axis, dimension: int) -> list[tuple[float, str]]:
@@ -343,7 +350,7 @@ def _texts(sheet: _Sheet) -> Iterator[str]:
     for remark in sheet.axes.texts:
         for place, text in enumerate(plain(remark.get_text()).split("\n")):
             middle = LEFT + sheet.width / 2, TOP + sheet.height / 2 + 14 * place
-            yield f'<g class="t">{_text(*middle, text)}</g>'
+            yield f'<g class="i">{_text(*middle, text)}</g>'
 
 
 def _colour_bar(sheet: _Sheet, artist: Any, name: str) -> Iterator[str]:

@@ -11,29 +11,33 @@ from sobench.report.lines import Line, line
 class Cell:
     """An entry. rank: `best` or `second`. mark: that of a footnote. gap: the runs that are not in the number.
 
-    seeds: each seed with its value or its state in words. cells: the configurations of the runs behind the number, by
-    their hashes; the page describes each of them once.
+    behind: what the number is made of, such as each seed with its value or its state in words; what: the word before
+    it, such as "Seeds". cells: the
+    configurations of the runs behind the number, by their hashes; the page describes each of them once, and a name of a
+    row has those of all its numbers, if these are the same.
     """
 
     text: Line
     rank: str = ""
     mark: str = ""
     gap: str = ""
-    seeds: list[tuple[str, str]] = field(default_factory=list)
+    what: str = ""
+    behind: list[tuple[str, str]] = field(default_factory=list)
     cells: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table that a reader can sort. The first cell of a row names it. words: the columns that hold no numbers.
+    """A table that a reader can sort. The first cell of a row names it.
 
-    footnotes: by their mark. notes: below the table.
+    words: the columns that hold no numbers; None for a table without numbers. footnotes: by their mark. notes: they
+    stand below the table.
     """
 
     name: str
     head: list[str]
     rows: list[list[Cell]]
-    words: frozenset[int] = frozenset({0})
+    words: frozenset[int] | None = frozenset({0})
     footnotes: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -43,6 +47,6 @@ def cell(text: str | Line) -> Cell:
     return Cell(line(text))
 
 
-def of_lines(name: str, head: list[str], rows: list[list[Line]], words: frozenset[int]) -> Grid:
+def of_lines(name: str, head: list[str], rows: list[list[Line]], words: frozenset[int] | None) -> Grid:
     """A table of lines."""
     return Grid(name, head, [list(map(cell, row)) for row in rows], words)

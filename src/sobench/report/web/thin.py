@@ -10,7 +10,7 @@ import numpy as np
 
 MOST = 200
 """The most points of a path."""
-TOLERANCE = 0.75
+TOLERANCE = 1.2
 """The distance below which a point counts as on the line between its neighbours, in units of the coordinates."""
 
 

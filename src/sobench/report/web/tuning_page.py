@@ -1,4 +1,4 @@
-"""The page of a tuning: the chosen settings, the best of k trials, and all trials."""
+"""The page of a tuning: the chosen settings with the trials of each, and the best of k trials."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sobench.report.lines import Piece, in_ticks, line
-from sobench.report.web.charts import Charts
+from sobench.report.lines import in_ticks, line
 from sobench.report.web.render import render
-from sobench.report.web.tables import Cell, Grid, cell, of_lines
+from sobench.report.web.tables import Cell, Grid, cell
 
 if TYPE_CHECKING:
     from sobench.results.trials import Search, Trial
@@ -21,47 +20,35 @@ BEST_OF_K = (
 
 
 def page(
-    title: str, criterion: str, searches: Sequence[Search], labels: Mapping[str, str], ks: Sequence[int], figure: Charts
+    title: str, criterion: str, searches: Sequence[Search], labels: Mapping[str, str], ks: Sequence[int], picture: str
 ) -> str:
     """The page. criterion: the line of tuning.md that says by what the trials were compared. labels: of the searches,
-    without what they share."""
+    without what they share. ks: the numbers of trials of which the expected best is in the table. picture: the name of
+    the file with its figure."""
     return render(
         "tuning.html",
         title=title,
         up="../" * (title.count("/") + 3),
         criterion=in_ticks(criterion),
         best_of_k=BEST_OF_K,
-        choices=_choices(searches, labels),
-        expected=_expected(searches, labels, ks),
-        trials=_trials(searches, labels),
-        figure=figure,
-        files=["tuning.md", "trials.csv", "best-of-k.png"],
+        choices=_choices(searches, labels, ks),
+        picture=picture,
+        files=["tuning.md", "trials.csv", picture],
     )
 
 
-def _choices(searches: Sequence[Search], labels: Mapping[str, str]) -> Grid:
+def _choices(searches: Sequence[Search], labels: Mapping[str, str], ks: Sequence[int]) -> Grid:
     rows = []
     for search in searches:
         unfinished = sum(not trial.complete for trial in search.trials)
         count = f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else "")
-        settings, score = (_settings(search.best), _score(search.best)) if search.best else ("none finished", "–")
-        rows.append([line(labels[search.label]), line(settings), line(score), line(count)])
-    return of_lines("Chosen settings", ["cell", "chosen", "score", "trials"], rows, frozenset({0, 1}))
-
-
-def _expected(searches: Sequence[Search], labels: Mapping[str, str], ks: Sequence[int]) -> Grid:
-    rows = [[cell(labels[search.label]), *(cell(_number(search.best_of(k))) for k in ks)] for search in searches]
-    return Grid("Expected best score", ["cell", *(f"best of {k}" for k in ks)], rows)
-
-
-def _trials(searches: Sequence[Search], labels: Mapping[str, str]) -> Grid:
-    rows = []
-    for search in searches:
-        for trial in search.trials:
-            mark = "strong" if trial is search.best else ""
-            texts = (_settings(trial), _score(trial), f"{trial.score.found}/{trial.score.expected}")
-            rows.append([cell(labels[search.label]), *(Cell(line(Piece(text, mark))) for text in texts)])
-    return Grid("All trials", ["cell", "settings", "score", "n"], rows, frozenset({0, 1}))
+        trials = [(_settings(trial), _score(trial)) for trial in search.by_preference]
+        chosen = _settings(search.best) if search.best else "none finished"
+        expected = [_number(search.best_of(k)) for k in ks]
+        first = map(cell, (labels[search.label], chosen, _score(search.best)))
+        rows.append([*first, Cell(line(count), what="Trials", behind=trials), *map(cell, expected)])
+    head = ["cell", "chosen", "score", "trials", *(f"best of {k}" for k in ks)]
+    return Grid("Chosen settings", head, rows, frozenset({0, 1}))
 
 
 def _settings(trial: Trial) -> str:
@@ -78,8 +65,8 @@ def _score(trial: Trial | None) -> str:
     if trial is None or math.isnan(trial.score.mean):
         return "–"
     error = trial.score.stderr
-    return f"{trial.score.mean:.4g}" + ("" if math.isnan(error) else f" ± {error:.2g}")
+    return f"{trial.score.mean:#.4g}" + ("" if math.isnan(error) else f" ± {error:.2g}")
 
 
 def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4g}"
+    return "–" if math.isnan(value) else f"{value:#.4g}"

@@ -1,80 +1,71 @@
-/* @page: words of all sections */
+/* @page: elements by a selector of CSS */
 const all = (css, root = document) => [...root.querySelectorAll(css)];
-const make = (tag, text) => Object.assign(document.createElement(tag), {textContent:text});
 /* @table: headings that sort; a dialog with what is behind a number */
-const shown = (cell) => (cell.querySelector("summary") || cell).textContent.trim();
-const compare = (a, b) => {
-const x = parseFloat(a.replace(/[,>]/g, ""));
-const y = parseFloat(b.replace(/[,>]/g, ""));
-return isNaN(x) || isNaN(y) ? [isNaN(x) - isNaN(y), a.localeCompare(b)] : [0, x - y];
-};
-all("table.s").forEach((table) => {
-all("thead th", table).forEach((head, place) => {
-const button = make("button", head.textContent);
-head.replaceChildren(button);
-button.onclick = () => {
+const say = (cell) => (all("summary", cell)[0] || cell).textContent.trim();
+const num = (cell) => parseFloat(say(cell).replace(/[,>]/g, ""));
+const rest = (box) => all(":scope>:not(summary)", box).map((e) => e.outerHTML).join("");
+all(".s").forEach((table) => {
+const heads = all("thead th", table);
+heads.forEach((head, i) => {
+head.innerHTML = `<button type="button">${head.innerHTML}</button>`;
+head.firstChild.onclick = () => {
 const sign = head.ariaSort === "ascending" ? -1 : 1;
-all("thead th", table).forEach((other) => other.removeAttribute("aria-sort"));
+heads.forEach((e) => e.removeAttribute("aria-sort"));
 head.ariaSort = sign > 0 ? "ascending" : "descending";
-const key = (row) => shown(row.cells[place]);
-table.tBodies[0].append(...all("tbody tr", table).sort((a, b) => {
-const [gap, order] = compare(key(a), key(b));
-return gap || sign * order;
+table.tBodies[0].append(...all("tbody tr", table).sort((r, q) => {
+const [a, b] = [r.cells[i], q.cells[i]];
+const [x, y] = [num(a), num(b)];
+return isNaN(x) - isNaN(y) || sign * (x - y || say(a).localeCompare(say(b)));
 }));
 };
 });
-all("td details", table).forEach((details) => details.firstElementChild.onclick = (event) => {
+all("td details", table).forEach((box) => box.firstChild.onclick = (event) => {
 event.preventDefault();
-const cell = details.parentNode;
-const row = cell.parentNode;
-const dialog = make("dialog", "");
-const form = make("form", "");
-form.method = "dialog";
-form.append(make("button", "Close"));
-dialog.ariaLabel = `${shown(row.cells[0])}: ${table.tHead.rows[0].cells[cell.cellIndex].textContent}`;
-dialog.append(make("h2", dialog.ariaLabel), form, make("p", shown(cell)), details.lastElementChild.cloneNode(true));
-all("a", details).forEach((link) => {
-const run = document.getElementById(link.hash.slice(1));
-if (run) dialog.append(run.lastElementChild.cloneNode(true));
-});
-dialog.onclose = () => dialog.remove();
-dialog.onclick = (press) => {if (press.target === dialog || press.target.hash) dialog.close();};
-document.body.append(dialog);
-dialog.showModal();
+const cell = box.parentNode;
+const first = cell.parentNode.cells[0];
+const d = document.createElement("dialog");
+const own = all("a", box);
+const runs = (own.length ? own : all("a", first)).map((a) => document.getElementById(a.hash.slice(1)));
+d.innerHTML = `<form method="dialog"><button>Close</button></form><h2></h2><p>${box.firstChild.innerHTML}</p>` + rest(box) + runs.map((e) => `<p>Runs ${e.firstChild.innerHTML}</p>` + rest(e)).join("");
+d.children[1].textContent = d.ariaLabel = `${say(first)}: ${heads[cell.cellIndex].textContent}`;
+d.onclose = () => d.remove();
+d.onclick = (e) => {if (e.target === d || e.target.hash) d.close();};
+document.body.append(d);
+d.showModal();
 });
 });
 (onhashchange = () => {
-const target = document.getElementById(location.hash.slice(1));
-if (target) target.open = true;
+const e = document.getElementById(location.hash.slice(1));
+if (e) e.open = true;
 })();
 /* @chart: choose methods and the axis */
-all(".e input").forEach((box) => {
-box.hidden = false;
-box.onchange = () => all(`figure .m${box.value}`).forEach((group) => group.classList.toggle("off", !box.checked));
+all(".e label").forEach((label, i) => {
+label.insertAdjacentHTML("afterbegin", `<input type="checkbox" checked> `);
+label.onchange = () => all(`figure .m${i}`).forEach((e) => e.classList.toggle("off"));
 });
-all("fieldset.x").forEach((choice) => {
-choice.hidden = false;
-(choice.onchange = () => all(".c>div").forEach((group) => {
-const figures = all("figure", group);
-const wanted = figures.find((one) => one.dataset.x === choice.querySelector(":checked").value) || figures[0];
-figures.forEach((one) => {one.hidden = one !== wanted;});
+all(".x").forEach((box) => {
+box.hidden = false;
+(box.onchange = () => all(".c>div").forEach((group) => {
+const list = all("figure", group);
+const e = list.find((f) => f.dataset.x === all(":checked", box)[0].value) || list[0];
+list.forEach((f) => {f.hidden = f !== e;});
 }))();
 });
 /* @index: filter by text */
-const filter = document.querySelector(".ft");
-const wanted = filter.querySelector("input");
+const filter = all(".ft")[0];
+const field = all("input", filter)[0];
 filter.hidden = false;
-wanted.oninput = () => {
-const words = wanted.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
+field.oninput = () => {
+const words = field.value.toLowerCase().split(/[\s,]+/).filter(Boolean);
 let count = 0;
 all("section").forEach((section) => {
-const title = section.querySelector("h2").textContent;
+const [title, about] = [...section.children].map((e) => e.textContent);
 all("tbody", section).forEach((body) => {
-const text = `${title} ${body.textContent}`.toLowerCase();
-body.hidden = !words.every((word) => text.includes(word));
+const content = `${title} ${about} ${body.textContent}`.toLowerCase();
+body.hidden = !words.every((word) => content.includes(word));
 count += !body.hidden;
 });
-section.hidden = words.length && !section.querySelector("tbody:not([hidden])");
+section.hidden = words.length && !all("tbody:not([hidden])", section).length;
 });
-filter.querySelector("output").textContent = words.length ? `${count} shown` : "";
+all("output")[0].textContent = words.length ? `${count} shown` : "";
 };
