@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import time
 from html.parser import HTMLParser
 from itertools import count
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from run_tree import a_run, evals, put
 
+from sobench.config.grid import expand
 from sobench.report import again, overview
 from sobench.report.figures import tags
 from sobench.report.web import NAME, svg, thin
@@ -225,11 +227,28 @@ def test_the_command_of_a_configuration_names_its_settings_and_seeds():
         for seed in (1, 0)
     ]
     (one,) = runs_of(origin | {"runs": runs}, {})
-    assert one.command == "sobench run -m experiment=a/b budget=cpu 'l2=${x}' seed=0,1"
+    assert one.command == "sobench run -m experiment=a/b 'hydra.sweeper.cells=[]' budget=cpu 'l2=${x}' seed=0,1"
     assert (one.name, one.about) == ("sgd on d", "")
     runs[0] |= {"status": "failed", "commit": None}
     assert runs_of(origin | {"runs": runs}, {})[0].about == "1 failed, code commit not recorded, code abc"
     assert runs_of({"experiment": None, "runs": runs}, {"c0": "SGD"})[0].command == ""
+
+
+PROVENANCES = [path for path in sorted(REPORTS.rglob("provenance.json")) if '"cells": {' in path.read_text()]
+OF_SHARED_CELLS = REPORTS / "kernelsgd/fig-4/cpu,dataset=usps,seed=0,1,2/provenance.json"
+"""Those of a report of which the settings of one cell select others of the experiment too."""
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(p, marks=[] if p == OF_SHARED_CELLS else [pytest.mark.slow], id=str(p.parent)) for p in PROVENANCES],
+)
+def test_the_command_of_a_configuration_makes_its_runs_and_no_others(path):
+    found = runs_of(json.loads(path.read_text()), {})
+    for one in found[:: max(1, len(found) // 2)]:
+        words = shlex.split(one.command)
+        assert words[:3] == ["sobench", "run", "-m"]
+        assert {run.cell for run in expand(words[3:])} == {one.cell}
 
 
 def test_the_same_values_give_the_same_bytes_and_a_missing_one_is_an_error():

@@ -41,7 +41,7 @@ def runs_of(origin: Mapping[str, Any], names: Mapping[str, str]) -> list[Runs]:
 
 
 def _command(origin: Mapping[str, Any], overrides: list[str], seeds: list[int]) -> str:
-    """The command that makes the runs of one configuration."""
-    experiment = [f"experiment={origin['experiment']}"] if origin["experiment"] else []
+    """The command that makes the runs of one configuration, and no others: none of the cells of its experiment."""
+    experiment = [f"experiment={origin['experiment']}", "hydra.sweeper.cells=[]"] if origin["experiment"] else []
     words = [word for word in overrides if not word.startswith("seed=")]
     return shlex.join(["sobench", "run", "-m", *experiment, *words, f"seed={','.join(map(str, sorted(seeds)))}"])
