@@ -20,6 +20,7 @@ CASES = [  # the line up to the cursor; words that its last word can become; wor
     ("sobench reproduce a", {"all "}, {"adam "}),
     ("sobench plan demo/digits --p", {"--power "}, {"--budget "}),
     ("sobench report --", {"--verify ", "--overview "}, {"--power "}),
+    ("sobench open practical/t", {"practical/table-3 "}, {"demo/digits "}),
     ("sobench list m", {"models "}, {"optimizers "}),
     ("sobench list optimizers kf", {"kfac "}, set()),
     ("sobench check kf", {"kfac "}, set()),

@@ -257,7 +257,7 @@ def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
     assert plain["seeds"] == [1000, 1001] and plain["trials"] == 4 and plain["metric"] == "validation_accuracy"
     assert ("edge of its grid" in result.err) == bool(plain["edge"] + momentum["edge"])
     (folder,) = (tmp_path / "reports" / EXPERIMENT / "tune").iterdir()
-    assert {file.name for file in folder.iterdir()} == {"tuning.md", "trials.csv", "best-of-k.png"}
+    assert {file.name for file in folder.iterdir()} == {"tuning.md", "index.html", "trials.csv", "best-of-k.png"}
     page = (folder / "tuning.md").read_text()
     assert all(f"| best of {k} |" in page for k in (1, 2, 3, 4)) and "best of 5" not in page
     assert len((folder / "trials.csv").read_text().splitlines()) == 9

@@ -65,6 +65,10 @@ def add_parsers(subparsers: Subparsers) -> None:
 
     _add_compare(subparsers)
 
+    parser = _add(subparsers, "open", "open:open_", "show the page of a report, or of all reports, in the browser")
+    about = "paper/artifact, as `sobench list reports` prints it, or a folder of reports (default: reports)"
+    parser.add_argument("id", nargs="?", metavar="ID|FOLDER", help=about)
+
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
     parser = _add(subparsers, "tune", "tune:tune", about)
     _add_experiment(parser, optional=True)
@@ -126,7 +130,7 @@ def _add_report(subparsers: Subparsers) -> None:
     flags.add_argument("--verify", action="store_true", help=about)
     about = "write the reports in these folders again, from their values.csv and curves.csv"
     flags.add_argument("--again", action="store_true", help=about)
-    about = "write the page over all reports in a folder (default: reports) into its README.md"
+    about = "write the pages over all reports in a folder (default: reports): its README.md and index.html"
     flags.add_argument("--overview", action="store_true", help=about)
     about = "delete the verdicts of the reports in these folders, and say why on their pages"
     flags.add_argument("--withdraw", metavar="REASON", help=about)

@@ -80,12 +80,12 @@ def _written_reports(args: argparse.Namespace) -> int:
 
 
 def _overview(given: Sequence[str]) -> int:
-    """Write the page over all reports in a folder."""
+    """Write the pages over all reports in a folder."""
     from sobench.report import overview
 
     if len(given) > 1:
         raise UsageError(f"report --overview: got {' '.join(given)}, allowed: one folder of reports")
-    print(overview.write(Path(given[0] if given else "reports")))
+    print(*overview.write(Path(given[0] if given else "reports")), sep="\n")
     return 0
 
 

@@ -255,7 +255,7 @@ def _overview(root: Path) -> None:
     from sobench.report import overview
 
     with suppress(UsageError):
-        _say(str(overview.write(root)))
+        _say("\n".join(map(str, overview.write(root))))
 
 
 def _about(seconds: float) -> str:
