@@ -8,11 +8,8 @@ from typing import Any
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-from sobench.cli.show import preset_of
+from sobench.cli.show import HEAD, preset_of, settings
 from sobench.config import files, registry
-from sobench.config.validation import rule_of
-
-HEAD = ("setting", "default", "allowed", "meaning")
 
 
 def setup(app: Any) -> dict[str, Any]:
@@ -38,22 +35,9 @@ class Settings(SphinxDirective):
         base = preset_of(group, name)
         about = files.about(f"{group}/{name}") or registry.summary(registry.find(registry.KINDS[group], name))
         section += nodes.paragraph(text=about + (f" A preset of {base}." if base else ""))
-        if rows := _rows(group, name, base):
+        if rows := settings(group, name):
             section += _table(rows)
         return section
-
-
-def _rows(group: str, name: str, base: str | None) -> list[Sequence[str]]:
-    meanings = {**files.comments(f"{group}/{base}"), **files.comments(f"{group}/{name}")}
-    return [
-        (key, _text(default), rule_of(group, base or name, key).allowed, meanings.get(key, ""))
-        for key, default in files.group_defaults(group, name).items()
-        if key != "name"
-    ]
-
-
-def _text(default: Any) -> str:
-    return "must be given" if default == "???" else str(default)
 
 
 def _table(rows: Sequence[Sequence[str]]) -> nodes.table:
