@@ -54,6 +54,8 @@ add_module_names = False
 
 html_theme = "furo"
 html_title = f"sobench {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_additional_pages = {"index": "start.html"}
 html_copy_source = False
 html_show_sphinx = False

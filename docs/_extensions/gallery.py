@@ -12,25 +12,12 @@ from urllib.parse import quote
 from docutils import nodes
 from sphinx.util.docutils import SphinxDirective
 
-STYLE = """
-.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1.5rem; }
-.gallery figure { margin: 0; }
-.gallery img { height: 11rem; width: 100%; object-fit: contain; background: white; border-radius: 0.25rem; }
-.gallery p { margin: 0.25rem 0 0; font-size: 0.85rem; overflow-wrap: anywhere; }
-"""
+from sobench.report.again import WITHDRAWN
 
 
 def setup(app: Any) -> dict[str, Any]:
     app.add_directive("gallery", Gallery)
-    app.connect("builder-inited", _write_style)
-    app.add_css_file("gallery.css")
     return {"parallel_read_safe": True, "parallel_write_safe": True}
-
-
-def _write_style(app: Any) -> None:
-    folder = Path(app.outdir) / "_static"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "gallery.css").write_text(STYLE, encoding="utf-8")
 
 
 class Gallery(SphinxDirective):
@@ -51,12 +38,13 @@ class Gallery(SphinxDirective):
         return section
 
     def _thumbnails(self, top: Path, figure: Path) -> Iterator[nodes.Node]:
-        """The figure in a link to the report beside it, and its caption; nothing for a figure without a report."""
+        """The figure in a link to the report beside it, and its caption; nothing if that is not on the site."""
         page = figure.with_name("report.md")
-        if not page.is_file():
+        if str(page.relative_to(top).with_suffix("")) not in self.env.found_docs:
             return
         self.env.note_dependency(str(page))
-        title = page.read_text("utf-8").partition("\n")[0].removeprefix("# ").strip()
+        first, _, rest = page.read_text("utf-8").partition("\n")
+        title = first.removeprefix("# ").strip() + (" (withdrawn)" if WITHDRAWN in rest else "")
         folder = figure.parent.relative_to(top / "reports")
         image = nodes.image(uri=f"/{figure.relative_to(top)}", alt=f"Figure of {folder}: {title}")
         link = nodes.reference("", "", image, refuri=self._uri(page.relative_to(top)), internal=True)
