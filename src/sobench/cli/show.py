@@ -27,6 +27,8 @@ from sobench.system.text import either, format_duration, format_ranges, plural, 
 
 MOST = 40
 """Cells of an experiment that are listed."""
+HEAD = ("setting", "default", "allowed", "meaning")
+"""The columns of a table of settings."""
 
 
 def show(args: argparse.Namespace) -> int:
@@ -93,7 +95,7 @@ def _group(kind: str, name: str) -> Iterator[str]:
     if group == "dataset":
         yield from _data(files.group_defaults(group, name))
     if group in files.GROUPS:
-        yield from _settings(group, name, base)
+        yield from _settings(group, name)
 
 
 def _paper(documentation: str) -> str:
@@ -103,17 +105,23 @@ def _paper(documentation: str) -> str:
     return sentence if re.match(r"[A-Z]\. ", sentence) else ""
 
 
-def _settings(group: str, name: str, base: str | None) -> Iterator[str]:
-    """The settings: default, allowed values and meaning."""
+def settings(group: str, name: str) -> list[tuple[str, str, str, str]]:
+    """The settings of a member of a config group: key, default, allowed values, and meaning."""
+    base = preset_of(group, name)
     meanings = {**files.comments(f"{group}/{base}"), **files.comments(f"{group}/{name}")}
-    rows = [
+    return [
         (f"{group}.{key}", _text(default), rule_of(group, base or name, key).allowed, meanings.get(key, ""))
         for key, default in files.group_defaults(group, name).items()
         if key != "name"
     ]
+
+
+def _settings(group: str, name: str) -> Iterator[str]:
+    """A table of the settings."""
+    rows = settings(group, name)
     if rows:
         yield ""
-        yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
+        yield from (f"  {line}" for line in table([HEAD, *rows]))
     if group == "optimizer":
         yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
         file = files.find(f"{group}/{name}")
