@@ -47,6 +47,11 @@ class Entry:
     seconds: float = math.nan
     tried: Sequence[Mapping[str, float | None]] = ()
 
+    @property
+    def cell(self) -> str:
+        """The hash of the configuration, which the id of a run begins with."""
+        return self.runs[0].rpartition("-")[0]
+
     def on(self, seeds: Sequence[int], values: np.ndarray) -> np.ndarray:
         """Those of the values that belong to these seeds, in their order."""
         place = {seed: i for i, seed in enumerate(self.seeds)}
