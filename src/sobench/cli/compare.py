@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from sobench.config.suites import Suite
     from sobench.report.comparison.selection import Options, Task
 
-FOLDER = "compare"
-"""The folder of the comparisons, below that of the reports."""
 SEEDS = 3
 METHODS = "adamw,sgd"
 
@@ -77,7 +75,7 @@ def _show(args: argparse.Namespace, request: Request, options: Options, problems
     require_finished("compare", results, request.runs, f"{command} --run")
     name = args.name or _name(request, tasks)
     study = selection.study(_title(request, problems.suite, tasks), command, results, tasks, options)
-    shown, paths = files.write(study, request.reports / FOLDER / name)
+    shown, paths = files.write(study, request.reports / files.FOLDER / name)
     print(*page.for_terminal(shown), sep="\n")
     print(paths[0])
     return 0
@@ -144,6 +142,7 @@ def _options(args: argparse.Namespace, request: Request) -> Options:
     """The options. Raises UsageError for one that is wrong, as far as can be seen without the runs."""
     from sobench.config.by_path import short_names
     from sobench.config.registry import suggestion
+    from sobench.report.comparison.files import FOLDER
     from sobench.report.comparison.selection import AXES, Options
 
     labels = short_names(request.methods)

@@ -95,7 +95,7 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
             if is_tuning(folder):
                 tune_pages.draw_again(folder, made)
             elif is_comparison(folder):
-                comparison.render(comparison.read(folder), made)
+                comparison.render(comparison.read(folder), made, folder)
             else:
                 render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
         except (Failure, OSError, UsageError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from sobench.errors import UsageError
 from sobench.report import again, web
 from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
+from sobench.report.comparison import files as comparison
 from sobench.report.facts import budget_line
 from sobench.report.formats import Markdown
 from sobench.report.papers import papers
@@ -186,7 +187,14 @@ def index(root: Path) -> str:
     tunings = [
         Item(_key(folder, root), *_tuning(folder, root)) for folder in again.folders([root]) if again.is_tuning(folder)
     ]
-    more = [own, Section("tuning", "Tuning", "The trials by which settings were chosen.", tunings, Counter())]
+    compared = [_comparison(folder, root) for folder in again.folders([root]) if again.is_comparison(folder)]
+    about = "Methods over one problem or many: the time to a target, and how sure the differences are."
+    comparisons = Section("comparisons", "Comparisons", about, compared, Counter())
+    more = [
+        comparisons,
+        own,
+        Section("tuning", "Tuning", "The trials by which settings were chosen.", tunings, Counter()),
+    ]
     return index_page.index(sections, [section for section in more if section.items])
 
 
@@ -222,6 +230,17 @@ def _tuning(folder: Path, root: Path) -> tuple[str, str, list[Entry]]:
     cells = plural(len({row["cell"] for row in rows}), "cell")
     remark = f"{plural(len(rows), 'trial')} of {cells}"
     return name, "", [Entry(f"{name}/tune/{place}", "", place.partition(",")[0], "", "", "", Counter(), remark)]
+
+
+def _comparison(folder: Path, root: Path) -> Item:
+    """The name, the title and the page of a comparison."""
+    study = comparison.read(folder)
+    seeds = format_ranges({seed for problem in study.problems for seed in problem.seeds})
+    remark = f"{plural(len(study.methods), 'method')}, {plural(len(study.problems), 'problem')}"
+    data = ", ".join(problem.name for problem in study.problems)
+    place = folder.relative_to(root).as_posix()
+    entry = Entry(place, data, "", seeds, ", ".join(study.versions.get("device_name", ())), "", Counter(), remark)
+    return Item(_key(folder, root), place, study.title, [entry])
 
 
 def _key(folder: Path, root: Path) -> str:

@@ -169,3 +169,14 @@ def test_the_page_has_every_method_and_escapes_its_names():
     numbers = to_csv(shown).splitlines()
     assert numbers[0] == "axis,problem,method,what,value,low,high"
     assert any(line.startswith("work,,x_$1,ratio to the baseline,") for line in numbers)
+
+
+def test_a_ratio_that_the_seeds_contradict_is_undecided():
+    """Very fast on one problem, late on the other two: the mean of the logarithms alone would say faster."""
+    won = {"base": [20, 21, 22, 23, 24], "x": [1, 1.1, 1.2, 1.3, 1.4]}
+    lost = {"base": [20, 21, 22, 23, 24], "x": [22, 23, 24, 25, 26]}
+    study = a_study(a=won, b=lost, c=lost)
+    (pair,) = analysis.pairs(study, "work")
+    assert pair.ratio.high < 1 and pair.adjusted < 0.05 and pair.better.mean == pytest.approx(1 / 3)
+    assert verdict.answer(pair) == "undecided"
+    assert "contradict each other" in verdict.more(study, "work", pair)

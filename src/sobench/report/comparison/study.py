@@ -80,7 +80,7 @@ class Problem:
         return sorted(set.intersection(*(set(self.entries[method].seeds) for method in methods)))
 
     def horizon(self, axis: str) -> float:
-        """The place on an axis up to which every method was run: the shortest of its longest runs.
+        """The place on an axis up to which every run came: the end of the shortest one.
 
         Methods are compared up to there, so that none profits from a larger budget. Runs that diverged do not count:
         they would not have reached the target with more.

@@ -10,7 +10,7 @@ from sobench.report.comparison.study import Study
 from sobench.report.lines import in_ticks, line
 from sobench.report.web.charts import charts
 from sobench.report.web.render import render
-from sobench.report.web.runs import RunsOfCell
+from sobench.report.web.runs import Runs
 from sobench.report.web.tables import Cell, Grid
 
 
@@ -63,10 +63,10 @@ def _facts(study: Study) -> list[tuple[str, object]]:
     return [("Command", in_ticks(f"`{study.command}`")), ("Baseline", line(study.baseline)), *facts, *versions]
 
 
-def _runs(study: Study) -> list[RunsOfCell]:
+def _runs(study: Study) -> list[Runs]:
     """Each configuration with its method, its problem and its settings, in order of the hashes."""
     found = [
-        RunsOfCell(entry.cell, f"{method} on {problem.name}", entry.settings, f"{study.command} --run")
+        Runs(entry.cell, f"{method} on {problem.name}", entry.settings, f"{study.command} --run")
         for problem in study.problems
         for method, entry in problem.entries.items()
     ]
