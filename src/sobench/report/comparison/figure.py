@@ -79,13 +79,19 @@ def _panel(axes: Axes, study: Study, numbers: OnAxis) -> dict[str, Artist]:
         }
         shares, width = profiles.shares[place], profiles.width[place]
         tag = tags.tag(tags.LINE, method)
-        (lines[method],) = axes.step(profiles.factors, shares, where="post", gid=tag, **style)
+        (lines[method],) = axes.plot(*_steps(profiles.factors, shares), gid=tag, **style)
         if not math.isnan(width):
             low, high = (np.clip(shares + sign * width, 0, 1) for sign in (-1, 1))
             look: dict[str, Any] = {"color": style["color"], "alpha": 0.08, "linewidth": 0}
-            axes.fill_between(profiles.factors, low, high, step="post", gid=tags.tag(tags.BAND, method), **look)
+            x, low = _steps(profiles.factors, low)
+            axes.fill_between(x, low, _steps(profiles.factors, high)[1], gid=tags.tag(tags.BAND, method), **look)
     axes.set_xscale("log")
     axes.set(xlim=(1, WIDEST), ylim=(-0.02, 1.02))
     axes.set_xticks(TICKS, labels=[f"{tick:g}" for tick in TICKS])
     axes.xaxis.set_minor_locator(NullLocator())
     return lines
+
+
+def _steps(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of a function that keeps each value up to the next place."""
+    return np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]
