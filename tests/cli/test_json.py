@@ -70,6 +70,7 @@ MEMBER = {
     "origin": TEXT,
     "data": [SOURCE],
     "settings": [{"key": str, "default": object, "allowed": str, "meaning": str}],
+    "parameter_groups": [Map(object)],
 }
 EXPERIMENT = {
     "kind": str,
@@ -213,6 +214,36 @@ CHECKED = {
     "passed": bool,
     "checks": [{"check": str, "about": str, "status": str, "reason": TEXT}],
 }
+INSTALLED = {
+    "name": str,
+    "label": str,
+    "package": str,
+    "version": str,
+    "installed": bool,
+    "compared_with": bool,
+    "first_step": MAYBE,
+    "difference_there": MAYBE,
+    "difference_at_the_end": MAYBE,
+    "failure": TEXT,
+    "settings": Map(object),
+    "counterparts": Map([str]),
+    "neutral": Map(object),
+    "defaults": Map(object),
+    "known_to_differ": TEXT,
+}
+NOT_INSTALLED = {"name": str, "label": str, "package": str, "requirement": str, "installed": bool}
+PARITY = {
+    "algorithm": str,
+    "dataset": dict,
+    "model": dict,
+    "dtype": str,
+    "seed": int,
+    "steps": int,
+    "compared": (str, list),
+    "tolerance": NUMBER,
+    "settings": Map(object),
+    "implementations": [dict],
+}
 TUNED = {
     "experiment": str,
     "metric": str,
@@ -267,6 +298,9 @@ SHAPES = (
     VERIFIED,
     COMPARED,
     CHECKED,
+    PARITY,
+    INSTALLED,
+    NOT_INSTALLED,
     TUNED,
 )
 
@@ -360,6 +394,7 @@ def test_a_command_without_a_document_says_which_have_one(workplace, words):
         (["compare"], 2, "compare: there is no run under runs; "),
         (["plan"], 2, "plan: got no argument, allowed: "),
         (["tune"], 2, "tune: got no argument, allowed: "),
+        (["parity", "nothing"], 2, "parity: got 'nothing', "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -424,7 +459,7 @@ def test_a_single_run_that_cannot_start_has_no_document(workplace):
 
 
 @pytest.mark.parametrize(
-    "kind", ["optimizers", pytest.param("experiments", marks=pytest.mark.slow), "reports", "losses"]
+    "kind", ["optimizers", pytest.param("experiments", marks=pytest.mark.slow), "suites", "reports", "losses"]
 )
 def test_list(workplace, kind):
     found = document("list", kind, shape=LISTED)
@@ -438,6 +473,10 @@ def test_show(workplace):
     check(kfac, MEMBER)
     assert kfac["code"] == "sobench.optim.kfac:KFAC" and "optimizer.damping" in {s["key"] for s in kfac["settings"]}
     assert document("list", "optimizers", "kfac", shape=SHOWN)["found"] == [kfac]
+    assert kfac["parameter_groups"] == []
+    (muon,) = document("show", "muon", shape=SHOWN)["found"]
+    check(muon, MEMBER)
+    assert {group.get("optimizer") for group in muon["parameter_groups"]} == {None, "adamw"}
     (usps,) = document("show", "usps", shape=SHOWN)["found"]
     check(usps, MEMBER)
     assert usps["preset_of"] == "libsvm" and [data["rows"] for data in usps["data"]] == [[7291, 2007]]
@@ -468,6 +507,9 @@ def test_plan(workplace, monkeypatch):
     assert found["within"] is None
 
 
+OVERVIEW = ["reports/README.md", "reports/index.html"]
+
+
 def test_report_and_its_verification(workplace):
     command("run", "-m", *SMALL, "optimizer=sgd,adam", "optimizer.lr=0.1,0.01", "seed=0,1")
     found = document("report", shape=WRITTEN)
@@ -484,7 +526,7 @@ def test_report_and_its_verification(workplace):
     page.write_text(page.read_text() + "more\n")
     found = document("report", "--verify", shape=VERIFIED, code=1)
     assert not found["reports"][0]["ok"] and found["reports"][0]["wrong"][0].startswith("report.md: ")
-    assert document("report", "--overview", shape={"page": str})["page"] == "reports/README.md"
+    assert document("report", "--overview", shape={"pages": [str]})["pages"] == OVERVIEW
 
 
 def test_compare(workplace):
@@ -516,6 +558,35 @@ def test_check(workplace, monkeypatch):
         "reason": "ZeroDivisionError: by zero",
     }
     assert not found["passed"] and found["checks"][-1] == fault
+
+
+IMPLEMENTATIONS = """
+settings: {lr: 0.01}
+implementations:
+  - {name: adam, package: torch}
+  - {name: "own_adam.py:Adam"}
+  - {name: "not_there:Adam", package: not-there, module: not_there}
+"""
+OWN_ADAM = """
+import torch
+
+class Adam(torch.optim.Adam):
+    def __init__(self, params, lr, hook=print):
+        super().__init__(params, lr=lr)
+        print("made")
+"""
+
+
+def test_parity(workplace, tmp_path, monkeypatch):
+    add_to_conf(tmp_path / "own", monkeypatch, {"parity/mine.yaml": IMPLEMENTATIONS})
+    Path("own_adam.py").write_text(OWN_ADAM)
+    found = document("parity", "mine", "model.widths=[4]", "threads=1", "steps=2", shape=PARITY)
+    first, own, missing = found["implementations"]
+    check(first, INSTALLED)
+    check(own, INSTALLED)
+    check(missing, NOT_INSTALLED)
+    assert (found["algorithm"], found["steps"], found["settings"]) == ("mine", 2, {"lr": 0.01})
+    assert own["defaults"] == {"hook": str(print)} and own["first_step"] is None and first["compared_with"]
 
 
 OWN = """# @package _global_

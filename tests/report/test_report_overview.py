@@ -63,7 +63,7 @@ def test_the_command_writes_the_page_and_the_list_shows_the_answers(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "reports", "practical/table-2", "a", {"one": "holds"})
     assert main(["report", "--overview"]) == 0
-    assert capsys.readouterr().out == "reports/README.md\n"
+    assert capsys.readouterr().out == "reports/README.md\nreports/index.html\n"
     assert (tmp_path / "reports" / "README.md").read_text() == overview.page(tmp_path / "reports")
     assert main(["list", "reports"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("practical/table-2")]

@@ -30,6 +30,7 @@ COMMANDS = (
     "reproduce",
     "compare",
     "check",
+    "parity",
     "tune",
 )
 """The commands that take --json."""

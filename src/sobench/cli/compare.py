@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from sobench.report.comparison.selection import Options, Task
     from sobench.report.comparison.study import Study
 
-FOLDER = "compare"
-"""The folder of the comparisons, below that of the reports."""
 SEEDS = 3
 METHODS = "adamw,sgd"
 
@@ -64,7 +62,7 @@ def compare(args: argparse.Namespace) -> Answer | int:
     if code := problems.make() if args.run else 0:
         return code
     name, study = study_of(args, request, options, problems)
-    compared, paths = files.write(study, request.reports / FOLDER / name)
+    compared, paths = files.write(study, request.reports / files.FOLDER / name)
     lines = [*page.for_terminal(compared), str(paths[0])]
     return Answer(partial(_document, Comparison(compared), paths), shown(*lines))
 
@@ -161,6 +159,7 @@ def _options(args: argparse.Namespace, request: Request) -> Options:
     """The options. Raises UsageError for one that is wrong, as far as can be seen without the runs."""
     from sobench.config.by_path import short_names
     from sobench.config.registry import suggestion
+    from sobench.report.comparison.files import FOLDER
     from sobench.report.comparison.selection import AXES, Options
 
     labels = short_names(request.methods)

@@ -73,7 +73,7 @@ def _found(selected: Selection) -> tuple[list[tuple[Problem, Results]], Path, Pa
     from sobench.results.state import KEEPS
 
     runs, root, reports = _runs(selected)
-    results = collect(runs, root, default.WANTED.__contains__)
+    results = collect(runs, root, default.wanted(runs).__contains__)
     made_with = ["-m", "..."] if selected.is_everything else selected.arguments
     require_finished("report", results, root, shlex.join(["sobench", "run", *made_with]))
     found = []

@@ -96,13 +96,13 @@ def _treated_document(wrong: Mapping[Path, Sequence[str]]) -> dict[str, Any]:
 
 
 def _overview(given: Sequence[str]) -> Answer:
-    """Write the page over all reports in a folder."""
+    """Write the pages over all reports in a folder."""
     from sobench.report import overview
 
     if len(given) > 1:
         raise UsageError(f"report --overview: got {' '.join(given)}, allowed: one folder of reports")
-    page = overview.write(Path(given[0] if given else "reports"))
-    return Answer(partial(dict, page=page), shown(str(page)))
+    written = overview.write(Path(given[0] if given else "reports"))
+    return Answer(partial(dict, pages=written), shown(*map(str, written)))
 
 
 def reproduce(args: argparse.Namespace) -> Answer | int:

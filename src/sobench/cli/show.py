@@ -18,7 +18,8 @@ from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
-from sobench.config import by_path, files, registry, signature, suites
+from sobench.config import by_path, files, groups, registry, signature, suites
+from sobench.config.names import parameter_group
 from sobench.config.run import Run
 from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, rule_of
 from sobench.data import Store, sources
@@ -28,6 +29,8 @@ from sobench.system.text import either, format_duration, format_ranges, plural, 
 
 MOST = 40
 """Cells of an experiment that are listed."""
+HEAD = ("setting", "default", "allowed", "meaning")
+"""The columns of a table of settings."""
 
 Record = dict[str, Any]
 """What is known of one thing, by the keys of docs/json.md; `kind` is one of them."""
@@ -105,7 +108,8 @@ def _group(kind: str, name: str) -> Record:
         "origin": (registry.origin(entry) or None) if entry and not registry.is_ours(entry) else None,
         "presets": presets,
         "data": _data(files.group_defaults(group, name)) if group == "dataset" else [],
-        "settings": _settings(group, name, base) if group in files.GROUPS else [],
+        "settings": _settings(group, name) if group in files.GROUPS else [],
+        "parameter_groups": _parameter_groups(name) if group == "optimizer" else [],
     }
 
 
@@ -121,12 +125,12 @@ def _group_lines(record: Record) -> Iterator[str]:
     if record["presets"]:
         yield f"  presets: {', '.join(record['presets'])}"
     yield from _data_lines(record["data"])
-    rows = [(s["key"], _text(s["default"]), s["allowed"], s["meaning"]) for s in record["settings"]]
-    if rows:
+    if record["settings"]:
         yield ""
-        yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
+        yield from (f"  {line}" for line in table([HEAD, *map(_row, record["settings"])]))
     if group == "optimizer":
         yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
+    yield from (f"    by default {parameter_group(stated)}" for stated in record["parameter_groups"])
 
 
 def _paper(documentation: str) -> str:
@@ -136,8 +140,14 @@ def _paper(documentation: str) -> str:
     return sentence if re.match(r"[A-Z]\. ", sentence) else ""
 
 
-def _settings(group: str, name: str, base: str | None) -> list[Record]:
-    """The settings: default, allowed values and meaning."""
+def settings(group: str, name: str) -> list[tuple[str, str, str, str]]:
+    """The settings of a member of a config group, in words: key, default, allowed values, and meaning."""
+    return [_row(setting) for setting in _settings(group, name)]
+
+
+def _settings(group: str, name: str) -> list[Record]:
+    """The settings: key, default, allowed values, and meaning."""
+    base = preset_of(group, name)
     meanings = {**files.comments(f"{group}/{base}"), **files.comments(f"{group}/{name}")}
     return [
         {
@@ -149,6 +159,17 @@ def _settings(group: str, name: str, base: str | None) -> list[Record]:
         for key, default in files.group_defaults(group, name).items()
         if key != "name"
     ]
+
+
+def _row(setting: Record) -> tuple[str, str, str, str]:
+    """A setting as a line of a table with the columns HEAD."""
+    return setting["key"], _text(setting["default"]), setting["allowed"], setting["meaning"]
+
+
+def _parameter_groups(name: str) -> list[Record]:
+    """The parameter groups that the file of an optimizer states."""
+    file = files.find(f"optimizer/{name}")
+    return list(groups.groups_of(files.read(file))) if file else []
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,10 @@
 """Makes written reports again, from their values.csv, curves.csv and provenance.json alone; compares, or replaces them.
 
-Of the pages of `sobench tune` the figure is drawn again, from their trials.csv. A comparison is made again from its
-comparison.json and outcomes.csv.
+Of the pages of `sobench tune` the figure and the page for a browser are made again, from their trials.csv. A comparison
+is made again from its comparison.json and outcomes.csv.
 
 A report whose runs are gone, and whose numbers were not written, can be withdrawn: its page keeps the table and the
-figure below a line that says so, and its verdicts are deleted.
+figure below a line that says so, and its verdicts are deleted. Its page for a browser is made from its table.csv.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from sobench.errors import Failure, UsageError
 from sobench.report import records, tune_pages
 from sobench.report.comparison import files as comparison
 from sobench.report.evidence import Evidence
+from sobench.report.formats import Markdown
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
 from sobench.report.schema.catalogue import read, read_file
 from sobench.report.schema.spec import Report
+from sobench.report.web import NAME, report_page
 from sobench.report.writer import DESCRIPTION, FILES, digest_of, drafted, render
 from sobench.system.files import parse_json
 
 PROVENANCE = "provenance.json"
-TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
+TRIALS = "trials.csv"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
 """The files from which the others are made. The description is that of sobench, if it is not in the folder."""
 TOLERANCE = 3.0
@@ -53,6 +55,11 @@ def folders(paths: Iterable[Path]) -> list[Path]:
             raise UsageError(f"{path}: no report; allowed: a folder that has written reports (with {PROVENANCE})")
         found += below
     return list(dict.fromkeys(found))
+
+
+def is_report(folder: Path) -> bool:
+    """Whether a folder has a written report, or the page of `sobench tune` or `sobench compare`."""
+    return (folder / PROVENANCE).exists() or is_tuning(folder) or is_comparison(folder)
 
 
 def is_tuning(folder: Path) -> bool:
@@ -88,7 +95,7 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
             if is_tuning(folder):
                 tune_pages.draw_again(folder, made)
             elif is_comparison(folder):
-                comparison.render(comparison.read(folder), made)
+                comparison.render(comparison.read(folder), made, folder)
             else:
                 render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
         except (Failure, OSError, UsageError) as error:
@@ -101,14 +108,17 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
 def _made_again(folder: Path) -> list[str]:
     """The files of a folder that follow from others."""
     if is_tuning(folder):
-        return [BEST_OF_K]
+        return [tune_pages.PICTURE, NAME]
     if is_comparison(folder):
         return [name for name in comparison.FILES if name not in comparison.KEPT]
     return [name for name in FILES if name not in KEPT]
 
 
 def remake(folder: Path, *, descriptions: Path | None = None) -> None:
-    """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
+    """Write the pages, table, figure and verdicts of a report again; of a withdrawn one the page for a browser alone.
+
+    Raises Failure, with the files unchanged.
+    """
     if is_tuning(folder):
         tune_pages.draw_again(folder, folder)
         return
@@ -117,7 +127,8 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
         return
     origin = provenance_of(folder)
     if "withdrawn" in origin:
-        raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
+        (folder / NAME).write_text(_withdrawn_page(folder), encoding="utf-8")
+        return
     evidence = evidence_of(folder, descriptions)
     kept = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).exists()}
     with drafted(folder) as draft:
@@ -142,6 +153,19 @@ def withdraw(folder: Path, reason: str) -> None:
     (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
     for name in CLAIMS:
         (folder / name).unlink(missing_ok=True)
+    (folder / NAME).write_text(_withdrawn_page(folder), encoding="utf-8")
+
+
+def _withdrawn_page(folder: Path) -> str:
+    """The page for a browser of a withdrawn report. Raises Failure for files that cannot be read."""
+    path, picture = folder / "table.csv", "figure.png"
+    try:
+        heading, _, _ = (folder / "report.md").read_text(encoding="utf-8").partition("\n")
+        table = path.read_text(encoding="utf-8") if path.exists() else ""
+        title = Markdown.unescape(heading.removeprefix("# "))
+        return report_page.withdrawn(title, provenance_of(folder), table, picture * (folder / picture).exists())
+    except (OSError, KeyError, ValueError) as error:
+        raise Failure(f"its files are damaged: {error}") from error
 
 
 def provenance_of(folder: Path) -> dict[str, Any]:
@@ -197,7 +221,14 @@ def _difference(there: Path, made: Path) -> str:
         return ""
     if there.suffix == ".png":
         return _difference_of_pictures(there, made)
-    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (there, made))
+    return _difference_of_texts(there, made.read_text(encoding="utf-8"))
+
+
+def _difference_of_texts(there: Path, made: str) -> str:
+    """A line about the first difference between a written text and the one made again; empty if they are equal."""
+    if not there.exists():
+        return f"{there.name}: missing"
+    old, new = there.read_text(encoding="utf-8").splitlines(), made.splitlines()
     for number, (a, b) in enumerate(zip(old, new, strict=False), 1):
         if a != b:
             return f"{there.name}, line {number}: {_excerpt(a, b)}, its numbers give {_excerpt(b, a)}"
@@ -227,8 +258,12 @@ def _difference_of_pictures(there: Path, made: Path) -> str:
 
 
 def _against_withdrawal(folder: Path) -> list[str]:
-    """What a withdrawn report must not have."""
+    """A line for each verdict of a withdrawn report, and for each page that does not say what its files do."""
     found = [f"{name}: a withdrawn report has no verdicts" for name in CLAIMS if (folder / name).exists()]
     if WITHDRAWN not in (folder / "report.md").read_text(encoding="utf-8"):
         found.append(f"report.md: the line {WITHDRAWN} is missing")
-    return found
+    try:
+        difference = _difference_of_texts(folder / NAME, _withdrawn_page(folder))
+    except Failure as error:
+        difference = str(error)
+    return [*found, difference] if difference else found

@@ -14,8 +14,6 @@ from sobench.report.comparison.analysis import LOSS, TIE, WIN, OnAxis
 from sobench.report.comparison.bootstrap import Estimate
 from sobench.report.comparison.page import Page
 from sobench.report.comparison.study import TARGET, Study
-from sobench.report.figures import legend
-from sobench.report.figures.style import RC
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +59,7 @@ class Comparison:
 
     def figure(self) -> Figure:
         """The performance profiles on each axis, as the page of the comparison shows them."""
-        return _figure(self.study, self._page.numbers)
+        return figure.drawn(self.study, self._page.numbers).sheet
 
     def document(self) -> dict[str, Any]:
         """Everything, as `sobench compare --json` prints it."""
@@ -177,19 +175,3 @@ def _runs(study: Study) -> Iterator[Row]:
                     "final": float(entry.final[place]),
                     **reached,
                 }
-
-
-def _figure(study: Study, numbers: Mapping[str, OnAxis]) -> Figure:
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(RC):
-        sheet = Figure(figsize=(3.7 * len(study.axes), 3.0), layout="constrained", dpi=RC["savefig.dpi"])
-        panels = sheet.subplots(1, len(study.axes), squeeze=False)[0]
-        artists: list[Any] = []
-        for panel, axis in zip(panels, study.axes, strict=True):
-            artists = figure._panel(panel, study, numbers[axis])
-            panel.set(xlabel=f"factor of the least {verdict.NAMES[axis]}", title=verdict.NAMES[axis])
-        panels[0].set_ylabel("share of problems and seeds")
-        legend.below(sheet, artists, study.methods)
-    return sheet

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,7 +120,17 @@ def test_few_seeds_of_one_problem_decide_nothing():
     (pair,) = analysis.pairs(a_study(a={"base": [10, 11, 12], "x": [5, 6, 6]}), "work")
     assert verdict.answer(pair) == "undecided" and math.isnan(pair.adjusted)
     study = a_study(a={"base": [10, 11, 12], "x": [5, 6, 6]})
-    assert "about 2 more seeds would decide it" in verdict.more(study, "work", pair)
+    assert "about 2 more seeds would decide it (8 s of training)" in verdict.more(study, "work", pair)
+
+
+def test_a_time_that_is_not_known_is_left_out():
+    entries = {
+        name: replace(an_entry(times), seconds=math.nan)
+        for name, times in {"base": [10, 11, 12], "x": [5, 6, 6]}.items()
+    }
+    study = a_study(a=entries)
+    (pair,) = analysis.pairs(study, "work")
+    assert verdict.more(study, "work", pair).endswith("about 2 more seeds would decide it.")
 
 
 def test_ranks_follow_the_score_and_say_on_what_they_depend():
@@ -169,3 +180,14 @@ def test_the_page_has_every_method_and_escapes_its_names():
     numbers = to_csv(shown).splitlines()
     assert numbers[0] == "axis,problem,method,what,value,low,high"
     assert any(line.startswith("work,,x_$1,ratio to the baseline,") for line in numbers)
+
+
+def test_a_ratio_that_the_seeds_contradict_is_undecided():
+    """Very fast on one problem, late on the other two: the mean of the logarithms alone would say faster."""
+    won = {"base": [20, 21, 22, 23, 24], "x": [1, 1.1, 1.2, 1.3, 1.4]}
+    lost = {"base": [20, 21, 22, 23, 24], "x": [22, 23, 24, 25, 26]}
+    study = a_study(a=won, b=lost, c=lost)
+    (pair,) = analysis.pairs(study, "work")
+    assert pair.ratio.high < 1 and pair.adjusted < 0.05 and pair.better.mean == pytest.approx(1 / 3)
+    assert verdict.answer(pair) == "undecided"
+    assert "contradict each other" in verdict.more(study, "work", pair)

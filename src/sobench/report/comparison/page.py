@@ -1,11 +1,14 @@
-"""The tables and texts of a comparison, in an order for people; printed, and written as Markdown, LaTeX and CSV."""
+"""The tables and texts of a comparison, in an order for people; printed, and written as Markdown, LaTeX and CSV.
+
+`sobench.report.web.comparison_page` makes the page for a browser from the same sections.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,7 +16,7 @@ from sobench.report.comparison import verdict
 from sobench.report.comparison.analysis import LOSS, TIE, WIN, OnAxis, Pair, on_axis
 from sobench.report.comparison.bootstrap import PROBLEMS, Estimate
 from sobench.report.comparison.sensitivity import close_range
-from sobench.report.comparison.study import TARGET, Problem, Study
+from sobench.report.comparison.study import TARGET, Entry, Problem, Study
 from sobench.report.comparison.survival import Reached
 from sobench.report.formats import Latex, Markdown
 from sobench.report.paired import NONE, between, interval
@@ -25,8 +28,17 @@ DASH = "–"
 
 
 @dataclass(frozen=True)
+class Behind:
+    """What is behind a number: each seed with its value in words, and the hash of the configuration."""
+
+    seeds: list[tuple[str, str]]
+    cell: str
+
+
+@dataclass(frozen=True)
 class Section:
-    """A heading, sentences, and a table. main: whether the terminal shows it too."""
+    """A heading, sentences, and a table. main: whether the terminal shows it too. behind: by row and column of the
+    table, what a page for a browser opens at a number."""
 
     title: str
     texts: list[str] = field(default_factory=list)
@@ -34,6 +46,7 @@ class Section:
     rows: list[list[str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     main: bool = True
+    behind: dict[tuple[int, int], Behind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,13 +65,9 @@ def page(study: Study) -> Page:
     sections = [_verdict(study, numbers)]
     for axis in reversed(study.axes):
         of_axis = [_times(study, numbers[axis]), _pairs(study, numbers[axis]), _ranks(study, numbers[axis])]
-        sections += [section if axis == main else _minor(section) for section in of_axis]
+        sections += [replace(section, main=axis == main) for section in of_axis]
     sections += [_final(study), _settings(study), Section("What this cannot say", verdict.limits(study))]
     return Page(study, numbers, sections)
-
-
-def _minor(section: Section) -> Section:
-    return Section(section.title, section.texts, section.head, section.rows, section.notes, main=False)
 
 
 def _verdict(study: Study, numbers: dict[str, OnAxis]) -> Section:
@@ -69,8 +78,8 @@ def _verdict(study: Study, numbers: dict[str, OnAxis]) -> Section:
 
 
 def _times(study: Study, numbers: OnAxis) -> Section:
-    rows = []
-    for problem in study.problems:
+    rows, behind = [], {}
+    for place, problem in enumerate(study.problems):
         reached = numbers.summaries[problem.name]
         best = min((reached[method].median for method in study.methods), default=math.inf)
         cells = [
@@ -78,13 +87,22 @@ def _times(study: Study, numbers: OnAxis) -> Section:
         ]
         target = f"{problem.metric} {'≤' if problem.better == 'lower' else '≥'} {problem.levels[TARGET]:.4g}"
         rows.append([problem.name, target, *cells, f"{problem.horizon(numbers.axis):.3g}"])
+        for column, method in enumerate(study.methods, 2):
+            behind[place, column] = _behind(problem.entries[method], problem.times(numbers.axis, method))
     notes = [
         "Median over the seeds (Kaplan and Meier), its 95 % interval, and the seeds that reached the target; > : "
         "half of the seeds or more were not there at the horizon, up to which every method was run.",
         *dict.fromkeys(f"Target: {problem.target_from}." for problem in study.problems),
     ]
     head = ["problem", "target", *study.methods, "horizon"]
-    return Section(f"{_capital(AXES[numbers.axis])} to the target", [], head, rows, notes)
+    title = f"{_capital(AXES[numbers.axis])} to the target"
+    return Section(title, [], head, rows, notes, behind=behind)
+
+
+def _behind(entry: Entry, values: np.ndarray) -> Behind:
+    """Each seed of a method on a problem with its value; infinite ones were not reached, or diverged."""
+    texts = [f"{value:.6g}" if math.isfinite(value) else "not reached" for value in values]
+    return Behind([(str(seed), text) for seed, text in zip(entry.seeds, texts, strict=True)], entry.cell)
 
 
 def time_text(reached: Reached) -> str:
@@ -160,10 +178,11 @@ def _width(width: float) -> str:
 
 def _final(study: Study) -> Section:
     """The last value of the metric, and its paired difference to that of the baseline."""
-    rows = []
+    rows, behind = [], {}
     for problem in study.problems:
         for method in study.methods:
             entry = problem.entries[method]
+            behind[len(rows), 2] = _behind(entry, entry.final)
             finite = entry.final[np.isfinite(entry.final)]
             mean = f"{finite.mean():.4g}" if len(finite) else DASH
             diverged = len(entry.final) - len(finite)
@@ -175,7 +194,7 @@ def _final(study: Study) -> Section:
         "diverged run counts as worse than any. Not compared where the method was run for another number of epochs."
     ]
     head = ["problem", "method", "final", "n", f"minus {study.baseline}", "p"]
-    return Section("Final values", [], head, rows, notes, main=False)
+    return Section("Final values", [], head, rows, notes, main=False, behind=behind)
 
 
 def _diverged(count: int) -> str:

@@ -193,7 +193,8 @@ def _methods(by_problem: Mapping[str, Mapping[str, _Candidate]], options: Option
     found = list(dict.fromkeys(method for candidates in by_problem.values() for method in candidates))
     for name in options.methods:
         if name not in found:
-            raise UsageError(f"compare: got {name!r}, which has no finished run; {suggestion(name, found)}")
+            got = f"compare: got {name!r}, which has no finished run (--run makes them)"
+            raise UsageError(f"{got}; {suggestion(name, found)}")
     methods = options.methods or tuple(found)
     if len(methods) < 2:
         raise UsageError(

@@ -47,6 +47,11 @@ class Entry:
     seconds: float = math.nan
     tried: Sequence[Mapping[str, float | None]] = ()
 
+    @property
+    def cell(self) -> str:
+        """The hash of the configuration, which the id of a run begins with."""
+        return self.runs[0].rpartition("-")[0]
+
     def on(self, seeds: Sequence[int], values: np.ndarray) -> np.ndarray:
         """Those of the values that belong to these seeds, in their order."""
         place = {seed: i for i, seed in enumerate(self.seeds)}
@@ -75,7 +80,7 @@ class Problem:
         return sorted(set.intersection(*(set(self.entries[method].seeds) for method in methods)))
 
     def horizon(self, axis: str) -> float:
-        """The place on an axis up to which every method was run: the shortest of its longest runs.
+        """The place on an axis up to which every run came: the end of the shortest one.
 
         Methods are compared up to there, so that none profits from a larger budget. Runs that diverged do not count:
         they would not have reached the target with more.

@@ -17,6 +17,8 @@ from sobench.results.axes import AXES
 from sobench.system.text import format_duration, plural
 
 FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
+EVEN = 0.5
+"""P(faster) of two methods that are alike."""
 FEW_SEEDS = 5
 SHORT = 0.25
 """A method is said to be judged on a part of its runs only if the horizon is less than this share of them."""
@@ -24,11 +26,15 @@ NAMES = {axis: text.partition(" (")[0] for axis, text in AXES.items()}
 
 
 def answer(pair: Pair) -> str:
-    """FASTER or SLOWER if the interval of the ratio excludes 1, and the adjusted p value is below ALPHA."""
-    ratio = pair.ratio
-    if not (ratio.known and pair.adjusted < ALPHA and not ratio.low <= 1 <= ratio.high):
+    """FASTER or SLOWER if the interval of the ratio excludes 1, the adjusted p value is below ALPHA, and P(faster) is
+    on the same side: the ratio alone calls a method faster that is fast on one problem and misses the other targets.
+    """
+    ratio, better = pair.ratio, pair.better.mean
+    if not (ratio.known and pair.adjusted < ALPHA):
         return UNDECIDED
-    return FASTER if ratio.high < 1 else SLOWER
+    if ratio.high < 1 and better > EVEN:
+        return FASTER
+    return SLOWER if ratio.low > 1 and better < EVEN else UNDECIDED
 
 
 def sentence(study: Study, axis: str, pair: Pair) -> str:
@@ -55,6 +61,11 @@ def more(study: Study, axis: str, pair: Pair) -> str:
     """What would decide an undecided pair, if the truth is what the runs show; "" for one that is decided."""
     if answer(pair) != UNDECIDED:
         return ""
+    if pair.adjusted < ALPHA:
+        return (
+            f"{pair.method}, undecided by {NAMES[axis]}: the ratio {pair.ratio.mean:.3g}{_interval(pair)} and "
+            f"P(faster) {pair.better.mean:.3g} contradict each other."
+        )
     samples = [_log_ratios(problem, axis, pair.method, study.baseline) for problem in study.problems]
     samples = [sample for sample in samples if len(sample)]
     seconds = sum(problem.entries[name].seconds for problem in study.problems for name in (pair.method, study.baseline))
@@ -70,11 +81,11 @@ def more(study: Study, axis: str, pair: Pair) -> str:
         enough = None if total is None else max(FEW_SEEDS, -(-total // len(samples)))
         what, per_problem = "seed", len(samples) > 1
     if enough is None or enough <= have:
-        return f"{pair.method}, undecided by {NAMES[axis]}: the runs show no difference that more of them would decide."
+        return f"{pair.method}, undecided by {NAMES[axis]}: the runs show no difference that more would decide."
     count = enough - have
-    time = format_duration(count * seconds)
+    time = "" if math.isnan(seconds) else f" ({format_duration(count * seconds)} of training)"
     words = f"about {plural(count, f'more {what}')}{' of each problem' if per_problem else ''}"
-    return f"{pair.method}, undecided by {NAMES[axis]}: {words} would decide it ({time} of training)."
+    return f"{pair.method}, undecided by {NAMES[axis]}: {words} would decide it{time}."
 
 
 def _log_ratios(problem: Problem, axis: str, method: str, baseline: str) -> np.ndarray:
