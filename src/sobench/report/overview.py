@@ -24,7 +24,7 @@ from sobench.system.text import format_ranges, plural
 
 NAME = "README.md"
 DEMO = "demo/"
-"""The beginning of the ids that belong to no paper; they are left out."""
+"""The beginning of the ids, and of the folders, of demonstrations; they are left out."""
 STATES = ("judged", "withdrawn", "no report yet")
 PRECEDENCE = (FAILS, HOLDS, UNDECIDED, NOT_JUDGED, NOT_RUN)
 """The order in which the answers of several reports to one claim count: most reports ask for a part of the runs."""
@@ -101,7 +101,8 @@ def total(found: Iterable[Written]) -> Counter[str]:
 def _by_artifact(root: Path) -> Found:
     found: Found = {}
     for report in written(root):
-        found.setdefault(report.artifact, []).append(report)
+        if not report.artifact.startswith(DEMO):
+            found.setdefault(report.artifact, []).append(report)
     return found
 
 
@@ -184,10 +185,9 @@ def index(root: Path) -> str:
     others = [paper for paper in by_paper if paper not in known and f"{paper}/" != report_page.OWN]
     sections = [_section(root, paper, by_paper[paper]) for paper in (*known, *others)]
     own = _section(root, "own", by_paper.get("own", {}))
-    tunings = [
-        Item(_key(folder, root), *_tuning(folder, root)) for folder in again.folders([root]) if again.is_tuning(folder)
-    ]
-    compared = [_comparison(folder, root) for folder in again.folders([root]) if again.is_comparison(folder)]
+    folders = [folder for folder in again.folders([root]) if not folder.relative_to(root).as_posix().startswith(DEMO)]
+    tunings = [Item(_key(folder, root), *_tuning(folder, root)) for folder in folders if again.is_tuning(folder)]
+    compared = [_comparison(folder, root) for folder in folders if again.is_comparison(folder)]
     about = "Methods over one problem or many: the time to a target, and how sure the differences are."
     comparisons = Section("comparisons", "Comparisons", about, compared, Counter())
     more = [
