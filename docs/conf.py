@@ -40,6 +40,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!sobench\.).*"),
     ("py:class", r"sobench\.objective\.(objective|forward_pass|complex_oracles|network|layers\.calls)\.\w+"),
     ("py:class", r"sobench\.(config\.run\.Run|results\.row_table\.Table|system\.heartbeat\.Holder)"),
+    ("py:class", r"sobench\.report\.(evidence\.Evidence|comparison\.(page\.Page|study\.Study))"),
 ]
 
 smartquotes = False
