@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from sobench.errors import Failure
-from sobench.report.comparison import study
+from sobench.report.comparison import study, web_page
 from sobench.report.comparison.figure import drawn
 from sobench.report.comparison.page import Page, page, to_csv, to_latex, to_markdown
 from sobench.report.comparison.study import Study
-from sobench.report.web import NAME, comparison_page
+from sobench.report.web import NAME
 from sobench.report.writer import drafted
 
 FOLDER = "compare"
@@ -45,7 +45,7 @@ def render(compared: Study, out: Path, place: Path) -> Page:
     figure = drawn(compared, shown.numbers)
     figure.save(out)
     beside = [name for name in FILES if name not in (NAME, "figure.png")]
-    text = comparison_page.page(shown, figure, beside, _depth(place))
+    text = web_page.page(shown, figure, beside, _depth(place))
     (out / NAME).write_text(text, encoding="utf-8")
     (out / "report.md").write_text(to_markdown(shown, "figure.png"), encoding="utf-8")
     (out / "numbers.csv").write_text(to_csv(shown), encoding="utf-8")

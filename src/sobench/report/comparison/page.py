@@ -1,6 +1,6 @@
 """The tables and texts of a comparison, in an order for people; printed, and written as Markdown, LaTeX and CSV.
 
-`sobench.report.web.comparison_page` makes the page for a browser from the same sections.
+`sobench.report.comparison.web_page` makes the page for a browser from the same sections.
 """
 
 from __future__ import annotations
