@@ -26,6 +26,7 @@ include_patterns = [
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "docs/*.md",
+    "examples/README.md",
     "reports/README.md",
     "reports/**/report.md",
     "reports/**/tuning.md",

@@ -15,10 +15,10 @@ from sobench.execution.inline import as_words
 
 if TYPE_CHECKING:
     from sobench.report.compared import Comparison
-    from sobench.report.summary import Summary
+    from sobench.report.summary import ReportSummary
 
 
-def summarize(*words: str, settings: Mapping[str, Any] | None = None, **groups: Any) -> Summary:
+def summarize(*words: str, settings: Mapping[str, Any] | None = None, **groups: Any) -> ReportSummary:
     """The report of runs that exist: the best setting of each optimizer, a table, a figure.
 
         sobench.summarize(runs="runs")                                     all runs in a folder
@@ -33,19 +33,19 @@ def summarize(*words: str, settings: Mapping[str, Any] | None = None, **groups: 
     from sobench.cli.report import artifact
     from sobench.report import columns, read
     from sobench.report.evidence import Evidence
-    from sobench.report.summary import Summary
+    from sobench.report.summary import ReportSummary
     from sobench.report.writer import require_finished
     from sobench.results.collection import collect
 
     selected = selection([*words, *as_words(groups, settings)])
     name = artifact(selected)
     if name is None:
-        return Summary(evidence_of(selected))
+        return ReportSummary(evidence_of(selected))
     report, wanted = read(name), asked(name, selected.overrides)
     root = root_of(wanted.declared)
     results = collect(wanted.runs, root, columns.of(report))
     require_finished(name, results, root, f"sobench reproduce {' '.join(selected.words)}")
-    return Summary(Evidence(report, results, wanted.looks))
+    return ReportSummary(Evidence(report, results, wanted.looks))
 
 
 def compare(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Summary:
+class ReportSummary:
     """What a report says of runs that exist; no file is written.
 
     table: a row for each method and column, as in table.csv. settings: for each configuration that was tried, the best
