@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,6 +73,19 @@ def command(*words: str) -> Result:
         finally:
             sys.argv = argv
     return Result(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """Inside the context no file grows beyond `size` bytes: a write that goes on raises OSError, as on a full disk."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # Runs

@@ -19,15 +19,16 @@ import numpy as np
 
 from sobench.errors import Failure, UsageError
 from sobench.report import records, tune_pages
+from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
 from sobench.report.schema.catalogue import read, read_file
 from sobench.report.schema.spec import Report
-from sobench.report.writer import DESCRIPTION, FILES, digest_of, drafted, render
+from sobench.report.writer import DESCRIPTION, FILES, digest_of, render
 from sobench.system.files import parse_json
 
-PROVENANCE = "provenance.json"
+PAGE, PROVENANCE = "report.md", "provenance.json"
 TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
 """The files from which the others are made. The description is that of sobench, if it is not in the folder."""
@@ -83,35 +84,45 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
 def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
     if is_tuning(folder):
-        tune_pages.draw_again(folder, folder)
+        with drafted(folder, [BEST_OF_K]) as draft:
+            tune_pages.draw_again(folder, draft)
         return
     origin = provenance_of(folder)
     if "withdrawn" in origin:
         raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
     evidence = evidence_of(folder, descriptions)
     kept = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).exists()}
-    with drafted(folder) as draft:
+    with drafted(folder, FILES) as draft:
         render(evidence, origin, draft, folder=descriptions)
         for name, contents in kept.items():
             (draft / name).write_bytes(contents)
 
 
 def withdraw(folder: Path, reason: str) -> None:
-    """Delete the verdicts of a report, and write above its page that they are withdrawn, and why."""
+    """Delete the verdicts of a report, and write above its page that they are withdrawn, and why.
+
+    Raises Failure, with the files unchanged.
+    """
     origin = provenance_of(folder)
-    page = (folder / "report.md").read_text(encoding="utf-8")
-    title, _, rest = page.partition("\n\n")
+    title, _, rest = _page_of(folder).partition("\n\n")
     before, claims, after = rest.partition("\n\n## Claims")
     if before.startswith(f"> {WITHDRAWN}"):
         before = before.partition("\n\n")[2]
     _, heading, others = after.partition("\n\n## ") if claims else ("", "", "")
     banner = f"> {WITHDRAWN} {reason} The table and the figure are kept as they were; no claim is judged here."
     parts = [title, banner, before.rstrip(), *([f"## {others.rstrip()}"] if heading else [])]
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    text = json.dumps({**origin, "withdrawn": reason}, indent=2)
-    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
-    for name in CLAIMS:
-        (folder / name).unlink(missing_ok=True)
+    texts = {PAGE: "\n\n".join(parts), PROVENANCE: json.dumps({**origin, "withdrawn": reason}, indent=2)}
+    with drafted(folder, (*texts, *CLAIMS)) as draft:
+        for name, text in texts.items():
+            (draft / name).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _page_of(folder: Path) -> str:
+    """The text of a report's page. Raises Failure if it cannot be read."""
+    try:
+        return (folder / PAGE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{folder / PAGE}: {error}") from error
 
 
 def provenance_of(folder: Path) -> dict[str, Any]:
@@ -199,6 +210,6 @@ def _difference_of_pictures(there: Path, made: Path) -> str:
 def _against_withdrawal(folder: Path) -> list[str]:
     """What a withdrawn report must not have."""
     found = [f"{name}: a withdrawn report has no verdicts" for name in CLAIMS if (folder / name).exists()]
-    if WITHDRAWN not in (folder / "report.md").read_text(encoding="utf-8"):
-        found.append(f"report.md: the line {WITHDRAWN} is missing")
+    if WITHDRAWN not in _page_of(folder):
+        found.append(f"{PAGE}: the line {WITHDRAWN} is missing")
     return found

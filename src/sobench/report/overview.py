@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench.errors import UsageError
+from sobench.errors import Failure, UsageError
 from sobench.report import again
 from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
 from sobench.report.formats import Markdown
@@ -98,10 +98,13 @@ def _by_artifact(root: Path) -> Found:
 
 
 def write(root: Path) -> Path:
-    """Write the page into the folder; its path. Raises as `written`."""
-    text = page(root)
-    write_atomically(root / NAME, text.encode())
-    return root / NAME
+    """Write the page into the folder; its path. Raises as `written`, and Failure if it cannot be written."""
+    file, text = root / NAME, page(root)
+    try:
+        write_atomically(file, text.encode())
+    except OSError as error:
+        raise Failure(f"reports: cannot write {file}: {error.strerror or error}") from error
+    return file
 
 
 def page(root: Path) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from sobench.config import tuning
+from sobench.errors import Failure
+from sobench.report.draft import drafted
 from sobench.report.formats import Markdown
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
@@ -21,6 +23,7 @@ from sobench.system.files import write_atomically
 WIDE = 8.0
 """The axis of the scores is logarithmic where the largest is more than so many times the smallest."""
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
+FILES = ("tuning.md", "trials.csv", "best-of-k.png")
 HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the experiments that name this file.\n"
 
 
@@ -30,8 +33,6 @@ def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> P
     The choices for other cells are kept, also those in the file of sobench that the new file replaces. Raises Failure.
     """
     import yaml
-
-    from sobench.errors import Failure
 
     new = [entry(search, search.best, criterion) for search in searches if search.best]
     cells = [{*e["cell"]} for e in new]
@@ -59,25 +60,24 @@ def entry(search: Search, best: Trial, criterion: dict[str, Any]) -> dict[str, A
 
 
 def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out: Path) -> list[Path]:
-    """trials.csv, tuning.md and best-of-k.png in the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    trials(searches).to_csv(out / "trials.csv", index=False)
-    (out / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
-    _figure(searches, criterion, out / "best-of-k.png")
-    return [out / name for name in ("tuning.md", "trials.csv", "best-of-k.png")]
+    """Write FILES into the folder `out`; their paths. Raises Failure, with the files in `out` as they were."""
+    with drafted(out, FILES) as draft:
+        trials(searches).to_csv(draft / "trials.csv", index=False)
+        (draft / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
+        _figure(searches, criterion, draft / "best-of-k.png")
+    return [out / name for name in FILES]
 
 
 def draw_again(folder: Path, out: Path) -> None:
     """Draw best-of-k.png of the trials.csv and tuning.md in a folder, into `out`. Raises Failure for damaged files."""
-    from sobench.errors import Failure
-
-    criterion = re.search(
-        r"^By (\S+) \((lower|higher) is better", (folder / "tuning.md").read_text("utf-8"), re.MULTILINE
-    )
+    try:
+        page, table = (folder / "tuning.md").read_text("utf-8"), pd.read_csv(folder / "trials.csv")
+    except (OSError, ValueError) as error:
+        raise Failure(f"its trials cannot be read: {error}") from error
+    criterion = re.search(r"^By (\S+) \((lower|higher) is better", page, re.MULTILINE)
     if criterion is None:
         raise Failure("tuning.md does not say by what the trials were compared")
     try:
-        table = pd.read_csv(folder / "trials.csv")
         searches = [
             Search((f"cell={cell}",), {}, [_read(trial) for _, trial in rows.iterrows()], criterion[2])
             for cell, rows in table.groupby("cell", sort=False)
