@@ -42,12 +42,13 @@ def server(small):
             return self.wfile.write(content or b"")
 
         def chunks(self):
-            """Parts without an end, until the reader leaves."""
+            """4 MB in parts, until the reader leaves."""
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             with suppress(OSError):
-                while True:
+                for _ in range(1000):
                     self.wfile.write(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+                self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *args):
             pass
