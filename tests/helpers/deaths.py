@@ -117,16 +117,16 @@ def on_host(name: str, stale: float) -> None:
 class _Disk:
     """A disk that is full, or broken, at random operations on files below a folder."""
 
-    WRITE = ("short write", "short write", "short write", "ENOSPC", "EIO")
-    """What a write may meet. A short one writes a part of the data, and finds the disk full then. Opening, renaming and
-    forcing to the disk meet ENOSPC and EIO more often."""
+    WRITE = (*["short write"] * 6, "ENOSPC", "EIO")
+    """What a write may meet, twice as often as another change. A short one writes a part of the data, and finds the
+    disk full then. Opening, renaming and forcing to the disk meet ENOSPC and EIO."""
 
     def __init__(self, world: World, chance: random.Random):
         self.world, self.chance = world, chance
 
     def fault(self, path: Any, *kinds: str, operation: str) -> str | None:
         """The fault of this operation, logged; None for most."""
-        probability = self.world.read if operation == "read" else self.world.disk
+        probability = {"read": self.world.read, "write": 2 * self.world.disk}.get(operation, self.world.disk)
         if not self.concerns(path) or self.chance.random() >= probability:
             return None
         kind = self.chance.choice(kinds)
