@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 
 METHODS = ("sgd", "adam", "adagrad", "hf_gauss_newton")
 FAULTS = int(os.environ.get("SOBENCH_TEST_DEATHS", "1000"))
-AT_ONCE = 400
+AT_ONCE = 200
 """Faults of one sweep at most."""
 SEED = os.environ.get("SOBENCH_TEST_DEATHS_SEED", "21")
 
