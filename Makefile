@@ -3,16 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 NEXT := $(VENV)/next
 SOBENCH := $(VENV)/bin/sobench
-CODE := src tests scripts
+CODE := src tests scripts docs
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest
 
-.PHONY: help demo check format test test-slow test-next support clean
+.PHONY: help demo check format test test-slow test-next support docs clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## */|/' | column -t -s '|'
 
-demo: $(VENV)/.installed  ## five optimizers x three seeds on scikit-learn's digits: a table, curves, no download
+demo: $(VENV)/.installed  ## five optimizers on scikit-learn's digits, then a comparison of four over three problems: no download
 	$(SOBENCH) reproduce demo/digits
+	$(SOBENCH) compare adamw,sgd,kfac,shampoo --suite digits --run
 
 check: $(VENV)/.installed  ## lint, layout, types and import direction: under a minute
 	$(VENV)/bin/ruff check $(CODE)
@@ -27,7 +28,7 @@ format: $(VENV)/.installed  ## rewrite the code in the layout that `make check` 
 test: $(VENV)/.installed  ## everything that takes seconds
 	$(PYTEST) -n 2 --dist worksteal
 
-test-slow: $(VENV)/.installed  ## real data, fault injection, every combination; set SOBENCH_DATA to a folder that has the data sets
+test-slow: $(VENV)/.docs  ## real data, fault injection, every combination; set SOBENCH_DATA to a folder that has the data sets
 	$(PYTEST) -m slow
 
 test-next: $(VENV)/.installed  ## the configuration and the launchers with Hydra's next version; it may fail
@@ -39,6 +40,10 @@ support: $(VENV)/.installed  ## write docs/models.md and docs/optimizers-of-othe
 	$(PYTEST) tests/test_zoo.py --write-support
 	$(PYTEST) -m slow tests/test_others.py --write-support
 
+docs: $(VENV)/.docs  ## the documentation as a site, in docs/_build; a warning is an error
+	$(VENV)/bin/python -m sphinx -c docs -W --keep-going --quiet . docs/_build
+	@echo docs/_build/docs/index.html
+
 clean:  ## remove the environment, never the runs or reports
 	rm -rf $(VENV)
 
@@ -46,4 +51,8 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit("sobench needs Python 3.11 or newer, PYTHON=... names one" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -e .
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.installed requirements-docs.txt
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
 	@touch $@

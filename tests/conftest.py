@@ -153,7 +153,7 @@ def plugins(tmp_path, monkeypatch):
     """plugins(name, modules, entries): a package installed for the test, see harness.write_package."""
     from harness import write_package
 
-    from sobench.config import registry
+    from sobench.config import files, registry
 
     site = tmp_path / "site"
     site.mkdir()
@@ -162,11 +162,15 @@ def plugins(tmp_path, monkeypatch):
 
     def install(name: str, modules: dict[str, str], entries: dict[str, str], group: str = "sobench.optimizers") -> Path:
         write_package(site, name, modules, entries, group)
-        registry.entries.cache_clear()
+        forget()
         return site
 
+    def forget() -> None:
+        registry.entries.cache_clear()
+        files.warn_of_hidden.cache_clear()
+
     yield install
-    registry.entries.cache_clear()
+    forget()
     for module in set(sys.modules) - loaded:
         if str(getattr(sys.modules[module], "__file__", "")).startswith(str(site)):
             del sys.modules[module]

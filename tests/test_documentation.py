@@ -9,6 +9,7 @@ import torch
 from harness import SMALL, command, directory, rows
 
 import sobench
+from sobench.config import suites
 from sobench.system.files import CHECKOUT
 from sobench.training.contract import CHECKS, Subject
 
@@ -133,6 +134,12 @@ def test_the_loss_of_the_page_trains(files_of_the_page):
     assert rows(directory(), "eval")[-1]["train_loss"] > 0
 
 
+def test_the_metric_of_the_page_is_recorded(files_of_the_page):
+    done = command("run", *SMALL, "metrics=[macro_f1.py:macro_f1]")
+    assert done.code == 0, done
+    assert 0 <= rows(directory(), "eval")[-1]["test_macro_f1"] <= 1
+
+
 def test_the_model_and_the_data_set_of_the_page_run(files_of_the_page):
     words = [
         "threads=1",
@@ -146,13 +153,16 @@ def test_the_model_and_the_data_set_of_the_page_run(files_of_the_page):
     assert done.code == 0 and done.out.splitlines()[-1] == "4 runs: 4 done", done
 
 
-def test_the_folder_of_the_page_is_searched(files_of_the_page, workplace):
-    for text in re.findall(
-        r"^```yaml\n# (conf/\S+\n.*?)^```", page_text("docs/extending.md"), re.DOTALL | re.MULTILINE
-    ):
+def write_yaml(page: str) -> None:
+    """The YAML blocks of a page that name a file of conf/, as these files in the working folder."""
+    for text in re.findall(r"^```yaml\n# (conf/\S+\n.*?)^```", page_text(page), re.DOTALL | re.MULTILINE):
         path, _, contents = text.partition("\n")
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         Path(path).write_text(contents)
+
+
+def test_the_folder_of_the_page_is_searched(files_of_the_page, workplace):
+    write_yaml("docs/extending.md")
     assert len(list(Path("conf").rglob("*.yaml"))) == 3
     (listed,) = [line for line in command("list", "experiments").out.splitlines() if line.startswith("mine ")]
     assert "Skip connections on two rings" in listed and listed.endswith(str(workplace / "conf"))
@@ -164,6 +174,22 @@ def test_the_folder_of_the_page_is_searched(files_of_the_page, workplace):
         assert done.code == 0 and not done.err, done
     (table,) = Path("reports/mine/curves").glob("*/table.csv")
     assert "K-FAC" in table.read_text()
+
+
+def test_the_suite_of_the_page_has_its_problems(files_of_the_page, workplace):
+    for page in ("docs/extending.md", "docs/comparison.md"):
+        write_yaml(page)
+    mlp, rings = suites.read("mine").problems
+    assert (mlp.experiment, mlp.target, rings.target) == ("suite/digits-mlp", 0.12, None)
+    (job,) = rings.jobs(["kfac"], [0])
+    assert job == [
+        "experiment=mine",
+        "budget=cpu",
+        "batch_size=100",
+        "optimizer=kfac",
+        "optimizer.lr=0.01",
+        "seed=0",
+    ]
 
 
 def test_the_data_set_of_the_page_trains(names, workplace):

@@ -8,7 +8,9 @@ import sys
 
 import other_packages
 import pytest
+import torch
 from harness import SMALL, command
+from torch.utils.flop_counter import FlopCounterMode
 
 from sobench.config.files import group_defaults
 
@@ -21,6 +23,11 @@ HANDFUL = {
     "pytorch_optimizer:LOMO": "refused",
     "pytorch_optimizer:SCION": "refused",
     "schedulefree:AdamWScheduleFree": "right",
+    "timm.optim:Adahessian": "right",
+    "timm.optim:Muon": "right",
+    "timm.optim:SGDP": "right",
+    "prodigyopt:Prodigy": "right",
+    "dadaptation:DAdaptAdam": "right",
 }
 
 
@@ -40,6 +47,18 @@ def test_a_baseline_is_its_own_loop_by_hand(name):
     found = other_packages.outcome(path, name)
     assert found.word == "right", found
     assert "optimizer.lr" in command("show", name).out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_psgd_kron_forms_no_kronecker_product():
+    """That of the two factors of an n x n matrix has n^4 numbers; products of n x n matrices take 2 n^3 operations."""
+    pytest.importorskip("opt_einsum")
+    kron, n = pytest.importorskip("pytorch_optimizer").Kron, 32
+    p = torch.nn.Parameter(torch.ones(n, n))
+    p.grad = torch.ones(n, n)
+    with FlopCounterMode(display=False) as counter:
+        kron([p]).step()
+    assert n**3 < counter.get_total_flops() < 20 * 2 * n**3
 
 
 def test_a_missing_package_is_one_line(workplace, monkeypatch):

@@ -227,7 +227,8 @@ def test_a_name_of_ours_is_not_taken(plugins, workplace):
     done = command("run", *SMALL)
     assert done.code == 0
     assert done.errors == [
-        "sobench: warning: two models are called 'mlp': using sobench.models.mlp:mlp, not taking:fixed"
+        "sobench: warning: two models are called 'mlp': using sobench.models.mlp:mlp, not taking:fixed; "
+        "for the other: model=taking:fixed"
     ]
 
 

@@ -15,6 +15,7 @@ THEIRS = '''
 """A package of optimizers."""
 
 import torch
+from torch.optim.optimizer import required
 
 
 class SignSgd(torch.optim.Optimizer):
@@ -39,6 +40,13 @@ class Needy(SignSgd):
 
     def __init__(self, params, radius, lr=0.1):
         super().__init__(params, lr=lr * radius)
+
+
+class Marked(SignSgd):
+    """Has torch's own mark of a parameter without a default."""
+
+    def __init__(self, params, lr=required, rho: float = 0.5):
+        super().__init__(params, lr=lr, rho=rho)
 
 
 class Refusing(SignSgd):
@@ -129,6 +137,8 @@ def test_its_configuration_is_its_signature(theirs):
         "nesterov": False,
     }
     assert signature.defaults("optimizer", "needy") == {"name": "needy", "radius": "???", "lr": 0.1}
+    marked = "theirs.sign:Marked"
+    assert signature.defaults("optimizer", marked) == {"name": marked, "lr": "???", "rho": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -144,6 +154,7 @@ def test_its_configuration_is_its_signature(theirs):
         (["optimizer=signsgd", "optimizer.betas=[0.9]"], "optimizer.betas: got [0.9], allowed: a list of 2"),
         (["optimizer=signsgd", "optimizer.nesterov=1"], "optimizer.nesterov: got 1, allowed: true or false"),
         (["optimizer=needy"], "optimizer.radius: must be given"),
+        (["optimizer=theirs.sign:Marked"], "optimizer.lr: must be given"),
         (["optimizer=refusing", "optimizer.lr=2"], "optimizer 'refusing': lr is 2: at most 1"),
         (["optimizer=factory"], "optimizer 'factory' (theirs.sign:factory) is not a torch.optim.Optimizer class"),
         (["optimizer=signsdg"], "did you mean 'signsgd' or"),
@@ -159,7 +170,8 @@ def test_settings_that_it_takes(workplace, theirs):
     words = ["optimizer.rho=0.5", "optimizer.betas=[0.5,1]", "optimizer.limit=anything", "optimizer.variant=other"]
     assert command("run", *SMALL, "optimizer=signsgd", *words).code == 0
     assert command("run", *SMALL, "optimizer=needy", "optimizer.radius=2").code == 0
-    assert len(directories()) == 2
+    assert command("run", *SMALL, "optimizer=theirs.sign:Marked", "optimizer.lr=0.1").code == 0
+    assert len(directories()) == 3
 
 
 def test_in_a_sweep_with_ours(workplace, theirs):
@@ -222,13 +234,30 @@ def test_a_name_of_ours_is_not_taken(workplace, plugins):
     done = command("run", *SMALL)
     assert done.code == 0
     (line,) = done.errors
-    assert line == "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not taking:SignSgd"
+    assert line == (
+        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not taking:SignSgd; "
+        "for the other: optimizer=taking:SignSgd"
+    )
     registry.entries.cache_clear()
     listed = command("list", "optimizers")
     assert listed.code == 0 and line in listed.err and "torch.optim.SGD" in listed.out
     made = result(directory())
     assert command("run", *SMALL, "runs=again").code == 0
     assert result(directory(workplace / "again")) == made
+
+
+@pytest.mark.parametrize("words", [["run", *SMALL, "optimizer=muon"], ["list", "optimizers"], ["show", "muon"]])
+def test_a_preset_of_ours_is_not_taken(workplace, plugins, words):
+    plugins("taking-a-preset", {"taking.py": THEIRS}, {"muon": "taking:SignSgd"})
+    done = command(*words)
+    assert done.code == 0 and done.errors == [
+        "sobench: warning: two optimizers are called 'muon': using torch.optim:Muon, not taking:SignSgd; "
+        "for the other: optimizer=taking:SignSgd"
+    ]
+    if words[0] == "run":
+        assert "_mlp_Muon_" in str(directory())
+        assert command("run", *SMALL, "optimizer=taking:SignSgd").code == 0
+        assert [path for path in directories() if "_mlp_SignSgd_" in str(path)]
 
 
 def test_a_data_set_of_theirs_is_listed(workplace, plugins):

@@ -257,7 +257,7 @@ def test_tune_runs_chooses_writes_and_warns(tuned, words, tmp_path):
     assert plain["seeds"] == [1000, 1001] and plain["trials"] == 4 and plain["metric"] == "validation_accuracy"
     assert ("edge of its grid" in result.err) == bool(plain["edge"] + momentum["edge"])
     (folder,) = (tmp_path / "reports" / EXPERIMENT / "tune").iterdir()
-    assert {file.name for file in folder.iterdir()} == {"tuning.md", "trials.csv", "best-of-k.png"}
+    assert {file.name for file in folder.iterdir()} == {"tuning.md", "index.html", "trials.csv", "best-of-k.png"}
     page = (folder / "tuning.md").read_text()
     assert all(f"| best of {k} |" in page for k in (1, 2, 3, 4)) and "best of 5" not in page
     assert len((folder / "trials.csv").read_text().splitlines()) == 9
@@ -281,6 +281,45 @@ def test_tuning_again_changes_nothing_but_what_it_is_about(tuned, words):
     assert 77 not in [entry["values"].get("optimizer.lr") for entry in found]
     before = tuned.read_text()
     assert "nothing to do" in command("tune", *words).out and tuned.read_text() == before
+
+
+OF_GROUPS = """\
+# @package _global_
+# Two learning rates of a parameter group
+threads: 1
+model: {widths: [4]}
+budget: {steps: 3}
+validation: 0.1
+hydra:
+  sweeper:
+    params: {seed: "range(1)"}
+    tuned: mine
+    tune:
+      seeds: [1000]
+      metric: validation_loss
+      better: lower
+      grids:
+        muon: {optimizer.groups.1.lr: [0.0001, 0.1], optimizer.lr: [0.03]}
+    cells:
+      - [optimizer=muon, optimizer.lr=0.01]
+"""
+
+
+def test_a_grid_may_search_a_value_of_a_group(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    experiment = tmp_path / "conf" / "experiment" / "mine.yaml"
+    experiment.parent.mkdir(parents=True)
+    experiment.write_text(OF_GROUPS)
+    done = command("tune", "mine", "progress=false")
+    assert done.code == 0, done.err
+    (entry,) = yaml.safe_load((tmp_path / "conf" / "tuned" / "mine.yaml").read_text())
+    assert entry["cell"] == ["optimizer=muon"] and entry["trials"] == 2
+    assert entry["values"] == {"optimizer.groups.1.lr": 0.1, "optimizer.lr": 0.03}
+    (run,) = expand(["experiment=mine"])
+    muon = run.config["optimizer"]
+    assert muon["lr"] == 0.03 and muon["groups"][1]["lr"] == 0.1 and "lr" not in muon["groups"][0]
+    (page,) = (tmp_path / "reports" / "mine").rglob("tuning.md")
+    assert "groups.1.lr=0.1" in page.read_text()
 
 
 @pytest.mark.parametrize(

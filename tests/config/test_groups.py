@@ -138,3 +138,33 @@ def test_the_code_of_every_group_is_in_the_fingerprint():
     digests = [method({"optimizer": plain | extra}) for extra in ({}, {"groups": [own]}, {"groups": [own, other]})]
     assert digests[0] == digests[1] != digests[2]
     assert groups.optimizers(plain | {"groups": [own, other]}) == ["sgd", "kfac"]
+
+
+def test_a_preset_may_state_groups_which_a_run_can_replace_and_take_away():
+    by_name, replaced, one_value, alone = (
+        expand(["optimizer=muon", *words])[0].config["optimizer"]
+        for words in (
+            [],
+            ["optimizer.groups=[{match: bias, lr: 1}]"],
+            ["optimizer.groups.1.lr=0.5"],
+            ["optimizer.groups=null"],
+        )
+    )
+    assert [group.get("optimizer") for group in by_name["groups"]] == [None, "adamw"]
+    assert replaced["groups"] == [{"match": "bias", "lr": 1}] and one_value["groups"][1]["lr"] == 0.5
+    assert alone == groups.own(by_name) and alone["name"] == "torch.optim:Muon"
+
+
+def test_a_preset_with_groups_is_itself_in_a_group():
+    run = of("[{match: bias, optimizer: muon, lr: 1}]")
+    (group,) = run.config["optimizer"]["groups"]
+    assert (group["optimizer"], group["lr"], group["defaults"]["weight_decay"]) == ("torch.optim:Muon", 1, 0.01)
+    assert not {"groups", "name"} & {*group["defaults"]}
+
+
+def test_a_companion_has_no_groups():
+    words = ["instrument=directions", "+optimizer@instrument.companions.a=muon"]
+    with pytest.raises(UsageError, match=r"companions\.a\.groups: a companion moves the whole model; allowed: null"):
+        expand(words)
+    (run,) = expand([*words, "instrument.companions.a.groups=null"])
+    assert run.config["instrument"]["companions"]["a"]["groups"] is None

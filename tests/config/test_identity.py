@@ -57,6 +57,7 @@ COUNTED = {
     "validation": 0.2,
     "convergence.change": 0.1,
     "init": "lecun_normal",
+    "metrics": ["mine.py:macro_f1"],
     "evaluate.every": 2,
     "evaluate.steps": 5,
     "log.every": 1,

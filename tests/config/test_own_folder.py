@@ -71,6 +71,7 @@ def test_the_commands_find_them(own):
     assert unknown.code == 2 and "did you mean 'mine'?" in unknown.err
 
 
+@pytest.mark.slow
 def test_another_process_in_another_folder_finds_them(workplace, monkeypatch):
     """As workers of a launcher do: they are started in any folder, and told which one the command was started in."""
     write(workplace / "conf")

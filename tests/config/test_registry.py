@@ -174,7 +174,8 @@ def test_ours_wins_a_clash_with_a_warning(plugins, capsys, monkeypatch, theirs_f
     entries = registry.entries("optimizers")
     assert registry.is_ours(entries["sgd"]) and entries["sgd"].value == "torch.optim:SGD"
     assert capsys.readouterr().err == (
-        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not torch.optim:ASGD\n"
+        "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not torch.optim:ASGD; "
+        "for the other: optimizer=torch.optim:ASGD\n"
     )
 
 

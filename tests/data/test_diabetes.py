@@ -1,8 +1,5 @@
 """The diabetes data of scikit-learn: every patient once, a split that is always the same, and standardized numbers."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -40,8 +37,3 @@ def test_a_file_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.setattr(module, "INPUTS", "sklearn/none.csv.gz")
     with pytest.raises(Failure, match="of scikit-learn is not there, or it is damaged .*; install scikit-learn again"):
         diabetes()
-
-
-def test_scikit_learn_is_not_imported():
-    code = "import sys; from sobench.data.diabetes import diabetes; diabetes(); assert 'sklearn' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

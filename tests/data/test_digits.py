@@ -82,8 +82,9 @@ def test_standardize_uses_the_training_images_only(store):
 
 
 def test_scikit_learn_is_not_imported():
+    """Nor by the other set that is a file of it."""
     code = (
-        "import sys; from sobench.data.digits import digits; digits(None); "
-        "assert not {'sklearn', 'scipy'} & {*sys.modules}"
+        "import sys; from sobench.data.digits import digits; from sobench.data.diabetes import diabetes\n"
+        "digits(None); diabetes(); assert not {'sklearn', 'scipy'} & {*sys.modules}"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -30,7 +30,15 @@ TOLERANCE = 1e-6
 PATIENCE = 60.0
 """Seconds for one class; the fastest compiler takes longer than this to compile a step that needs one."""
 
-PACKAGES = ("torch.optim", "pytorch_optimizer", "schedulefree", "sobench.optim")
+PACKAGES = (
+    "torch.optim",
+    "pytorch_optimizer",
+    "schedulefree",
+    "timm.optim",
+    "prodigyopt",
+    "dadaptation",
+    "sobench.optim",
+)
 PROBLEM = (
     "dataset=digits",
     "model=mlp",
@@ -44,10 +52,11 @@ PROBLEM = (
 SETTINGS: dict[str, dict[str, Any]] = {
     "pytorch_optimizer:BSAM": {"num_data": 1437},
     "pytorch_optimizer:Ranger21": {"num_iterations": STEPS},
+    "timm.optim:SGDP": {"lr": 0.1},
 }
 """What a class has no default for."""
 
-GRAPH = {"pytorch_optimizer:AdaHessian", "pytorch_optimizer:SophiaH"}
+GRAPH = {"pytorch_optimizer:AdaHessian", "pytorch_optimizer:SophiaH", "timm.optim:Adahessian"}
 """Its documentation asks for `loss.backward(create_graph=True)`."""
 CLOSURE = {
     "torch.optim:LBFGS",
@@ -219,6 +228,10 @@ There is no other outcome. {counts}.
 A class without `requires` was not written for sobench. Its first three steps are made and undone before a run starts.
 They show what it needs of a training loop, and whether a checkpoint has its whole state. Where a class differentiates
 gradients (AdaHessian, SophiaH), the closure assigns gradients with a graph; each such product counts as work.
+
+`pytorch_optimizer:Kron` (`psgd_kron`) contracts five tensors at once. torch finds a good order if the package
+`opt_einsum` is installed. Without it a step forms the Kronecker product of the two factors of each matrix: some 700
+times as many operations for a matrix of 64 x 64.
 
 | class | outcome | remark |
 |---|---|---|

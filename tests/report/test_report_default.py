@@ -55,7 +55,7 @@ def made(root: Path, scores: Scores, **more) -> list:
 
 def described(root: Path, runs: list):
     """The report of runs of one problem, and their results."""
-    results = collect(runs, root, default.WANTED.__contains__)
+    results = collect(runs, root, default.wanted(runs).__contains__)
     (problem,) = default.problems(results.runs)
     return default.describe(results, problem, problem.name), results
 

@@ -11,7 +11,7 @@ from run_tree import a_run, evals, put
 
 from sobench.report import tune_pages
 from sobench.report.evidence import Evidence
-from sobench.report.figures import overlap
+from sobench.report.figures import overlap, tags
 from sobench.report.figures.axis import limits, log_ticks, tick_label
 from sobench.report.figures.caption import caption
 from sobench.report.figures.curve import draw
@@ -55,7 +55,7 @@ def lines(found: Evidence, folder, panel: int) -> dict[str, tuple[float, float]]
     """The end of the line of each method."""
     axes = Figure().subplots()
     draw(axes, found.report.figure.panels[panel], found, colours(found.report, folder=folder))
-    return {line.get_label(): line.get_xydata()[-1] for line in axes.lines if line.get_gid() == overlap.LINE}
+    return {line.get_label(): line.get_xydata()[-1] for line in axes.lines if tags.kind_of(line) == tags.LINE}
 
 
 @pytest.mark.parametrize("panel", [0, 1])
@@ -130,7 +130,7 @@ def test_curves_coincide_along_half_of_their_length_or_more():
 def test_of_coinciding_lines_the_longest_is_whole():
     axes = Figure().subplots()
     x = np.linspace(0, 1, 50)
-    short, long = (axes.plot(x[:n], x[:n] ** 2, gid=overlap.LINE)[0] for n in (20, 50))
+    short, long = (axes.plot(x[:n], x[:n] ** 2, gid=tags.tag(tags.LINE, "m"))[0] for n in (20, 50))
     overlap.alternate(axes)
     assert long.get_linestyle() == "-" and short.get_linestyle() == "--" and short.get_zorder() > long.get_zorder()
 

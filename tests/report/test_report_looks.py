@@ -8,7 +8,7 @@ import pytest
 from run_tree import a_run, evals, put
 from scipy import special, stats
 
-from sobench.report import pages
+from sobench.report import pages, view
 from sobench.report.claims import judge
 from sobench.report.evidence import Evidence
 from sobench.report.holm import ALPHA, adjust
@@ -124,11 +124,11 @@ def test_the_next_step_is_the_best_chance_per_second_and_its_cost_is_of_missing_
 def test_the_page_and_the_provenance_name_the_looks(tmp_path):
     evidence = evidence_of(tmp_path, {"a": 3, "b": 3, "c": 3}, Looks(3))
     origin = provenance(evidence, "again")
-    page = pages.report_markdown(evidence, json.loads(json.dumps(origin)), None, judge(evidence))
+    page = pages.report_markdown(view.of(evidence, json.loads(json.dumps(origin)), None, judge(evidence)))
     assert origin["looks"] == {"first": 3} and "- Seeds: added by need" in page
     fixed = evidence_of(tmp_path, {"a": 3, "b": 3, "c": 3}, None)
     plain = provenance(fixed, "again")
-    assert "looks" not in plain and "by need" not in pages.report_markdown(fixed, plain, None, judge(fixed))
+    assert "looks" not in plain and "by need" not in pages.report_markdown(view.of(fixed, plain, None, judge(fixed)))
 
 
 # ---- by simulation: the error rate under optional stopping, and the runs that it costs

@@ -12,12 +12,13 @@ from sobench.errors import UsageError
 from sobench.report import data_sets, origins
 from sobench.report.again import differences
 from sobench.report.evidence import Evidence
-from sobench.report.pages import report_markdown
+from sobench.report.pages import report_markdown, settings_markdown
 from sobench.report.papers import papers
 from sobench.report.provenance import as_json, provenance, results_of
 from sobench.report.schema.catalogue import read, reports
 from sobench.report.settings import settings_of_methods
 from sobench.report.terminal import claims_line
+from sobench.report.view import of as view_of
 from sobench.report.writer import write
 from sobench.results.collection import collect
 from sobench.system.files import CHECKOUT
@@ -36,7 +37,7 @@ def page(folder, root, runs, settings=()):
     """The page of the report a/one, by the names of its facts and sections; and its provenance."""
     evidence = Evidence(read("a/one", folder=folder), collect(runs, root))
     origin = provenance(evidence, "sobench reproduce a/one", settings)
-    return report_markdown(evidence, origin, None, []), origin
+    return report_markdown(view_of(evidence, origin, None, [])), origin
 
 
 def fact(text, name):
@@ -185,7 +186,7 @@ def test_the_section_marks_each_setting_with_its_origin(folder, tmp_path):
     sgd["tuned"] = {"file": "conf/tuned/x.yaml", "metric": "m", "better": "lower", "trials": 4, "seeds": [7, 8]}
     sgd["tuned"]["edge"] = ["optimizer.lr"]
     newton["origins"] = {"optimizer.lr": "command line", "batch_size": "experiment"}
-    lines = settings_of_methods(evidence, origin).splitlines()
+    lines = settings_markdown(settings_of_methods(evidence, origin)).splitlines()
     assert lines[0] == "All methods: batch\\_size *64*."
     assert (
         "| SGD | lr **0.1**, damping 1 | lowest m of 4 trials, seeds 7, 8; lr: the best lies on the edge of its grid |"
@@ -255,7 +256,7 @@ def test_a_provenance_without_the_new_facts_is_shown(folder, tmp_path):
         del origin[key]
     for cell in origin["cells"].values():
         del cell["origins"]
-    text = report_markdown(Evidence(report, results_of(origin)), origin, None, [])
+    text = report_markdown(view_of(Evidence(report, results_of(origin)), origin, None, []))
     assert fact(text, "Data") == "mnist" and "Where the values come from is not recorded." in text
 
 
@@ -317,7 +318,8 @@ def test_the_page_names_the_paper_and_every_setting_of_data_and_model(tmp_path):
     )
     put(tmp_path, run, evals("test_accuracy", 0.1, 0.9))
     evidence = Evidence(read("practical/table-3"), collect([run], tmp_path))
-    text = report_markdown(evidence, provenance(evidence, "sobench reproduce practical/table-3", ()), None, [])
+    origin = provenance(evidence, "sobench reproduce practical/table-3", ())
+    text = report_markdown(view_of(evidence, origin, None, []))
     assert fact(text, "Paper").startswith("Z. Wang and M. Huang: Second-order Optimization Made Practical")
     assert fact(text, "Model") == "mlp (widths [30, 10], activation relu)"
 

@@ -11,6 +11,7 @@ from sobench.report.pages import report_markdown
 from sobench.report.provenance import provenance
 from sobench.report.schema.catalogue import read
 from sobench.report.table import BEST, SECOND, contents
+from sobench.report.view import of as view_of
 from sobench.results.collection import collect
 from sobench.results.method_code import SCHEME
 
@@ -154,7 +155,7 @@ def test_stale_runs_are_marked_and_named(folder, tmp_path):
     assert found.footnotes == {"a": "sgd: 1 of 2 runs is stale: older code of its method"}
     assert cells(found)["sgd"].mark == "a" and cells(found)["newton"].mark == ""
     assert [run["id"] for run in origin["runs"] if "stale" in run] == [runs[0].id]
-    page = report_markdown(evidence, origin, None, [])
+    page = report_markdown(view_of(evidence, origin, None, []))
     assert (
         "- Stale: 1 run, 1 of sgd on mnist (older code of its method); made again with "
         "`sobench retry a/grid budget=cpu --stale`"

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from harness import command, directory, run_with, summary
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sobench.system import contention, leases
 from sobench.system.contention import Signs, Watch, Yardstick, judge
@@ -109,6 +110,25 @@ def test_the_fastest_pass_is_kept_for_later_runs(tmp_path):
     (file,) = tmp_path.iterdir()
     file.write_text("{")
     assert Yardstick(tmp_path).fastest is None
+
+
+def test_a_pass_of_the_kernel_allocates_nothing(monkeypatch):
+    """Page faults of fresh memory would count as a slow core."""
+
+    class Storages(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            made = function(*args, **(kwargs or {}))
+            tensors.append(made)  # alive, so that no later one has its place
+            return made
+
+    counts = []
+    for passes in (1, 20):
+        tensors = []
+        monkeypatch.setattr(contention, "PASSES", passes)
+        with Storages():
+            contention.kernel_seconds()
+        counts.append((len(tensors), len({one.untyped_storage().data_ptr() for one in tensors})))
+    assert counts[0][0] < counts[1][0] and counts[0][1] == counts[1][1]
 
 
 def test_leased_cores_are_those_of_other_runs(tmp_path):

@@ -3,17 +3,16 @@
 import errno
 import io
 import os
-import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness import SMALL, directories, run_with, summary
+from harness import SMALL, directories, finish, output, process, run_with, summary
 
 from sobench.results.rundir import RunDirectory
 from sobench.system.output import Unfailing, say, unfailing
 
-CODE = "from sobench.cli import entry; entry()"
 SWEEP = ["run", "-m", *SMALL, "seed=0,1,2"]
 
 
@@ -46,25 +45,32 @@ def test_what_can_be_written_is(monkeypatch):
     assert isinstance(guarded.error, ValueError)
 
 
+@dataclass(frozen=True)
+class PrintTo:
+    """Standard output of a process is this file."""
+
+    path: str
+
+    def __call__(self) -> None:
+        os.dup2(os.open(self.path, os.O_WRONLY), 1)
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize("more", [[], ["isolate=true"]])
+@pytest.mark.parametrize("more", [[], pytest.param(["isolate=true"], marks=pytest.mark.slow)])
 def test_a_sweep_whose_output_is_full_makes_every_run(workplace, more):
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [sys.executable, "-c", CODE, *SWEEP, *more], stdout=full, stderr=subprocess.PIPE, text=True
-        )
-    assert done.returncode == 1
-    assert done.stderr == "sobench: standard output: No space left on device; all else was done as without it\n"
+    assert finish(process(*SWEEP, *more, folder=workplace, prepare=PrintTo("/dev/full"))) == 1
+    printed = output(workplace)  # on standard error
+    assert printed == "sobench: standard output: No space left on device; all else was done as without it\n"
     assert [summary(path)["status"] for path in directories()] == ["done"] * 3
     assert not any("error.txt" in {file.name for file in path.iterdir()} for path in directories())
 
 
 def test_a_reader_that_goes_ends_no_sweep(workplace):
-    sweep = subprocess.Popen([sys.executable, "-c", CODE, *SWEEP], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert sweep.stdout.readline() == b"3 runs: 3 to run\n"
-    sweep.stdout.close()
-    with sweep.stderr as errors:
-        assert errors.read() == b"" and sweep.wait(60) == 0
+    os.mkfifo("pipe")
+    sweep = process(*SWEEP, folder=workplace, prepare=PrintTo("pipe"))
+    with open("pipe", "rb") as reader:
+        assert reader.readline() == b"3 runs: 3 to run\n"
+    assert finish(sweep) == 0 and output(workplace) == ""
     assert [summary(path)["status"] for path in directories()] == ["done"] * 3
 
 

@@ -10,6 +10,8 @@ from harness import run_with
 from torch._dynamo.callback import CallbackTrigger, callback_handler
 from watched import Record, Time
 
+from sobench.cli import plan
+from sobench.config import registry
 from sobench.training import snapshot
 from sobench.training.trainer import Trainer
 
@@ -45,6 +47,12 @@ def test_compilation_is_off_the_clock_and_recorded_apart(time):
     assert not callback_handler.start_callbacks and not callback_handler.end_callbacks
 
 
+def test_a_plan_counts_it(time):
+    run = run_with(**SETTINGS, budget__steps=5)
+    measured = plan._measured(run)  # which makes one step first, whose compilation is no cost of the run
+    assert measured.start == 20 and (measured.first, measured.step) == (1, 1)
+
+
 def test_a_budget_of_seconds_is_not_spent_by_compilation(time):
     trainer = Trainer(run_with(**SETTINGS, budget__seconds=4))
     trainer.train(Record(), lambda _: None, lambda *_: None)
@@ -63,8 +71,21 @@ def test_a_resumed_run_adds_its_own_compilation(time):
     snapshot.restore(resumed, saved)
     assert resumed.clock.paused_seconds == 50
     del saved["compile_seconds"]
+    older = Trainer(run_with(**SETTINGS, budget__steps=4))
+    snapshot.restore(older, saved)
+    assert older.clock.paused_seconds == 0, "a checkpoint of before has none"
+
+
+def test_compilation_in_the_rehearsal_is_recorded_by_each_process(time, monkeypatch):
+    monkeypatch.setattr(registry, "is_plugin", lambda group, name: group == "optimizer")
+    trainer, record, saved = Trainer(run_with(**SETTINGS, budget__steps=5)), Record(), {}
+    assert trainer.clock.seconds == 0 and trainer.clock.paused_seconds == 70, "steps 1 and 3 are rehearsed"
+    trainer.train(record, lambda made: saved.update(copy.deepcopy(snapshot.state(made))), lambda *_: None)
+    assert record.of("train")[-1]["seconds"] == 5 and saved["compile_seconds"] == 70
+    resumed = Trainer(run_with(**SETTINGS, budget__steps=5))
+    resumed.clock.paused_seconds = 7.0  # of its own rehearsal
     snapshot.restore(resumed, saved)
-    assert resumed.clock.paused_seconds == 0, "a checkpoint of before has none"
+    assert snapshot.summary(resumed, "done", None)["compile_seconds"] == 77
 
 
 def test_compilation_outside_the_steps_is_not_counted(time, monkeypatch):

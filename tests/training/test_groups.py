@@ -11,9 +11,12 @@ from harness import run_with
 from torch import nn
 from watched import Record
 
+from sobench.config.grid import expand
 from sobench.errors import Unsupported, UsageError
 from sobench.training import snapshot
+from sobench.training.contract import _through_disk, advance
 from sobench.training.groups import divided, facts
+from sobench.training.problem import Problem
 from sobench.training.trainer import Trainer
 
 ADAMW = {"name": "adamw", "lr": 0.01, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.1, "amsgrad": False}
@@ -94,6 +97,58 @@ def test_a_schedule_acts_on_all_groups_and_a_resumed_run_has_the_same_bits():
     resumed.train(Record(), lambda _: None, lambda *_: None)
     assert bits(resumed) == bits(straight)
     assert [group["lr"] for group in resumed.optimizer.param_groups] == rates
+
+
+COUNTING = """
+import torch
+
+class Counting(torch.optim.SGD):
+    def __init__(self, params, lr: float = 0.1):
+        super().__init__(params, lr=lr)
+        self.count = 0
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        self.count += 1
+        for group in self.param_groups:
+            for p in group["params"]:
+                seen = self.state[p].setdefault("seen", torch.zeros((), dtype=torch.int8))
+                p -= group["lr"] / self.count * p.grad + 1e-3 * (seen // 2)
+                seen += 1
+"""
+
+
+def test_a_member_keeps_what_a_class_of_another_package_has_outside_its_state(plugins):
+    """Three steps, a checkpoint and three steps: the bits of six steps."""
+    plugins("counting", {"counting.py": COUNTING}, {"counting": "counting:Counting"})
+    check_resume(SGD | {"groups": [{"match": "weight", "optimizer": "counting", "defaults": {"lr": 0.5}}]})
+
+
+@pytest.mark.filterwarnings("ignore")  # of the package
+def test_a_member_of_another_package_resumes_with_its_attributes():
+    pytest.importorskip("pytorch_optimizer")
+    name = "pytorch_optimizer:Ranger21"
+    settings = expand([f"optimizer={name}", "optimizer.num_iterations=6", "optimizer.lookahead_merge_time=4"])[0]
+    defaults = {key: value for key, value in settings.config["optimizer"].items() if key != "name"}
+    check_resume(SGD | {"groups": [{"match": "weight", "optimizer": name, "defaults": defaults}]})
+
+
+def check_resume(optimizer):
+    straight, first, second = (trainer(optimizer, dtype="float64") for _ in range(3))
+    losses = advance(straight, 6)
+    assert advance(first, 3) == losses[:3]
+    snapshot.restore(second, _through_disk(snapshot.state(first)))
+    assert advance(second, 3) == losses[3:] and bits(second) == bits(straight)
+
+
+def test_a_checkpoint_of_before_has_the_states_of_torch_alone():
+    straight, first, second = (trainer(MUON_AND_ADAMW) for _ in range(3))
+    losses = advance(straight, 4)
+    advance(first, 2)
+    saved = snapshot.state(first)
+    saved["optimizer"] = {"members": [member.state_dict() for member in first.optimizer.members]}
+    snapshot.restore(second, _through_disk(saved))
+    assert advance(second, 2) == losses[2:] and bits(second) == bits(straight)
 
 
 SHIFTED = """
@@ -197,3 +252,49 @@ def test_a_group_without_a_parameter_is_refused_with_the_names(groups, message):
 def test_a_method_that_needs_the_whole_model_has_no_part_of_it(group, reason):
     with pytest.raises(Unsupported, match=reason):
         trainer(SGD | {"groups": [{"match": "bias", **group}]}, model__widths=[2])
+
+
+# The groups of `optimizer=muon`
+
+
+def test_muon_by_name_is_the_recipe_of_its_author():
+    """K. Jordan's README: hidden matrices by Muon with lr 0.02, all else by AdamW with lr 3e-4, betas 0.9 and 0.95."""
+    words = ["model=vit", "model.depth=1", "optimizer=muon", "budget.steps=7", "threads=1"]
+    by_name, made = (Trainer(expand(words)[0]) for _ in range(2))
+    assert by_name.train(Record(), lambda _: None, lambda *_: None) is None
+    named = dict(made.problem.model.named_parameters())
+    hidden = [p for name, p in named.items() if name.startswith("blocks.") and p.ndim == 2]
+    rest = [p for p in named.values() if not any(p is one for one in hidden)]
+    assert len(hidden) == 6 and len(rest) > 6
+    muon = torch.optim.Muon(hidden, lr=0.02, weight_decay=0.01, momentum=0.95, nesterov=True)
+    adamw = torch.optim.AdamW(rest, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.01)
+    assert bits(by_name) == by_hand(made, muon, adamw)
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden"),
+    [
+        (["model=mlp", "model.widths=[8,6]"], 2),
+        (["model=vit"], 2 * 6),
+        (["dataset=pydoc", "model=gpt", "dataset.length=8", "model.depth=1", "model.width=8"], 6),
+        (["dataset=poisson", "model=pinn", "dtype=float64"], 1),
+    ],
+)
+def test_muon_has_the_hidden_matrices_of(words, hidden):
+    run = expand([*words, "optimizer=muon", "threads=1"])[0]
+    model = Problem(run.config, torch.device("cpu")).model
+    (muon, matrices), (adamw, rest) = divided(run.config["optimizer"], model)
+    assert (muon["name"], adamw["name"]) == ("torch.optim:Muon", "adamw") and len(matrices) == hidden
+    last = [*model.parameters()][-1]
+    assert {p.ndim for p in matrices} == {2} and any(p is last for p in rest)
+    assert len(matrices) + len(rest) == len([*model.parameters()])
+
+
+def test_a_model_without_hidden_matrices_has_no_use_for_muon():
+    with pytest.raises(UsageError, match=r"groups\[0\]\.match: got 'weight and ndim == 2 .* matches no parameter"):
+        Trainer(expand(["model=linear", "optimizer=muon"])[0])
+
+
+def test_muon_alone_takes_matrices_alone():
+    with pytest.raises(UsageError, match="Muon only supports 2D parameters"):
+        Trainer(expand(["optimizer=muon", "optimizer.groups=null"])[0])

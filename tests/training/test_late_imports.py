@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,64 +12,79 @@ SCRIPT = """
 import os, sys
 import torch
 from sobench.config import grid
+from sobench.training.optimizer import make_optimizer
 from sobench.training.trainer import Trainer
 
 LATE = {"torch._dynamo", "torch.fx.experimental.symbolic_shapes"}
+TORCHS = (("SGD", {"momentum": 0.9}), ("Adam", {}), ("Adagrad", {}), ("RMSprop", {}), ("LBFGS", {}))
+
+def stepped(name, settings):
+    x = torch.nn.Parameter(torch.arange(1.0, 4.0))
+    optimizer = make_optimizer(getattr(torch.optim, name), {"name": name, "lr": 0.1, **settings}, [x])
+    def closure():
+        optimizer.zero_grad()
+        loss = (x ** 4).sum()
+        loss.backward()
+        return loss
+    for _ in range(3):
+        optimizer.step(closure)
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert torch.is_grad_enabled() and x.is_leaf and x.grad_fn is None
+    return x.detach().clone()
+
 runs = grid.expand([f"optimizer={sys.argv[1]}", "budget.steps=2", "model.widths=[4]", "threads=1"])
-assert not LATE & set(sys.modules), "imported by the configuration or by torch itself"
+deferred = [stepped(*one) for one in TORCHS]
+assert not LATE & set(sys.modules), "imported by the configuration, by torch itself or by a step of its optimizers"
 for run in runs:
     if os.fork() == 0:
         trainer = Trainer(run)
         before = LATE & set(sys.modules)
         trainer.train([], save=lambda trainer: None, progress=lambda *row: None)
-        print(run.label("optimizer"), len(before), before == LATE & set(sys.modules), flush=True)
+        imported = len(before), before == LATE & set(sys.modules)
+        same = [torch.equal(x, stepped(*one)) for x, one in zip(deferred, TORCHS)] if before else []
+        print(run.label("optimizer"), *imported, all(same), len(same), flush=True)
         os._exit(0)
     os.wait()
 """
 
 
-def late_imports(names: list[str]) -> dict[str, tuple[int, bool]]:
-    """For each optimizer, how many of the late modules a Trainer imports, and whether its steps import no more."""
-    done = subprocess.run([sys.executable, "-c", SCRIPT, ",".join(names)], capture_output=True, text=True, check=True)
+@dataclass(frozen=True)
+class Seen:
+    """Of one optimizer: how many of the late modules a Trainer imports, and whether its steps import no more.
+
+    torchs_own: whether torch's own optimizers then make the same steps as before, and how many of them were compared:
+    none if the compiler was not imported.
+    """
+
+    late: int
+    no_more: bool
+    torchs_own: tuple[bool, int]
+
+
+def seen(names: list[str]) -> dict[str, Seen]:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, ",".join(names)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines() if not line.startswith("sobench")]
-    return {name: (int(number), same == "True") for name, number, same in lines}
+    return {name: Seen(int(late), no == "True", (same == "True", int(n))) for name, late, no, same, n in lines}
 
 
-def test_the_compiler_is_imported_only_where_it_is_needed():
-    expected = {"sgd": (0, True), "adam": (0, True), "kfac": (1, True), "newton_summary": (2, True)}
-    assert late_imports(list(expected)) == expected
+@pytest.fixture(scope="module")
+def some() -> dict[str, Seen]:
+    return seen(["sgd", "adam", "kfac", "newton_summary"])
+
+
+def test_the_compiler_is_imported_only_where_it_is_needed(some):
+    assert {name: one.late for name, one in some.items()} == {"sgd": 0, "adam": 0, "kfac": 1, "newton_summary": 2}
+    assert all(one.no_more for one in some.values())
+
+
+def test_a_step_with_the_compiler_deferred_is_torchs_own(some):
+    """With the compiler loaded torch's own methods run; without it, the same operations."""
+    assert [some[name].torchs_own for name in ("kfac", "newton_summary")] == [(True, 5)] * 2
 
 
 @pytest.mark.slow
 def test_no_step_of_any_optimizer_imports_them():
     names = list(registry.entries("optimizers"))
-    found = late_imports(names)
-    assert list(found) == names and all(same for _, same in found.values()), found
-
-
-def test_a_step_with_the_compiler_deferred_is_torchs_own():
-    """With the compiler loaded torch's own methods run; without it, the same operations."""
-    script = """
-import sys, torch
-from sobench.training.optimizer import make_optimizer
-results = []
-for loaded in (False, True):
-    if loaded:
-        import torch._dynamo
-    assert ("torch._dynamo" in sys.modules) == loaded
-    for name, extra in (("SGD", {"momentum": 0.9}), ("Adam", {}), ("Adagrad", {}), ("RMSprop", {}), ("LBFGS", {})):
-        x = torch.nn.Parameter(torch.arange(1.0, 4.0))
-        optimizer = make_optimizer(getattr(torch.optim, name), {"name": name, "lr": 0.1, **extra}, [x])
-        def closure():
-            optimizer.zero_grad()
-            loss = (x ** 4).sum()
-            loss.backward()
-            return loss
-        for _ in range(3):
-            optimizer.step(closure)
-        optimizer.load_state_dict(optimizer.state_dict())
-        assert torch.is_grad_enabled() and x.is_leaf and x.grad_fn is None
-        results.append(x.detach().clone())
-assert all(torch.equal(a, b) for a, b in zip(results[:5], results[5:], strict=True)), results
-"""
-    subprocess.run([sys.executable, "-c", script], check=True)
+    found = seen(names)
+    assert list(found) == names and all(one.no_more for one in found.values()), found

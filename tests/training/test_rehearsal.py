@@ -107,10 +107,10 @@ def trainer(monkeypatch):
     """A function that makes a trainer of a class that a plug-in would have."""
     load = registry.load
 
-    def make(cls):
+    def make(cls, l2=0.01):
         monkeypatch.setattr(registry, "load", lambda kind, name: cls if kind == "optimizers" else load(kind, name))
         monkeypatch.setattr(registry, "is_plugin", lambda group, name: group == "optimizer")
-        return Trainer(run_with(optimizer={"name": cls.__name__, "lr": 0.1}, dtype="float64", l2=0.01))
+        return Trainer(run_with(optimizer={"name": cls.__name__, "lr": 0.1}, dtype="float64", l2=l2))
 
     return make
 
@@ -167,3 +167,19 @@ def test_gradients_are_differentiated_with_the_penalty_and_metered(trainer):
     advance(ours, 1)
     torch.testing.assert_close(theta(ours), expected, rtol=1e-10, atol=1e-12)
     assert ours.problem.cost.products == before + 1
+
+
+class Detaches(Differentiates):
+    """Detaches the gradients in place after its product, as torch_optimizer's AdaHessian does."""
+
+    def step(self, closure):
+        loss = super().step(closure)
+        for p in self.param_groups[0]["params"]:
+            p.grad.detach_()
+        return loss
+
+
+def test_gradients_with_a_graph_can_be_detached_in_place(trainer):
+    """They are no views, also where the derivative of a layer is one: those of torch's backward are copies too."""
+    kept, detached = trainer(Differentiates, l2=0.0), trainer(Detaches, l2=0.0)
+    assert advance(kept, 2) == advance(detached, 2) and same_bits(theta(kept), theta(detached))

@@ -12,7 +12,7 @@ from sobench.cli.clean import OLDER
 from sobench.cli.complete import SHELLS
 from sobench.cli.console import console
 from sobench.cli.retry import DEFAULT, FLAGS
-from sobench.config.files import LISTED
+from sobench.config.files import LISTED, members
 from sobench.errors import UsageError
 from sobench.system import text
 
@@ -63,6 +63,12 @@ def add_parsers(subparsers: Subparsers) -> None:
     about = "with --until-decided, or for all: the time of all runs made, as 90s, 15m, 4h, 1h30m or 2d"
     parser.add_argument("--budget", metavar="TIME", help=about)
 
+    _add_compare(subparsers)
+
+    parser = _add(subparsers, "open", "open:open_", "show the page of a report, or of all reports, in the browser")
+    about = "paper/artifact, as `sobench list reports` prints it, or a folder of reports (default: reports)"
+    parser.add_argument("id", nargs="?", metavar="ID|FOLDER", help=about)
+
     about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
     parser = _add(subparsers, "tune", "tune:tune", about)
     _add_experiment(parser, optional=True)
@@ -88,6 +94,14 @@ def add_parsers(subparsers: Subparsers) -> None:
     parser = _add(subparsers, "check", "commands:check", "test an optimizer, ours or yours, against the contract")
     parser.add_argument("name", metavar="NAME", help="an optimizer, as `sobench list optimizers` prints it")
     _add_overrides(parser, "settings that the optimizer needs (optimizer.radius=1.0 ...)")
+
+    about = "run several packages' implementations of an algorithm side by side, and show where they differ"
+    parser = _add(subparsers, "parity", "parity:parity", about)
+    parser.add_argument("algorithm", metavar="NAME", help=f"an algorithm: {', '.join(members('parity'))}")
+    about = "steps=30, seed=0, settings of the problem as for `sobench run` (dataset=digits model=mlp dtype=float64 "
+    about += "...), and optimizer.KEY=VALUE for the settings that the implementations share"
+    _add_overrides(parser, about)
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
 
     parser = _add(subparsers, "bench", "commands:bench", "measure sobench itself")
     about = (
@@ -116,10 +130,33 @@ def _add_report(subparsers: Subparsers) -> None:
     flags.add_argument("--verify", action="store_true", help=about)
     about = "write the reports in these folders again, from their values.csv and curves.csv"
     flags.add_argument("--again", action="store_true", help=about)
-    about = "write the page over all reports in a folder (default: reports) into its README.md"
+    about = "write the pages over all reports in a folder (default: reports): its README.md and index.html"
     flags.add_argument("--overview", action="store_true", help=about)
     about = "delete the verdicts of the reports in these folders, and say why on their pages"
     flags.add_argument("--withdraw", metavar="REASON", help=about)
+
+
+def _add_compare(subparsers: Subparsers) -> None:
+    about = "compare methods over one problem or many: the time to a target, wins, ranks, and how sure they are"
+    parser = _add(subparsers, "compare", "compare:compare", about)
+    about = "optimizers (sgd,adam), an experiment, or a folder of runs; nothing: all runs of the folder runs"
+    parser.add_argument("what", nargs="?", metavar="WHAT", help=about)
+    _add_overrides(parser)
+    parser.add_argument("--suite", metavar="NAME", help="the problems of conf/suite/NAME.yaml: digits, small, ...")
+    parser.add_argument("--seeds", metavar="N", type=int, help="of a suite: the seeds 0 to N - 1 (default: 3)")
+    parser.add_argument("--run", action="store_true", help="make the missing runs first")
+    parser.add_argument(
+        "--baseline", metavar="METHOD", help="that the others are compared with (default: adamw, or sgd)"
+    )
+    about = "the method whose median best value is the target (default: that of the suite, or the baseline)"
+    parser.add_argument("--target", metavar="METHOD", help=about)
+    about = "axes of time, as cost,work (default: step, work, and cost or time)"
+    parser.add_argument("--axis", metavar="AXES", help=about)
+    about = "metric of the target (default: that of the suite, validation_loss, or train_loss)"
+    parser.add_argument("--metric", metavar="METRIC", help=about)
+    about = "choose each method's setting on these seeds, and compare the others"
+    parser.add_argument("--tuning-seeds", metavar="SEEDS", help=about)
+    parser.add_argument("--name", metavar="NAME", help="folder of the comparison, below reports/compare")
 
 
 def _add_retry(subparsers: Subparsers) -> None:
@@ -213,7 +250,7 @@ def _entries(kind: str) -> list[tuple[str, ...]]:
 def _experiments() -> list[tuple[str, ...]]:
     """Name, first comment line of its file, and remarks of each experiment: the user's own folder that has it, and the
     data that is not at hand."""
-    from sobench.config.files import about, members, origin
+    from sobench.config.files import about, origin
     from sobench.config.grid import data_sets_of
     from sobench.data import Store, at_hand
 

@@ -96,6 +96,9 @@ def _arguments(parser: argparse.ArgumentParser, words: Sequence[str], current: s
     if choices := places[place].choices:
         return map(str, choices)
     kind = kinds[place]
+    if kind == "what" and "," in current:  # compare OPTIMIZER,OPTIMIZER
+        before = current[: current.rfind(",") + 1]
+        return [before + name for name in _names("compare", "optimizers")]
     if kind == "name" and kinds[0] == "kind" and given:  # list KIND NAME
         kind = given[0]
     if kind == "overrides" or ("overrides" in kinds and "=" in current):
@@ -109,13 +112,22 @@ def _names(command: str, kind: str) -> Iterator[str]:
     from sobench.config import files, registry
 
     groups = {plural: [group] for group, plural in registry.KINDS.items()}
-    groups |= {"experiment": ["experiment"], "experiments": ["experiment"], "id": ["report"], "reports": ["report"]}
+    groups |= {
+        "experiment": ["experiment"],
+        "experiments": ["experiment"],
+        "suites": ["suite"],
+        "id": ["report"],
+        "reports": ["report"],
+    }
+    groups["algorithm"] = ["parity"]
     if kind == "id" and command == "reproduce":
         yield "all"
     if command in ("list", "fetch", "verify") and kind == "names":
         from sobench.data.sources import declared
 
         yield from declared()
+    if kind == "what":
+        groups["what"] = ["optimizer", "experiment"]
     if kind == "name":
         groups["name"] = ["optimizer"] if command == "check" else [*files.GROUPS, "experiment", "loss"]
     for group in groups.get(kind, ()):
@@ -160,7 +172,7 @@ def _values(key: str, words: Sequence[str]) -> Iterable[str]:
     """The values of a setting that can be listed."""
     from sobench.config import files, registry, rules, validation
 
-    if key in (*files.GROUPS, "experiment") or key.startswith("hydra/"):
+    if key in (*files.GROUPS, "experiment", "suite") or key.startswith("hydra/"):
         return files.members(key)
     if key == "loss":
         return registry.choices("losses")

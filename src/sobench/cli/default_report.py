@@ -32,7 +32,7 @@ def write_default(selected: Selection) -> list[Path]:
     from sobench.results.state import KEEPS
 
     runs, root, reports = _runs(selected)
-    results = collect(runs, root, default.WANTED.__contains__)
+    results = collect(runs, root, default.wanted(runs).__contains__)
     words, settings = _words(selected, root), None if selected.is_everything else selecting(selected.overrides)
     made_with = ["-m", "..."] if selected.is_everything else selected.arguments
     require_finished("report", results, root, shlex.join(["sobench", "run", *made_with]))

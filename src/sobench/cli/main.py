@@ -16,7 +16,7 @@ from sobench.system.interpreter import fast_exit, paused_gc
 from sobench.system.output import say, unfailing
 
 DESCRIPTION = "A benchmark harness for second-order optimization of neural networks."
-READING = ("list", "show", "status", "runs", "report")
+READING = ("list", "show", "status", "runs", "report", "open")
 """Commands that read many objects and end soon. The others train, or run for days: they need the garbage collector."""
 
 

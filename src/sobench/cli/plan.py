@@ -275,7 +275,7 @@ def _measured(run: Run) -> Measured:
         first=first,
         step=step,
         evaluation=_last_evaluation(began, stamps),
-        start=start + trainer.warm_start_seconds,
+        start=start + trainer.warm_start_seconds + trainer.clock.paused_seconds,
         steps=steps,
         evaluations=trainer.budget.evaluations(steps),
         host=memory["peak_host_bytes"] or 0,

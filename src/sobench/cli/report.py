@@ -62,7 +62,7 @@ def _written_reports(args: argparse.Namespace) -> int:
         raise UsageError("report --withdraw: got an empty reason, allowed: a sentence that says why")
     folders, bad = again.folders(map(Path, given)), 0
     if args.withdraw:
-        folders = [folder for folder in folders if not again.is_tuning(folder)]  # which has no verdicts
+        folders = [folder for folder in folders if again.has_verdicts(folder)]
     for folder in folders:
         lines = _treated(folder, args)
         bad += bool(lines)
@@ -90,12 +90,12 @@ def _treated(folder: Path, args: argparse.Namespace) -> list[str]:
 
 
 def _overview(given: Sequence[str]) -> int:
-    """Write the page over all reports in a folder."""
+    """Write the pages over all reports in a folder."""
     from sobench.report import overview
 
     if len(given) > 1:
         raise UsageError(f"report --overview: got {' '.join(given)}, allowed: one folder of reports")
-    print(overview.write(Path(given[0] if given else "reports")))
+    print(*overview.write(Path(given[0] if given else "reports")), sep="\n")
     return 0
 
 

@@ -160,7 +160,7 @@ class Prices:
     def _recorded(self, run: Run) -> float | None:
         """The mean of the finished runs of the cell."""
         others = (state(folder) for folder in run.directory(self.root).parent.glob("seed-*"))
-        seconds = [found.total_seconds for found in others if found.status in KEEPS]
+        seconds = [found.spent_seconds for found in others if found.status in KEEPS]
         return statistics.mean(seconds) if seconds else None
 
     def _estimated(self, run: Run) -> float | str:
@@ -256,7 +256,7 @@ def _overview(root: Path) -> None:
     from sobench.report import overview
 
     with suppress(UsageError):
-        _say(str(overview.write(root)))
+        _say("\n".join(map(str, overview.write(root))))
 
 
 def _about(seconds: float) -> str:

@@ -16,7 +16,8 @@ from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
-from sobench.config import by_path, files, registry, signature
+from sobench.config import by_path, files, groups, registry, signature, suites
+from sobench.config.names import parameter_group
 from sobench.config.run import Run
 from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, rule_of
 from sobench.data import Store, sources
@@ -26,6 +27,8 @@ from sobench.system.text import either, format_duration, format_ranges, plural, 
 
 MOST = 40
 """Cells of an experiment that are listed."""
+HEAD = ("setting", "default", "allowed", "meaning")
+"""The columns of a table of settings."""
 
 
 def show(args: argparse.Namespace) -> int:
@@ -92,7 +95,7 @@ def _group(kind: str, name: str) -> Iterator[str]:
     if group == "dataset":
         yield from _data(files.group_defaults(group, name))
     if group in files.GROUPS:
-        yield from _settings(group, name, base)
+        yield from _settings(group, name)
 
 
 def _paper(documentation: str) -> str:
@@ -102,19 +105,28 @@ def _paper(documentation: str) -> str:
     return sentence if re.match(r"[A-Z]\. ", sentence) else ""
 
 
-def _settings(group: str, name: str, base: str | None) -> Iterator[str]:
-    """The settings: default, allowed values and meaning."""
+def settings(group: str, name: str) -> list[tuple[str, str, str, str]]:
+    """The settings of a member of a config group: key, default, allowed values, and meaning."""
+    base = preset_of(group, name)
     meanings = {**files.comments(f"{group}/{base}"), **files.comments(f"{group}/{name}")}
-    rows = [
+    return [
         (f"{group}.{key}", _text(default), rule_of(group, base or name, key).allowed, meanings.get(key, ""))
         for key, default in files.group_defaults(group, name).items()
         if key != "name"
     ]
+
+
+def _settings(group: str, name: str) -> Iterator[str]:
+    """A table of the settings."""
+    rows = settings(group, name)
     if rows:
         yield ""
-        yield from (f"  {line}" for line in table([("setting", "default", "allowed", "meaning"), *rows]))
+        yield from (f"  {line}" for line in table([HEAD, *rows]))
     if group == "optimizer":
         yield f"  {GROUPS_KEY}: {GROUPS_RULE.allowed}; see docs/optimizers.md"
+        file = files.find(f"{group}/{name}")
+        for stated in groups.groups_of(files.read(file)) if file else ():
+            yield f"    by default {parameter_group(stated)}"
 
 
 def _text(value: Any) -> str:
@@ -198,6 +210,18 @@ def _budgets(name: str, runs: Sequence[Run]) -> Iterator[str]:
         yield from (f"  {line}" for line in table(rows, align="llrrl"))
 
 
+def _suite(_: str, name: str) -> Iterator[str]:
+    """The suite's problems: experiment, settings, and when a run has solved it."""
+    suite = suites.read(name)
+    yield f"{name}: suite of {plural(len(suite.problems), 'problem')} for `sobench compare`"
+    yield f"  {files.about(f'suite/{name}')}"
+    rows = [("problem", "experiment", "settings", "target")]
+    for problem in suite.problems:
+        target = "" if problem.target is None else f" {problem.target:g}"
+        rows.append((problem.name, problem.experiment, " ".join(problem.settings), f"{problem.metric or ''}{target}"))
+    yield from (f"  {line}" for line in table(rows))
+
+
 def _report(_: str, name: str) -> Iterator[str]:
     """The report's title, source and claims, with the answers of what is written in ./reports."""
     from sobench.report import overview, read
@@ -212,4 +236,8 @@ def _report(_: str, name: str) -> Iterator[str]:
         yield f"  claim {claim.id}: {claim.text} ({claim.source})"
 
 
-_ABOUT: dict[str, Callable[[str, str], Iterator[str]]] = {"experiments": _experiment, "reports": _report}
+_ABOUT: dict[str, Callable[[str, str], Iterator[str]]] = {
+    "experiments": _experiment,
+    "suites": _suite,
+    "reports": _report,
+}

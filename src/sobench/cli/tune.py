@@ -83,9 +83,11 @@ def tune(args: argparse.Namespace) -> int:
 def _check_score(tune_settings: Mapping[str, Any], run: Run) -> None:
     """Raises UsageError for a place or a metric that does not exist."""
     from sobench.config import schema
+    from sobench.config.by_path import short_name
     from sobench.report.schema.panels import AT
     from sobench.results.pick import check_metric
 
     schema.read(tune_settings["at"], AT, "hydra.sweeper.tune.at")
     if run.config["instrument"]["name"] == "none":  # else there are more metrics
-        check_metric(tune_settings["metric"], "hydra.sweeper.tune.metric")
+        own = [short_name(path) for path in run.config["metrics"]]
+        check_metric(tune_settings["metric"], "hydra.sweeper.tune.metric", own)

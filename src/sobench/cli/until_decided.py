@@ -97,7 +97,7 @@ def _seconds_since(before: set[str], ahead: Prospects) -> float:
     """The recorded time of the results that this command made."""
     results = ahead.evidence.results
     made = [run for run in results.runs if run.id not in before and results.states[run.id].status in KEEPS]
-    return sum(results.states[run.id].total_seconds for run in made)
+    return sum(results.states[run.id].spent_seconds for run in made)
 
 
 def _say(line: str) -> None:

@@ -40,7 +40,7 @@ NOT_IDENTITY = (
 GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
 LISTED = (
     *("datasets", "models", "optimizers", "losses", "schedules", "budgets", "loggers", "instruments"),
-    *("experiments", "reports"),
+    *("experiments", "suites", "reports"),
 )
 """What `sobench list` lists, and `sobench show` looks in."""
 
@@ -177,15 +177,22 @@ def _read(file: Path, changed: int) -> dict[str, Any]:
 def group_defaults(group: str, name: str) -> dict[str, Any]:
     """The keys and defaults of `group=name`: from its YAML file, or from the signature of a plug-in.
 
-    Raises UsageError for a name that the group does not have.
+    The keys that every member of the group has, such as optimizer.groups, are left out: see `common`. Raises UsageError
+    for a name that the group does not have.
     """
     if file := find(f"{group}/{name}"):
-        return {key: value for key, value in read(file).items() if key != "defaults"}
+        return {key: value for key, value in read(file).items() if key not in ("defaults", *common(group))}
     if registry.is_member(group, name):
         from sobench.config import signature
 
         return signature.defaults(group, name)
     raise UsageError(f"{group}.name: got {name!r}, {suggestion_for(group, name)}")
+
+
+def common(group: str) -> dict[str, Any]:
+    """The keys of a config group that every member has, with their defaults: those that conf/config.yaml states."""
+    node = read(conf_dir() / PRIMARY).get(group)
+    return node if isinstance(node, dict) else {}
 
 
 def of_experiment(name: str) -> dict[str, Any]:
@@ -218,10 +225,25 @@ def flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
 
 def members(group: str) -> list[str]:
     """The names that may be chosen in a config group: its files, at any depth, and what is installed."""
+    warn_of_hidden(group)
     folders = [folder / group for folder in conf_dirs()]
     files = ((folder, file) for folder in folders for file in folder.rglob("*.yaml"))
     names = {file.relative_to(folder).with_suffix("").as_posix() for folder, file in files}
     return sorted(names.union(registry.members(group)))
+
+
+@cache
+def warn_of_hidden(group: str) -> None:
+    """Warn, once for a process, of each entry point of another package whose name is that of a preset of sobench.
+
+    The preset is used, so that a name means the same wherever it is run; the other one has its path.
+    """
+    kind = registry.KINDS.get(group, "")
+    for name, entry in registry.entries(kind).items() if kind else ():
+        file = conf_dir() / group / f"{name}.yaml"
+        preset = read(file).get("name", name) if file.is_file() else name
+        if preset != name and not registry.is_ours(entry):
+            registry.warn_of_two(kind, name, preset, entry.value)
 
 
 def is_member(group: str, name: str) -> bool:
@@ -305,8 +327,7 @@ def known_keys(parent: str, chosen: Mapping[str, str]) -> list[str]:
     """
     if parent == "":
         return sorted({*read(conf_dir() / PRIMARY), *GROUPS} - {"defaults", "hydra"})
-    node = read(conf_dir() / PRIMARY).get(parent)
-    of_all = {*node} if isinstance(node, dict) else set()
+    of_all = {*common(parent)}
     if parent in GROUPS:
         if is_member(parent, chosen.get(parent, "")):
             return sorted(of_all.union(group_defaults(parent, chosen[parent])))

@@ -22,7 +22,7 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sobench.config import advice, files, hydra_private, identity, jobs, tuning
@@ -54,8 +54,14 @@ def expand(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list
     loader: Hydra's configuration loader, by default one of its own. Raises UsageError for an error in any of the runs.
     """
     with config_loader(loader) as loader:
+        return of_jobs(job_overrides(overrides, loader), loader)
+
+
+def of_jobs(jobs: Iterable[Sequence[str]], loader: ConfigLoader | None = None) -> list[Run]:
+    """The run of each list of overrides, in order and without duplicates. Raises UsageError as `expand`."""
+    with config_loader(loader) as loader:
         composer = Composer(loader)
-        split = [(job, *seedless(job)) for job in job_overrides(overrides, loader)]
+        split = [(job, *seedless(job)) for job in jobs]
         cells = _compose_cells(list(dict.fromkeys(cell for _, cell, _ in split)), composer)
         runs: dict[str, Run] = {}
         for job, cell, seed in split:

@@ -22,6 +22,7 @@ NOTHING: dict[str, Any] = {
     "validation": 0,
     "convergence": None,
     "init": "default",
+    "metrics": [],
 }
 """Settings that do not identify a run while they have these values: they were added after the first runs were made."""
 
@@ -103,6 +104,8 @@ def _with_portable_paths(settings: Mapping[Any, Any]) -> dict[str, Any]:
         if isinstance(value, dict)
         else by_path.portable(value)
         if key in ("name", "loss") and by_path.is_path(value)
+        else [by_path.portable(name) if by_path.is_path(name) else name for name in value]
+        if key == "metrics" and isinstance(value, list)
         else value
         for key, value in settings.items()
     }
@@ -134,8 +137,8 @@ def identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     if counted["convergence"]["change"] is None:
         counted["convergence"] = None
     for key, nothing in NOTHING.items():
-        if counted[key] == nothing:
-            del counted[key]
+        if counted.get(key, nothing) == nothing:
+            counted.pop(key, None)
     for (group, name), nothing in NOTHING_OF.items():
         if counted[group]["name"] == name:
             counted[group] = {k: v for k, v in counted[group].items() if k not in nothing or v != nothing[k]}

@@ -23,9 +23,7 @@ def plugins(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _names(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key, kind and name of everything that a run takes from the registry, besides its loggers."""
-    for key, kind in registry.KINDS.items():
-        if key != "logger":
-            yield key, kind, settings[key] if key == "loss" else settings[key]["name"]
+    yield from (one for one in registry.chosen(settings) if one[0] != "logger")
     for label, companion in (settings["instrument"].get("companions") or {}).items():
         yield f"{COMPANIONS}.{label}", "optimizers", companion["name"]
 

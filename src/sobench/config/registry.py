@@ -39,6 +39,7 @@ KINDS = {
     "schedule": "schedules",
     "logger": "loggers",
     "instrument": "instruments",
+    "metric": "metrics",
 }
 """The key in the configuration -> the kind, as in the entry-point group `sobench.<kind>`."""
 
@@ -100,7 +101,7 @@ def entries(kind: str) -> dict[str, EntryPoint]:
         if other.value != entry.value:
             used, ignored = (other, entry) if is_ours(other) else (entry, other)
             by_name[entry.name] = used
-            warn(f"two {kind} are called {entry.name!r}: using {used.value}, not {ignored.value}")
+            warn_of_two(kind, entry.name, used.value, ignored.value)
     return dict(sorted(by_name.items()))
 
 
@@ -125,6 +126,15 @@ def _of_torch() -> Mapping[str, EntryPoint]:
 def find(kind: str, name: str) -> Entry | None:
     """What a name or a path stands for; None if it stands for nothing. A path is not looked up."""
     return choices(kind).get(name) or by_path.entry(name)
+
+
+def chosen(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Key, kind and name of everything that a run takes from here, by its configuration; `metrics[0]` of a list."""
+    for key, kind in KINDS.items():
+        if key == "metric":
+            yield from ((f"{kind}[{n}]", kind, name) for n, name in enumerate(settings.get(kind, ())))
+        else:
+            yield key, kind, settings[key] if key == "loss" else settings[key]["name"]
 
 
 def members(group: str) -> Iterable[str]:
@@ -209,7 +219,9 @@ def check_name(kind: str, name: str) -> None:
     if isinstance(name, str) and name in choices(kind):
         return
     if not by_path.is_path(name):
-        raise UsageError(f"{key_of(kind)}: got {name!r}, {suggestion(name, choices(kind), f'sobench list {kind}')}")
+        known = choices(kind)
+        allowed = suggestion(name, known, f"sobench list {kind}") if known else f"allowed: {by_path.FORM}"
+        raise UsageError(f"{key_of(kind)}: got {name!r}, {allowed}")
     try:
         by_path.check(name)
     except by_path.Refused as error:
@@ -275,6 +287,11 @@ def origin(entry: Entry) -> str:
 def warn(message: str) -> None:
     """Print a warning, one line on standard error."""
     say(f"sobench: warning: {message}", sys.stderr)
+
+
+def warn_of_two(kind: str, name: str, used: str, ignored: str) -> None:
+    """Warn that a name stands for one of two objects, and say how to choose the other one."""
+    warn(f"two {kind} are called {name!r}: using {used}, not {ignored}; for the other: {key_of(kind)}={ignored}")
 
 
 def summary(entry: Entry) -> str:

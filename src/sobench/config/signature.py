@@ -78,7 +78,7 @@ def defaults(group: str, name: str) -> dict[str, Any]:
 
     Raises UsageError for an object of the wrong kind, and for a parameter that no setting can be.
     """
-    own = {p.name: _default(p.default) for p in _settings(group, name)}
+    own = {p.name: _default(p) for p in _settings(group, name)}
     name = by_path.portable(name)
     ours = {"model": OF_A_MODEL, "schedule": OF_A_SCHEDULE, "logger": {"copies": {name: True}}}
     return {"name": name} | own | ours.get(group, {})
@@ -202,20 +202,25 @@ def _is_setting(p: inspect.Parameter) -> bool:
     """Whether a configuration can hold it: a function, a dtype or infinity as a default stays what it is."""
     if isinstance(p.default, float) and not math.isfinite(p.default):
         return False
-    plain = p.default is p.empty or isinstance(p.default, (bool, int, float, str, tuple, list, dict, type(None)))
+    plain = _must_be_given(p) or isinstance(p.default, (bool, int, float, str, tuple, list, dict, type(None)))
     return plain and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in IMPLEMENTATION
 
 
-def _default(value: Any) -> Any:
-    if value is inspect.Parameter.empty:
+def _must_be_given(p: inspect.Parameter) -> bool:
+    """Whether it has no default. An object of torch, `torch.optim.optimizer.required`, says so in older optimizers."""
+    return p.default is p.empty or type(p.default).__name__ == "_RequiredParameter"
+
+
+def _default(p: inspect.Parameter) -> Any:
+    if _must_be_given(p):
         return "???"
-    return list(value) if isinstance(value, tuple) else value
+    return list(p.default) if isinstance(p.default, tuple) else p.default
 
 
 def _rule_of(p: inspect.Parameter) -> Rule:
     """The rule of a parameter without one of its own. Without an annotation, a number may be any number."""
     by_annotation = _rule_of_type(p.annotation)
-    if by_annotation and (p.default is p.empty or by_annotation.accepts(_default(p.default))):
+    if by_annotation and (_must_be_given(p) or by_annotation.accepts(_default(p))):
         return by_annotation
     if by_annotation and p.default is None:
         return rules.optional(by_annotation)

@@ -25,6 +25,7 @@ RULES: dict[str, Rule] = {
     "validation": UNIT,
     "convergence.change": optional(POSITIVE),
     "convergence.evaluations": COUNT,
+    "metrics": Rule((list,), "a list, as [mine.py:macro_f1]", lambda v: all(isinstance(name, str) for name in v)),
     "init": choice("default", "lecun_normal"),
     "l2": NON_NEGATIVE,
     "dtype": choice("float32", "float64"),
@@ -127,8 +128,11 @@ def validate(settings: dict[str, Any]) -> None:
         if not (isinstance(chosen := settings.get(group), dict) and isinstance(chosen.get("name"), str)):
             chosen = None if chosen == {"groups": []} else chosen  # what conf/config.yaml adds to an optimizer
             raise UsageError(f"{group}: got {chosen!r}, {files.suggestion_for(group, chosen)}")
-    for key, kind in registry.KINDS.items():
-        registry.check_name(kind, settings[key] if key == "loss" else settings[key]["name"])
+    rules.check("metrics", settings["metrics"], RULES["metrics"])
+    for key in registry.KINDS:
+        files.warn_of_hidden(key)
+    for _, kind, name in registry.chosen(settings):
+        registry.check_name(kind, name)
     for key, default in known.items():
         if key not in ("defaults", "hydra", "budgets", "loss", *GROUPS):
             _check(key, settings[key], default)
@@ -216,7 +220,9 @@ def _check_companions(companions: Any) -> None:
         if not (isinstance(settings, dict) and isinstance(settings.get("name"), str)):
             raise UsageError(f"{COMPANIONS}.{label}: got {settings!r}, allowed: +optimizer@{COMPANIONS}.{label}=NAME")
         registry.check_name("optimizers", settings["name"])
-        _check_optimizer(f"{COMPANIONS}.{label}", settings)
+        if groups.groups_of(settings):
+            raise UsageError(f"{COMPANIONS}.{label}.{groups.KEY}: a companion moves the whole model; allowed: null")
+        _check_optimizer(f"{COMPANIONS}.{label}", groups.own(settings))
 
 
 def _check_plugin(group: str, settings: Mapping[str, Any]) -> None:

@@ -199,7 +199,8 @@ class Objective:
         self.cost.forward(len(self))
         self.cost.backward(len(self))
         with_graph: list[Tensor | None] = list(grads)
-        totals = [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, with_graph)]
+        # A copy, as torch's backward makes: a gradient that is a view cannot be detached in place.
+        totals = [torch.zeros_like(p) if g is None else g.clone() for p, g in zip(parameters, with_graph)]
         if self.l2:
             totals = [g + self.l2 * p for p, g in zip(parameters, totals)]
         for p, g in zip(parameters, totals):

@@ -1,9 +1,10 @@
 """Makes written reports again, from their values.csv, curves.csv and provenance.json alone; compares, or replaces them.
 
-Of the pages of `sobench tune` the figure is drawn again, from their trials.csv.
+Of the pages of `sobench tune` the figure and the page for a browser are made again, from their trials.csv. A comparison
+is made again from its comparison.json and outcomes.csv.
 
 A report whose runs are gone, and whose numbers were not written, can be withdrawn: its page keeps the table and the
-figure below a line that says so, and its verdicts are deleted.
+figure below a line that says so, and its verdicts are deleted. Its page for a browser is made from its table.csv.
 """
 
 from __future__ import annotations
@@ -19,17 +20,20 @@ import numpy as np
 
 from sobench.errors import Failure, UsageError
 from sobench.report import records, tune_pages
+from sobench.report.comparison import files as comparison
 from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
+from sobench.report.formats import Markdown
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
 from sobench.report.schema.catalogue import read, read_file
 from sobench.report.schema.spec import Report
+from sobench.report.web import NAME, report_page
 from sobench.report.writer import DESCRIPTION, FILES, digest_of, render
 from sobench.system.files import parse_json
 
 PAGE, PROVENANCE = "report.md", "provenance.json"
-TRIALS, BEST_OF_K = "trials.csv", "best-of-k.png"
+TRIALS = "trials.csv"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
 """The files from which the others are made. The description is that of sobench, if it is not in the folder."""
 TOLERANCE = 3.0
@@ -39,10 +43,14 @@ CLAIMS = ("claims.md", "claims.csv")
 
 
 def folders(paths: Iterable[Path]) -> list[Path]:
-    """The folders of written reports and of tunings at or below these paths. Raises UsageError for a path without."""
+    """The folders of reports, tunings and comparisons at or below these paths. Raises UsageError for a path without."""
     found: list[Path] = []
     for path in paths:
-        files = [file for name in (PROVENANCE, TRIALS) for file in path.rglob(name)] if path.is_dir() else []
+        files = (
+            [file for name in (PROVENANCE, TRIALS, comparison.ABOUT) for file in path.rglob(name)]
+            if path.is_dir()
+            else []
+        )
         below = sorted({file.parent for file in files})
         if not below:
             raise UsageError(f"{path}: no report; allowed: a folder that has written reports (with {PROVENANCE})")
@@ -50,9 +58,24 @@ def folders(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def is_report(folder: Path) -> bool:
+    """Whether a folder has a written report, or the page of `sobench tune` or `sobench compare`."""
+    return (folder / PROVENANCE).exists() or is_tuning(folder) or is_comparison(folder)
+
+
 def is_tuning(folder: Path) -> bool:
     """Whether a folder has the pages of `sobench tune`."""
     return (folder / TRIALS).exists()
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether a folder has a page of `sobench compare`."""
+    return (folder / comparison.ABOUT).exists()
+
+
+def has_verdicts(folder: Path) -> bool:
+    """Whether a folder has the report of an artifact or of runs, whose verdicts can be withdrawn."""
+    return not (is_tuning(folder) or is_comparison(folder))
 
 
 def is_withdrawn(folder: Path) -> bool:
@@ -65,31 +88,50 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
 
     descriptions: the folder of the reports' descriptions (default: those of sobench).
     """
-    if not is_tuning(folder) and is_withdrawn(folder):
+    if has_verdicts(folder) and is_withdrawn(folder):
         return _against_withdrawal(folder)
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
         try:
             if is_tuning(folder):
                 tune_pages.draw_again(folder, made)
+            elif is_comparison(folder):
+                comparison.render(comparison.read(folder), made, folder)
             else:
                 render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
         except (Failure, OSError, UsageError) as error:
             return [str(error)]
-        names = [BEST_OF_K] if is_tuning(folder) else [name for name in FILES if name not in KEPT]
+        names = _made_again(folder)
         found = [_difference(folder / name, made / name) for name in names]
     return [line for line in found if line]
 
 
-def remake(folder: Path, *, descriptions: Path | None = None) -> None:
-    """Write the page, table, figure and verdicts of a report again. Raises Failure, with the files unchanged."""
+def _made_again(folder: Path) -> list[str]:
+    """The files of a folder that follow from others."""
     if is_tuning(folder):
-        with drafted(folder, [BEST_OF_K]) as draft:
+        return [tune_pages.PICTURE, NAME]
+    if is_comparison(folder):
+        return [name for name in comparison.FILES if name not in comparison.KEPT]
+    return [name for name in FILES if name not in KEPT]
+
+
+def remake(folder: Path, *, descriptions: Path | None = None) -> None:
+    """Write the pages, table, figure and verdicts of a report again; of a withdrawn one the page for a browser alone.
+
+    Raises Failure, with the files unchanged.
+    """
+    if is_tuning(folder):
+        with drafted(folder, [tune_pages.PICTURE, NAME]) as draft:
             tune_pages.draw_again(folder, draft)
+        return
+    if is_comparison(folder):
+        comparison.write(comparison.read(folder), folder)
         return
     origin = provenance_of(folder)
     if "withdrawn" in origin:
-        raise Failure(f"withdrawn: its runs must be made again: {origin['command']}")
+        with drafted(folder, [NAME]) as draft:
+            (draft / NAME).write_text(_withdrawn_page(folder, origin), encoding="utf-8")
+        return
     evidence = evidence_of(folder, descriptions)
     kept = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).exists()}
     with drafted(folder, FILES) as draft:
@@ -111,10 +153,15 @@ def withdraw(folder: Path, reason: str) -> None:
     _, heading, others = after.partition("\n\n## ") if claims else ("", "", "")
     banner = f"> {WITHDRAWN} {reason} The table and the figure are kept as they were; no claim is judged here."
     parts = [title, banner, before.rstrip(), *([f"## {others.rstrip()}"] if heading else [])]
-    texts = {PAGE: "\n\n".join(parts), PROVENANCE: json.dumps({**origin, "withdrawn": reason}, indent=2)}
+    origin = {**origin, "withdrawn": reason}
+    texts = {
+        PAGE: "\n\n".join(parts) + "\n",
+        PROVENANCE: json.dumps(origin, indent=2) + "\n",
+        NAME: _withdrawn_page(folder, origin),
+    }
     with drafted(folder, (*texts, *CLAIMS)) as draft:
         for name, text in texts.items():
-            (draft / name).write_text(f"{text}\n", encoding="utf-8")
+            (draft / name).write_text(text, encoding="utf-8")
 
 
 def _page_of(folder: Path) -> str:
@@ -123,6 +170,18 @@ def _page_of(folder: Path) -> str:
         return (folder / PAGE).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Failure(f"{folder / PAGE}: {error}") from error
+
+
+def _withdrawn_page(folder: Path, origin: dict[str, Any]) -> str:
+    """The page for a browser of a withdrawn report. Raises Failure for files that cannot be read."""
+    path, picture = folder / "table.csv", "figure.png"
+    heading, _, _ = _page_of(folder).partition("\n")
+    try:
+        table = path.read_text(encoding="utf-8") if path.exists() else ""
+        title = Markdown.unescape(heading.removeprefix("# "))
+        return report_page.withdrawn(title, origin, table, picture * (folder / picture).exists())
+    except (OSError, KeyError, ValueError) as error:
+        raise Failure(f"its files are damaged: {error}") from error
 
 
 def provenance_of(folder: Path) -> dict[str, Any]:
@@ -178,7 +237,14 @@ def _difference(there: Path, made: Path) -> str:
         return ""
     if there.suffix == ".png":
         return _difference_of_pictures(there, made)
-    old, new = (path.read_text(encoding="utf-8").splitlines() for path in (there, made))
+    return _difference_of_texts(there, made.read_text(encoding="utf-8"))
+
+
+def _difference_of_texts(there: Path, made: str) -> str:
+    """A line about the first difference between a written text and the one made again; empty if they are equal."""
+    if not there.exists():
+        return f"{there.name}: missing"
+    old, new = there.read_text(encoding="utf-8").splitlines(), made.splitlines()
     for number, (a, b) in enumerate(zip(old, new, strict=False), 1):
         if a != b:
             return f"{there.name}, line {number}: {_excerpt(a, b)}, its numbers give {_excerpt(b, a)}"
@@ -208,8 +274,12 @@ def _difference_of_pictures(there: Path, made: Path) -> str:
 
 
 def _against_withdrawal(folder: Path) -> list[str]:
-    """What a withdrawn report must not have."""
+    """A line for each verdict of a withdrawn report, and for each page that does not say what its files do."""
     found = [f"{name}: a withdrawn report has no verdicts" for name in CLAIMS if (folder / name).exists()]
-    if WITHDRAWN not in _page_of(folder):
-        found.append(f"{PAGE}: the line {WITHDRAWN} is missing")
-    return found
+    try:
+        if WITHDRAWN not in _page_of(folder):
+            found.append(f"{PAGE}: the line {WITHDRAWN} is missing")
+        difference = _difference_of_texts(folder / NAME, _withdrawn_page(folder, provenance_of(folder)))
+    except Failure as error:
+        difference = str(error)
+    return [*found, difference] if difference else found

@@ -6,9 +6,10 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from sobench.report.evidence import Evidence
-from sobench.report.formats import Markdown
+from sobench.report.lines import Line, Piece, line
 from sobench.report.many_settings import tried
 from sobench.report.schema.spec import Choice
 from sobench.report.settings import short, value_text
@@ -36,20 +37,26 @@ def sentence(choice: Choice) -> str:
     )
 
 
-def section(evidence: Evidence, choice: Choice) -> str:
-    """The sentence, and a table of all configurations of every method, the best first; the shown one is bold."""
+@dataclass(frozen=True)
+class Tried:
+    """All configurations of every method as a table, those of a method by preference; the shown one is bold."""
+
+    head: list[str]
+    rows: list[list[Line]]
+
+
+def table(evidence: Evidence, choice: Choice) -> Tried:
+    """The configurations that were tried. Runs that are not in a mean have a column if there are any."""
     rows = []
     for method, search in searches(evidence, choice).items():
-        label = Markdown.escape(method)
         for trial in search.by_preference:
             score = trial.score
-            texts = [Markdown.escape(in_words(trial.values)), _score(trial), f"{score.found}/{score.expected}"]
-            texts = [f"**{text}**" if is_shown(evidence, method, choice, trial) else text for text in texts]
-            rows.append([label, *texts, score.gap])
-    head = ["method", "settings", Markdown.escape(choice.label), "n", "not in the mean"]
-    kept = range(len(head)) if any(row[-1] for row in rows) else range(len(head) - 1)
-    table = Markdown.table([head[i] for i in kept], [[row[i] for i in kept] for row in rows])
-    return f"{sentence(choice)}\n\n{table}"
+            mark = "strong" if is_shown(evidence, method, choice, trial) else ""
+            texts = (in_words(trial.values), _score(trial), f"{score.found}/{score.expected}")
+            rows.append([line(method), *(line(Piece(text, mark)) for text in texts), line(score.gap)])
+    head = ["method", "settings", choice.label, "n", "not in the mean"]
+    kept = len(head) if any(row[-1] for row in rows) else len(head) - 1
+    return Tried(head[:kept], [row[:kept] for row in rows])
 
 
 def to_csv(evidence: Evidence, choice: Choice) -> str:

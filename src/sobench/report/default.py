@@ -35,12 +35,21 @@ OWN = "own"
 """The beginning of the ids of these reports, in place of a paper."""
 PARTS, KINDS = ("train", "test", "validation"), ("accuracy", "rmse", "mse", "loss")
 """The sets and the metrics of an evaluation; the first recorded kind is the metric of the task."""
-WANTED = frozenset({"work", STEP_COST, *(f"{part}_{kind}" for part in PARTS for kind in KINDS)})
-"""The columns of the record that `describe` needs."""
 _OF_OPTIMIZER = ("optimizer", "schedule", "batch_size", "drop_last", "batches", "init", "l2")
 """The top-level settings that are hyperparameters; all others make the problem."""
 WIDE = 5.0
 """The axis of a hyperparameter is logarithmic where its largest value is at least so many times its smallest."""
+
+
+def wanted(runs: Sequence[Run]) -> frozenset[str]:
+    """The columns of the record that `describe` needs."""
+    kinds = [*KINDS, *_own_metrics(runs)]
+    return frozenset({"work", STEP_COST, *(f"{part}_{kind}" for part in PARTS for kind in kinds)})
+
+
+def _own_metrics(runs: Sequence[Run]) -> list[str]:
+    """The names of the metrics of the user's own."""
+    return list(dict.fromkeys(short_name(path) for run in runs for path in run.config.get("metrics", ())))
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,8 @@ def problems(runs: Sequence[Run]) -> list[Problem]:
 
 def _grouped(runs: Sequence[Run], with_budget: bool) -> list[list[Run]]:
     by_problem: dict[str, list[Run]] = {}
-    keys = {run.cell: json.dumps(_problem_of(run, with_budget), sort_keys=True) for run in runs}
+    first = {run.cell: run for run in reversed(runs)}
+    keys = {cell: json.dumps(_problem_of(run, with_budget), sort_keys=True) for cell, run in first.items()}
     for run in runs:
         by_problem.setdefault(keys[run.cell], []).append(run)
     return list(by_problem.values())
@@ -140,7 +150,7 @@ def _shown(draft: Report, evidence: Evidence, metric: str, searches: Mapping[str
     by = draft.choice.metric if draft.choice else metric
     return replace(
         report,
-        table=Table(_columns(dict.fromkeys((metric, by, "train_loss")))),
+        table=Table(_columns(dict.fromkeys((metric, by, "train_loss")), _own_metrics(evidence.results.runs))),
         figure=Figure([*_curves(evidence, metric), *_sensitivities(evidence, metric, searches)]),
         notes=_notes(evidence, searches, chosen),
     )
@@ -197,11 +207,13 @@ def _label(metric: str) -> str:
     return metric.replace("train_", "training_").replace("_", " ")
 
 
-def _columns(metrics: Mapping[str, None]) -> list[Column]:
+def _columns(metrics: Mapping[str, None], own: Sequence[str]) -> list[Column]:
+    """own: the metrics of the user's own, of which it is not known whether more is better."""
     columns = [
         Column(metric, _label(metric), ".4f" if metric.endswith("accuracy") else ".4g", _better(metric))
         for metric in metrics
     ]
+    columns += [Column(f"test_{name}", _label(f"test_{name}"), ".4g") for name in own]
     return [*columns, Column("seconds_per_step", "seconds per step", ".3g", "lower")]
 
 

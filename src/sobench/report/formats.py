@@ -22,6 +22,11 @@ class Markdown:
         return "".join(f"\\{character}" if character in "\\|*_$" else character for character in text)
 
     @staticmethod
+    def unescape(text: str) -> str:
+        """The text that was escaped to this one."""
+        return re.sub(r"\\([\\|*_$])", r"\1", text)
+
+    @staticmethod
     def rank(text: str, rank: str | None) -> str:
         return {BEST: f"**{text}**", SECOND: f"<u>{text}</u>", None: text}[rank]
 
@@ -186,15 +191,27 @@ def _notes(table: Contents, style: Format) -> list[str]:
 
 
 def _ours(cell: Cell, column: Column, style: Format) -> str:
-    ours, mark = cell.ours, style.mark(cell.mark) if cell.mark else ""
-    gap = style.escape(ours.gap)
-    if math.isnan(ours.mean):
+    mark = style.mark(cell.mark) if cell.mark else ""
+    mean, spread, gap = map(style.escape, ours_in_words(cell, column))
+    if not mean:
         return (gap or "missing") + mark
-    text = style.escape(_format(ours.mean, column.format))
-    if math.isfinite(ours.stderr):
-        spread = _format(ours.stderr, ".2g" if column.format.endswith("g") else column.format)
-        text += f" {style.pm} {style.escape(spread)}"
+    text = mean + (f" {style.pm} {spread}" if spread else "")
     return style.rank(text, cell.rank) + mark + (f" ({gap})" if gap else "")
+
+
+def ours_in_words(cell: Cell, column: Column) -> tuple[str, str, str]:
+    """The mean, its standard error and the gap of our value; "" for each that is missing."""
+    ours, mean, spread = cell.ours, "", ""
+    if not math.isnan(ours.mean):
+        mean = _format(ours.mean, column.format)
+        if math.isfinite(ours.stderr):
+            spread = _format(ours.stderr, ".2g" if column.format.endswith("g") else column.format)
+    return mean, spread, ours.gap
+
+
+def published_in_words(cell: Cell, column: Column) -> list[str]:
+    """The published value and its spread, as far as the paper gives them."""
+    return [format(number, column.format) for number in _published(cell) if number != ""]
 
 
 def _format(value: float, style: str) -> str:
@@ -204,11 +221,7 @@ def _format(value: float, style: str) -> str:
 
 
 def _theirs(cell: Cell, column: Column, style: Format) -> str:
-    value, spread = _published(cell)
-    if value == "":
-        return style.dash
-    texts = [style.escape(format(number, column.format)) for number in (value, spread) if number != ""]
-    return f" {style.pm} ".join(texts)
+    return f" {style.pm} ".join(map(style.escape, published_in_words(cell, column))) or style.dash
 
 
 def _published(cell: Cell) -> tuple[float | str, float | str]:

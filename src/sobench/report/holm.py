@@ -41,11 +41,16 @@ def alone(p_holds: float, p_fails: float) -> Adjusted:
     return Adjusted(p_holds, p_fails, ALPHA, ALPHA)
 
 
+def holm(p: np.ndarray) -> np.ndarray:
+    """The adjusted p values of one family of hypotheses, in their order."""
+    order = np.argsort(p, kind="stable")
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(np.arange(len(p), 0, -1) * p[order]))
+    return adjusted
+
+
 def _family(p: np.ndarray) -> list[tuple[float, float]]:
     """The adjusted p value of each hypothesis, and the level that it still has to meet."""
-    order = np.argsort(p, kind="stable")
-    factors = WAYS * np.arange(len(p), 0, -1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(factors * p[order]))
+    adjusted = np.minimum(1.0, WAYS * holm(p))
     open_ones = max(1, int((adjusted >= ALPHA).sum()))
     return [(float(value), ALPHA / (WAYS * open_ones)) for value in adjusted]

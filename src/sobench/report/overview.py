@@ -1,21 +1,26 @@
-"""One page over all written reports: for every artifact what was run, and how its claims were answered."""
+"""The pages over all written reports, README.md and index.html: what was run, and how the claims were answered."""
 
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sobench.errors import Failure, UsageError
-from sobench.report import again
+from sobench.errors import UsageError
+from sobench.report import again, web
 from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
+from sobench.report.comparison import files as comparison
+from sobench.report.draft import drafted
+from sobench.report.facts import budget_line
 from sobench.report.formats import Markdown
-from sobench.report.pages import budget_line
+from sobench.report.papers import papers
 from sobench.report.schema.catalogue import read, reports
-from sobench.system.files import write_atomically
-from sobench.system.text import format_ranges
+from sobench.report.web import index_page, report_page
+from sobench.report.web.index_page import Entry, Item, Section
+from sobench.system.text import format_ranges, plural
 
 NAME = "README.md"
 DEMO = "demo/"
@@ -27,7 +32,8 @@ PRECEDENCE = (FAILS, HOLDS, UNDECIDED, NOT_JUDGED, NOT_RUN)
 
 @dataclass(frozen=True)
 class Written:
-    """A written report. answers: one of `ANSWERS` for the id of each claim; None for a withdrawn report."""
+    """A written report. date: of its last run, "2026-11-28". answers: one of `ANSWERS` for the id of each claim; None
+    for a withdrawn report."""
 
     folder: Path
     artifact: str
@@ -35,6 +41,7 @@ class Written:
     budget: str
     seeds: str
     device: str
+    date: str
     answers: dict[str, str] | None
 
     @classmethod
@@ -48,6 +55,7 @@ class Written:
             "; ".join(dict.fromkeys(map(budget_line, origin["budgets"]))),
             format_ranges({run["seed"] for run in origin["runs"]}),
             ", ".join(origin["environments"]["device"]),
+            max((str(run.get("finished") or "")[:10] for run in origin["runs"]), default=""),
             None if again.is_withdrawn(folder) else _answers(folder / "claims.csv"),
         )
 
@@ -65,8 +73,8 @@ Found = dict[str, list[Written]]
 
 
 def written(root: Path) -> list[Written]:
-    """The written reports below a folder, without those of tunings. Raises UsageError for a folder without any."""
-    return [Written.of(folder) for folder in again.folders([root]) if not again.is_tuning(folder)]
+    """The reports below a folder, without tunings and comparisons. Raises UsageError for a folder without any."""
+    return [Written.of(folder) for folder in again.folders([root]) if again.has_verdicts(folder)]
 
 
 def state_of(found: Sequence[Written]) -> str:
@@ -97,21 +105,25 @@ def _by_artifact(root: Path) -> Found:
     return found
 
 
-def write(root: Path) -> Path:
-    """Write the page into the folder; its path. Raises as `written`, and Failure if it cannot be written."""
-    file, text = root / NAME, page(root)
-    try:
-        write_atomically(file, text.encode())
-    except OSError as error:
-        raise Failure(f"reports: cannot write {file}: {error.strerror or error}") from error
-    return file
+def write(root: Path) -> list[Path]:
+    """Write the pages into the folder; their paths. Raises as `written`, and Failure if they cannot be written."""
+    texts = {NAME: page(root), web.NAME: index(root)}
+    with drafted(root, texts) as draft:
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+    return [root / name for name in texts]
+
+
+def _by_paper(root: Path) -> dict[str, Found]:
+    """Of each paper all artifacts, those of sobench without a report too. Own reports are under `own`."""
+    by_artifact: Found = {name: [] for name in reports() if not name.startswith(DEMO)} | _by_artifact(root)
+    names = list(dict.fromkeys(name.partition("/")[0] for name in sorted(by_artifact)))
+    return {paper: {a: found for a, found in by_artifact.items() if a.startswith(f"{paper}/")} for paper in names}
 
 
 def page(root: Path) -> str:
     """The page in Markdown, with links relative to `root`. Raises as `written`."""
-    by_artifact: Found = {name: [] for name in reports() if not name.startswith(DEMO)} | _by_artifact(root)
-    papers = list(dict.fromkeys(name.partition("/")[0] for name in sorted(by_artifact)))
-    of_paper = {paper: {a: found for a, found in by_artifact.items() if a.startswith(f"{paper}/")} for paper in papers}
+    of_paper = _by_paper(root)
     parts = [
         "# Reports",
         "This page is made by `sobench report --overview`. An artifact is a table or a figure of a paper, or a "
@@ -165,6 +177,77 @@ def _facts(root: Path, report: Written) -> list[str]:
     facts = [report.data, report.budget, report.seeds, report.device]
     answers = STATES[1] if report.answers is None else in_words(total([report]))
     return [f"[{Markdown.escape(report.folder.name)}](<{link}/report.md>)", *map(Markdown.escape, facts), answers]
+
+
+def index(root: Path) -> str:
+    """The page for a browser, with links relative to `root`. Raises as `written`."""
+    by_paper = _by_paper(root)
+    known = [paper for paper in papers() if paper in by_paper]
+    others = [paper for paper in by_paper if paper not in known and f"{paper}/" != report_page.OWN]
+    sections = [_section(root, paper, by_paper[paper]) for paper in (*known, *others)]
+    own = _section(root, "own", by_paper.get("own", {}))
+    tunings = [
+        Item(_key(folder, root), *_tuning(folder, root)) for folder in again.folders([root]) if again.is_tuning(folder)
+    ]
+    compared = [_comparison(folder, root) for folder in again.folders([root]) if again.is_comparison(folder)]
+    about = "Methods over one problem or many: the time to a target, and how sure the differences are."
+    comparisons = Section("comparisons", "Comparisons", about, compared, Counter())
+    more = [
+        comparisons,
+        own,
+        Section("tuning", "Tuning", "The trials by which settings were chosen.", tunings, Counter()),
+    ]
+    return index_page.index(sections, [section for section in more if section.items])
+
+
+def _section(root: Path, name: str, found: Found) -> Section:
+    """The artifacts of a paper, those that have a report in the order of the table of contents."""
+    paper = papers().get(name)
+    title = paper.title if paper else "Own reports" if name == "own" else name
+    about = f"{name}: {paper.authors}, {paper.published}" if paper else "Runs of our own, beside no published numbers."
+    items = [
+        Item(
+            artifact.replace("/", "-"),
+            artifact.partition("/")[2],
+            Markdown.unescape(_title(artifact, of_one)),
+            [_entry(root, report) for report in of_one],
+        )
+        for artifact, of_one in found.items()
+    ]
+    return Section(name, title, about, items, sum((total(of_one) for of_one in found.values()), Counter[str]()))
+
+
+def _entry(root: Path, report: Written) -> Entry:
+    folder = report.folder.relative_to(root).as_posix()
+    answers = None if report.answers is None else total([report])
+    remark = "no claim" if report.answers == {} else ""
+    return Entry(folder, report.data, report.budget, report.seeds, report.device, report.date, answers, remark)
+
+
+def _tuning(folder: Path, root: Path) -> tuple[str, str, list[Entry]]:
+    """The name, the title and the page of a tuning."""
+    with open(folder / again.TRIALS, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    name, _, place = folder.relative_to(root).as_posix().partition("/tune/")
+    cells = plural(len({row["cell"] for row in rows}), "cell")
+    remark = f"{plural(len(rows), 'trial')} of {cells}"
+    return name, "", [Entry(f"{name}/tune/{place}", "", place.partition(",")[0], "", "", "", Counter(), remark)]
+
+
+def _comparison(folder: Path, root: Path) -> Item:
+    """The name, the title and the page of a comparison."""
+    study = comparison.read(folder)
+    seeds = format_ranges({seed for problem in study.problems for seed in problem.seeds})
+    remark = f"{plural(len(study.methods), 'method')}, {plural(len(study.problems), 'problem')}"
+    data = ", ".join(problem.name for problem in study.problems)
+    place = folder.relative_to(root).as_posix()
+    entry = Entry(place, data, "", seeds, ", ".join(study.versions.get("device_name", ())), "", Counter(), remark)
+    return Item(_key(folder, root), place, study.title, [entry])
+
+
+def _key(folder: Path, root: Path) -> str:
+    """The place of a folder on the page."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", folder.relative_to(root).as_posix())
 
 
 def described(root: Path) -> dict[str, str]:

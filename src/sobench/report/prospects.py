@@ -80,7 +80,7 @@ class Prospects:
         for run in self.evidence.results.runs:
             state = self.evidence.results.states[run.id]
             if state.status in KEEPS:
-                by_cell.setdefault(run.cell, []).append(state.total_seconds)
+                by_cell.setdefault(run.cell, []).append(state.spent_seconds)
         return {cell: float(np.mean(seconds)) for cell, seconds in by_cell.items()}
 
     @cached_property

@@ -15,15 +15,14 @@ from sobench.config.by_path import short_name
 from sobench.config.names import parameter_group
 from sobench.config.run import Run
 from sobench.report.evidence import Evidence
-from sobench.report.formats import Markdown
+from sobench.report.lines import Line, Piece, joined, line
 from sobench.report.origins import COMMAND, EXPERIMENT, TUNED, is_of_method
 
-_MARKS = {COMMAND: ("<u>", "</u>"), TUNED: ("**", "**"), EXPERIMENT: ("*", "*")}
+_MARKS = {COMMAND: "u", TUNED: "strong", EXPERIMENT: "em"}
 _ALWAYS = ("batch_size", "l2", "schedule")
 """Settings that are shown also where they are defaults, beside those of the optimizer."""
 _MOST = 3
 """The most values of a setting that are listed one by one."""
-_escape = Markdown.escape
 
 
 @dataclass
@@ -32,27 +31,37 @@ class _Row:
 
     methods: list[str]
     places: list[str]
-    shown: dict[str, str]
+    shown: dict[str, Piece]
     tuned: list[str] = field(default_factory=list)
 
 
-def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any]) -> str:
-    """The settings that all rows share, a table of the others, and a legend; "" if the provenance has no settings."""
+@dataclass(frozen=True)
+class Settings:
+    """The section in parts: the settings that all rows share, a table of the others, and what the marks mean."""
+
+    shared: Line
+    head: list[str]
+    rows: list[list[Line]]
+    legend: Line
+
+
+def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any], *, defaults: bool = True) -> Settings | None:
+    """The section; None if the provenance has no settings. defaults: whether settings that nobody set are in it."""
     rows = _rows(evidence, origin)
     if not rows:
-        return ""
+        return None
+    if not defaults and any("origins" in cell for cell in origin["cells"].values()):
+        for row in rows:
+            row.shown = {key: piece for key, piece in row.shown.items() if piece.mark}
     shared = [
         key
         for key, text in rows[0].shown.items()
         if all(row.shown.get(key) == text for row in rows) and (len(rows) > 1 or not key.startswith("optimizer."))
     ]
-    parts = []
-    if shared:
-        parts.append(f"All methods: {_listed({key: rows[0].shown[key] for key in shared})}.")
-    if any(row.tuned or {*row.shown} - {*shared} for row in rows):
-        parts.append(_table(rows, shared))
-    parts.append(_legend(evidence.report.experiment, origin))
-    return "\n\n".join(parts)
+    with_table = any(row.tuned or {*row.shown} - {*shared} for row in rows)
+    head, *body = _table(rows, shared) if with_table else [[]]
+    legend = _legend(evidence.report.experiment, origin)
+    return Settings(_listed({key: rows[0].shown[key] for key in shared}), head, body, legend)
 
 
 def of_group(origin: Mapping[str, Any], group: str) -> str:
@@ -131,20 +140,21 @@ def _differing(cells: Sequence[Mapping[str, Any]]) -> set[str]:
     }
 
 
-def _shown(cells: Sequence[Mapping[str, Any]], origins: Sequence[Mapping[str, str]], extra: set[str]) -> dict[str, str]:
+def _shown(
+    cells: Sequence[Mapping[str, Any]], origins: Sequence[Mapping[str, str]], extra: set[str]
+) -> dict[str, Piece]:
     """The text of each setting of these cells that a row shows, those that somebody set before the defaults."""
     keys = dict.fromkeys(key for settings in cells for key in settings if is_of_method(key))
-    texts: dict[str, str] = {}
-    defaults: dict[str, str] = {}
+    texts: dict[str, Piece] = {}
+    defaults: dict[str, Piece] = {}
     for key in keys:
         by = {of_cell.get(key) for of_cell in origins}
         mark = next((name for name in _MARKS if name in by), None)
         group = key.partition(".")[0]
         if key == "optimizer.name" or not (mark or key in extra or group == "optimizer" or group in _ALWAYS):
             continue
-        text = _escape(_values([settings[key] for settings in cells if key in settings]))
-        before, after = _MARKS[mark] if mark else ("", "")
-        (texts if mark else defaults)[key] = f"{before}{text}{after}"
+        text = _values([settings[key] for settings in cells if key in settings])
+        (texts if mark else defaults)[key] = Piece(text, _MARKS[mark] if mark else "")
     return texts | defaults
 
 
@@ -185,50 +195,56 @@ def _tuned(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _table(rows: Sequence[_Row], shared: Sequence[str]) -> str:
-    """The rows as a table, without the columns that have nothing to tell.
+def _table(rows: Sequence[_Row], shared: Sequence[str]) -> list[list[Any]]:
+    """The head and the rows, without the columns that have nothing to tell.
 
     What all rows of a method share stands in a row of its own, before them.
     """
     with_places = len({tuple(row.places) for row in rows}) > 1
     with_tuning = any(row.tuned for row in rows)
-    lines: list[list[str]] = []
+    lines: list[list[Line]] = []
     for methods in dict.fromkeys(tuple(row.methods) for row in rows):
         own = [row for row in rows if tuple(row.methods) == methods]
-        label, left_out = _escape(", ".join(methods)), {*shared}
+        label, left_out = line(", ".join(methods)), {*shared}
         if len(own) > 1:
             common = {key: text for key, text in own[0].shown.items() if all(row.shown.get(key) == text for row in own)}
             left_out |= {*common}
             if rest := {key: text for key, text in common.items() if key not in shared}:
-                lines.append([label, "all", _listed(rest), ""])
+                lines.append([label, line("all"), _listed(rest), ()])
         for row in own:
-            shown = _listed({key: text for key, text in row.shown.items() if key not in left_out}) or "–"
-            lines.append([label, _escape("; ".join(row.places)), shown, _escape("; ".join(row.tuned)) or "–"])
+            shown = _listed({key: text for key, text in row.shown.items() if key not in left_out}) or line("–")
+            lines.append([label, line("; ".join(row.places)), shown, line("; ".join(row.tuned) or "–")])
     kept = [0, *([1] if with_places else []), 2, *([3] if with_tuning else [])]
-    head, *body = ([line[index] for index in kept] for line in [["method", "on", "settings", "tuned by"], *lines])
-    return Markdown.table(head, body)
+    return [[row[index] for index in kept] for row in [["method", "on", "settings", "tuned by"], *lines]]
 
 
-def _legend(experiment: str | None, origin: Mapping[str, Any]) -> str:
+def _legend(experiment: str | None, origin: Mapping[str, Any]) -> Line:
     cells = origin["cells"].values()
     if not any("origins" in cell for cell in cells):
-        return "Where the values come from is not recorded."
+        return line("Where the values come from is not recorded.")
     used = {by for cell in cells for by in cell.get("origins", {}).values()}
-    files = ", ".join(sorted({f"`{cell['tuned']['file']}`" for cell in cells if cell.get("tuned")}))
-    texts = {
-        COMMAND: "<u>Underlined</u>: set on the command line.",
-        TUNED: f"**Bold**: chosen by tuning ({files}).",
-        EXPERIMENT: f"*Italic*: set by the experiment (`conf/experiment/{experiment}.yaml` says which values are the "
-        "paper's and which are our choice)."
+    files = sorted({cell["tuned"]["file"] for cell in cells if cell.get("tuned")})
+    listed = joined([line(Piece(file, "code")) for file in files], ", ")
+    by_experiment = (
+        line(
+            ": set by the experiment (",
+            Piece(f"conf/experiment/{experiment}.yaml", "code"),
+            " says which values are the paper's and which are our choice).",
+        )
         if experiment
-        else "*Italic*: set by the description of the report.",
+        else line(": set by the description of the report.")
+    )
+    texts = {
+        TUNED: line(Piece("Bold", "strong"), ": chosen by tuning (", listed, ")."),
+        EXPERIMENT: line(Piece("Italic", "em"), by_experiment),
+        COMMAND: line(Piece("Underlined", "u"), ": set on the command line."),
     }
-    return " ".join([*(texts[by] for by in (TUNED, EXPERIMENT, COMMAND) if by in used), "Plain: the default."])
+    return joined([*(text for by, text in texts.items() if by in used), line("Plain: the default.")], " ")
 
 
-def _listed(texts: Mapping[str, str]) -> str:
+def _listed(texts: Mapping[str, Piece]) -> Line:
     """ "lr *0.1*, momentum 0" """
-    return ", ".join(f"{_escape(short(key))} {text}" for key, text in texts.items())
+    return joined([line(f"{short(key)} ", text) for key, text in texts.items()], ", ")
 
 
 def short(key: str) -> str:

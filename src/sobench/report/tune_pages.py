@@ -6,6 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sobench.config import tuning
 from sobench.errors import Failure
 from sobench.report.draft import drafted
 from sobench.report.formats import Markdown
+from sobench.report.web import NAME, tuning_page
 from sobench.results.aggregate import Aggregate
 from sobench.results.trials import Search, Trial
 from sobench.system import text
@@ -22,8 +24,11 @@ from sobench.system.files import write_atomically
 
 WIDE = 8.0
 """The axis of the scores is logarithmic where the largest is more than so many times the smallest."""
+PICTURE = "best-of-k.png"
+_OF_TRIAL = ("cell", "score", "stderr", "seeds", "of", "gap", "chosen")
+"""The columns of trials.csv that are no settings."""
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
-FILES = ("tuning.md", "trials.csv", "best-of-k.png")
+FILES = ("tuning.md", NAME, "trials.csv", PICTURE)
 HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the experiments that name this file.\n"
 
 
@@ -64,19 +69,25 @@ def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out
     with drafted(out, FILES) as draft:
         trials(searches).to_csv(draft / "trials.csv", index=False)
         (draft / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
-        _figure(searches, criterion, draft / "best-of-k.png")
+        draw_again(draft, draft)
     return [out / name for name in FILES]
 
 
 def draw_again(folder: Path, out: Path) -> None:
-    """Draw best-of-k.png of the trials.csv and tuning.md in a folder, into `out`. Raises Failure for damaged files."""
+    """Draw best-of-k.png and the page for a browser of the trials.csv and tuning.md in a folder, into `out`.
+
+    Raises Failure for damaged files.
+    """
     try:
-        page, table = (folder / "tuning.md").read_text("utf-8"), pd.read_csv(folder / "trials.csv")
+        text, table = (folder / "tuning.md").read_text("utf-8"), pd.read_csv(folder / "trials.csv")
     except (OSError, ValueError) as error:
         raise Failure(f"its trials cannot be read: {error}") from error
-    criterion = re.search(r"^By (\S+) \((lower|higher) is better", page, re.MULTILINE)
-    if criterion is None:
-        raise Failure("tuning.md does not say by what the trials were compared")
+    title, criterion = (
+        re.search(form, text, re.MULTILINE)
+        for form in (r"^# Tuning: (.+)$", r"^By (\S+) \((lower|higher) is better.*$")
+    )
+    if title is None or criterion is None:
+        raise Failure("tuning.md does not say what was tuned, and by what the trials were compared")
     try:
         searches = [
             Search((f"cell={cell}",), {}, [_read(trial) for _, trial in rows.iterrows()], criterion[2])
@@ -84,13 +95,31 @@ def draw_again(folder: Path, out: Path) -> None:
         ]
     except (KeyError, ValueError) as error:
         raise Failure(f"trials.csv is damaged: {error}") from error
-    _figure(searches, {"metric": criterion[1]}, out / "best-of-k.png")
+    _figure(searches, {"metric": criterion[1]}, out / PICTURE)
+    _, short = short_labels([search.label.replace("optimizer.", "") for search in searches])
+    labels = {search.label: label for search, label in zip(searches, short)}
+    page = tuning_page.page(title[1], criterion[0], searches, labels, ks(searches), PICTURE)
+    (out / NAME).write_text(page, encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class _Score(Aggregate):
+    """A score of which the mean, the standard error and the number of seeds were kept."""
+
+    error: float = math.nan
+
+    @property
+    def stderr(self) -> float:
+        return self.error
 
 
 def _read(trial: pd.Series) -> Trial:
-    """A trial as a row of trials.csv keeps it: the mean of its scores, and their number."""
-    scores = dict.fromkeys(range(int(trial["seeds"])), float(trial["score"]))
-    return Trial({}, Aggregate(scores, int(trial["of"])))
+    """A trial as a row of trials.csv keeps it: its settings, the mean of its scores, and their number."""
+    keys = [str(key) for key in trial.index if key not in _OF_TRIAL and pd.notna(trial[key])]
+    mean, error, found = float(trial["score"]), float(trial["stderr"]), int(trial["seeds"])
+    return Trial(
+        {key: trial[key] for key in keys}, _Score(dict.fromkeys(range(found), mean), int(trial["of"]), error=error)
+    )
 
 
 def trials(searches: Sequence[Search]) -> pd.DataFrame:
@@ -196,6 +225,7 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
 
     from sobench.report.figures import axis, legend, overlap
     from sobench.report.figures.style import DASHES, PALETTE, RC, plain
+    from sobench.report.figures.tags import LINE, tag
 
     with matplotlib.rc_context(RC):
         sheet = Figure(figsize=(6.5, 3.6), layout="constrained", dpi=RC["savefig.dpi"])
@@ -204,7 +234,9 @@ def _figure(searches: Sequence[Search], criterion: dict[str, Any], path: Path) -
         for place, search in enumerate(searches):
             xs = range(1, len(search.trials) + 1)
             style = {"color": PALETTE[place % len(PALETTE)], "linestyle": DASHES[place // len(PALETTE) % len(DASHES)]}
-            lines += axes.plot(xs, [search.best_of(k) for k in xs], marker="o", markersize=3, gid=overlap.LINE, **style)
+            lines += axes.plot(
+                xs, [search.best_of(k) for k in xs], marker="o", markersize=3, gid=tag(LINE, search.label), **style
+            )
         values = [y for line in lines for y in line.get_ydata() if math.isfinite(y)]
         if values and min(values) > 0 and max(values) > WIDE * min(values):
             axes.set_yscale("log")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sobench.errors import UsageError
-from sobench.report import choice, columns, formats, pages, records, table
+from sobench.report import choice, columns, formats, pages, records, table, view
 from sobench.report.claims import judge
 from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
@@ -18,6 +18,7 @@ from sobench.report.looks import Looks
 from sobench.report.provenance import BY_NEED, as_json, command, provenance
 from sobench.report.schema.catalogue import as_yaml, read
 from sobench.report.schema.spec import Report
+from sobench.report.web import NAME, report_page
 from sobench.results.collection import Results, collect
 from sobench.system.text import plural
 
@@ -29,6 +30,7 @@ DESCRIPTION = "description.yaml"
 
 FILES = (
     "report.md",
+    NAME,
     "table.csv",
     "table.md",
     "table.tex",
@@ -105,12 +107,13 @@ def digest_of(description: str) -> str:
 
 
 def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Path | None = None) -> None:
-    """Write the page, the table, the figure and the claims of a report into `out`."""
+    """Write the pages, the table, the figure and the claims of a report into `out`."""
     report = evidence.report
     verdicts = judge(evidence)
+    contents = table.contents(evidence) if report.table else None
+    drawn = figure.drawn(evidence, folder=folder) if report.figure else None
     texts = {}
-    if report.table:
-        contents = table.contents(evidence)
+    if contents:
         texts |= {
             "table.csv": formats.to_csv(contents),
             "table.md": formats.to_markdown(contents),
@@ -123,9 +126,10 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
         }
     if report.choice:
         texts["settings.csv"] = choice.to_csv(evidence, report.choice)
-    if report.figure:
-        figure.figure(evidence, out, folder=folder)
-    texts["report.md"] = pages.report_markdown(evidence, origin, texts.get("table.md"), verdicts)
+    if drawn:
+        drawn.save(out)
+    shown = view.of(evidence, origin, contents, verdicts)
+    texts |= {"report.md": pages.report_markdown(shown), NAME: report_page.page(shown, evidence, drawn, origin)}
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
 

@@ -4,7 +4,7 @@ scheme   the number of the rules that made `method`; digests of different scheme
 method   the code of the optimizer and of the instrument's companions, see `method_code`
 data     the checksums of the files of the data set; files of the user's own are identified by the run's settings
          instead
-dataset, model, loss, schedule, instrument
+dataset, model, loss, schedule, instrument, metrics
          the code of each that is a plug-in; those of sobench are not digested
 """
 

@@ -39,7 +39,7 @@ import ast
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -133,7 +133,10 @@ def parts(settings: Mapping[str, Any]) -> dict[str, str | None]:
     """The digests of the code of a run's parts besides its optimizer, as far as they are plug-ins, by key."""
     names = {key: settings.get(key) for key in ("dataset", "model", "loss", "schedule", "instrument")}
     chosen = {key: name["name"] if isinstance(name, Mapping) else name for key, name in names.items()}
-    return {
+    metrics = [_code("metrics", name) for name in settings.get("metrics", ())]
+    known = [code for code in metrics if code is not None]
+    of_metrics = {"metrics": digest(known) if len(known) == len(metrics) else None} if metrics else {}
+    return of_metrics | {
         key: _code(registry.KINDS[key], name) for key, name in chosen.items() if name and registry.is_plugin(key, name)
     }
 
@@ -173,10 +176,7 @@ def forget() -> None:
 
 def digest(words: Iterable[str]) -> str:
     """The SHA-256 of the words, each ended by a zero byte."""
-    sha256 = hashlib.sha256()
-    for word in words:
-        sha256.update(word.encode() + b"\0")
-    return sha256.hexdigest()
+    return hashlib.sha256("".join(f"{word}\0" for word in words).encode()).hexdigest()
 
 
 # The possible meanings of a name
@@ -239,10 +239,11 @@ class Module:
         self.setters: dict[str, list[str]] = {}
         source = file.read_bytes()
         try:
-            body = ast.parse(source).body
+            body = _parsed(source)
         except (SyntaxError, ValueError):
             body = []
             self.loose.tokens = [hashlib.sha256(source).hexdigest()]
+        self._has_globals = b"global" in source
         bound = Bound(self.package, body)
         self.imports, self.stars, self.reads = bound.imports, bound.stars, set(_reads(body, self.package))
         for statement in _effective(body):
@@ -274,7 +275,7 @@ class Module:
     def _note(self, statement: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
         if any(self._is_ours(decorator) for decorator in statement.decorator_list):
             self.registered.append(statement.name)
-        for node in ast.walk(statement):
+        for node in ast.walk(statement) if self._has_globals else ():
             if isinstance(node, ast.Global):
                 for name in node.names:
                     self.setters.setdefault(name, []).append(statement.name)
@@ -708,6 +709,15 @@ class Writer:
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 _IGNORED = {"ctx", "kind", "annotation", "returns", "simple", "type_comment", "type_params", "msg"}
 """Fields of nodes: types, the message of `assert`, and what other fields repeat."""
+
+
+@lru_cache(1000)
+def _parsed(source: bytes) -> list[ast.stmt]:
+    """The statements of a file, which are only read: `Sources` of several methods share the trees of equal files.
+
+    Raises SyntaxError or ValueError for what is no Python.
+    """
+    return ast.parse(source).body
 
 
 class Bound(ast.NodeVisitor):

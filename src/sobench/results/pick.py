@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,9 +46,8 @@ COSTS = frozenset(
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})
 """The counts that do not depend on the seed: one run is enough."""
 
-EVALUATED = frozenset(
-    f"{of}_{what}" for of in ("train", "validation", "test") for what in ("loss", "accuracy", "mse", "rmse", "r2")
-)
+SETS = ("train", "validation", "test")
+EVALUATED = frozenset(f"{of}_{what}" for of in SETS for what in ("loss", "accuracy", "mse", "rmse", "r2"))
 """The metrics of an evaluation."""
 
 SIZE = re.compile(r"\|(.+)\|")
@@ -87,9 +86,12 @@ def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval", bett
     )
 
 
-def check_metric(metric: str, key: str) -> None:
-    """Raises UsageError for a metric that no run without an instrument has. key: the setting that names it."""
-    known = {*EVALUATED, *DERIVED, *COSTS, *POSITION}
+def check_metric(metric: str, key: str, own: Iterable[str] = ()) -> None:
+    """Raises UsageError for a metric that no run without an instrument has.
+
+    key: the setting that names it. own: the names of the metrics of the user's own that the runs have.
+    """
+    known = {*EVALUATED, *DERIVED, *COSTS, *POSITION, *(f"{of}_{name}" for of in SETS for name in own)}
     if metric not in known:
         raise UsageError(f"{key}: got {metric!r}, {suggestion(metric, known)}")
 

@@ -20,6 +20,7 @@ CODE = {
     "loss": "older code of its loss",
     "schedule": "older code of its schedule",
     "instrument": "older code of its instrument",
+    "metrics": "older code of its metrics",
 }
 REASONS = CODE | {"data": "other data"}
 """The reason, by the part of the fingerprint that differs."""
@@ -35,7 +36,7 @@ class Judge:
         """The fingerprint that a run would have. settings: its configuration, or its identity."""
         names = [groups.optimizers(settings["optimizer"]), settings.get("model", {}).get("name"), settings.get("loss")]
         names.append(settings.get("schedule", {}).get("name"))
-        parts = [*names, settings.get("instrument"), settings["dataset"], settings.get("data")]
+        parts = [*names, settings.get("metrics"), settings.get("instrument"), settings["dataset"], settings.get("data")]
         place = json.dumps(parts, sort_keys=True)
         if place not in self._now:
             self._now[place] = fingerprint.fingerprint(settings)

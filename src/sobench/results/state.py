@@ -54,6 +54,11 @@ class State:
         return (self.seconds or 0.0) + (self.summary.get("warm_start_seconds") or 0.0)
 
     @property
+    def spent_seconds(self) -> float:
+        """What making the run takes but for its evaluations: the recorded time, warm start and compilation included."""
+        return self.total_seconds + (self.summary.get("compile_seconds") or 0.0)
+
+    @property
     def disturbed(self) -> str | None:
         """The reason why the times of the run do not count, SHARED or CONTENDED; None for a run without a judgement,
         made before there was any."""

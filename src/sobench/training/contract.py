@@ -447,8 +447,8 @@ class Search:
     def has_effect(self, name: str) -> bool:
         """Whether some change of `name` changes some trajectory.
 
-        Tried are the first problem with the other hyperparameters as they are, and with one of them changed; then, if
-        it may be read at all, many steps, and the problem with convolutions.
+        Tried are the first problem and, if it may be read at all, that with convolutions, with the other
+        hyperparameters as they are; then both with one of these changed, and many steps of the first one.
         """
         return any(self._differs(name, *look) for look in self._looks(name))
 
@@ -457,19 +457,21 @@ class Search:
         settings = self._subject.hyperparameters
         others = sorted((k for k in settings if k != name), key=lambda k: _rank(settings[k]))
         changes = [[{k: v} for v in other_values(self._subject, k)] for k in others]
-        yield self._subject, STEPS, [{}, *itertools.chain(*changes)]
-        if not may_be_read(self._subject, name):
-            return
-        yield self._subject, LONG, [{}]
-        if "dense" not in self._subject.requires:  # slow there, and blind to layers
-            yield self._subject.with_convolutions, FEW, [{}, *itertools.chain(*(few[:1] for few in changes))]
+        yield self._subject, STEPS, [{}]
+        is_read = may_be_read(self._subject, name)
+        has_layers = is_read and "dense" not in self._subject.requires  # slow there, and blind to layers
+        if has_layers:
+            yield self._subject.with_convolutions, FEW, [{}]
+        yield self._subject, STEPS, list(itertools.chain(*changes))
+        if is_read:
+            yield self._subject, LONG, [{}]
+        if has_layers:
+            yield self._subject.with_convolutions, FEW, list(itertools.chain(*(few[:1] for few in changes)))
 
     def _differs(self, name: str, subject: Subject, steps: int, contexts: list[dict[str, Any]]) -> bool:
         """Whether a change of `name` changes one of these trajectories."""
-        values = list(other_values(subject, name))
-        first, *others = contexts
-        # a context decides more often than a value: each of the others is tried with one value before the next
-        for context, value in [*itertools.product([first], values), *((c, v) for v in values for c in others)]:
+        # a context decides more often than a value: each is tried with one value before the next
+        for value, context in itertools.product(list(other_values(subject, name)), contexts):
             reference = self._reference(subject, context, steps)
             if len(reference) < steps:
                 continue

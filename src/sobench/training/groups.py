@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,8 @@ from sobench.config.validation import GROUPS_KEY
 from sobench.errors import Unsupported, UsageError
 from sobench.objective import Objective
 from sobench.system.text import either
-from sobench.training.optimizer import has_modes, make_optimizer
+from sobench.training import optimizer_state
+from sobench.training.optimizer import ObjectiveOptimizer, has_modes, make_optimizer
 from sobench.training.requirements import requirements_of
 
 SHOWN = 8
@@ -184,14 +185,18 @@ class Groups(torch.optim.Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The states of all, in order."""
-        return {"members": [member.state_dict() for member in self.members]}
+        """The states of all, in order, with what a class of another package keeps in attributes."""
+        return {"members": [optimizer_state.state(member) for member in self._stepping()]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the states that `state_dict` returned."""
-        for member, state in zip(self.members, state_dict["members"], strict=True):
-            member.load_state_dict(state)
+        """Restore the states that `state_dict` returned; those of older checkpoints are torch's alone."""
+        for member, saved in zip(self._stepping(), state_dict["members"], strict=True):
+            optimizer_state.restore(member, saved if "optimizer" in saved else {"optimizer": saved})
         self._link()
+
+    def _stepping(self) -> Sequence[ObjectiveOptimizer]:
+        """The members, as the training loop sees an optimizer."""
+        return cast("Sequence[ObjectiveOptimizer]", self.members)
 
 
 class SwitchingGroups(Groups):

@@ -29,6 +29,7 @@ from sobench.models.initial import INITIAL
 from sobench.objective import Objective
 from sobench.objective.cost import Cost
 from sobench.objective.network import seeded
+from sobench.training.metrics import Metrics
 from sobench.training.streams import Streams
 
 OF_A_LOSS = ("takes", "bounds", "samples", "__call__", "hessian", "hessian_product", "hessian_root", "sample")
@@ -79,6 +80,9 @@ class Problem:
             self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost
         )
         self._check_batch_size(dataset.name)
+        self._own_metrics = Metrics(settings.get("metrics", ()))
+        if self._own_metrics:
+            self._check_own_metrics()
 
     @property
     def samples(self) -> int:
@@ -161,7 +165,7 @@ class Problem:
         """The metrics of the training, test and (if there is one) validation set, in evaluation mode.
 
         Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`. For a data set
-        with real targets there are also `<set>_rmse` and `<set>_r2`.
+        with real targets there are also `<set>_rmse` and `<set>_r2`. A metric of the user's own is `<set>_NAME`.
         """
         self.model.eval()
         try:
@@ -174,15 +178,18 @@ class Problem:
     def _metrics(self, part: Part) -> dict[str, float]:
         """The metrics of one set: means over its samples, in double precision, chunk by chunk."""
         total: dict[str, Tensor] = {}
+        every: list[Tensor] = []
         for inputs, targets in zip(*(tensor.split(CHUNK) for tensor in part)):
             outputs = self.model(inputs)
+            every += [outputs] if self._own_metrics else []
             values = {"loss": self.loss(outputs, targets), **self._metric(self.loss, outputs, targets)}
             for key, value in values.items():
                 total[key] = total.get(key, 0) + value.double() * (len(inputs) / len(part[0]))
         total["loss"] = total["loss"] + self._objective.penalty()
         if self._regression:
             total |= of_regression(total["mse"], part[1])
-        return {key: value.item() for key, value in total.items()}
+        own = self._own_metrics(torch.cat(every), part[1]) if every else {}
+        return {key: value.item() for key, value in total.items()} | own
 
     @contextmanager
     def undone(self) -> Iterator[None]:
@@ -273,6 +280,16 @@ class Problem:
                 f"loss: {name} takes targets in [{low:g}, {high:g}], {dataset} has others; allowed: "
                 "dataset.standardize=false, or another loss"
             )
+
+    @torch.no_grad()
+    def _check_own_metrics(self) -> None:
+        """Raises UsageError unless each is a finite number for samples of the test set at the initial parameters."""
+        inputs, targets = (tensor[:CHUNK] for tensor in self.test)
+        self.model.eval()
+        try:
+            self._own_metrics.check(self.model(inputs), targets)
+        finally:
+            self.model.train()
 
     def _check_batch_size(self, dataset: str) -> None:
         """Raises UsageError if an epoch would have no batch."""

@@ -37,7 +37,7 @@ def restore(trainer: Trainer, saved: dict[str, Any]) -> None:
     trainer.step = saved["step"]
     trainer.clock.seconds, trainer.clock.process_seconds = saved["clock"]
     trainer.warm_start_seconds = saved["warm_start_seconds"]
-    trainer.clock.paused_seconds = saved.get("compile_seconds", 0.0)
+    trainer.clock.paused_seconds += saved.get("compile_seconds", 0.0)  # to those of this process's rehearsal
     trainer.gpu_shared = trainer.gpu_shared or saved.get("shared", False)  # the restored seconds were on a shared GPU
     vars(trainer.problem.cost).update(saved["cost"])
     trainer.problem.model.load_state_dict(saved["model"])
@@ -54,8 +54,9 @@ def summary(trainer: Trainer, status: str, reason: str | None) -> dict[str, Any]
     """The contents of summary.json: status and reason, length and cost of the run, memory, and its final metrics.
 
     `shared` is true if another process computed on the run's GPU. `compile_seconds` is the time in which torch compiled
-    during the steps, which is off the clock. `timing` is the judgement whether other work slowed the steps down, see
-    `sobench.system.contention.judge`. `state_bytes` is the size of the optimizer's state.
+    during the steps, which is off the clock, and in the rehearsal before them. `timing` is the judgement whether other
+    work slowed the steps down, see `sobench.system.contention.judge`. `state_bytes` is the size of the optimizer's
+    state.
     """
     parameters = [p.detach() for p in trainer.problem.model.parameters()]
     position = trainer.position()

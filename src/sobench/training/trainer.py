@@ -61,6 +61,7 @@ class Trainer:
         # Values that decay in a dead unit end as denormal numbers, which take 100 times as long to multiply.
         torch.set_flush_denormal(True)
         self.device = environment.device(settings["device"])
+        self.clock = Clock(self.device)
         classes = {name: registry.load("optimizers", name) for name in groups.optimizers(settings["optimizer"])}
         required = {name: requirements_of(cls) for name, cls in classes.items()}
         requires = frozenset[str]().union(*required.values())
@@ -72,7 +73,10 @@ class Trainer:
             load_late_imports(name, required[name])
         make = partial(optimizer_of, settings["optimizer"], self.problem.model)
         if any(registry.is_plugin("optimizer", name) and is_of_others(cls) for name, cls in classes.items()):
-            rehearse(settings["optimizer"]["name"], make, self.problem)
+            compiling = Clock(self.device)
+            with around_compilation(compiling.start, compiling.stop):
+                rehearse(settings["optimizer"]["name"], make, self.problem)
+            self.clock.paused_seconds = compiling.seconds
         optimizer = make()
         if validate := getattr(optimizer, "validate_parameters", None):
             validate(ParameterSpace(self.problem.model.named_parameters()))
@@ -82,7 +86,6 @@ class Trainer:
         self.schedule = make_schedule(optimizer, settings["schedule"], per_epoch, self.budget.limit)
         self.commits = "closure" not in requires
         """Whether the loop commits BatchNorm's statistics after each step; the closure commits them by itself."""
-        self.clock = Clock(self.device)
         self.instrument = make_instrument(self.problem, self.clock, settings)
         self.step = 0
         self.warm_start_seconds = 0.0

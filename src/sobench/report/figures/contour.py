@@ -14,6 +14,7 @@ import numpy as np
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
 from sobench.report.figures.style import Style, Styles, plain
+from sobench.report.figures.tags import END, tag
 from sobench.report.many_settings import grid
 from sobench.report.schema.panels import Contour
 from sobench.results.aggregate import Aggregate
@@ -43,7 +44,8 @@ def draw(axes: Axes, panel: Contour, evidence: Evidence, styles: Styles) -> lege
         _fill(axes, panel, values)
     marked = _marks(points, values, panel)
     for kind, places in marked.items():
-        axes.plot(*np.log10(places).T, linestyle="none", clip_on=False, zorder=4, **MARKS[kind])
+        look: Style = {"linestyle": "none", "clip_on": False, "zorder": 4, "gid": tag(END, kind), **MARKS[kind]}
+        axes.plot(*np.log10(places).T, **look)
     _finish(axes, panel, evidence, points)
     if not values:
         legend.say_empty(axes)

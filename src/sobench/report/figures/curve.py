@@ -8,8 +8,8 @@ import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import axis, legend
-from sobench.report.figures.overlap import LINE
 from sobench.report.figures.style import Style, Styles, plain
+from sobench.report.figures.tags import BAND, DIVERGED, END, LINE, PUBLISHED, tag
 from sobench.report.schema.panels import Panel
 from sobench.results.axes import AXES
 from sobench.results.curves import mean
@@ -38,16 +38,18 @@ def draw(axes: Axes, panel: Panel, evidence: Evidence, styles: Styles) -> legend
         style, label = styles[method], evidence.report.methods[method].label
         if len(mean := means[method]):
             marker = "o" if len(mean) <= FEW else None
-            axes.plot(mean["x"], mean["mean"], label=label, marker=marker, markersize=3.5, gid=LINE, **style)
-            _shade(axes, mean, panel, style)
+            own = tag(LINE, method)
+            axes.plot(mean["x"], mean["mean"], label=label, marker=marker, markersize=3.5, gid=own, **style)
+            _shade(axes, mean, panel, style, tag(BAND, method))
         elif len(diverged[method]):
             dashed: Style = {**style, "linestyle": "--", "linewidth": 1.1}
-            axes.plot(diverged[method]["x"], diverged[method]["mean"], label=label, **dashed)
+            points = diverged[method]
+            axes.plot(points["x"], points["mean"], label=label, gid=tag(DIVERGED, method), **dashed)
         _published(axes, panel, method, style)
     _finish(axes, panel, evidence, methods)
     _limit(axes, panel, means, diverged)
     for method, points in diverged.items():
-        _cross(axes, points, styles[method])
+        _cross(axes, points, styles[method], tag(END, method))
     if not any(legend.drawable(evidence, method, panel) for method in methods):
         states = [evidence.states(panel)[run.id].status for m in methods for run in evidence.runs(m, panel.where)]
         legend.say_empty(axes, disturbed=not {SHARED, CONTENDED}.isdisjoint(states))
@@ -66,16 +68,17 @@ def mean_of(evidence: Evidence, method: str, panel: Panel, status: str) -> pd.Da
     return points.loc[keep]
 
 
-def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: Style) -> None:
+def _shade(axes: Axes, mean: pd.DataFrame, panel: Panel, style: Style, gid: str) -> None:
     if np.isnan(mean["stderr"].to_numpy()).all():
         return
     low, _, high = _band(mean, log=panel.scale == "log")
-    axes.fill_between(mean["x"].to_numpy(), low, high, color=style["color"], alpha=0.22, linewidth=0)
+    axes.fill_between(mean["x"].to_numpy(), low, high, color=style["color"], alpha=0.22, linewidth=0, gid=gid)
 
 
 def _published(axes: Axes, panel: Panel, method: str, style: Style) -> None:
     published = panel.published.get(method)
     dotted: Style = {"color": style["color"], "linestyle": (0, (1, 1.5)), "linewidth": 1.2}
+    dotted["gid"] = tag(PUBLISHED, method)
     if isinstance(published, list):
         axes.plot(*np.transpose(published), **dotted)
     elif published is not None:
@@ -142,12 +145,12 @@ def _widened(low: float, high: float, *, log: bool) -> tuple[float, float]:
     return low - pad, high + pad
 
 
-def _cross(axes: Axes, points: pd.DataFrame, style: Style) -> None:
+def _cross(axes: Axes, points: pd.DataFrame, style: Style, gid: str) -> None:
     """Mark the end of a diverged method, on the frame if it lies beyond."""
     if not len(points):
         return
     last, (low, high) = points.iloc[-1], sorted(axes.get_ylim())
-    end = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "clip_on": False, "zorder": 4}
+    end = {"marker": "x", "markersize": 7, "markeredgewidth": 1.8, "clip_on": False, "zorder": 4, "gid": gid}
     axes.plot([last["x"]], [min(max(last["mean"], low), high)], **end, **style)
 
 

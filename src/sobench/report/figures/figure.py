@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import contour, curve, groups, legend, overlap, sensitivity, trajectory
 from sobench.report.figures.legend import Entries
-from sobench.report.figures.style import RC, colours
+from sobench.report.figures.style import RC, Styles, colours
+from sobench.report.schema.panels import AnyPanel
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 PANELS: dict[str, Callable[..., Entries]] = {
@@ -30,8 +33,38 @@ OWN_ENTRIES = {"contour": "mark", "profile": "epoch"}
 """What an entry of the legend stands for, by the kind of its panel, where that is not a method."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in the size and with the limits in which it is saved.
+
+    panels: each with its axes. entries: the lines and marks of the legend, by their text. texts: by method, the text of
+    its entry. note: the methods without a line, in words.
+    """
+
+    sheet: Figure
+    panels: list[tuple[AnyPanel, Axes]]
+    entries: dict[str, Artist]
+    texts: dict[str, str]
+    note: str = ""
+
+    def save(self, out: Path) -> list[Path]:
+        """Write figure.png and figure.pdf into `out`; their paths."""
+        import matplotlib
+
+        with matplotlib.rc_context(RC):
+            self.sheet.savefig(out / "figure.png", metadata={"Software": None})
+            nameless = {"CreationDate": None, "Creator": None, "Producer": None}
+            self.sheet.savefig(out / "figure.pdf", metadata=nameless)
+        return [out / "figure.png", out / "figure.pdf"]
+
+
 def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:
     """Write figure.png and figure.pdf into `out`. folder: that of the reports' files, see `style.colours`."""
+    return drawn(evidence, folder=folder).save(out)
+
+
+def drawn(evidence: Evidence, *, folder: Path | None = None) -> Drawn:
+    """Draw the figure of a report. folder: that of the reports' files, see `style.colours`."""
     import matplotlib
 
     matplotlib.use("agg", force=False)
@@ -49,23 +82,32 @@ def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list
         entries: dict[tuple[str, str], Artist] = {}
         for axes, panel in zip(grid, panels, strict=False):
             group = OWN_ENTRIES.get(panel.kind, "method")
-            drawn = PANELS[panel.kind](axes, panel, evidence, styles)
-            entries |= {(group, text): artist for text, artist in drawn.items()}
+            of_panel = PANELS[panel.kind](axes, panel, evidence, styles)
+            entries |= {(group, text): artist for text, artist in of_panel.items()}
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
-        _below(sheet, entries, legend.absent(evidence, styles), dotted=any(panel.published for panel in panels))
+        absent = legend.absent(evidence, styles)
+        note = f"Not drawn: {', '.join(absent)}." if absent else ""
+        _below(sheet, entries, note, dotted=any(panel.published for panel in panels))
         layout = sheet.get_layout_engine()
         assert layout is not None  # constrained
         layout.execute(sheet)
         sheet.set_layout_engine(None)  # the layout is made once for both files, instead of twice by each savefig
         for axes in grid[: len(panels)]:
             overlap.alternate(axes)
-        sheet.savefig(out / "figure.png", metadata={"Software": None})
-        sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
-    return [out / "figure.png", out / "figure.pdf"]
+        artists = {text: artist for (_, text), artist in entries.items()}
+        return Drawn(sheet, list(zip(panels, grid, strict=False)), artists, _texts(evidence, styles), note)
 
 
-def _below(sheet: Figure, entries: dict[tuple[str, str], Artist], absent: list[str], *, dotted: bool) -> None:
+def _texts(evidence: Evidence, styles: Styles) -> dict[str, str]:
+    """By method, the text of its entry in the legend; its label, where it has none."""
+    methods = evidence.report.methods
+    return {
+        name: next(iter(legend.entries(evidence, [name], styles)), method.label) for name, method in methods.items()
+    }
+
+
+def _below(sheet: Figure, entries: dict[tuple[str, str], Artist], note: str, *, dotted: bool) -> None:
     """The legend below all panels: each entry once, and the methods without a line. entries: by kind and text."""
     from matplotlib.lines import Line2D
 
@@ -73,5 +115,4 @@ def _below(sheet: Figure, entries: dict[tuple[str, str], Artist], absent: list[s
         entries = entries | {
             ("published", "published"): Line2D([], [], color="#555555", linestyle=(0, (1, 1.5)), linewidth=1.2)
         }
-    note = f"Not drawn: {', '.join(absent)}." if absent else ""
     legend.below(sheet, list(entries.values()), [text for _, text in entries], note)

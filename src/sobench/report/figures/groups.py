@@ -13,8 +13,8 @@ import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import axis, legend
-from sobench.report.figures.overlap import LINE
 from sobench.report.figures.style import Style, Styles, plain
+from sobench.report.figures.tags import LINE, tag
 from sobench.report.schema.panels import Heatmap, Profile
 
 if TYPE_CHECKING:
@@ -73,9 +73,9 @@ def profile(axes: Axes, panel: Profile, evidence: Evidence, styles: Styles) -> l
     for epoch, shade in zip(panel.epochs, shades):
         values = means(evidence, panel, epoch)
         if values is not None:
-            look: Style = {"marker": "o", "markersize": 4, "color": shade, "clip_on": False, "gid": LINE}
-            (line,) = axes.plot(range(len(panel.across)), values, **look)
-            entries[f"epoch {epoch:g}"] = line
+            text = f"epoch {epoch:g}"
+            look: Style = {"marker": "o", "markersize": 4, "color": shade, "clip_on": False, "gid": tag(LINE, text)}
+            (entries[text],) = axes.plot(range(len(panel.across)), values, **look)
     if not entries:
         legend.say_empty(axes)
     axes.axhline(0, color="#555555", linewidth=0.6)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sobench.report.figures.tags import LINE, kind_of
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
@@ -14,8 +16,6 @@ DASH = 5.0  # of a line's widths
 SHARE = 0.5
 """Two lines coincide if they are closer than their width along at least this share of the shorter one."""
 COLUMNS = 200
-LINE = "line of a method"
-"""The id that marks the lines to compare, as matplotlib's `gid`."""
 
 
 def alternate(axes: Axes) -> None:
@@ -23,17 +23,25 @@ def alternate(axes: Axes) -> None:
 
     To be called when the size of the axes and their limits are final.
     """
-    lines = [line for line in axes.lines if line.get_gid() == LINE]
+    for line, (place, many) in places(axes).items():
+        marker: Any = line.get_markersize()
+        line.set_markersize(marker + 2.0 * (many - 1 - place))
+        line.set_zorder(line.get_zorder() + 0.01 * place)
+        if place:
+            line.set_linestyle(((many - place) * DASH, (DASH, (many - 1) * DASH)))
+            line.set_dash_capstyle("butt")
+
+
+def places(axes: Axes) -> dict[Line2D, tuple[int, int]]:
+    """The lines of methods that coincide with others: the place of each among them, 0 for the longest, and their
+    number."""
+    lines = [line for line in axes.lines if kind_of(line) == LINE]
     paths, width = [_pixels(axes, line) for line in lines], _width(axes, lines)
+    found: dict[Line2D, tuple[int, int]] = {}
     for together in groups(paths, width):
-        for place, number in enumerate(sorted(together, key=lambda n: -round(np.ptp(paths[n][:, 0]) / width))):
-            line, many = lines[number], len(together)
-            marker: Any = line.get_markersize()
-            line.set_markersize(marker + 2.0 * (many - 1 - place))
-            line.set_zorder(line.get_zorder() + 0.01 * place)
-            if place:
-                line.set_linestyle(((many - place) * DASH, (DASH, (many - 1) * DASH)))
-                line.set_dash_capstyle("butt")
+        ordered = sorted(together, key=lambda n: -round(np.ptp(paths[n][:, 0]) / width))
+        found |= {lines[number]: (place, len(together)) for place, number in enumerate(ordered)}
+    return found
 
 
 def groups(paths: list[np.ndarray], width: float) -> list[list[int]]:

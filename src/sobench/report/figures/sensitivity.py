@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import axis, legend
-from sobench.report.figures.overlap import LINE
 from sobench.report.figures.style import Style, Styles, plain
+from sobench.report.figures.tags import BAR, END, LINE, tag
 from sobench.report.many_settings import tried
 from sobench.report.schema.panels import Sensitivity
 from sobench.results.trials import Trial, is_number
@@ -44,13 +44,14 @@ def draw(axes: Axes, panel: Sensitivity, evidence: Evidence, styles: Styles) -> 
         if drawn:
             errors = [0.0 if math.isnan(score.stderr) else score.stderr for score in drawn.values()]
             means = [score.mean for score in drawn.values()]
-            axes.errorbar([*drawn], means, errors, elinewidth=1, capsize=2, fmt="none", ecolor=styles[method]["color"])
-            axes.plot([*drawn], means, marker="o", markersize=4, gid=LINE, **styles[method])
+            look: Style = {"fmt": "none", "ecolor": styles[method]["color"], "gid": tag(BAR, method)}
+            axes.errorbar([*drawn], means, errors, elinewidth=1, capsize=2, **look)
+            axes.plot([*drawn], means, marker="o", markersize=4, gid=tag(LINE, method), **styles[method])
     _finish(axes, panel, evidence, methods, [x for by_value in points.values() for x in by_value])
     axes.set_ylim(*axes.get_ylim())  # a cross does not move it
     edge = (max if panel.better == "lower" else min)(axes.get_ylim())
     for method, xs in ((method, xs) for method, xs in crosses.items() if xs):
-        axes.plot(xs, [edge] * len(xs), color=styles[method]["color"], **CROSS)
+        axes.plot(xs, [edge] * len(xs), color=styles[method]["color"], gid=tag(END, method), **CROSS)
     if not axes.lines:
         legend.say_empty(axes)
     own: legend.Entries = {

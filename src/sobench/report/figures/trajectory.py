@@ -9,8 +9,8 @@ import numpy as np
 
 from sobench.report.evidence import Evidence
 from sobench.report.figures import legend
-from sobench.report.figures.overlap import LINE
-from sobench.report.figures.style import Styles, plain
+from sobench.report.figures.style import Style, Styles, plain
+from sobench.report.figures.tags import END, LINE, tag
 from sobench.report.schema.panels import Trajectory
 
 if TYPE_CHECKING:
@@ -37,8 +37,9 @@ def draw(axes: Axes, panel: Trajectory, evidence: Evidence, styles: Styles) -> l
         for place, method in enumerate(sorted(paths, key=lambda method: -length_inside(paths[method], low, high))):
             color, long = styles[method]["color"], length_inside(paths[method], low, high) > LONG
             faint = {"alpha": 0.45, "linewidth": 0.8} if long else {}
-            axes.plot(*paths[method].T, zorder=3 + place / 100, gid=LINE, **{**styles[method], **faint})
-            end = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "clip_on": False}
+            axes.plot(*paths[method].T, zorder=3 + place / 100, gid=tag(LINE, method), **{**styles[method], **faint})
+            end: Style = {"marker": "x", "markersize": 7, "markeredgewidth": 2, "clip_on": False}
+            end["gid"] = tag(END, method)
             axes.plot(*np.clip(paths[method][-1], low, high), color=color, zorder=4, **end)
         axes.set(xlim=(us[0], us[-1]), ylim=(vs[0], vs[-1]))
     axes.set(xlabel=plain(panel.x_label), ylabel=plain(panel.y_label))

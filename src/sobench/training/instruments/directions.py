@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sobench.config import registry
+from sobench.config import groups, registry
 from sobench.objective import Objective
 from sobench.training.clock import Clock
 from sobench.training.instruments.base import Instrument
@@ -39,7 +39,7 @@ class Directions(Instrument):
             requires = requirements_of(cls)
             check_declaration(requires, settings["loss"])
             check_problem(requires, problem, clock.device, settings["longest_step"])
-            optimizer = make_optimizer(cls, companion, problem.model.parameters())
+            optimizer = make_optimizer(cls, groups.own(companion), problem.model.parameters())
             self.companions[label] = cast(ObjectiveOptimizer, optimizer)
         self._cosines: dict[str, Tensor] = {}
 

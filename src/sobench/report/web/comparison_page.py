@@ -1,0 +1,73 @@
+"""The page of a comparison: verdicts, performance profiles, and every table with the seeds behind its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sobench.report.comparison.figure import Drawn
+from sobench.report.comparison.page import Page, Section
+from sobench.report.comparison.study import Study
+from sobench.report.lines import in_ticks, line
+from sobench.report.web.charts import charts
+from sobench.report.web.render import render
+from sobench.report.web.runs import Runs
+from sobench.report.web.tables import Cell, Grid
+
+
+def page(shown: Page, drawn: Drawn, files: Sequence[str], depth: int) -> str:
+    """The page. depth: that of its folder below the folder of all reports."""
+    verdict, *sections = shown.sections
+    return render(
+        "comparison.html",
+        title=shown.study.title,
+        up="../" * depth,
+        verdict=verdict.texts,
+        figure=charts(drawn.panels, drawn.entries, {}),
+        sections=[(section, _grid(section)) for section in sections],
+        facts=_facts(shown.study),
+        runs=_runs(shown.study),
+        files=files,
+    )
+
+
+def _grid(section: Section) -> Grid | None:
+    """The table of a section; None for one that has sentences alone."""
+    if not section.rows:
+        return None
+    rows = [[_cell(section, row, column, text) for column, text in enumerate(texts)] for row, texts in _rows(section)]
+    words = [column for column in range(len(section.head)) if not any(_is_number(row[column]) for row in section.rows)]
+    return Grid(section.title, section.head, rows, frozenset({0, *words}), notes=section.notes)
+
+
+def _rows(section: Section) -> list[tuple[int, list[str]]]:
+    return list(enumerate(section.rows))
+
+
+def _cell(section: Section, row: int, column: int, text: str) -> Cell:
+    best = len(text) > 1 and text[0] == text[-1] == "*"
+    text, rank = (text[1:-1], "best") if best else (text, "")
+    behind = section.behind.get((row, column))
+    if behind is None:
+        return Cell(line(text), rank)
+    return Cell(line(text), rank, what="Seeds", behind=behind.seeds, cells=[behind.cell])
+
+
+def _is_number(text: str) -> bool:
+    return text.strip("*>± ")[:1].isdigit()
+
+
+def _facts(study: Study) -> list[tuple[str, object]]:
+    """What was compared, and how to make it again."""
+    facts = [(problem.name, in_ticks(problem.title)) for problem in study.problems]
+    versions = [(key.replace("_name", ""), line(", ".join(counts))) for key, counts in study.versions.items()]
+    return [("Command", in_ticks(f"`{study.command}`")), ("Baseline", line(study.baseline)), *facts, *versions]
+
+
+def _runs(study: Study) -> list[Runs]:
+    """Each configuration with its method, its problem and its settings, in order of the hashes."""
+    found = [
+        Runs(entry.cell, f"{method} on {problem.name}", entry.settings, f"{study.command} --run")
+        for problem in study.problems
+        for method, entry in problem.entries.items()
+    ]
+    return sorted(found, key=lambda one: one.cell)

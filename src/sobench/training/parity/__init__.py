@@ -1,0 +1,1 @@
+"""Several implementations of one algorithm, from the same weights on the same batches: where do they part?"""
