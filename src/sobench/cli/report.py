@@ -64,19 +64,29 @@ def _written_reports(args: argparse.Namespace) -> int:
     if args.withdraw:
         folders = [folder for folder in folders if again.has_verdicts(folder)]
     for folder in folders:
-        if args.withdraw:
-            again.withdraw(folder, args.withdraw)
-            continue
-        try:
-            lines = again.differences(folder) if args.verify else again.remake(folder) or []
-        except Failure as error:
-            lines = [str(error)]
+        lines = _treated(folder, args)
         bad += bool(lines)
         for line in lines:
             print(f"{folder}: {line}")
     done = "as their numbers say" if args.verify else "withdrawn" if args.withdraw else "written again"
     print(f"{plural(len(folders), 'report')}: {len(folders) - bad} {done}" + (f", {bad} not" if bad else ""))
     return 1 if bad else 0
+
+
+def _treated(folder: Path, args: argparse.Namespace) -> list[str]:
+    """Treat one written report as the flags say. Returns a line for each thing that is not as it should be."""
+    from sobench.report import again
+
+    try:
+        if args.verify:
+            return again.differences(folder)
+        if args.withdraw:
+            again.withdraw(folder, args.withdraw)
+        else:
+            again.remake(folder)
+    except Failure as error:
+        return [str(error)]
+    return []
 
 
 def _overview(given: Sequence[str]) -> int:
