@@ -1,10 +1,20 @@
 """Any words are a result or one line: no traceback, and no file where they are refused. The words are random."""
 
-import random
+import os
+import subprocess
+import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from harness import command
+import torch
+from harness import Result, command
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from own_conf import add_to_conf
+
+from sobench.system import environment
 
 COMMANDS = (
     ["run", "--cfg", "job"],
@@ -18,8 +28,10 @@ COMMANDS = (
     ["retry"],
     ["gc"],
     ["wandb", "verify"],
+    ["tune"],
+    ["tune", "small"],
 )
-"""Those that compose or read, and train nothing."""
+"""Those that compose or read, and `tune`, which trains nothing here."""
 KEYS = [
     *(
         "seed",
@@ -47,6 +59,7 @@ KEYS = [
     ),
     *("hydra", "hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.launcher.n_jobs", "hydra.sweeper"),
     *("hydra.sweeper.params", "hydra.sweeper.cells", "hydra.sweeper.jobs", "hydra.sweeper.tuned", "hydra.mode"),
+    *("hydra.sweeper.tune", "hydra.sweeper.tune.seeds", "hydra.sweeper.tune.grids", "hydra.sweeper.trials"),
     *("hydra.sweeper.params.seed", "hydra.searchpath", "hydra.job.name", "dataset@model", "", "é", "0", "a/b"),
 ]
 VALUES = [
@@ -68,6 +81,7 @@ VALUES = [
         "a b",
         "é",
         "digits",
+        "small",
     ),
     *(
         "sgd",
@@ -131,56 +145,118 @@ NOISE = [
 OPTIONS = ["--experimental-rerun", "--config-name", "--config-path", "--config-dir", "--cfg", "--run", "--hydra-help"]
 
 
-def words(random: random.Random) -> list[str]:
-    """One to three words: settings, options and noise."""
-    found = []
-    for _ in range(random.randint(1, 3)):
-        kind = random.random()
-        if kind < 0.85:
-            parts = (PREFIXES, KEYS, OPERATORS, VALUES)
-            found.append("".join(random.choice(part) for part in parts))
-        else:
-            found.append(random.choice(NOISE if kind < 0.95 else OPTIONS))
-    return found
+SETTING = st.builds("".join, st.tuples(*map(st.sampled_from, (PREFIXES, KEYS, OPERATORS, VALUES))))
+WORD = st.sampled_from([SETTING] * 17 + [st.sampled_from(NOISE)] * 2 + [st.sampled_from(OPTIONS)]).flatmap(
+    lambda kind: kind
+)
+LINE = st.builds(
+    lambda command, words: [*command, *words], st.sampled_from(COMMANDS), st.lists(WORD, min_size=1, max_size=3)
+)
+"""A command with one to three words: settings, options and noise."""
+
+SMALL_EXPERIMENT = """
+# @package _global_
+threads: 1
+model: {widths: [4]}
+budget: {epochs: null, steps: 2}
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params: {seed: "0,1"}
+    cells: [["optimizer=sgd"], ["optimizer=adam"]]
+    tune: {seeds: [7], metric: validation_loss, better: lower, at: last, grids: {sgd: {optimizer.lr: [0.1, 0.2]}}}
+"""
+
+SECONDS, BYTES = 10, 1e9
+"""What a command may take."""
+LIBRARIES = 3e8
+"""Bytes of a process that has imported everything."""
 
 
-def check(line: list[str], workplace) -> str | None:
+def fault_of(line: list[str], workplace: Path) -> str | None:
     """The fault of the command, None if it ended as it should."""
     before, begun = sorted(workplace.rglob("*")), time.process_time()
+    cpu = torch.device("cpu")
+    environment.reset_peak_memory(cpu)
+    resident = environment.peak_memory(cpu)["peak_host_bytes"]
     try:
         ended = command(*line)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    if time.process_time() - begun > 10:
-        return "more than 10 s"
+    if (seconds := time.process_time() - begun) > SECONDS:
+        return f"{seconds:.0f} s"
+    if (grown := environment.peak_memory(cpu)["peak_host_bytes"] - resident) > BYTES - LIBRARIES:
+        return f"{grown:,} bytes more"
+    return wrong_end(ended, line) or (
+        "files were written"
+        if ended.code and sorted(workplace.rglob("*")) != before and not (line[0] == "tune" and ended.code == 1)
+        else None
+    )
+
+
+def wrong_end(ended: Result, line: list[str]) -> str | None:
+    """What is wrong with the exit code and the messages of a command."""
     if ended.code in (0, None):
         return None
     if ended.code not in (1, 2):
         return f"exit code {ended.code}"
-    if "Traceback" in ended.err or len(ended.errors) > 1 and not ended.err.startswith("usage:"):
-        return ended.err
-    return None if sorted(workplace.rglob("*")) == before else "files were written"
+    several = len(ended.errors) > 1 and not ended.err.startswith("usage:")
+    return ended.err if several or "Traceback" in ended.err else None
 
 
-def test_two_hundred_lines(workplace, monkeypatch):
-    assert_no_fault(workplace, monkeypatch, seed=0, lines=200)
+@pytest.fixture
+def words_alone(workplace, tmp_path, monkeypatch) -> Path:
+    """Nothing is measured, sent or trained: the words alone matter. There is an experiment to tune, `small`."""
+    monkeypatch.setattr("sobench.cli.plan.measure", lambda *_: "not measured here")
+    monkeypatch.setattr("sobench.execution.sweep.Sweep.todo", lambda sweep: [])
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    add_to_conf(tmp_path / "conf", monkeypatch, {"experiment/small.yaml": SMALL_EXPERIMENT})
+    return workplace
+
+
+def any_lines(count: int) -> Callable:
+    """A test of `count` lines, always the same ones."""
+    at_work = settings(
+        max_examples=count, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+
+    def decorated(test: Callable) -> Callable:
+        return at_work(given(line=LINE)(test))
+
+    return decorated
+
+
+@any_lines(200)
+def test_two_hundred_lines(words_alone, line):
+    assert fault_of(line, words_alone) is None
 
 
 @pytest.mark.slow
-def test_two_thousand_lines(workplace, monkeypatch):
-    assert_no_fault(workplace, monkeypatch, seed=1, lines=2000)
+@any_lines(2000)
+def test_two_thousand_lines(words_alone, line):
+    assert fault_of(line, words_alone) is None
 
 
-def assert_no_fault(workplace, monkeypatch, seed: int, lines: int) -> None:
-    monkeypatch.setattr("sobench.cli.plan.measure", lambda *_: "not measured here")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    draw = random.Random(seed)
-    faults = {}
-    for _ in range(lines):
-        line = [*draw.choice(COMMANDS), *words(draw)]
-        if fault := check(line, workplace):
-            faults[" ".join(line)] = fault
-    assert not faults
+@pytest.mark.slow
+@any_lines(40)
+def test_lines_in_processes_of_their_own(words_alone, line):
+    """Time and memory of the whole process, as the system counts them. Without those that would measure or train."""
+    if line[0] == "plan" or line[:2] == ["tune", "small"] or "\0" in "".join(line):
+        return
+    begun = time.monotonic()
+    child = subprocess.Popen(
+        [sys.executable, "-c", "from sobench.cli import entry; entry()", *line],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with child.stderr:
+        err = child.stderr.read()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    assert wrong_end(Result(child.returncode, "", err), line) is None
+    assert used.ru_utime + used.ru_stime < SECONDS and time.monotonic() - begun < 6 * SECONDS
+    assert used.ru_maxrss * 1024 < BYTES
 
 
 @pytest.mark.parametrize(

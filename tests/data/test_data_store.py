@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 from harness import SPECIAL
 
 from sobench.data import Store, prepare
+from sobench.data import store as data_store
 from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
 
@@ -24,6 +26,8 @@ def server(small):
     """A server of the small files with a short delay; it counts requests, and its `contents` may be changed."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
         def do_GET(self):
             name = self.path.removeprefix("/")
             self.server.asked[name] += 1
@@ -32,14 +36,26 @@ def server(small):
             self.send_response(200 if content is not None else 404)
             if self.server.announces:
                 self.send_header("Content-Length", str(len(small.contents[name])))
+            if self.server.endless:
+                return self.chunks()
             self.end_headers()
-            self.wfile.write(content or b"")
+            return self.wfile.write(content or b"")
+
+        def chunks(self):
+            """4 MB in parts, until the reader leaves."""
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(b"1000\r\n" + b"x" * 0x1000 + b"\r\n")
+                self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *args):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as served:
-        served.asked, served.contents, served.announces = Counter(), dict(small.contents), True
+        served.asked, served.contents = Counter(), dict(small.contents)
+        served.announces, served.endless = True, False
         served.url = f"http://127.0.0.1:{served.server_port}/"
         threading.Thread(target=served.serve_forever, daemon=True).start()
         yield served
@@ -246,6 +262,17 @@ def test_a_download_without_a_checksum_is_as_long_as_announced(server, cache):
     assert not (cache / "d" / NAME).exists() and not leftovers(cache)
     server.announces, server.contents[NAME] = True, whole
     assert store.path("theirs", NAME).read_bytes() == whole
+
+
+@pytest.mark.parametrize("declared_bytes", [0, 300_000])
+def test_a_download_without_an_end_is_given_up(server, cache, monkeypatch, declared_bytes):
+    monkeypatch.setattr(data_store, "LARGEST", 200_000)
+    server.announces, server.endless = False, True
+    file = File(NAME, "md5:" + "0" * 32, declared_bytes) if declared_bytes else File(NAME)
+    store = Store(None, cache, {"theirs": replace(unverified()["theirs"], urls=(server.url,), files={NAME: file})})
+    with pytest.raises(Failure, match=f"more than {declared_bytes or 200_000:,} bytes came") as caught:
+        store.path("theirs", NAME)
+    assert "\n" not in str(caught.value) and not leftovers(cache) and not (cache / "d" / NAME).exists()
 
 
 def test_a_checksum_needs_no_announced_length(small, server, cache):

@@ -1,8 +1,10 @@
 """Files that are parts of a data set, special files, and small files that unpack to more than the memory holds."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import re
 import tarfile
 import tracemalloc
@@ -19,7 +21,7 @@ from sobench.data.imdb import imdb
 from sobench.data.libsvm import libsvm
 from sobench.data.npz import npz
 from sobench.data.sars_cov2 import sars_cov2
-from sobench.data.sources import declared
+from sobench.data.sources import File, Source, declared
 from sobench.data.vectors import initial_vectors
 from sobench.errors import Failure, SobenchError
 from sobench.system import environment
@@ -88,6 +90,20 @@ def test_a_text_file_has_the_published_rows(tmp_path, lines, count):
     cut = files | {"a9a": b"".join((b"1 1:1\n-1 2:1\n" * 6).splitlines(keepends=True)[:lines])}
     with refused(count):
         load("libsvm", {"set": "a9a"}, store(tmp_path / "2", "libsvm-a9a", cut, rows=(10, 4)))
+
+
+@pytest.mark.parametrize("suffix, module", [(".gz", gzip), (".bz2", bz2), (".xz", lzma)])
+def test_a_compressed_file_that_is_cut_anywhere_is_refused_without_declared_rows(tmp_path, suffix, module):
+    name, text = f"usps{suffix}", b"".join(b"%d 1:0.%d 3:0.%d\n" % (i % 2 + 1, i, 7 * i) for i in range(40))
+    whole, place, source = module.compress(text), tmp_path / name, Source("libsvm-usps", "", files={name: File(name)})
+    place.write_bytes(whole)
+    data = Store(tmp_path, tmp_path / "cache", {source.name: source})
+    assert len(libsvm(data, set="usps").train[1]) + len(libsvm(data, set="usps").test[1]) == 40
+    for length in range(1, len(whole)):
+        place.write_bytes(whole[:length])
+        with pytest.raises(Failure, match=f"{name} is not in LIBSVM's form, or it is damaged") as caught:
+            libsvm(data, set="usps")
+        assert "\n" not in str(caught.value), length
 
 
 def test_a_partial_stand_in_may_have_any_number_of_rows(tmp_path):

@@ -7,6 +7,7 @@ import pickle
 import random
 import shutil
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -108,6 +109,26 @@ def test_killed_at(workplace, undisturbed, spot):
     again = command(*words("sgd"))
     assert again.code == 0 and not again.err
     assert result(directory()) == undisturbed("sgd")
+
+
+@pytest.mark.parametrize("files", range(4))
+def test_a_retry_that_is_killed_at_its_beginning_is_no_damage(tmp_path, monkeypatch, files):
+    """Of a run that failed, its description is written again up to so many files."""
+    run, true = RunDirectory(run_with(), tmp_path), rundir.write_atomically
+    run.refuse("failed", "no room")
+    written = []
+
+    def dying(path, *args, **more):
+        if len(written) == files:
+            raise KeyboardInterrupt
+        written.append(path)
+        true(path, *args, **more)
+
+    with run.held():
+        monkeypatch.setattr(rundir, "write_atomically", dying)
+        with suppress(KeyboardInterrupt):
+            run.describe({"threads": 7})
+    assert len(written) == min(files, 3) and run.state().status in ("missing", "interrupted")
 
 
 class Half:

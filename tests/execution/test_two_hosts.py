@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from deaths import on_host
-from harness import SMALL, command, directory, finish, output, process, result, run_with, summary
+from harness import PATIENCE, SMALL, command, directory, finish, output, process, result, run_with, summary
 
 from sobench.results.rundir import Lost, Metrics, RunDirectory
 from sobench.results.state import state
@@ -29,8 +29,8 @@ class OnHost:
     def __call__(self) -> None:
         import faulthandler
 
-        faulthandler.dump_traceback_later(50, file=2)  # into out.txt, for a process that does not end
-        on_host(self.name)
+        faulthandler.dump_traceback_later(50 * PATIENCE, file=2)  # into out.txt, for a process that does not end
+        on_host(self.name, stale=0.4)
 
 
 def stop_and_go_on(folder: Path, true: str, moment: random.Random) -> bool:
@@ -47,7 +47,7 @@ def stop_and_go_on(folder: Path, true: str, moment: random.Random) -> bool:
     if first.is_alive():
         os.kill(first.pid, signal.SIGSTOP)
     second = process(*WORDS, folder=folder, prepare=OnHost("b"))
-    end = time.monotonic() + 60
+    end = time.monotonic() + 60 * PATIENCE
     while second.is_alive() and first.exitcode is None and holder(folder) != "b" and time.monotonic() < end:
         time.sleep(0.001)
     taken = holder(folder) == "b"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
 import random
 import signal
@@ -28,8 +29,12 @@ from typing import Any
 from unittest.mock import patch
 
 VARIABLE = "SOBENCH_TEST_WORLD"
-STALE = 0.4
-"""Seconds without a heartbeat after which a process on the other machine is believed to be dead."""
+STALE = 1.0
+"""Seconds without a heartbeat after which a process on the other machine is believed to be dead, in a World."""
+STOPS = (0.01, 0.1, 2 * STALE)
+"""The longest times for which a process is stopped."""
+ORPHANS = 30.0
+"""Seconds after the death of the launchers in which their workers have to end."""
 DAY = 86400.0
 
 
@@ -37,7 +42,8 @@ DAY = 86400.0
 class World:
     """The faults inside a process, and the machine that it believes to be on.
 
-    disk, clock: the probability of a fault at each operation on a file below `folder`, and at each look at the clock.
+    disk, read, clock: the probability of a fault at each change of a file below `folder`, at each read of one, and at
+    each look at the clock.
     log: the file of the faults. host: processes of one host see each other's locks, and not those of another.
     """
 
@@ -46,6 +52,7 @@ class World:
     log: str
     host: str = "a"
     disk: float = 0.0
+    read: float = 0.0
     clock: float = 0.0
 
     @property
@@ -67,8 +74,8 @@ class World:
         """Install the faults in this process and those forked from it."""
         chance = random.Random(self.seed)
         os.register_at_fork(after_in_child=lambda: chance.seed(f"{self.seed} {os.getpid()}"))
-        on_host(self.host)
-        if self.disk:
+        on_host(self.host, STALE)
+        if self.disk or self.read:
             _Disk(self, chance).install()
         if self.clock:
             _Clock(self, chance).install()
@@ -81,10 +88,10 @@ def note(log: str | Path, kind: str, about: str = "") -> None:
     os.close(file)
 
 
-def on_host(name: str) -> None:
+def on_host(name: str, stale: float) -> None:
     """Let this process believe to be on a machine of this name, which does not see the locks of others.
 
-    It believes a process of another machine to be dead soon.
+    It believes a process of another machine to be dead after `stale` seconds without a heartbeat.
     """
     import socket
 
@@ -97,11 +104,11 @@ def on_host(name: str) -> None:
     here = lambda path: path.with_name(f"{path.name}-{name}") if Path(path).name == "lock" else path
     FileLock = lambda path, *args, **more: true(here(path), *args, **more)
     socket.gethostname = lambda: name
-    heartbeat.HEARTBEAT, heartbeat.STALE = STALE / 4, STALE
+    heartbeat.HEARTBEAT, heartbeat.STALE = stale / 4, stale
     heartbeat.locked = lambda path: locked(here(path))
     filelock.FileLock = FileLock
     for module in [one for key, one in sys.modules.items() if key.startswith("sobench.")]:  # imported before
-        for key, value in (("FileLock", FileLock), ("STALE", STALE), ("locked", heartbeat.locked)):
+        for key, value in (("FileLock", FileLock), ("STALE", stale), ("locked", heartbeat.locked)):
             if key in vars(module):
                 setattr(module, key, value)
     sweep.POLL = 0.02
@@ -110,15 +117,17 @@ def on_host(name: str) -> None:
 class _Disk:
     """A disk that is full, or broken, at random operations on files below a folder."""
 
-    WRITE = ("ENOSPC", "EIO", "short write")
-    """What a write may meet. A short one writes a part of the data, and finds the disk full then."""
+    WRITE = (*["short write"] * 6, "ENOSPC", "EIO")
+    """What a write may meet, twice as often as another change. A short one writes a part of the data, and finds the
+    disk full then. Opening, renaming and forcing to the disk meet ENOSPC and EIO."""
 
     def __init__(self, world: World, chance: random.Random):
         self.world, self.chance = world, chance
 
     def fault(self, path: Any, *kinds: str, operation: str) -> str | None:
         """The fault of this operation, logged; None for most."""
-        if not self.concerns(path) or self.chance.random() >= self.world.disk:
+        probability = {"read": self.world.read, "write": 2 * self.world.disk}.get(operation, self.world.disk)
+        if not self.concerns(path) or self.chance.random() >= probability:
             return None
         kind = self.chance.choice(kinds)
         note(self.world.log, kind, f"{operation} {path}")
@@ -127,8 +136,22 @@ class _Disk:
     def concerns(self, path: Any) -> bool:
         return isinstance(path, (str, os.PathLike)) and os.path.abspath(path).startswith(self.world.folder)
 
+    def meet(self, path: Any, *kinds: str, operation: str) -> None:
+        """Raises OSError if the operation meets a fault."""
+        if kind := self.fault(path, *kinds, operation=operation):
+            raise error(kind, path)
+
     def install(self) -> None:
-        disk, true_open = self, io.open
+        import builtins
+
+        builtins.open = io.open = self.opening(io.open)
+        os.open = self.opening_descriptor(os.open)
+        os.fsync = self.fsync
+        for name, kinds in OPERATIONS.items():
+            setattr(os, name, self.failing(getattr(os, name), name, *kinds))
+
+    def opening(self, true_open: Callable) -> Callable:
+        disk = self
 
         class File(io.FileIO):
             def write(self, data: Any) -> int | None:
@@ -139,43 +162,64 @@ class _Disk:
                     raise error(kind, self.name)
                 return super().write(data)
 
+            def readinto(self, buffer: Any) -> int | None:
+                disk.meet(self.name, READ, operation="read")
+                return super().readinto(buffer)
+
+            def readall(self) -> bytes:
+                disk.meet(self.name, READ, operation="read")
+                return super().readall()
+
         def open_(file, mode="r", buffering=-1, encoding=None, errors=None, newline=None, closefd=True, opener=None):
-            if not (set(mode) & set("wax+") and disk.concerns(file)):
+            if not disk.concerns(file):
                 return true_open(file, mode, buffering, encoding, errors, newline, closefd, opener)
-            if kind := disk.fault(file, "ENOSPC", operation="open"):
-                raise error(kind, file)
+            writes = set(mode) & set("wax+")
+            if writes:
+                disk.meet(file, "ENOSPC", operation="open")
             raw = File(os.fspath(file), mode.replace("b", "").replace("t", ""))
             if buffering == 0:
                 return raw
-            whole = (io.BufferedRandom if "+" in mode else io.BufferedWriter)(raw)
+            buffered = io.BufferedRandom if "+" in mode else io.BufferedWriter if writes else io.BufferedReader
+            whole = buffered(raw)
             return whole if "b" in mode else io.TextIOWrapper(whole, encoding, errors, newline)
 
-        def fsync(file: int) -> None:
-            """A process that dies loses nothing that the system has: the true fsync would only take time."""
-            path = os.readlink(f"/proc/self/fd/{file}") if Path("/proc/self/fd").exists() else disk.world.folder
-            if kind := disk.fault(path, "ENOSPC", "EIO", operation="fsync"):
-                raise error(kind, path)
+        return open_
 
-        def failing(true: Callable, operation: str, *kinds: str) -> Callable:
-            def call(path, *args, **more):
-                if kind := disk.fault(path, *kinds, operation=operation):
-                    raise error(kind, path)
-                return true(path, *args, **more)
+    def opening_descriptor(self, true_open: Callable) -> Callable:
+        """A lock, or a temporary file."""
 
-            return call
+        def open_(path, flags, *args, **more):
+            if flags & os.O_CREAT:
+                self.meet(path, "ENOSPC", "EIO", operation="open")
+            return true_open(path, flags, *args, **more)
 
-        import builtins
+        return open_
 
-        builtins.open = io.open = open_
-        os.fsync = fsync
-        os.replace = failing(os.replace, "replace", "ENOSPC", "EIO")
-        os.rename = failing(os.rename, "rename", "ENOSPC", "EIO")
-        os.mkdir = failing(os.mkdir, "mkdir", "ENOSPC", "EIO")
-        os.utime = failing(os.utime, "utime", "EIO")
+    def fsync(self, file: int) -> None:
+        """A process that dies loses nothing that the system has: the true fsync would only take time."""
+        path = os.readlink(f"/proc/self/fd/{file}") if Path("/proc/self/fd").exists() else self.world.folder
+        self.meet(path, "ENOSPC", "EIO", operation="fsync")
+
+    def failing(self, true: Callable, operation: str, *kinds: str) -> Callable:
+        def call(path, *args, **more):
+            self.meet(path, *kinds, operation=operation)
+            return true(path, *args, **more)
+
+        return call
+
+
+READ = "EIO on read"
+OPERATIONS = {
+    "replace": ("ENOSPC", "EIO"),
+    "rename": ("ENOSPC", "EIO"),
+    "mkdir": ("ENOSPC", "EIO"),
+    "unlink": ("EIO",),
+}
+"""Functions of `os` that change a file, and what they may meet."""
 
 
 def error(kind: str, path: Any) -> OSError:
-    number = errno.EIO if kind == "EIO" else errno.ENOSPC
+    number = errno.EIO if kind in ("EIO", READ) else errno.ENOSPC
     return OSError(number, os.strerror(number), os.fspath(path))
 
 
@@ -231,15 +275,19 @@ class Storm:
     def counts(self) -> Counter[str]:
         return Counter(line.partition("\t")[0] for line in self.log.read_text().splitlines())
 
-    def rage(self, seconds: float = 300) -> None:
-        """Raises AssertionError if it is not over in time."""
-        end = time.monotonic() + seconds
-        while sum(self.counts.values()) < self.faults and not self.over():
-            assert time.monotonic() < end, self.described(f"not over after {seconds} s")
-            self.launch()
-            time.sleep(self.chance.uniform(0, self.pause))
-            self.strike()
-        self.calm(end)
+    def rage(self, seconds: float = 600) -> None:
+        """Raises AssertionError if it is not over in time. Then too no process is left."""
+        from harness import PATIENCE
+
+        end = time.monotonic() + seconds * PATIENCE
+        try:
+            while self.counts.total() < self.faults and not self.over():
+                assert time.monotonic() < end, self.described(f"not over after {seconds} s")
+                self.launch()
+                time.sleep(self.chance.uniform(0, self.pause))
+                self.strike()
+        finally:
+            self.calm()
 
     def over(self) -> bool:
         """Whether a launcher has ended well: no run is left."""
@@ -267,23 +315,40 @@ class Storm:
         return {"STORM_OF_TEST": str(self.folder)}
 
     def strike(self) -> None:
-        """Kill or stop a launcher or a worker; let those go on that have been stopped for their time."""
+        """Kill or stop a launcher or a worker; let those go on that have been stopped for their time.
+
+        The signals wait for the faults inside the processes: on a busy machine no process would get anywhere.
+        """
         self.go_on(time.monotonic())
-        launchers, makers = [one.pid for one in self.launchers], self.makers()
-        if not makers and self.chance.random() < 0.9:  # a process that only begins is seldom a target
+        counts, kinds = self.counts, list(SHARES)
+        struck = {kind: sum(counts[f"{kind} of a {who}"] for who in WORKERS_FIRST) for kind in kinds}
+        kinds = [kind for kind in kinds if struck[kind] <= SHARES[kind] * counts.total()]
+        targets = self.targets()
+        if not (kinds and targets):
             return
-        pid = self.chance.choice(
-            sorted((makers if self.chance.random() < 0.8 else None) or {*launchers, *self.marked()})
+        kind = self.chance.choice(kinds)
+        who = next(
+            (who for who, share in WORKERS_FIRST.items() if who in targets and self.chance.random() < share), None
         )
-        who = "launcher" if pid in launchers else "worker"
+        if who is None:
+            return
+        pid = self.chance.choice(sorted(targets[who]))
+        if kind == "SIGSTOP" and pid in self.stopped:
+            return
         with suppress(ProcessLookupError):
-            if self.chance.random() < (0.06 if pid in launchers else 0.15):
-                os.kill(pid, signal.SIGKILL)
-                note(self.log, f"SIGKILL of a {who}", str(pid))
-            elif pid not in self.stopped:
-                os.kill(pid, signal.SIGSTOP)
-                note(self.log, f"SIGSTOP of a {who}", str(pid))
-                self.stopped[pid] = time.monotonic() + self.chance.choice((0.01, 0.1, 1.0)) * self.chance.random()
+            os.kill(pid, signal.Signals[kind])
+            note(self.log, f"{kind} of a {who}", str(pid))
+            if kind == "SIGSTOP":
+                self.stopped[pid] = time.monotonic() + self.chance.choice(STOPS) * self.chance.random()
+
+    def targets(self) -> dict[str, set[int]]:
+        """The processes to strike, by what they are: where runs are made, and seldom any other, which only begins."""
+        launchers, programs, makers = {one.pid for one in self.launchers}, {*self.marked()}, self.makers()
+        workers = programs - launchers
+        if self.chance.random() < 0.95:
+            workers &= makers
+            launchers = launchers if workers else launchers & makers
+        return {who: pids for who, pids in (("launcher", launchers), ("worker", workers)) if pids}
 
     def go_on(self, now: float) -> None:
         for pid in [pid for pid, until in self.stopped.items() if until <= now]:
@@ -292,26 +357,29 @@ class Storm:
                 os.kill(pid, signal.SIGCONT)
 
     def makers(self) -> set[int]:
-        """The launchers and workers that make a run."""
+        """The processes that hold a run. Some may have died."""
         found = set()
-        for holder in self.folder.glob("runs/*/*/holder.json"):
+        for file in self.folder.glob("runs/*/*/holder.json"):
             with suppress(OSError, ValueError, KeyError, TypeError):
-                found.add(int(json.loads(holder.read_text())["pid"]))
-        return found & {*(one.pid for one in self.launchers), *self.marked()}
+                found.add(int(json.loads(file.read_text())["pid"]))
+        return found
 
     def marked(self) -> dict[int, str]:
         """The programs of the sweep that run, beside the launchers."""
         return marked("=".join(*self.mark.items()).encode())
 
-    def calm(self, end: float) -> None:
-        """Kill the launchers. Asserts that no process of theirs is left."""
-        self.go_on(float("inf"))
+    def calm(self) -> None:
+        """Kill the launchers. Asserts that no process of theirs is left soon after."""
+        from harness import PATIENCE
+
+        self.go_on(math.inf)
         for one in self.launchers:
             if one.is_alive():
                 one.kill()
                 note(self.log, "SIGKILL of a launcher", str(one.pid))
             one.join()
         self.launchers.clear()
+        end = time.monotonic() + ORPHANS * PATIENCE
         while (left := self.marked()) and time.monotonic() < end:
             time.sleep(0.05)
         assert not left, self.described(f"processes are left: {left}")
@@ -330,7 +398,8 @@ class Storm:
         for name in names:
             assert summary(runs / name)["status"] == "done", self.described(f"{name} is not done")
             assert result(runs / name) == result(quiet / name), self.described(f"{name} has other results")
-        assert command("gc", "--yes", f"runs={runs}").code == 0
+        assert not (runs / ".old").exists() or self.counts[READ], self.described("a run was put away")
+        assert command("gc", "--yes", "--older-than=0.001s", f"runs={runs}").code == 0
         left = {
             str(file.relative_to(runs))
             for file in runs.rglob("*")
@@ -352,6 +421,18 @@ class Storm:
             lines += ["the output:", *(self.folder / "out.txt").read_text().splitlines()[-40:]]
         return "\n".join(lines)
 
+
+SHARES = {"SIGSTOP": 0.25, "SIGKILL": 0.15}
+"""Of all faults, the part that each signal has."""
+
+WORKERS_FIRST = {"worker": 0.85, "launcher": 1.0}
+"""In this order, the probability that one of them is struck. A launcher with workers takes long to start again."""
+
+KINDS = (
+    *("SIGKILL of a launcher", "SIGKILL of a worker", "SIGSTOP of a launcher", "SIGSTOP of a worker"),
+    *("ENOSPC", "EIO", READ, "short write", "clock"),
+)
+"""The kinds of faults, as they stand in faults.log."""
 
 FILES = ("config.yaml", "environment.json", "metrics.jsonl", "run.json", "summary.json", "lock", "lock-a", "lock-b")
 """The files of a run that is done."""

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -73,6 +73,19 @@ def command(*words: str) -> Result:
         finally:
             sys.argv = argv
     return Result(code, out.getvalue(), err.getvalue())
+
+
+@contextlib.contextmanager
+def disk_of(size: int) -> Iterator[None]:
+    """Inside the context no file grows beyond `size` bytes: a write that goes on raises OSError, as on a full disk."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 # Runs
@@ -187,9 +200,16 @@ def _main(words: tuple[str, ...], folder: str, prepare, environment: dict[str, s
     os._exit(code)
 
 
+PATIENCE = float(os.environ.get("SOBENCH_TEST_PATIENCE", "1"))
+"""A factor of the times after which a process is believed to hang, for a machine that is busy with other work."""
+
+
 def finish(started: multiprocessing.Process, seconds: float = 60) -> int:
-    """Wait for the process, and return its exit code. Kills it and raises AssertionError if it takes longer."""
-    started.join(seconds)
+    """Wait for the process, and return its exit code. Kills it and raises AssertionError if it takes longer.
+
+    seconds: on a machine with nothing else to do; see PATIENCE.
+    """
+    started.join(seconds * PATIENCE)
     if started.is_alive():
         started.kill()
         started.join()

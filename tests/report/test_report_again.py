@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harness import command, disk_of
 from hypothesis import given
 from hypothesis import strategies as st
 from run_tree import OF_A_PAPER, a_run, evals, put, row
@@ -237,7 +238,28 @@ def test_a_withdrawn_report_keeps_table_and_figure_and_has_no_verdict(drawn, con
     assert again.differences(written, descriptions=conf) == [] and (written / "report.md").read_text() == page
 
 
-def test_the_figure_of_a_tuning_is_drawn_again_from_its_trials(tmp_path):
+@pytest.mark.parametrize("size", [0, 300, 1000])
+def test_on_a_full_disk_a_report_is_withdrawn_whole_or_not_at_all(written, tmp_path, monkeypatch, size):
+    monkeypatch.chdir(tmp_path)
+    before = contents(written)
+    with disk_of(size):
+        refused = command("report", "--withdraw", "Its runs are gone.", "out")
+    assert refused.code == 1 and not refused.err and contents(written) == before
+    line, count = refused.out.splitlines()
+    assert line.startswith("out: reports: cannot write ") and line.endswith(": File too large")
+    assert count == "1 report: 0 withdrawn, 1 not"
+
+
+def test_a_report_without_its_page_is_one_line(written, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (written / "report.md").unlink()
+    before = contents(written)
+    refused = command("report", "--withdraw", "Its runs are gone.", "out")
+    assert refused.code == 1 and "out/report.md: " in refused.out and contents(written) == before
+
+
+def a_tuning(folder: Path) -> list[Path]:
+    """Write the pages of a tuning."""
     scores = {"sgd": [0.5, 0.7, None, 0.9], "adam": [0.8, 0.85]}
     searches = [
         Search(
@@ -249,7 +271,22 @@ def test_the_figure_of_a_tuning_is_drawn_again_from_its_trials(tmp_path):
         for name, values in scores.items()
     ]
     criterion = {"metric": "validation_accuracy", "better": "higher", "at": "best", "seeds": [1000], "budget": "cpu"}
-    tune_pages.write(searches, criterion, "a/grid", tmp_path)
+    return tune_pages.write(searches, criterion, "a/grid", folder)
+
+
+@pytest.mark.parametrize("size", [0, 500, 5000])
+def test_on_a_full_disk_the_pages_of_a_tuning_stay_as_they_were(tmp_path, size):
+    a_tuning(tmp_path)
+    (tmp_path / "best-of-k.png").write_bytes(b"old")
+    before = contents(tmp_path)
+    for write_pages in (a_tuning, again.remake):
+        with disk_of(size), pytest.raises(Failure, match=r"^reports: cannot write .*: File too large$"):
+            write_pages(tmp_path)
+        assert contents(tmp_path) == before
+
+
+def test_the_figure_of_a_tuning_is_drawn_again_from_its_trials(tmp_path):
+    a_tuning(tmp_path)
     assert again.folders([tmp_path]) == [tmp_path] and again.differences(tmp_path) == []
     drawn = (tmp_path / "best-of-k.png").read_bytes()
     edited(tmp_path / "trials.csv", "0.7", "0.2")
@@ -261,6 +298,9 @@ def test_the_figure_of_a_tuning_is_drawn_again_from_its_trials(tmp_path):
     assert again.differences(tmp_path) == [] and (tmp_path / "best-of-k.png").read_bytes() != drawn
     (tmp_path / "trials.csv").write_text("cell,score\n")
     assert again.differences(tmp_path) != []
+    (tmp_path / "tuning.md").unlink()
+    with pytest.raises(Failure, match=r"^its trials cannot be read: .*tuning\.md"):
+        again.remake(tmp_path)
 
 
 @given(st.sets(st.integers(0, 60)).map(sorted))

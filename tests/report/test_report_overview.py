@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from harness import command, disk_of
 
 from sobench.cli.main import main
 from sobench.errors import UsageError
@@ -65,6 +66,15 @@ def test_the_command_writes_the_page_and_the_list_shows_the_answers(tmp_path, mo
     assert main(["report", "--overview"]) == 0
     assert capsys.readouterr().out == "reports/README.md\nreports/index.html\n"
     assert (tmp_path / "reports" / "README.md").read_text() == overview.page(tmp_path / "reports")
+    names = ("README.md", "index.html")
+    before = [(tmp_path / "reports" / name).read_bytes() for name in names]
+    write(tmp_path / "reports", "practical/table-3", "a", {"one": "holds"})
+    with disk_of(1000):
+        refused = command("report", "--overview")
+    assert refused.code == 1 and len(refused.errors) == 1
+    assert refused.err.startswith("sobench: reports: cannot write reports") and "File too large" in refused.err
+    assert [(tmp_path / "reports" / name).read_bytes() for name in names] == before
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {*names, "practical"}
     assert main(["list", "reports"]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("practical/table-2")]
     assert line.endswith("1 holds")

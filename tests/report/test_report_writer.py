@@ -7,11 +7,12 @@ from matplotlib.figure import Figure
 from run_tree import OF_A_PAPER, a_run, evals, put, row
 
 from sobench.errors import Failure, UsageError
+from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.figures.curve import draw
 from sobench.report.figures.style import PALETTE, colours
 from sobench.report.schema.catalogue import read
-from sobench.report.writer import drafted, write
+from sobench.report.writer import write
 from sobench.results.collection import collect
 from sobench.system.heartbeat import who
 
@@ -91,10 +92,10 @@ def test_drafts_of_dead_processes_go_and_those_of_living_ones_stay(tmp_path):
     for path in (dead, begun):
         path.mkdir()
     (dead / "holder.json").write_text(json.dumps(who()))  # nobody has its lock
-    with drafted(tmp_path) as living, drafted(tmp_path) as other:
+    with drafted(tmp_path, ()) as living, drafted(tmp_path, ()) as other:
         assert {path.name for path in tmp_path.iterdir()} == {living.name, other.name, begun.name}
     os.utime(begun, (0, 0))
-    with drafted(tmp_path):
+    with drafted(tmp_path, ()):
         pass
     assert not [*tmp_path.iterdir()]
 
@@ -103,7 +104,7 @@ def test_a_full_disk_is_one_line_and_the_old_report_stays(tmp_path):
     (tmp_path / "report.md").write_text("old")
     with (
         pytest.raises(Failure, match=r"^reports: cannot write .*: No space left on device$"),
-        drafted(tmp_path) as draft,
+        drafted(tmp_path, ["report.md"]) as draft,
     ):
         (draft / "report.md").symlink_to("/dev/full")
         (draft / "report.md").write_text("new")

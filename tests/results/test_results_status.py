@@ -126,6 +126,21 @@ def test_a_sweep_that_was_cut_off_queues_nothing(tmp_path):
     assert not live(tmp_path) and len(dead(tmp_path)) == 3
 
 
+def test_every_file_of_a_sweep_that_was_killed_is_found(tmp_path):
+    with Sweep(tmp_path, [a_run("sgd")]) as living:
+        folder = living.path.parent
+        (folder / ".0a.json.77").write_text("{")  # killed while it wrote the first of its files
+        names = ["0b.json", "0b.lock", "0b.stop", ".0b.json.78", "0c.stop", ".0a.json.77"]
+        for name in names:
+            (folder / name).touch()
+        living.path.with_suffix(".stop").touch()
+        assert {path.name for path in dead(tmp_path)} == {*names[:4]}
+        then = file_system_time(folder) - STALE - 1
+        for name in names:
+            os.utime(folder / name, (then, then))
+        assert {path.name for path in dead(tmp_path)} == {*names}
+
+
 def test_a_sweep_beats(tmp_path, monkeypatch):
     monkeypatch.setattr("sobench.system.heartbeat.HEARTBEAT", 0.01)
     with Sweep(tmp_path, [a_run("sgd")]) as sweep:

@@ -177,8 +177,9 @@ class Prices:
         if isinstance(measured, str):
             return measured
         file = self._file(run)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, json.dumps(measured.seconds).encode())
+        with suppress(OSError):  # it is measured again by the next command
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(file, json.dumps(measured.seconds).encode())
         return measured.seconds
 
     def _file(self, run: Run) -> Path:

@@ -45,8 +45,7 @@ def run(arguments: Sequence[str]) -> int:
 
     from sobench.config import advice, grid, secrets
     from sobench.config.files import conf_dir
-    from sobench.config.hydra_private import readable_errors, version_base
-    from sobench.errors import UsageError
+    from sobench.config.hydra_private import check_flags, readable_errors, version_base
     from sobench.execution import task
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra's own handler would print several lines: have the error raised
@@ -54,10 +53,9 @@ def run(arguments: Sequence[str]) -> int:
     advice.check(arguments)
     secrets.check_words(arguments)
     secrets.guard_interpolations()
-    if rerun := [word for word in arguments if word.startswith("--exp")]:  # argparse takes the beginning of an option
-        raise UsageError(f"{rerun[0]}: not allowed; the same command again resumes a run")
     app = hydra.main(**version_base(), config_path=str(conf_dir()), config_name="config")(task.task)
     try:
+        check_flags(arguments)
         with readable_errors(arguments):
             sys.argv = [sys.argv[0], *grid.for_hydra(arguments)]
             app()

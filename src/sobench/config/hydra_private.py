@@ -276,6 +276,21 @@ class Override:
         return Interval(swept.start, swept.end, "log" in swept.tags)
 
 
+def check_flags(words: Sequence[str]) -> None:
+    """Raises UsageError for a flag of Hydra's that has no effect here, and SystemExit for one that it does not know."""
+    from hydra._internal.utils import get_args_parser
+
+    flags, _ = get_args_parser().parse_known_args(list(words))
+    if flags.experimental_rerun:
+        raise UsageError(
+            f"--experimental-rerun {flags.experimental_rerun}: not allowed; the same command again resumes a run"
+        )
+    if flags.package and not flags.cfg:
+        raise UsageError(
+            f"--package {flags.package}: it selects what --cfg prints; allowed: --cfg job --package {flags.package}"
+        )
+
+
 def parse_overrides(overrides: Sequence[str], loader: ConfigLoader | None = None) -> list[Override]:
     """The overrides, parsed; with a loader, a sweep over all members of a group (glob) is resolved.
 
@@ -304,9 +319,7 @@ def readable_errors(overrides: Sequence[str]) -> Iterator[None]:
     except MissingConfigException as error:
         raise UsageError(_unknown_choice(error)) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise UsageError(
-            _unknown_key(str(error), overrides) or _malformed(error, overrides) or first_line(error)
-        ) from error
+        raise UsageError(_unknown_key(error, overrides) or _malformed(error, overrides) or first_line(error)) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{mark.name}: no YAML: line {mark.line + 1}: " if mark else "no YAML: "
@@ -348,12 +361,13 @@ def _not_a_choice(overrides: Sequence[str], reason: str) -> str:
     return f"{' '.join(overrides)}: {reason}; allowed: KEY=VALUE"
 
 
-def _unknown_key(message: str, overrides: Sequence[str]) -> str | None:
+def _unknown_key(error: Exception, overrides: Sequence[str]) -> str | None:
     """The line for an override of a key that does not exist; None for a message about something else."""
-    named = re.search(r"(?:Could not override|Error merging override|Key) '?([\w.@/-]+)", message)
+    named = re.search(r"(?:Could not override|Error merging override|Key) '?([\w.@/-]+)", str(error))
     if not named:
         return None
-    return advice.unknown_key(named[1].partition("=")[0], overrides)
+    key, exact = named[1].partition("=")[0], getattr(error.__cause__, "full_key", None) or ""
+    return advice.unknown_key(exact if exact.startswith(f"{key}.") else key, overrides)  # of a dict, the key inside it
 
 
 def _malformed(error: Exception, overrides: Sequence[str]) -> str | None:

@@ -74,9 +74,27 @@ def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[s
             "`# @package _global_` in its file"
         )
     secrets.refuse(settings)
-    validate(settings)
+    try:
+        validate(settings)
+    except UsageError as error:
+        raise UsageError(_as_typed(str(error), settings, written)) from error
     settings["optimizer"] = groups.canonical(settings["optimizer"])
     return settings | {"experiment": experiment} if experiment else settings
+
+
+def _as_typed(message: str, settings: Mapping[str, Any], written: Any) -> str:
+    """The message about a setting, with `${oc.env:NAME}` in place of the value of the environment variable.
+
+    settings, written: with the interpolations resolved, and as they are written.
+    """
+    value: Any = settings
+    for name in message.partition(": ")[0].split("."):
+        if not (isinstance(value, dict) and isinstance(written, dict) and name in value and name in written):
+            return message
+        value, written = value[name], written[name]
+    if not any("oc.env" in text for text in _texts(written)):
+        return message
+    return message.replace(f"got {value!r}", f"got {written if isinstance(written, str) else repr(written)}", 1)
 
 
 def _with_portable_paths(settings: Mapping[Any, Any]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import http.client
 import logging
 import os
-import shutil
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,11 @@ from sobench.data.checksums import checksum
 from sobench.data.sources import File, Source, declared
 from sobench.errors import Failure, UsageError
 from sobench.system.files import replacing
+
+LARGEST = 1 << 33
+"""Bytes of a download at most, where neither the server nor a declaration says how many it has."""
+
+BLOCK = 1 << 20
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +168,7 @@ class Store:
         for place in mirrored:
             if place not in damaged and place.exists():
                 with place.open("rb") as stream:
-                    return publish(stream, target, file)
+                    return publish(stream, target, file, place.stat().st_size)
         reasons = []
         for url in source.urls:
             try:
@@ -208,6 +212,18 @@ def length(response: Any, file: File) -> int | None:
     return None
 
 
+def _copy(stream: BinaryIO, part: Path, most: int) -> int:
+    """Write a stream to `part`; its bytes. Raises Failure if it has more than `most`: it may have no end."""
+    came = 0
+    with part.open("wb") as copy:
+        while block := stream.read(BLOCK):
+            came += len(block)
+            if came > most:
+                raise Failure(f"more than {most:,} bytes came")
+            copy.write(block)
+    return came
+
+
 def publish(stream: BinaryIO, target: Path, file: File, size: int | None = None) -> None:
     """Write a stream to `target` atomically.
 
@@ -216,9 +232,8 @@ def publish(stream: BinaryIO, target: Path, file: File, size: int | None = None)
     """
     with replacing(target, sync=False, part=target.with_name(f".{target.name}.part")) as part:
         part.unlink(missing_ok=True)  # whatever it is: a named pipe would be waited for
-        with part.open("wb") as copy:
-            shutil.copyfileobj(stream, copy)
-        if size is not None and (came := part.stat().st_size) != size:
+        came = _copy(stream, part, file.bytes or size or LARGEST)
+        if size is not None and came != size:
             raise Failure(f"{came:,} of {size:,} bytes came")
         if not file.matches(part):
             raise Failure(f"what came {file.defect(part)}")

@@ -31,6 +31,7 @@ from sobench.results.rundir import RunDirectory
 from sobench.results.stale import Judge
 from sobench.results.state import DAMAGED, KEEPS, State
 from sobench.system import stopping
+from sobench.system.files import discard
 from sobench.system.output import say
 from sobench.system.text import plural
 
@@ -80,7 +81,7 @@ class Sweep:
             file = exits.enter_context(sweeps.Sweep(self._pending[0].config["runs"], self._pending)).path
             os.environ[stopping.SWEEP] = f"{len(self._pending)}:{file.absolute()}"
             self._stop_file = stopping.stop_file()
-            exits.callback(self._stop_file.unlink, missing_ok=True)
+            exits.callback(discard, self._stop_file)
             exits.callback(os.environ.pop, stopping.SWEEP)
             exits.enter_context(live_table(self._pending))
             exits.enter_context(stopping.listening(self._stop))

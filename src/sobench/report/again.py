@@ -21,6 +21,7 @@ import numpy as np
 from sobench.errors import Failure, UsageError
 from sobench.report import records, tune_pages
 from sobench.report.comparison import files as comparison
+from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.formats import Markdown
 from sobench.report.looks import Looks
@@ -28,10 +29,10 @@ from sobench.report.provenance import results_of
 from sobench.report.schema.catalogue import read, read_file
 from sobench.report.schema.spec import Report
 from sobench.report.web import NAME, report_page
-from sobench.report.writer import DESCRIPTION, FILES, digest_of, drafted, render
+from sobench.report.writer import DESCRIPTION, FILES, digest_of, render
 from sobench.system.files import parse_json
 
-PROVENANCE = "provenance.json"
+PAGE, PROVENANCE = "report.md", "provenance.json"
 TRIALS = "trials.csv"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
 """The files from which the others are made. The description is that of sobench, if it is not in the folder."""
@@ -120,50 +121,65 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
     Raises Failure, with the files unchanged.
     """
     if is_tuning(folder):
-        tune_pages.draw_again(folder, folder)
+        with drafted(folder, [tune_pages.PICTURE, NAME]) as draft:
+            tune_pages.draw_again(folder, draft)
         return
     if is_comparison(folder):
         comparison.write(comparison.read(folder), folder)
         return
     origin = provenance_of(folder)
     if "withdrawn" in origin:
-        (folder / NAME).write_text(_withdrawn_page(folder), encoding="utf-8")
+        with drafted(folder, [NAME]) as draft:
+            (draft / NAME).write_text(_withdrawn_page(folder, origin), encoding="utf-8")
         return
     evidence = evidence_of(folder, descriptions)
     kept = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).exists()}
-    with drafted(folder) as draft:
+    with drafted(folder, FILES) as draft:
         render(evidence, origin, draft, folder=descriptions)
         for name, contents in kept.items():
             (draft / name).write_bytes(contents)
 
 
 def withdraw(folder: Path, reason: str) -> None:
-    """Delete the verdicts of a report, and write above its page that they are withdrawn, and why."""
+    """Delete the verdicts of a report, and write above its page that they are withdrawn, and why.
+
+    Raises Failure, with the files unchanged.
+    """
     origin = provenance_of(folder)
-    page = (folder / "report.md").read_text(encoding="utf-8")
-    title, _, rest = page.partition("\n\n")
+    title, _, rest = _page_of(folder).partition("\n\n")
     before, claims, after = rest.partition("\n\n## Claims")
     if before.startswith(f"> {WITHDRAWN}"):
         before = before.partition("\n\n")[2]
     _, heading, others = after.partition("\n\n## ") if claims else ("", "", "")
     banner = f"> {WITHDRAWN} {reason} The table and the figure are kept as they were; no claim is judged here."
     parts = [title, banner, before.rstrip(), *([f"## {others.rstrip()}"] if heading else [])]
-    (folder / "report.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    text = json.dumps({**origin, "withdrawn": reason}, indent=2)
-    (folder / PROVENANCE).write_text(text + "\n", encoding="utf-8")
-    for name in CLAIMS:
-        (folder / name).unlink(missing_ok=True)
-    (folder / NAME).write_text(_withdrawn_page(folder), encoding="utf-8")
+    origin = {**origin, "withdrawn": reason}
+    texts = {
+        PAGE: "\n\n".join(parts) + "\n",
+        PROVENANCE: json.dumps(origin, indent=2) + "\n",
+        NAME: _withdrawn_page(folder, origin),
+    }
+    with drafted(folder, (*texts, *CLAIMS)) as draft:
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
 
 
-def _withdrawn_page(folder: Path) -> str:
+def _page_of(folder: Path) -> str:
+    """The text of a report's page. Raises Failure if it cannot be read."""
+    try:
+        return (folder / PAGE).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Failure(f"{folder / PAGE}: {error}") from error
+
+
+def _withdrawn_page(folder: Path, origin: dict[str, Any]) -> str:
     """The page for a browser of a withdrawn report. Raises Failure for files that cannot be read."""
     path, picture = folder / "table.csv", "figure.png"
+    heading, _, _ = _page_of(folder).partition("\n")
     try:
-        heading, _, _ = (folder / "report.md").read_text(encoding="utf-8").partition("\n")
         table = path.read_text(encoding="utf-8") if path.exists() else ""
         title = Markdown.unescape(heading.removeprefix("# "))
-        return report_page.withdrawn(title, provenance_of(folder), table, picture * (folder / picture).exists())
+        return report_page.withdrawn(title, origin, table, picture * (folder / picture).exists())
     except (OSError, KeyError, ValueError) as error:
         raise Failure(f"its files are damaged: {error}") from error
 
@@ -260,10 +276,10 @@ def _difference_of_pictures(there: Path, made: Path) -> str:
 def _against_withdrawal(folder: Path) -> list[str]:
     """A line for each verdict of a withdrawn report, and for each page that does not say what its files do."""
     found = [f"{name}: a withdrawn report has no verdicts" for name in CLAIMS if (folder / name).exists()]
-    if WITHDRAWN not in (folder / "report.md").read_text(encoding="utf-8"):
-        found.append(f"report.md: the line {WITHDRAWN} is missing")
     try:
-        difference = _difference_of_texts(folder / NAME, _withdrawn_page(folder))
+        if WITHDRAWN not in _page_of(folder):
+            found.append(f"{PAGE}: the line {WITHDRAWN} is missing")
+        difference = _difference_of_texts(folder / NAME, _withdrawn_page(folder, provenance_of(folder)))
     except Failure as error:
         difference = str(error)
     return [*found, difference] if difference else found

@@ -13,13 +13,13 @@ from sobench.errors import UsageError
 from sobench.report import again, web
 from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
 from sobench.report.comparison import files as comparison
+from sobench.report.draft import drafted
 from sobench.report.facts import budget_line
 from sobench.report.formats import Markdown
 from sobench.report.papers import papers
 from sobench.report.schema.catalogue import read, reports
 from sobench.report.web import index_page, report_page
 from sobench.report.web.index_page import Entry, Item, Section
-from sobench.system.files import write_atomically
 from sobench.system.text import format_ranges, plural
 
 NAME = "README.md"
@@ -107,10 +107,12 @@ def _by_artifact(root: Path) -> Found:
 
 
 def write(root: Path) -> list[Path]:
-    """Write the pages into the folder; their paths. Raises as `written`."""
-    for name, text in ((NAME, page(root)), (web.NAME, index(root))):
-        write_atomically(root / name, text.encode())
-    return [root / NAME, root / web.NAME]
+    """Write the pages into the folder; their paths. Raises as `written`, and Failure if they cannot be written."""
+    texts = {NAME: page(root), web.NAME: index(root)}
+    with drafted(root, texts) as draft:
+        for name, text in texts.items():
+            (draft / name).write_text(text, encoding="utf-8")
+    return [root / name for name in texts]
 
 
 def _by_paper(root: Path) -> dict[str, Found]:

@@ -13,6 +13,8 @@ from typing import Any
 import pandas as pd
 
 from sobench.config import tuning
+from sobench.errors import Failure
+from sobench.report.draft import drafted
 from sobench.report.formats import Markdown
 from sobench.report.web import NAME, tuning_page
 from sobench.results.aggregate import Aggregate
@@ -26,6 +28,7 @@ PICTURE = "best-of-k.png"
 _OF_TRIAL = ("cell", "score", "stderr", "seeds", "of", "gap", "chosen")
 """The columns of trials.csv that are no settings."""
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
+FILES = ("tuning.md", NAME, "trials.csv", PICTURE)
 HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the experiments that name this file.\n"
 
 
@@ -35,8 +38,6 @@ def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> P
     The choices for other cells are kept, also those in the file of sobench that the new file replaces. Raises Failure.
     """
     import yaml
-
-    from sobench.errors import Failure
 
     new = [entry(search, search.best, criterion) for search in searches if search.best]
     cells = [{*e["cell"]} for e in new]
@@ -64,12 +65,12 @@ def entry(search: Search, best: Trial, criterion: dict[str, Any]) -> dict[str, A
 
 
 def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out: Path) -> list[Path]:
-    """trials.csv, tuning.md and best-of-k.png in the folder `out`."""
-    out.mkdir(parents=True, exist_ok=True)
-    trials(searches).to_csv(out / "trials.csv", index=False)
-    (out / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
-    draw_again(out, out)
-    return [out / name for name in ("tuning.md", NAME, "trials.csv", PICTURE)]
+    """Write FILES into the folder `out`; their paths. Raises Failure, with the files in `out` as they were."""
+    with drafted(out, FILES) as draft:
+        trials(searches).to_csv(draft / "trials.csv", index=False)
+        (draft / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
+        draw_again(draft, draft)
+    return [out / name for name in FILES]
 
 
 def draw_again(folder: Path, out: Path) -> None:
@@ -77,9 +78,10 @@ def draw_again(folder: Path, out: Path) -> None:
 
     Raises Failure for damaged files.
     """
-    from sobench.errors import Failure
-
-    text = (folder / "tuning.md").read_text("utf-8")
+    try:
+        text, table = (folder / "tuning.md").read_text("utf-8"), pd.read_csv(folder / "trials.csv")
+    except (OSError, ValueError) as error:
+        raise Failure(f"its trials cannot be read: {error}") from error
     title, criterion = (
         re.search(form, text, re.MULTILINE)
         for form in (r"^# Tuning: (.+)$", r"^By (\S+) \((lower|higher) is better.*$")
@@ -87,7 +89,6 @@ def draw_again(folder: Path, out: Path) -> None:
     if title is None or criterion is None:
         raise Failure("tuning.md does not say what was tuned, and by what the trials were compared")
     try:
-        table = pd.read_csv(folder / "trials.csv")
         searches = [
             Search((f"cell={cell}",), {}, [_read(trial) for _, trial in rows.iterrows()], criterion[2])
             for cell, rows in table.groupby("cell", sort=False)

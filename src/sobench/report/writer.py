@@ -1,22 +1,17 @@
-"""Writes a report: all files are made in a draft folder first, then each is moved to its place."""
+"""Writes a report: its page, table, figure, claims, numbers and provenance."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock
-
-from sobench.errors import Failure, UsageError
+from sobench.errors import UsageError
 from sobench.report import choice, columns, formats, pages, records, table, view
 from sobench.report.claims import judge
+from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
 from sobench.report.looks import Looks
@@ -25,7 +20,6 @@ from sobench.report.schema.catalogue import as_yaml, read
 from sobench.report.schema.spec import Report
 from sobench.report.web import NAME, report_page
 from sobench.results.collection import Results, collect
-from sobench.system import heartbeat
 from sobench.system.text import plural
 
 if TYPE_CHECKING:
@@ -99,7 +93,7 @@ def _written(
     more: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write the files of a report into `out`; the files. more: the texts of further files, by name."""
-    with drafted(out) as draft:
+    with drafted(out, FILES) as draft:
         render(evidence, origin, draft, folder=folder)
         texts = {"provenance.json": as_json(origin), **records.as_csv(evidence.numbers, evidence.results.runs)}
         for name, text in {**texts, **(more or {})}.items():
@@ -138,55 +132,6 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
     texts |= {"report.md": pages.report_markdown(shown), NAME: report_page.page(shown, evidence, drawn, origin)}
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
-
-
-DRAFT = ".draft-"
-"""The beginning of the name of a folder of new files. In it, while its process lives, are holder.json and its lock."""
-
-
-@contextmanager
-def drafted(out: Path, names: Sequence[str] = FILES) -> Iterator[Path]:
-    """A folder for the new files of a report, which replace those in `out` when the block ends.
-
-    names: of all files that it may have. A file of a report that is not made again, left by an earlier version, is
-    deleted, and so are the drafts of processes that were killed. Raises Failure if the files cannot be written; then
-    those in `out` are as they were.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for left in out.glob(f"{DRAFT}*"):
-            if _is_abandoned(left):
-                shutil.rmtree(left, ignore_errors=True)
-        draft = Path(tempfile.mkdtemp(prefix=DRAFT, dir=out))
-        try:
-            holder, lock = _holder_of(draft)
-            with FileLock(lock):
-                hold = heartbeat.Hold(holder)
-                with heartbeat.beating(holder, stands=hold.stands):
-                    yield draft
-                    for name in names:
-                        if (draft / name).exists():
-                            os.replace(draft / name, out / name)
-                        else:
-                            (out / name).unlink(missing_ok=True)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise Failure(f"reports: cannot write {error.filename or out}: {error.strerror or error}") from error
-
-
-def _holder_of(draft: Path) -> tuple[Path, Path]:
-    """The description of the process that makes a draft, and its lock."""
-    return draft / "holder.json", draft / "lock"
-
-
-def _is_abandoned(draft: Path) -> bool:
-    """Whether the process that made a draft is dead. A draft without a holder may be one that only begins."""
-    if draft.is_symlink() or not draft.is_dir():
-        return False
-    holder, lock = _holder_of(draft)
-    age = heartbeat.file_system_time(draft.parent) - draft.stat().st_mtime
-    return (holder.exists() or age > heartbeat.STALE) and heartbeat.holder(holder, lock) is None
 
 
 def require_finished(name: str, results: Results, runs_root: Path, again: str) -> None:

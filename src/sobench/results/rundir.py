@@ -155,13 +155,16 @@ class RunDirectory:
         return f"{self.run.name} is being run by {'process ' if holder.pid else ''}{holder}: {self.path}"
 
     def describe(self, environment: Mapping[str, Any]) -> None:
-        """Write identity, configuration and environment of the run; remove the result of a failed attempt."""
-        self._identify()
-        self._configure()
-        self.write("environment.json", {**environment, **({"lease": self._hold.number} if self._hold else {})})
+        """Write identity, configuration and environment of the run; remove the result of a failed attempt.
+
+        The result goes first: it would have the digest of another environment.
+        """
         self.check()
         for name in ("summary.json", "error.txt"):
             (self.path / name).unlink(missing_ok=True)
+        self._identify()
+        self._configure()
+        self.write("environment.json", {**environment, **({"lease": self._hold.number} if self._hold else {})})
 
     def _identify(self) -> None:
         from sobench.config.identity import identity

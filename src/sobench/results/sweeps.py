@@ -8,9 +8,10 @@ runs/.sweeps/<id>.lock    locked as long as the sweep lives
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,14 +19,16 @@ from typing import TYPE_CHECKING
 
 from sobench.config.run import names_of
 from sobench.errors import Failure
-from sobench.system import stopping
-from sobench.system.files import parse_json, write_atomically
+from sobench.system import heartbeat, stopping
+from sobench.system.files import discard, parse_json, write_atomically
 from sobench.system.heartbeat import Holder, beating, holder, who
 
 if TYPE_CHECKING:
     from sobench.config.run import Run
 
 FOLDER = ".sweeps"
+_NAME = re.compile(r"\.?(\w+)\.(?:json|lock|stop)(?:\.\d+)?")
+"""The files of a sweep, and the temporary ones; see `write_atomically`."""
 
 
 class Sweep:
@@ -64,9 +67,9 @@ class Sweep:
             with beating(self.path):
                 yield
         finally:
-            self.path.unlink(missing_ok=True)
+            discard(self.path)  # if it stays, it is the file of a dead sweep: nobody has its lock
             lock.release()
-            _lock(self.path).unlink(missing_ok=True)
+            discard(_lock(self.path))
 
     def _failure(self, error: OSError) -> Failure:
         return Failure(f"runs: cannot write {error.filename or self.path}: {error.strerror or error}")
@@ -102,12 +105,24 @@ def live(root: Path) -> list[Live]:
 
 
 def dead(root: Path) -> list[Path]:
-    """The files of sweeps whose process died."""
-    leftovers: list[Path] = []
-    for path in files(root):
-        if holder(path, _lock(path)) is None:
-            leftovers += [file for file in (path, _lock(path)) if file.exists()]
-    return leftovers
+    """The files of sweeps whose process died, in whatever moment: those that it was writing too."""
+    by_sweep: dict[Path, list[Path]] = {}
+    for file in sorted((Path(root) / FOLDER).glob("*")):
+        if named := _NAME.fullmatch(file.name):
+            by_sweep.setdefault(file.with_name(f"{named[1]}.json"), []).append(file)
+    return [file for path, its in by_sweep.items() if _is_dead(path, its) for file in its]
+
+
+def _is_dead(path: Path, its: Sequence[Path]) -> bool:
+    """Whether the sweep of this file, with all these files, has no process. Without the file it may only begin."""
+    if holder(path, _lock(path)) is not None:
+        return False
+    if path.exists():
+        return True
+    with suppress(OSError):  # the sweep has ended meanwhile
+        newest = max(file.stat().st_mtime for file in its)
+        return heartbeat.file_system_time(path.parent) - newest > heartbeat.STALE
+    return False
 
 
 def files(root: Path) -> list[Path]:

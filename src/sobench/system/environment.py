@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sobench.errors import UsageError
-from sobench.system import checkout
+from sobench.system import checkout, memory_limits
 from sobench.system.files import CHECKOUT
 from sobench.system.heartbeat import now
 
@@ -79,9 +79,16 @@ def peak_memory(where: torch.device) -> dict[str, int | None]:
 
 
 def available_memory(where: torch.device) -> int:
-    """The bytes that could be allocated now; on the host they include the page cache that would be released."""
+    """The bytes that could be allocated now; on the host they include the page cache that would be released.
+
+    A container or a job of a cluster may have less than its machine.
+    """
     if where.type == "cuda":
         return torch.cuda.mem_get_info(where)[0]
+    return int(min(_available_on_machine(), memory_limits.allocatable()))
+
+
+def _available_on_machine() -> int:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))

@@ -40,14 +40,19 @@ def replacing(
             before()
         os.replace(part, path)
     finally:
-        with suppress(OSError):  # it is not there after the replacement
-            part.unlink()
+        discard(part)  # it is not there after the replacement
 
 
 def write_atomically(path: Path, data: bytes, sync: bool = True, before: Callable[[], None] | None = None) -> None:
     """Write `data` as the contents of `path`, all of it or nothing. Raises OSError. sync, before: as in `replacing`."""
     with replacing(path, sync, before=before) as part:
         part.write_bytes(data)
+
+
+def discard(path: Path) -> None:
+    """Delete a file that nothing depends on, if it is there. One that the disk does not let go stays."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def parse_json(text: bytes | str) -> Any:

@@ -9,8 +9,8 @@ from sobench.report.comparison import study, web_page
 from sobench.report.comparison.figure import drawn
 from sobench.report.comparison.page import Page, page, to_csv, to_latex, to_markdown
 from sobench.report.comparison.study import Study
+from sobench.report.draft import drafted
 from sobench.report.web import NAME
-from sobench.report.writer import drafted
 
 FOLDER = "compare"
 """The folder of the comparisons, below that of the reports."""
