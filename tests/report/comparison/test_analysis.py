@@ -191,3 +191,15 @@ def test_a_ratio_that_the_seeds_contradict_is_undecided():
     assert pair.ratio.high < 1 and pair.adjusted < 0.05 and pair.better.mean == pytest.approx(1 / 3)
     assert verdict.answer(pair) == "undecided"
     assert "contradict each other" in verdict.more(study, "work", pair)
+
+
+def test_what_would_decide_is_at_least_one_more():
+    """A difference that a single test would call significant, and Holm's method over three does not."""
+    times = {"base": [10, 11, 12, 13, 14, 15], "x": [9, 10.9, 10.5, 12.9, 12, 14.9]}
+    noise = {"y": [10.1, 10.9, 12.1, 12.8, 14.2, 14.9], "z": [9.8, 11.2, 11.9, 13.1, 13.8, 15.3]}
+    study = a_study(a=times | noise | {"same": times["base"]})
+    x, _, _, same = analysis.pairs(study, "work")
+    assert x.adjusted >= 0.05 and verdict.answer(x) == "undecided"
+    said = verdict.more(study, "work", x)
+    assert int(said.split("about ")[1].split(" ")[0].replace(",", "")) >= 1
+    assert "no difference that more would decide" in verdict.more(study, "work", same)

@@ -68,24 +68,37 @@ def more(study: Study, axis: str, pair: Pair) -> str:
         )
     samples = [_log_ratios(problem, axis, pair.method, study.baseline) for problem in study.problems]
     samples = [sample for sample in samples if len(sample)]
-    seconds = sum(problem.entries[name].seconds for problem in study.problems for name in (pair.method, study.baseline))
-    if len(samples) >= FEWEST_PROBLEMS:
-        means = np.array([sample.mean() for sample in samples])
-        enough, have, what, per_problem = needed(means, 0.0, ALPHA / 2), len(means), "problem", False
-        seconds = seconds / len(samples) * float(np.mean([len(sample) for sample in samples]))
-    else:
-        centre = float(np.mean([sample.mean() for sample in samples])) if samples else 0.0
-        spread = np.concatenate([sample - sample.mean() + centre for sample in samples]) if samples else np.empty(0)
-        total = needed(spread, 0.0, ALPHA / 2)
-        have = min((len(sample) for sample in samples), default=0)
-        enough = None if total is None else max(FEW_SEEDS, -(-total // len(samples)))
-        what, per_problem = "seed", len(samples) > 1
-    if enough is None or enough <= have:
+    level = ALPHA / 2 / len(study.rivals)  # two sides; Holm's method asks this of the first method
+    by_problem = len(samples) >= FEWEST_PROBLEMS
+    have, enough = _problems(samples, level) if by_problem else _seeds(samples, level)
+    if enough is None:
         return f"{pair.method}, undecided by {NAMES[axis]}: the runs show no difference that more would decide."
-    count = enough - have
+    count = max(1, enough - have)
+    seconds = sum(problem.entries[name].seconds for problem in study.problems for name in (pair.method, study.baseline))
+    if by_problem:
+        seconds *= float(np.mean([len(sample) for sample in samples])) / len(samples)
     time = "" if math.isnan(seconds) else f" ({format_duration(count * seconds)} of training)"
-    words = f"about {plural(count, f'more {what}')}{' of each problem' if per_problem else ''}"
+    of_each = " of each problem" if len(samples) > 1 and not by_problem else ""
+    words = f"about {plural(count, 'more problem' if by_problem else 'more seed')}{of_each}"
     return f"{pair.method}, undecided by {NAMES[axis]}: {words} would decide it{time}."
+
+
+def _problems(samples: Sequence[np.ndarray], level: float) -> tuple[int, int | None]:
+    """The number of problems, and the number that would decide at this level; None if none would."""
+    return len(samples), needed(np.array([sample.mean() for sample in samples]), 0.0, level)
+
+
+def _seeds(samples: Sequence[np.ndarray], level: float) -> tuple[int, int | None]:
+    """The seeds of the problem with the fewest, and the number for each problem that would decide at this level.
+
+    The seeds of all problems are taken as one sample, with the spread that they have within the problems.
+    """
+    if not samples:
+        return 0, None
+    centre = float(np.mean([sample.mean() for sample in samples]))
+    total = needed(np.concatenate([sample - sample.mean() + centre for sample in samples]), 0.0, level)
+    enough = None if total is None else max(FEW_SEEDS, -(-total // len(samples)))
+    return min(map(len, samples)), enough
 
 
 def _log_ratios(problem: Problem, axis: str, method: str, baseline: str) -> np.ndarray:
