@@ -77,7 +77,13 @@ def test_a_report_has_the_table_that_it_had(name, made):
     assert ended.code == 0, ended.err
     then, now = MADE / "reports" / name / REPORTS[name], made / "reports" / name / REPORTS[name]
     files = {path.name for path in then.iterdir()}
-    assert {path.name for path in now.iterdir()} - {"figure.png", "figure.pdf", "values.csv", "curves.csv"} == files
+    assert {path.name for path in now.iterdir()} - {
+        "figure.png",
+        "figure.pdf",
+        "index.html",
+        "values.csv",
+        "curves.csv",
+    } == files
     for file in files - {"provenance.json", "claims.md", "claims.csv", "report.md"}:
         assert (now / file).read_bytes() == (then / file).read_bytes(), file
     assert table_and_notes(now / "report.md") == table_and_notes(then / "report.md")

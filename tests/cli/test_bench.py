@@ -135,14 +135,16 @@ def test_every_second_derivative_has_a_line(monkeypatch, capsys):
 
 
 def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
-    monkeypatch.setattr(results, "GROUPS", {"optimizer": ("sgd",), "dataset": ("digits",), "model": ("linear",)})
+    monkeypatch.setattr(results, "GROUPS", {"optimizer": ("adam", "sgd"), "dataset": ("digits",), "model": ("linear",)})
     monkeypatch.setattr(results, "SEEDS", 2)
     monkeypatch.setattr(results, "EVALUATIONS", 6)
     monkeypatch.setenv("SOBENCH_BENCH_DIR", str(tmp_path))
     assert results.results() == 0
-    named, written, cold, warm, status, sweep = capfd.readouterr().out.splitlines()
-    assert named.startswith("2 runs composed") and written.startswith("2 of them written, 6 evaluations each")
-    assert status.endswith("1 cell, 2 runs: 2 done") and sweep.endswith("2 runs: 2 done; nothing to do")
+    named, written, cold, warm, *compared, status, sweep = capfd.readouterr().out.splitlines()
+    assert named.startswith("4 runs composed") and written.startswith("4 of them written, 6 evaluations each")
+    assert status.endswith("2 cells, 4 runs: 4 done") and sweep.endswith("4 runs: 4 done; nothing to do")
     parts = r" GB; imports .* s \(.*\), names .* s \(.*\), aggregate .* s \(.*\); a helper had .* GB$"
     assert all(re.search(parts, line) for line in (cold, warm))
+    assert [line.partition(" ")[0] for line in compared] == ["compare,", "compare,"]
+    assert all("report.md" in line for line in compared)
     assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

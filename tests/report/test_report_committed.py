@@ -15,7 +15,7 @@ from sobench.system.files import CHECKOUT
 
 REPORTS = CHECKOUT / "reports"
 FOLDERS = again.folders([REPORTS])
-JUDGED = [folder for folder in FOLDERS if not again.is_tuning(folder) and not again.is_withdrawn(folder)]
+JUDGED = [folder for folder in FOLDERS if again.has_verdicts(folder) and not again.is_withdrawn(folder)]
 
 
 def name(folder: Path) -> str:

@@ -16,14 +16,16 @@ from run_tree import a_run, evals, put
 from sobench.results.fingerprint import fingerprint
 from sobench.results.rundir import RunDirectory
 from sobench.results.state import state
-from sobench.results.status import cells, print_status, run_directories
+from sobench.results.status import cells, of_folder, of_runs, print_status, run_directories
 from sobench.results.sweeps import Sweep, dead, live, queue
 from sobench.system.heartbeat import STALE, file_system_time
 
 
 def printed(runs, root) -> str:
     console = Console(file=io.StringIO(), width=160)
-    print_status(runs, root, console)
+    for run in runs or ():
+        run.config["runs"] = str(root)
+    print_status(*(of_runs(runs) if runs else of_folder(root)), console)
     return console.file.getvalue()
 
 
