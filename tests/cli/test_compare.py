@@ -32,7 +32,7 @@ def test_a_suite_from_an_empty_folder(suite):
     assert "sobench compare sgd,adamw --suite mine --seeds 2 --run" in refused.err
     made = command(*words, "--run", "wait=false", "progress=false")
     assert made.code == 0 and "8 runs: 8 done" in made.out
-    assert made.out.splitlines()[-1] == "reports/compare/mine/report.md"
+    assert made.out.splitlines()[-2:] == ["reports/compare/mine/report.md", "reports/compare/mine/index.html"]
     about = json.loads(Path("reports/compare/mine/comparison.json").read_text())
     assert about["baseline"] == "adamw" and [problem["name"] for problem in about["problems"]] == ["one", "two"]
     assert about["problems"][1]["target_from"] == "set by the suite" and about["problems"][1]["levels"]["target"] == 2.2
@@ -45,7 +45,7 @@ def test_a_suite_from_an_empty_folder(suite):
         "compare", "runs", "--baseline", "sgd", "--axis", "step", "--metric", "train_loss", "--name", "x/y"
     )
     assert others.code == 0, others.err
-    assert others.out.splitlines()[-1] == "reports/compare/x/y/report.md"
+    assert others.out.splitlines()[-1] == "reports/compare/x/y/index.html"
 
 
 def test_an_own_optimizer_is_compared_with_its_defaults(suite):

@@ -63,7 +63,7 @@ def compare(args: argparse.Namespace) -> Answer | int:
         return code
     name, study = study_of(args, request, options, problems)
     compared, paths = files.write(study, request.reports / files.FOLDER / name)
-    lines = [*page.for_terminal(compared), str(paths[0])]
+    lines = [*page.for_terminal(compared), *map(str, paths[:2])]
     return Answer(partial(_document, Comparison(compared), paths), shown(*lines))
 
 
