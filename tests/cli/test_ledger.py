@@ -88,6 +88,18 @@ def test_of_an_experiment_with_flags_among_its_settings(runs):
     assert len(put_aside()) == 3
 
 
+def test_results_whose_time_was_disturbed_are_repeated_on_demand(runs):
+    quiet, contended, shared = runs[:3]
+    as_written(quiet, timing={"quality": "quiet"}), as_written(contended, timing={"quality": "contended"})
+    as_written(shared, timing={"quality": "quiet"}, shared=True)
+    done = command("retry", *DEMO, "--contended")
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == "retry: 1 contended; old files are in runs/.old"
+    assert summary(contended)["timing"] != {"quality": "contended"} or "factor" in summary(contended)["timing"]
+    assert command("retry", *DEMO, "--shared").out.startswith("retry: 1 shared; old files")
+    assert result(contended) == result(put_aside()[0]) and len(put_aside()) == 2
+
+
 def test_settings_select_among_the_runs_or_change_no_result(runs):
     for path in runs:
         ended(path, "timed-out")

@@ -15,7 +15,7 @@ from sobench.cli.arguments import OVERRIDES, check_overrides, of_command
 from sobench.cli.clean import OLDER
 from sobench.cli.complete import SHELLS
 from sobench.cli.console import console
-from sobench.cli.retry import DEFAULT, FLAGS
+from sobench.cli.retry import ABOUT, DEFAULT, FLAGS
 from sobench.config.files import LISTED, members
 from sobench.errors import UsageError
 from sobench.system import text
@@ -169,8 +169,7 @@ def _add_retry(subparsers: Subparsers) -> None:
     _add_overrides(parser)
     flags = parser.add_argument_group(f"states of the runs to repeat (default: {_listed(DEFAULT)})")
     for flag, state in FLAGS.items():
-        about = "results of older code or other data" if state == "stale" else f"{state} runs"
-        flags.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=about)
+        flags.add_argument(f"--{flag.replace('_', '-')}", action="store_true", help=ABOUT.get(state, f"{state} runs"))
 
 
 def _add_gc(subparsers: Subparsers) -> None:

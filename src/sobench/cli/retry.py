@@ -11,6 +11,7 @@ from pathlib import Path
 from sobench.cli.arguments import Selection, key_of, of_command, selecting
 from sobench.errors import UsageError, one_line
 from sobench.results.old import OLD, move_to_old
+from sobench.results.state import CONTENDED, KEEPS, SHARED
 from sobench.system.text import either
 
 FLAGS = {
@@ -21,8 +22,17 @@ FLAGS = {
     "skipped": "skipped",
     "damaged": "damaged",
     "stale": "stale",
+    CONTENDED: CONTENDED,
+    SHARED: SHARED,
 }
-"""Flag -> the state of the runs that it selects; stale: a result of older code or other data."""
+"""Flag -> the state of the runs that it selects; stale: a result of older code or other data; contended and shared: a
+result whose time other work disturbed."""
+ABOUT = {
+    "stale": "results of older code or other data",
+    CONTENDED: "results whose time other work disturbed",
+    SHARED: "results of runs that shared their GPU",
+}
+"""What a flag selects, where "STATE runs" does not say it."""
 
 DEFAULT = ("failed", "out-of-memory", "timed-out", "damaged")
 """States that are selected without a flag."""
@@ -83,7 +93,8 @@ def _slugs(root: Path) -> list[str]:
 
 
 def _select(root: Path, slugs: Iterable[str], states: Sequence[str]) -> dict[str, str]:
-    """{slug: state} of the run directories in one of the states; a stale result in one of them has its own state."""
+    """{slug: state} of the run directories in one of the states; a stale or disturbed result has its own state
+    first."""
     from sobench.results.status import cells
 
     selected = {}
@@ -93,6 +104,8 @@ def _select(root: Path, slugs: Iterable[str], states: Sequence[str]) -> dict[str
                 selected[f"{cell.name}/seed-{seed}"] = current.status
             elif seed in cell.stale and "stale" in states:
                 selected[f"{cell.name}/seed-{seed}"] = "stale"
+            elif current.status in KEEPS and current.disturbed in states:
+                selected[f"{cell.name}/seed-{seed}"] = str(current.disturbed)
     return selected
 
 
