@@ -146,5 +146,5 @@ def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
     parts = r" GB; imports .* s \(.*\), names .* s \(.*\), aggregate .* s \(.*\); a helper had .* GB$"
     assert all(re.search(parts, line) for line in (cold, warm))
     assert [line.partition(" ")[0] for line in compared] == ["compare,", "compare,"]
-    assert all("report.md" in line for line in compared)
+    assert all("index.html" in line for line in compared)
     assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

@@ -236,6 +236,24 @@ def test_a_broken_optimizer_is_caught(cls, caught_by, monkeypatch):
         CHECKS[caught_by](Subject("sgd", ("optimizer.momentum=0.9",)))
 
 
+def test_memory_that_is_given_back_hides_no_leak(monkeypatch):
+    """The first measurement falls, as memory of before is freed meanwhile; the second has the leak alone."""
+    load, resident = registry.load, contract.resident_bytes
+    fallen = iter([64 << 20, 0, 0])
+    monkeypatch.setattr(registry, "load", lambda kind, name: KeepsGraphs if kind == "optimizers" else load(kind, name))
+    held = next(fallen)
+
+    def measured(trainer, after):
+        nonlocal held
+        moments = [moment + held for moment in resident(trainer, after)]
+        held = next(fallen, 0)
+        return moments
+
+    monkeypatch.setattr(contract, "resident_bytes", measured)
+    with pytest.raises(Broken, match="MiB more after 240 more steps"):
+        CHECKS["memory"](Subject("sgd", ("optimizer.momentum=0.9",)))
+
+
 def suite(name: str) -> tuple[bool, list[str]]:
     """Whether an optimizer passes, and the lines about it."""
     made = Suite(name)
