@@ -30,6 +30,7 @@ PAGES = {
     "own": REPORTS / "zoo/vit-cpu" / NAME,
     "withdrawn": REPORTS / "smw/fig-5.2/cpu,seed=0" / NAME,
     "tuning": REPORTS / "zoo/vit/tune/cpu" / NAME,
+    "comparison": REPORTS / "compare/digits" / NAME,
 }
 
 
@@ -130,7 +131,7 @@ def test_a_number_opens_its_seeds_its_command_and_the_hash_of_its_runs(opened):
     assert f"{command}optimizer.lr=0.1 seed=0,1,2,3,4" in text
     assert not axe.Axe().run(page).response["violations"]
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.locator("dialog").wait_for(state="detached", timeout=5_000)
 
 
 def test_methods_and_axes_are_chosen(opened):
