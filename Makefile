@@ -14,6 +14,7 @@ help:  ## this list
 demo: $(VENV)/.installed  ## five optimizers on scikit-learn's digits, then a comparison of four over three problems: no download
 	$(SOBENCH) reproduce demo/digits
 	$(SOBENCH) compare adamw,sgd,kfac,shampoo --suite digits --seeds 5 --run reports=reports/demo
+	@$(SOBENCH) report --overview reports/demo
 
 check: $(VENV)/.installed  ## lint, layout, types and import direction: under a minute
 	$(VENV)/bin/ruff check $(CODE)
