@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sobench.report.comparison.study import Study
 
 SEEDS = 3
-METHODS = "adamw,sgd"
+METHODS = ("adamw", "sgd")
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ class _Problems:
     def _of_suite(self, suite: Suite, seeds: int) -> dict[str, list[Run]]:
         from sobench.config.grid import of_jobs
 
-        methods, found = self.request.methods or tuple(METHODS.split(",")), {}
+        methods, found = self.request.methods or METHODS, {}
         for problem in suite.problems:
             jobs = problem.jobs(methods, range(seeds))
             found[problem.name] = of_jobs([[*job, *self.request.overrides] for job in jobs])
@@ -294,8 +294,8 @@ def _command(args: argparse.Namespace, request: Request) -> str:
     """The command that compares the same again."""
     options = ("suite", "seeds", "baseline", "target", "axis", "metric", "tuning_seeds", "name")
     given = [(name, request.suite if name == "suite" else getattr(args, name)) for name in options]
-    given_words = [word for word in (args.what, *args.overrides) if word and not word.startswith("suite=")]
-    selects = {*selecting(request.overrides), *(o for o in request.overrides if key_of(o) in ("runs", "reports"))}
-    words = [word for word in given_words if not is_override(word) or word in selects or word.startswith(EXPERIMENT)]
+    places = [override for override in request.overrides if key_of(override) in ("runs", "reports")]
+    sources = [",".join(request.methods), *request.experiments, str(request.folder or "")]
+    words = [*filter(None, sources), *selecting(request.overrides), *places]
     flags = [part for name, value in given if value for part in (f"--{name.replace('_', '-')}", str(value))]
     return shlex.join(["sobench", "compare", *words, *flags])

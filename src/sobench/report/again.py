@@ -33,7 +33,6 @@ from sobench.report.writer import DESCRIPTION, FILES, digest_of, render
 from sobench.system.files import parse_json
 
 PAGE, PROVENANCE = "report.md", "provenance.json"
-TRIALS = "trials.csv"
 KEPT = (records.VALUES, records.CURVES, PROVENANCE, DESCRIPTION)
 """The files from which the others are made. The description is that of sobench, if it is not in the folder."""
 TOLERANCE = 3.0
@@ -47,7 +46,7 @@ def folders(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         files = (
-            [file for name in (PROVENANCE, TRIALS, comparison.ABOUT) for file in path.rglob(name)]
+            [file for name in (PROVENANCE, tune_pages.TRIALS, comparison.ABOUT) for file in path.rglob(name)]
             if path.is_dir()
             else []
         )
@@ -65,7 +64,7 @@ def is_report(folder: Path) -> bool:
 
 def is_tuning(folder: Path) -> bool:
     """Whether a folder has the pages of `sobench tune`."""
-    return (folder / TRIALS).exists()
+    return (folder / tune_pages.TRIALS).exists()
 
 
 def is_comparison(folder: Path) -> bool:
@@ -93,17 +92,21 @@ def differences(folder: Path, *, descriptions: Path | None = None) -> list[str]:
     with tempfile.TemporaryDirectory() as place:
         made = Path(place)
         try:
-            if is_tuning(folder):
-                tune_pages.draw_again(folder, made)
-            elif is_comparison(folder):
-                comparison.render(comparison.read(folder), made, folder)
-            else:
-                render(evidence_of(folder, descriptions), provenance_of(folder), made, folder=descriptions)
+            _make(folder, made, descriptions)
         except (Failure, OSError, UsageError) as error:
             return [str(error)]
-        names = _made_again(folder)
-        found = [_difference(folder / name, made / name) for name in names]
+        found = [_difference(folder / name, made / name) for name in _made_again(folder)]
     return [line for line in found if line]
+
+
+def _make(folder: Path, out: Path, descriptions: Path | None) -> None:
+    """Write the files that follow from others into `out`."""
+    if is_tuning(folder):
+        tune_pages.draw_again(folder, out)
+    elif is_comparison(folder):
+        comparison.render(comparison.read(folder), out, folder)
+    else:
+        render(evidence_of(folder, descriptions), provenance_of(folder), out, folder=descriptions)
 
 
 def _made_again(folder: Path) -> list[str]:
@@ -120,24 +123,12 @@ def remake(folder: Path, *, descriptions: Path | None = None) -> None:
 
     Raises Failure, with the files unchanged.
     """
-    if is_tuning(folder):
-        with drafted(folder, [tune_pages.PICTURE, NAME]) as draft:
-            tune_pages.draw_again(folder, draft)
-        return
-    if is_comparison(folder):
-        comparison.write(comparison.read(folder), folder)
-        return
-    origin = provenance_of(folder)
-    if "withdrawn" in origin:
+    if has_verdicts(folder) and is_withdrawn(folder):
         with drafted(folder, [NAME]) as draft:
-            (draft / NAME).write_text(_withdrawn_page(folder, origin), encoding="utf-8")
+            (draft / NAME).write_text(_withdrawn_page(folder, provenance_of(folder)), encoding="utf-8")
         return
-    evidence = evidence_of(folder, descriptions)
-    kept = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).exists()}
-    with drafted(folder, FILES) as draft:
-        render(evidence, origin, draft, folder=descriptions)
-        for name, contents in kept.items():
-            (draft / name).write_bytes(contents)
+    with drafted(folder, _made_again(folder)) as draft:
+        _make(folder, draft, descriptions)
 
 
 def withdraw(folder: Path, reason: str) -> None:

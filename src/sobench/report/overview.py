@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sobench.errors import UsageError
-from sobench.report import again, web
+from sobench.report import again, tune_pages, web
 from sobench.report.claims import ANSWERS, FAILS, HOLDS, NOT_JUDGED, NOT_RUN, UNDECIDED
 from sobench.report.comparison import files as comparison
 from sobench.report.draft import drafted
@@ -226,7 +226,7 @@ def _entry(root: Path, report: Written) -> Entry:
 
 def _tuning(folder: Path, root: Path) -> tuple[str, str, list[Entry]]:
     """The name, the title and the page of a tuning."""
-    with open(folder / again.TRIALS, encoding="utf-8", newline="") as file:
+    with open(folder / tune_pages.TRIALS, encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     name, _, place = folder.relative_to(root).as_posix().partition("/tune/")
     cells = plural(len({row["cell"] for row in rows}), "cell")

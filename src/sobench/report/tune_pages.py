@@ -24,11 +24,11 @@ from sobench.system.files import write_atomically
 
 WIDE = 8.0
 """The axis of the scores is logarithmic where the largest is more than so many times the smallest."""
-PICTURE = "best-of-k.png"
+TRIALS, PICTURE = "trials.csv", "best-of-k.png"
 _OF_TRIAL = ("cell", "score", "stderr", "seeds", "of", "gap", "chosen")
 """The columns of trials.csv that are no settings."""
 NOTE = "the best lies on the edge of its grid: a better value may lie beyond"
-FILES = ("tuning.md", NAME, "trials.csv", PICTURE)
+FILES = ("tuning.md", NAME, TRIALS, PICTURE)
 HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the experiments that name this file.\n"
 
 
@@ -67,7 +67,7 @@ def entry(search: Search, best: Trial, criterion: dict[str, Any]) -> dict[str, A
 def write(searches: Sequence[Search], criterion: dict[str, Any], title: str, out: Path) -> list[Path]:
     """Write FILES into the folder `out`; their paths. Raises Failure, with the files in `out` as they were."""
     with drafted(out, FILES) as draft:
-        trials(searches).to_csv(draft / "trials.csv", index=False)
+        trials(searches).to_csv(draft / TRIALS, index=False)
         (draft / "tuning.md").write_text(_markdown(searches, criterion, title), encoding="utf-8")
         draw_again(draft, draft)
     return [out / name for name in FILES]
@@ -79,7 +79,7 @@ def draw_again(folder: Path, out: Path) -> None:
     Raises Failure for damaged files.
     """
     try:
-        text, table = (folder / "tuning.md").read_text("utf-8"), pd.read_csv(folder / "trials.csv")
+        text, table = (folder / "tuning.md").read_text("utf-8"), pd.read_csv(folder / TRIALS)
     except (OSError, ValueError) as error:
         raise Failure(f"its trials cannot be read: {error}") from error
     title, criterion = (

@@ -176,9 +176,10 @@ def _twice_the_ranks(sizes: np.ndarray) -> np.ndarray:
 def ranks(study: Study, axis: str) -> list[Rank]:
     """The methods by their score, the best first; each with the moves that small changes of the comparison make."""
     times = [problem.all_times(axis) for problem in study.problems]
-    own = _by_method(study.methods, profiles.scores(times).mean(axis=0))
+    by_problem = profiles.scores(times)
+    own = _by_method(study.methods, by_problem.mean(axis=0))
     moves: dict[str, dict[str, tuple[int, int]]] = {method: {} for method in study.methods}
-    for change, changed in _changes(study, axis, times).items():
+    for change, changed in _changes(study, axis, times, by_problem).items():
         before = _ranks({method: own[method] for method in changed})
         for method, rank in _ranks(changed).items():
             if rank != before[method]:
@@ -196,14 +197,15 @@ def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
     return {method: 1 + sum(other > score + 1e-9 for other in scores.values()) for method, score in scores.items()}
 
 
-def _changes(study: Study, axis: str, times: Sequence[np.ndarray]) -> dict[str, dict[str, float]]:
+def _changes(
+    study: Study, axis: str, times: Sequence[np.ndarray], by_problem: np.ndarray
+) -> dict[str, dict[str, float]]:
     """The scores without one problem, without one method, and with an easier or a harder target, by change in words.
 
-    times: of each problem, those of all methods [methods, seeds].
+    times: of each problem, those of all methods [methods, seeds]. by_problem: the scores [problems, methods].
     """
     changes = {}
     if len(study.problems) > 1:
-        by_problem = profiles.scores(times)
         for place, left_out in enumerate(study.problems):
             rest = np.delete(by_problem, place, axis=0).mean(axis=0)
             changes[f"without {left_out.name}"] = _by_method(study.methods, rest)

@@ -291,11 +291,14 @@ def to_markdown(shown: Page, figure: str) -> str:
 
 
 def _starred(cell: str) -> str:
-    return f"**{Markdown.escape(cell[1:-1])}**" if _is_bold(cell) else Markdown.escape(cell)
+    words, best = unmarked(cell)
+    return f"**{Markdown.escape(words)}**" if best else Markdown.escape(words)
 
 
-def _is_bold(cell: str) -> bool:
-    return len(cell) > 1 and cell[0] == cell[-1] == "*"
+def unmarked(cell: str) -> tuple[str, bool]:
+    """The words of a cell, and whether it is marked as the best."""
+    best = len(cell) > 1 and cell[0] == cell[-1] == "*"
+    return (cell[1:-1] if best else cell), best
 
 
 def to_latex(shown: Page) -> str:
@@ -323,7 +326,8 @@ def _latex(section: Section) -> str:
 
 
 def _in_latex(cell: str) -> str:
-    return rf"\textbf{{{Latex.escape(cell[1:-1])}}}" if _is_bold(cell) else Latex.escape(cell)
+    words, best = unmarked(cell)
+    return rf"\textbf{{{Latex.escape(words)}}}" if best else Latex.escape(words)
 
 
 def to_csv(shown: Page) -> str:

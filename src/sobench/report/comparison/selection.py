@@ -25,10 +25,12 @@ from sobench.errors import UsageError
 from sobench.report.comparison.study import EASIER, HARDER, SHIFT, TARGET, Entry, Problem, Study
 from sobench.report.origins import origins
 from sobench.report.settings import short, value_text
+from sobench.report.tune_pages import TRIALS
 from sobench.results.axes import is_time
 from sobench.results.pick import DERIVED, column
 from sobench.results.record import STEP_COST
 from sobench.results.state import KEEPS
+from sobench.results.trials import is_number
 from sobench.system.text import format_ranges, plural
 
 if TYPE_CHECKING:
@@ -39,7 +41,6 @@ METRICS = ("validation_loss", "train_loss")
 """The metric of a target, the first that all runs of a problem recorded. The test set is for reports alone."""
 HIGHER = ("accuracy", "r2")
 """The ends of the names of the metrics of which higher is better."""
-TRIALS = "trials.csv"
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
 AXES = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
 
@@ -123,15 +124,11 @@ def _variants(tasks: Sequence[Task]) -> set[str]:
         values: dict[tuple[str, str], Any] = {}
         for run in {run.cell: run for run in task.runs}.values():
             for key, value in run.settings.items():
-                if key.startswith("optimizer.") and not _is_number(value):
+                if key.startswith("optimizer.") and not is_number(value):
                     first = values.setdefault((run.label("optimizer"), key), value)
-                    if first != value and not (_is_number(first) or None in (first, value)):
+                    if first != value and not (is_number(first) or None in (first, value)):
                         found.add(key)
     return found
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _candidates(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sobench.report.comparison.figure import Drawn
-from sobench.report.comparison.page import Page, Section
+from sobench.report.comparison.page import Page, Section, unmarked
 from sobench.report.comparison.study import Study
 from sobench.report.lines import in_ticks, line
 from sobench.report.web.charts import charts
@@ -34,22 +34,20 @@ def _grid(section: Section) -> Grid | None:
     """The table of a section; None for one that has sentences alone."""
     if not section.rows:
         return None
-    rows = [[_cell(section, row, column, text) for column, text in enumerate(texts)] for row, texts in _rows(section)]
+    rows = [
+        [_cell(section, row, column, text) for column, text in enumerate(texts)]
+        for row, texts in enumerate(section.rows)
+    ]
     words = [column for column in range(len(section.head)) if not any(_is_number(row[column]) for row in section.rows)]
     return Grid(section.title, section.head, rows, frozenset({0, *words}), notes=section.notes)
 
 
-def _rows(section: Section) -> list[tuple[int, list[str]]]:
-    return list(enumerate(section.rows))
-
-
 def _cell(section: Section, row: int, column: int, text: str) -> Cell:
-    best = len(text) > 1 and text[0] == text[-1] == "*"
-    text, rank = (text[1:-1], "best") if best else (text, "")
-    behind = section.behind.get((row, column))
+    words, best = unmarked(text)
+    rank, behind = "best" if best else "", section.behind.get((row, column))
     if behind is None:
-        return Cell(line(text), rank)
-    return Cell(line(text), rank, what="Seeds", behind=behind.seeds, cells=[behind.cell])
+        return Cell(line(words), rank)
+    return Cell(line(words), rank, what="Seeds", behind=behind.seeds, cells=[behind.cell])
 
 
 def _is_number(text: str) -> bool:
