@@ -10,7 +10,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from sobench.config import files, grid, hydra_private, identity
-from sobench.config.composer import Composer
+from sobench.config.composer import Composer, resolve_constants
 from sobench.config.run import Run
 from sobench.errors import UsageError
 from sobench.execution.remote import JobLoader
@@ -115,6 +115,10 @@ COMBINED = [
     ["optimizer=kfac", "dataset=mnist", "model=lenet", "optimizer.lr=0.5", "model.activation=tanh"],
     ["optimizer=kbfgs20", "dataset=usps", "model=linear"],
     ["optimizer=kfac", "dataset=usps", "model=mlp", "budget.steps=${batch_size}"],
+    ["optimizer=kfac", "dataset=mnist", "model=mlp", "budget.epochs=3", "+budgets.default.steps=6"],
+    ["optimizer=kfac", "dataset=mnist", "model=lenet", "budget.epochs=3"],
+    ["optimizer=adam", "dataset=mnist", "model=lenet", "model.loss=squared_error", "slots=${runs}", "runs=here"],
+    ["optimizer=kfac", "dataset=usps", "model=mnist_autoencoder"],
     ["experiment=practical/table-2", "optimizer=adam", "dataset=digits", "model=mlp"],
     ["experiment=practical/table-2", "optimizer=kfac", "dataset=usps", "model=linear"],
     ["experiment=csfd/fig-3", "optimizer=adam", "dataset=digits", "model=lenet"],
@@ -134,6 +138,21 @@ def test_choices_in_several_groups_are_put_together_from_choices_in_one(loader, 
     again = ["optimizer=kbfgs20", "dataset=mnist", "model=lenet"]  # every member is known, their combination is not
     assert outcome(again, lambda: composer.cell(again)) == by_hydra(again, loader)
     assert len(merged) == before
+
+
+def test_what_depends_on_a_setting_is_not_resolved():
+    """`one` of the root is not that of `part`, and what is set later may be either."""
+    written = {
+        "one": 1,
+        "whole": "${one}",
+        "other": {"one": "${whole}", "name": "${part.name}"},
+        "part": {"one": 2, "near": "${.one}", "select": "${oc.select:.one,3}", "far": "${one}", "name": "a"},
+    }
+    config = OmegaConf.create(written)
+    resolve_constants(config, frozenset({"part.one"}))
+    expected = {**written, "whole": 1, "other": {"one": 1, "name": "${part.name}"}}
+    expected["part"] = {**written["part"], "far": 1}
+    assert OmegaConf.to_container(config) == expected
 
 
 NAMES = files.members("experiment")

@@ -9,6 +9,7 @@ of each member once, not those of each combination. The result equals Hydra's ow
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     Choices = tuple[HydraOverride, ...]
     Merged = tuple[DictConfig, str | None]
+    Constant = tuple[DictConfig, Any, Any]
 
 Lines = tuple[str | None, ...]
 """Overrides as they were written."""
@@ -52,21 +54,15 @@ class Composer:
         """
         try:
             choices, values = self._halves.split(overrides)
-            chosen = _lines(choices)
-            keys = frozenset(value.key_or_group for value in values)
-            has_dict = any(isinstance(value.value(), dict) for value in values)
-
-            def merged() -> tuple[DictConfig, str | None]:
-                return self._copy(chosen, lambda: self._merged_files(tuple(choices)))
-
-            def resolved() -> tuple[DictConfig, str | None]:
-                config, experiment = merged()
-                resolve_constants(config, keys | {SET_LATER})
-                return config, experiment
-
-            is_first = (chosen, keys) not in self._seen
-            self._seen.add((chosen, keys))
-            config, experiment = merged() if has_dict or is_first else self._copy((chosen, keys), resolved)
+            set_later = frozenset({SET_LATER, *(value.key_or_group for value in values)})
+            seen = (_lines(choices), set_later)
+            if any(isinstance(value.value(), dict) for value in values):
+                config, experiment = self._merged_files(tuple(choices), None)
+            elif seen not in self._seen:  # to resolve takes as long as to put together, and pays from the second on
+                self._seen.add(seen)
+                config, experiment = self._merged_files(tuple(choices), set_later)
+            else:
+                config, experiment = self._resolved(tuple(choices), set_later)
             self._halves.set_values(config, values)
             return config, experiment
         except Exception:  # Hydra has the message, which names the overrides
@@ -87,10 +83,11 @@ class Composer:
             pass
         return hydra_private.compose([*self._hydra_overrides, *overrides], self._loader)
 
-    def _merged_files(self, choices: Choices) -> Merged:
+    def _merged_files(self, choices: Choices, set_later: frozenset[str] | None) -> Merged:
         """`Halves.merged_files`, put together from those of choices that differ in one group from the first ones.
 
-        That is possible where each member changes the node of its own group alone.
+        That is possible where each member changes the node of its own group alone. set_later: dotted paths of the
+        values that are set on the files; interpolations that do not depend on them may be resolved. None: none may.
         """
         groups = tuple(self._halves.group_of(choice) or choice.input_line for choice in choices)
         first = self._first.setdefault(groups, choices)
@@ -101,14 +98,24 @@ class Composer:
         }
         alone = len(changed) > 1 and len(set(groups)) == len(groups) and not self._depend(first)
         if not alone or not all(self._is_independent(group, one, first) for group, one in changed.items()):
-            return self._halves.merged_files(choices)
-        from omegaconf import open_dict
+            return self._of(choices)
+        from omegaconf import flag_override, open_dict
 
-        whole, experiment = self._of(first)
-        with open_dict(whole):
+        whole, experiment = self._of(first) if set_later is None else self._resolved(first, set_later.union(changed))
+        with open_dict(whole), flag_override(whole, "no_deepcopy_set_nodes", True):  # `_of` returns a copy
             for group, one in changed.items():
                 whole[group] = self._of(one)[0][group]
         return whole, experiment
+
+    def _resolved(self, choices: Choices, set_later: frozenset[str]) -> Merged:
+        """The merged files, with the interpolations resolved that do not depend on these dotted paths."""
+
+        def resolved() -> Merged:
+            config, experiment = self._merged_files(choices, set_later)
+            resolve_constants(config, set_later)
+            return config, experiment
+
+        return self._copy((_lines(choices), set_later), resolved)
 
     def _of(self, choices: Choices) -> Merged:
         return self._copy(_lines(choices), lambda: self._halves.merged_files(choices))
@@ -124,11 +131,16 @@ class Composer:
         """Whether these choices, which differ in one group, differ in the node of that group alone."""
         key = _lines(one)
         if key not in self._independent:
-            (a, of_a), (b, of_b) = self._of(one), self._of(first)
-            same = [node for node in a if node != group] == [node for node in b if node != group]
-            others = ({k: node for k, node in c.items_ex(resolve=False) if k != group} for c in (a, b))
-            self._independent[key] = of_a == of_b and same and next(others) == next(others)
+            self._independent[key] = self._beside(group, one) == self._beside(group, first)
         return self._independent[key]
+
+    def _beside(self, group: str, choices: Choices) -> str:
+        """The merged files without the node of a group, and the experiment, as text."""
+        from omegaconf import OmegaConf
+
+        config, experiment = self._of(choices)
+        contents: Any = OmegaConf.to_container(config, resolve=False)
+        return repr(({key: node for key, node in contents.items() if key != group}, experiment))
 
     def _copy(self, key: Any, make: Callable[[], Any]) -> Any:
         """A copy of what `make` returns, which is called once for each key.
@@ -156,7 +168,10 @@ def resolve_constants(config: DictConfig, keys: frozenset[str]) -> None:
         return
     changed = {key.partition(".")[0] for key in keys}
     visible = DictConfig(dict(config.items_ex(resolve=False)) | dict.fromkeys(changed, "${_hidden_}"))
-    for node, key, value in list(_constants(config, visible)):
+    found = [*_constants(config, visible)]
+    for name in changed:
+        found += _constants_of_hidden(config, name, visible)
+    for node, key, value in found:
         node[key] = value
 
 
@@ -174,24 +189,54 @@ def _leads_elsewhere(config: DictConfig, path: str) -> bool:
     return False
 
 
-def _constants(node: DictConfig, visible: DictConfig) -> Iterator[tuple[DictConfig, Any, Any]]:
+def _constants(node: DictConfig, visible: DictConfig) -> Iterator[Constant]:
     """The interpolations below a node that have a value in a copy of it, `visible`: their node, key and value.
 
     Those in lists are left out, and those whose value is a node or has a meaning of its own to OmegaConf.
     """
     from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
 
     for key, part in cast("Iterable[tuple[Any, Any]]", node.items_ex(resolve=False)):
         if OmegaConf.is_interpolation(node, key):
-            try:
-                value = visible[key]
-            except OmegaConfBaseException:
-                continue
-            if value is None or isinstance(value, (int, float)) or isinstance(value, str) and not _is_special(value):
+            if (value := _value(visible, key)) is not _UNKNOWN:
                 yield node, key, value
         elif OmegaConf.is_dict(part) and part and not OmegaConf.is_interpolation(visible, key):
             yield from _constants(part, visible[key])
+
+
+def _constants_of_hidden(config: DictConfig, name: str, visible: DictConfig) -> Iterator[Constant]:
+    """The same for the interpolations of a top-level node that is hidden in `visible`, unless they look from their own
+    place."""
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_missing(config, name) or OmegaConf.is_interpolation(config, name):
+        return
+    node: Any = config.get(name)
+    texts: Any = OmegaConf.to_container(node, resolve=False) if OmegaConf.is_dict(node) else {}
+    for key, text in texts.items():
+        if OmegaConf.is_interpolation(node, key) and not _RELATIVE.search(text):
+            visible[_PLACE] = text
+            if (value := _value(visible, _PLACE)) is not _UNKNOWN:
+                yield node, key, value
+
+
+_PLACE = "_place_"
+_RELATIVE = re.compile(r"[{:,\s]\.")
+"""The beginning of a reference from the interpolation's own place: ${.lr}, ${oc.select:..lr}."""
+
+_UNKNOWN = object()
+
+
+def _value(visible: DictConfig, key: Any) -> Any:
+    """The value of an interpolation; _UNKNOWN if it has none, or one with a meaning of its own to OmegaConf."""
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        value = visible[key]
+    except OmegaConfBaseException:
+        return _UNKNOWN
+    simple = value is None or isinstance(value, (int, float)) or isinstance(value, str) and not _is_special(value)
+    return value if simple else _UNKNOWN
 
 
 def _is_special(text: str) -> bool:

@@ -181,7 +181,8 @@ def group_defaults(group: str, name: str) -> dict[str, Any]:
     for a name that the group does not have.
     """
     if file := find(f"{group}/{name}"):
-        return {key: value for key, value in read(file).items() if key not in ("defaults", *common(group))}
+        others = {"defaults", *common(group)}
+        return {key: value for key, value in read(file).items() if key not in others}
     if registry.is_member(group, name):
         from sobench.config import signature
 

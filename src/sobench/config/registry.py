@@ -265,7 +265,13 @@ def is_ours(entry: Entry) -> bool:
     """Whether an entry is one of sobench itself."""
     if isinstance(entry, PathEntry):
         return False
-    return entry.dist.name == "sobench" if entry.dist else entry.value in BUILT_IN.get(entry.group[8:], {}).values()
+    return _name(entry.dist) == "sobench" if entry.dist else entry.value in BUILT_IN.get(entry.group[8:], {}).values()
+
+
+@cache
+def _name(package: Distribution) -> str:
+    """The name of a distribution, which is read from its files each time that it is asked for."""
+    return package.name
 
 
 def package_of(entry: Entry) -> Distribution | None:
