@@ -186,7 +186,7 @@ def test_the_section_marks_each_setting_with_its_origin(folder, tmp_path):
     sgd["tuned"] = {"file": "conf/tuned/x.yaml", "metric": "m", "better": "lower", "trials": 4, "seeds": [7, 8]}
     sgd["tuned"]["edge"] = ["optimizer.lr"]
     newton["origins"] = {"optimizer.lr": "command line", "batch_size": "experiment"}
-    lines = settings_markdown(settings_of_methods(evidence, origin)).splitlines()
+    lines = settings_markdown(settings_of_methods(evidence, origin)[0]).splitlines()
     assert lines[0] == "All methods: batch\\_size *64*."
     assert (
         "| SGD | lr **0.1**, damping 1 | lowest m of 4 trials, seeds 7, 8; lr: the best lies on the edge of its grid |"

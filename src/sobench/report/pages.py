@@ -80,7 +80,7 @@ def report_markdown(view: View) -> str:
     if view.verdicts:
         parts += ["## Claims", _overview(view), claims_markdown(view.verdicts).rstrip()]
     if view.settings:
-        parts += ["## Settings", settings_markdown(view.settings)]
+        parts += ["## Settings", settings_markdown(view.settings[0])]
     if view.notes:
         parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in view.notes)]
     return "\n\n".join(parts) + "\n"

@@ -8,7 +8,7 @@ a range.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sobench.config.by_path import short_name
@@ -45,14 +45,20 @@ class Settings:
     legend: Line
 
 
-def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any], *, defaults: bool = True) -> Settings | None:
-    """The section; None if the provenance has no settings. defaults: whether settings that nobody set are in it."""
+def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any]) -> tuple[Settings, Settings] | None:
+    """The section with all settings, and the one without those that nobody set; None if the provenance has none."""
     rows = _rows(evidence, origin)
     if not rows:
         return None
-    if not defaults and any("origins" in cell for cell in origin["cells"].values()):
-        for row in rows:
-            row.shown = {key: piece for key, piece in row.shown.items() if piece.mark}
+    legend = _legend(evidence.report.experiment, origin)
+    whole = _section(rows, legend)
+    if not any("origins" in cell for cell in origin["cells"].values()):
+        return whole, whole
+    marked = [replace(row, shown={key: piece for key, piece in row.shown.items() if piece.mark}) for row in rows]
+    return whole, _section(marked, legend)
+
+
+def _section(rows: Sequence[_Row], legend: Line) -> Settings:
     shared = [
         key
         for key, text in rows[0].shown.items()
@@ -60,7 +66,6 @@ def settings_of_methods(evidence: Evidence, origin: Mapping[str, Any], *, defaul
     ]
     with_table = any(row.tuned or {*row.shown} - {*shared} for row in rows)
     head, *body = _table(rows, shared) if with_table else [[]]
-    legend = _legend(evidence.report.experiment, origin)
     return Settings(_listed({key: rows[0].shown[key] for key in shared}), head, body, legend)
 
 
@@ -160,7 +165,7 @@ def _shown(
 
 def _values(values: Sequence[Any]) -> str:
     """ "0.1", "relu, sin", "9 values from 0.001 to 1" """
-    distinct = list({repr(value): value for value in values}.values())
+    distinct = list({repr(value): value for value in values}.values()) if len(values) > 1 else values
     if len(distinct) <= _MOST:
         return ", ".join(map(value_text, distinct))
     if all(isinstance(value, (int, float)) for value in distinct):

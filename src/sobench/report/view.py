@@ -33,7 +33,8 @@ FOOTER = (
 class View:
     """What the pages of a report show. Parts that a report lacks are None or empty.
 
-    caption: of the figure. verdicts: of all claims, also of those of which no run was asked for.
+    caption: of the figure. verdicts: of all claims, also of those of which no run was asked for. settings: the section
+    with all settings of the methods, and the one without those that nobody set.
     """
 
     report: Report
@@ -42,7 +43,7 @@ class View:
     caption: str
     tried: Tried | None
     verdicts: list[Verdict]
-    settings: Settings | None
+    settings: tuple[Settings, Settings] | None
     notes: list[str]
 
     @property

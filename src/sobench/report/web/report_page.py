@@ -15,7 +15,6 @@ from sobench.report.facts import facts
 from sobench.report.figures.figure import Drawn
 from sobench.report.lines import in_ticks, line
 from sobench.report.schema.spec import Column
-from sobench.report.settings import settings_of_methods
 from sobench.report.table import Contents
 from sobench.report.view import View
 from sobench.report.web.charts import charts
@@ -29,7 +28,7 @@ OWN = "own/"
 
 def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[str, Any]) -> str:
     """The page. drawn: the figure, if the report has one."""
-    report, settings = shown.report, settings_of_methods(evidence, origin, defaults=False)
+    report, settings = shown.report, shown.settings[1] if shown.settings else None
     return render(
         "report.html",
         **_head(report.title, origin, shown.facts),
