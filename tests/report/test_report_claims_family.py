@@ -11,7 +11,7 @@ from scipy import stats
 from sobench.report.claims import answer, counted, judge
 from sobench.report.evidence import Evidence
 from sobench.report.holm import ALPHA, adjust
-from sobench.report.paired import between, interval, needed
+from sobench.report.paired import between, interval, needed, power
 from sobench.report.schema.spec import Claim, Method, Report, Test
 from sobench.results.collection import collect
 
@@ -56,6 +56,18 @@ def test_signs_need_as_many_seeds_as_halves_make_the_level():
     assert [needed(won, 0.0, level) for level in (0.05, 0.025, 0.01)] == [5, 6, 7]  # 2^-n
     assert needed(np.array([1.0, -1.0, math.inf, -math.inf]), 0.0, 0.05) is None
     assert needed(np.array([1e-6, 1.0, -1.0]), 0.0, 0.05) is None  # more than a thousand
+
+
+@pytest.mark.parametrize("level", [0.05, 0.01, 0.05 / 38])
+def test_the_power_of_a_sign_test_is_that_of_the_binomial_distribution(level):
+    """By the definition: the least count of signs whose p value is at most the level, found by trying all."""
+    seeds = np.arange(2, 60)
+    found = power(np.array([math.inf] * 7 + [-1.0] * 2), 0.0, level, seeds)
+    for n, probability in zip(seeds, found, strict=True):
+        p_value = [sum(math.comb(n, k) for k in range(fewest, n + 1)) / 2**n for fewest in range(n + 2)]
+        fewest = next(count for count in range(n + 2) if p_value[count] <= level)
+        wanted = sum(math.comb(n, k) * (7 / 9) ** k * (2 / 9) ** (n - k) for k in range(fewest, n + 1))
+        assert probability == pytest.approx(wanted, abs=1e-12)
 
 
 def report_of(root, *claims: Claim):

@@ -119,13 +119,16 @@ def _power_of_t(sample: np.ndarray, threshold: float, level: float, seeds: np.nd
 
 
 def _power_of_signs(sample: np.ndarray, threshold: float, level: float, seeds: np.ndarray) -> np.ndarray:
-    from scipy import stats
+    from scipy import special  # its `stats` takes a second to import
 
     below, above = _signs(sample, threshold)
     if below == above:
         return np.zeros(len(seeds))
-    critical = stats.binom.isf(level, seeds, 0.5) + 1  # the fewest signs whose p value is at most the level
-    return np.asarray(stats.binom.sf(critical - 1, seeds, max(below, above) / (below + above)))
+    guess = np.floor(np.nan_to_num(special.bdtrik(level, seeds, 0.5), nan=-1.0))
+    near = np.maximum(guess + np.array([[-1], [0], [1]]), -1.0)  # -1: not even all signs on one side are enough
+    most = np.where((near < 0) | (special.bdtr(near, seeds, 0.5) <= level), near, -1.0).max(axis=0)
+    critical = seeds - most  # the fewest signs on one side whose p value is at most the level
+    return special.bdtrc(critical - 1, seeds, max(below, above) / (below + above))
 
 
 def _has_spread(sample: np.ndarray) -> bool:

@@ -82,8 +82,8 @@ def _studentized(sample: Sample, mean: float, over: str, draws: int) -> np.ndarr
     padded = np.zeros((len(sample), counts.max()))
     for problem, numbers in enumerate(sample):
         padded[problem, : len(numbers)] = numbers
-    drawn, seeds, weights = _places(tuple(counts.tolist()), over, draws)
-    resampled = padded[drawn[:, :, None], seeds]
+    drawn, places, weights = _places(tuple(counts.tolist()), over, draws)
+    resampled = padded.take(places)
     means = np.einsum("dps,dps->dp", resampled, weights)
     squares = np.einsum("dps,dps->dp", resampled**2, weights)
     n = counts[drawn]
@@ -96,17 +96,18 @@ def _studentized(sample: Sample, mean: float, over: str, draws: int) -> np.ndarr
 
 @lru_cache(maxsize=8)
 def _places(counts: tuple[int, ...], over: str, draws: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What each resample draws: the problems [draws, problems], in each the seeds [draws, problems, most seeds], and
-    the weight of each of these: 1 / n of a problem with n seeds, 0 beyond.
+    """What each resample draws: the problems [draws, problems], in each the places of the seeds in an array [problems,
+    most seeds], row by row [draws, problems, most seeds], and the weight of each of these: 1 / n of a problem with n
+    seeds, 0 beyond.
     """
     generator = np.random.default_rng(0)
     drawn = generator.integers(len(counts), size=(draws, len(counts)))
     if over == SEEDS:
         drawn[:] = np.arange(len(counts))
     n = np.array(counts)[drawn][:, :, None]
-    seeds = (generator.random((*drawn.shape, max(counts))) * n).astype(np.int32)
+    seeds = (generator.random((*drawn.shape, max(counts))) * n).astype(np.intp)
     weights = np.where(np.arange(max(counts)) < n, 1 / n, 0.0)
-    return drawn, seeds, weights
+    return drawn, drawn[:, :, None] * max(counts) + seeds, weights
 
 
 def _moments(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
