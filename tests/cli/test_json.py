@@ -91,6 +91,13 @@ SUITE = {
     "about": str,
     "problems": [{"name": str, "experiment": str, "settings": [str], "metric": TEXT, "target": MAYBE}],
 }
+ALGORITHM = {
+    "kind": str,
+    "name": str,
+    "about": str,
+    "settings": Map(object),
+    "implementations": [{"label": str, "name": str, "requirement": str, "installed": bool}],
+}
 REPORT = {
     "kind": str,
     "name": str,
@@ -289,6 +296,7 @@ SHAPES = (
     MEMBER,
     EXPERIMENT,
     SUITE,
+    ALGORITHM,
     REPORT,
     PLAN,
     MEASURED,
@@ -469,12 +477,13 @@ def test_list(workplace, kind):
 
 
 def test_show(workplace):
-    (kfac,) = document("show", "kfac", shape=SHOWN)["found"]
+    kfac, parity = document("show", "kfac", shape=SHOWN)["found"]
     check(kfac, MEMBER)
+    check(parity, ALGORITHM)
     assert kfac["code"] == "sobench.optim.kfac:KFAC" and "optimizer.damping" in {s["key"] for s in kfac["settings"]}
     assert document("list", "optimizers", "kfac", shape=SHOWN)["found"] == [kfac]
     assert kfac["parameter_groups"] == []
-    (muon,) = document("show", "muon", shape=SHOWN)["found"]
+    muon, _ = document("show", "muon", shape=SHOWN)["found"]
     check(muon, MEMBER)
     assert {group.get("optimizer") for group in muon["parameter_groups"]} == {None, "adamw"}
     (usps,) = document("show", "usps", shape=SHOWN)["found"]

@@ -8,7 +8,7 @@ import pytest
 from harness import SMALL, command
 
 from sobench.cli.show import names, preset_of
-from sobench.config import files
+from sobench.config import by_path, files
 from sobench.config.files import LISTED
 from sobench.config.validation import rule_of
 
@@ -28,7 +28,20 @@ def test_an_optimizer(workplace):
             (line,) = [line for line in text.splitlines() if line.split()[:1] == [f"optimizer.{key}"]]
             assert rule_of("optimizer", "kfac", key).allowed in line and files.comments("optimizer/kfac")[key] in line
             assert str(default).lower() in line
-    assert command("list", "optimizers", "kfac").out == command("show", "kfac").out
+    (whole, of_parity) = (command(*words).out for words in (("show", "kfac"), ("list", "parity", "kfac")))
+    assert whole == command("list", "optimizers", "kfac").out + "\n" + of_parity
+    assert of_parity.startswith("kfac: parity, 2 implementations") and "sobench.training.parity.witnesses" in of_parity
+
+
+def test_a_kind_of_which_nothing_is_installed_says_how_to_add_one(workplace):
+    listed = command("list", "metrics")
+    assert not listed.out and listed.errors == [
+        "none; docs/extending.md says how to add one, or to name one by its path"
+    ]
+    (workplace / "mine.py").write_text('def worst(outputs, targets):\n    """The largest output."""\n')
+    (line, about, *_) = command("list", "metrics", "mine.py:worst").out.splitlines()
+    assert line == "mine.py:worst: metric" and about.strip() == "The largest output."
+    assert command("list", "metrics", "wurst").errors == [f"sobench: metrics: got 'wurst', allowed: {by_path.FORM}"]
 
 
 @pytest.mark.parametrize("group", files.GROUPS)

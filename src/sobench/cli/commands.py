@@ -233,7 +233,9 @@ def _show_list(rows: Sequence[tuple[str, ...]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    if sys.stdout.isatty():
+    if not rows:
+        print("none; docs/extending.md says how to add one, or to name one by its path", file=sys.stderr)
+    elif sys.stdout.isatty():
         table = Table(box=None, show_header=False, pad_edge=False)
         for row in rows:
             table.add_row(*map(escape, row))

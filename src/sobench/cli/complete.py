@@ -119,7 +119,7 @@ def _names(command: str, kind: str) -> Iterator[str]:
         "id": ["report"],
         "reports": ["report"],
     }
-    groups["algorithm"] = ["parity"]
+    groups["parity"] = groups["algorithm"] = ["parity"]
     if kind == "id" and command == "reproduce":
         yield "all"
     if command in ("list", "fetch", "verify") and kind == "names":

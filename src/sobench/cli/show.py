@@ -18,7 +18,7 @@ from sobench.cli.arguments import selection
 from sobench.cli.by_need import has_result, root_of
 from sobench.cli.data import size_of, state_of
 from sobench.cli.reproduce_all import Prices
-from sobench.config import by_path, files, groups, registry, signature, suites
+from sobench.config import by_path, files, groups, parity, registry, signature, suites
 from sobench.config.names import parameter_group
 from sobench.config.run import Run
 from sobench.config.validation import GROUPS_KEY, GROUPS_RULE, rule_of
@@ -59,7 +59,8 @@ def described(name: str, kinds: Sequence[str]) -> list[Record]:
         known = {known for kind in kinds for known in names(kind)}
         listing = f"sobench list {either(kinds) if len(kinds) < len(files.LISTED) else 'KIND'}"
         what = kinds[0] if len(kinds) == 1 else "show"
-        raise UsageError(f"{what}: got {name!r}, {registry.suggestion(name, known, listing)}")
+        allowed = registry.suggestion(name, known, listing) if known else f"allowed: {by_path.FORM}"
+        raise UsageError(f"{what}: got {name!r}, {allowed}")
     return found
 
 
@@ -365,13 +366,42 @@ def _report_lines(record: Record) -> Iterator[str]:
         yield f"  claim {claim['id']}: {claim['text']} ({claim['source']})"
 
 
+def _parity(_: str, name: str) -> Record:
+    """The implementations of an algorithm that `sobench parity` compares, and the settings that they share."""
+    algorithm = parity.read(name)
+    return {
+        "kind": "parity",
+        "name": name,
+        "about": files.about(f"{parity.FOLDER}/{name}"),
+        "settings": dict(algorithm.settings),
+        "implementations": [
+            {"label": one.label, "name": one.name, "requirement": one.requirement, "installed": one.is_installed}
+            for one in algorithm.implementations
+        ],
+    }
+
+
+def _parity_lines(record: Record) -> Iterator[str]:
+    found = record["implementations"]
+    yield f"{record['name']}: parity, {plural(len(found), 'implementation')} for `sobench parity {record['name']}`"
+    yield f"  {record['about']}"
+    yield f"  shared settings: {', '.join(f'{key}={value}' for key, value in record['settings'].items())}"
+    rows = [("implementation", "object", "package")]
+    for one in found:
+        state = "" if one["installed"] else ", not installed"
+        rows.append((one["label"], one["name"], f"{one['requirement']}{state}"))
+    yield from (f"  {line}" for line in table(rows))
+
+
 _ABOUT: dict[str, Callable[[str, str], Record]] = {
     "experiments": _experiment,
     "suites": _suite,
     "reports": _report,
+    "parity": _parity,
 }
 _TEXTS: dict[str, Callable[[Record], Iterator[str]]] = {
     "experiment": _experiment_lines,
     "suite": _suite_lines,
     "report": _report_lines,
+    "parity": _parity_lines,
 }

@@ -39,8 +39,8 @@ NOT_IDENTITY = (
 """Top-level keys that cannot change a run's result."""
 GROUPS = ("dataset", "model", "optimizer", "schedule", "budget", "logger", "instrument")
 LISTED = (
-    *("datasets", "models", "optimizers", "losses", "schedules", "budgets", "loggers", "instruments"),
-    *("experiments", "suites", "reports"),
+    *("datasets", "models", "optimizers", "losses", "metrics", "schedules", "budgets", "loggers", "instruments"),
+    *("experiments", "suites", "reports", "parity"),
 )
 """What `sobench list` lists, and `sobench show` looks in."""
 
