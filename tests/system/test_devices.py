@@ -1,17 +1,19 @@
 """What a machine says of its cores, its GPUs and who computes there."""
 
+import math
 import os
 from types import SimpleNamespace
 
 import torch
 
-from sobench.system import devices
+from sobench.system import control_groups, devices
 
 UUIDS = ["1f0c22ab-77aa-0000-1111-222233334444", "9a8b7c6d-0000-0000-0000-000000000000"]
 
 
 def test_cores_are_those_that_the_process_may_use(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {7, 3}, raising=False)
+    monkeypatch.setattr(control_groups, "processors", lambda: math.inf)
     assert devices.units("cpu") == ["3", "7"]
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)

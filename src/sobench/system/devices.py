@@ -5,16 +5,24 @@ torch is imported by the functions about GPUs alone.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 from pathlib import Path
 
+from sobench.system import control_groups
+
 
 def cores() -> list[int]:
-    """The cores that this process may use, by the system's numbers."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))  # not Linux
+    """The cores that this process may use, by the system's numbers.
+
+    They are no more than its control groups allow, a part of a core left out: which of the cores its threads are on is
+    up to the system.
+    """
+    if not hasattr(os, "sched_getaffinity"):  # not Linux
+        return list(range(os.cpu_count() or 1))
+    found, allowed = sorted(os.sched_getaffinity(0)), control_groups.processors()
+    return found[: max(1, int(allowed))] if math.isfinite(allowed) else found
 
 
 def units(kind: str) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from sobench.errors import UsageError
-from sobench.system import checkout, memory_limits
+from sobench.system import checkout, control_groups
 from sobench.system.files import CHECKOUT
 from sobench.system.heartbeat import now
 
@@ -85,7 +85,7 @@ def available_memory(where: torch.device) -> int:
     """
     if where.type == "cuda":
         return torch.cuda.mem_get_info(where)[0]
-    return int(min(_available_on_machine(), memory_limits.allocatable()))
+    return int(min(_available_on_machine(), control_groups.allocatable()))
 
 
 def _available_on_machine() -> int:
