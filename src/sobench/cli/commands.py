@@ -73,10 +73,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     about = "paper/artifact, as `sobench list reports` prints it, or a folder of reports (default: reports)"
     parser.add_argument("id", nargs="?", metavar="ID|FOLDER", help=about)
 
-    about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
-    parser = _add(subparsers, "tune", "tune:tune", about)
-    _add_experiment(parser, optional=True)
-    _add_overrides(parser)
+    _add_tune(subparsers)
 
     _add_retry(subparsers)
     _add_gc(subparsers)
@@ -160,6 +157,20 @@ def _add_compare(subparsers: Subparsers) -> None:
     about = "choose each method's setting on these seeds, and compare the others"
     parser.add_argument("--tuning-seeds", metavar="SEEDS", help=about)
     parser.add_argument("--name", metavar="NAME", help="folder of the comparison, below reports/compare")
+
+
+def _add_tune(subparsers: Subparsers) -> None:
+    about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
+    parser = _add(subparsers, "tune", "tune:tune", about)
+    parser.epilog = (
+        "An optimizer of your own on a suite: sobench tune mine.py:Mine --suite small optimizer.lr=1,0.1,0.01"
+    )
+    about = "an experiment, as `sobench list experiments` prints it; with --suite optimizers, as sgd,mine.py:Mine"
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=about)
+    _add_overrides(parser)
+    about = "tune on every problem of conf/suite/NAME.yaml, so that `sobench compare --suite NAME` uses the choice. "
+    about += "Settings with several values are the grid (optimizer.lr=1,0.1,0.01); without any, that of each experiment"
+    parser.add_argument("--suite", metavar="NAME", help=about)
 
 
 def _add_retry(subparsers: Subparsers) -> None:

@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sobench.cli.answer import Answer, shown
-from sobench.cli.arguments import EXPERIMENT, Selection, check_overrides, is_override, key_of, selecting, value_of
+from sobench.cli.arguments import (
+    EXPERIMENT,
+    Selection,
+    check_overrides,
+    checked_optimizer,
+    is_override,
+    key_of,
+    selecting,
+    split,
+    value_of,
+)
 from sobench.errors import UsageError
 from sobench.system.text import plural
 
@@ -121,7 +131,7 @@ def _request(words: Iterable[str | None], suite: str | None) -> Request:
         elif os.path.isdir(word) and not _is_optimizer(word):
             folder = Path(word)
         else:
-            methods += [_checked_optimizer(name) for name in _split(word)]
+            methods += [checked_optimizer(name, "compare") for name in split(word)]
     overrides = check_overrides(overrides)
     sources = [text for text in (suite and f"suite={suite}", *experiments[:1], folder and str(folder)) if text]
     if len(sources) > 1 or (suite and any(key_of(override) == "seed" for override in overrides)):
@@ -132,27 +142,10 @@ def _request(words: Iterable[str | None], suite: str | None) -> Request:
     return Request(tuple(dict.fromkeys(methods)), suite, tuple(experiments), folder, overrides)
 
 
-def _split(word: str) -> list[str]:
-    return [name for name in word.split(",") if name]
-
-
 def _is_optimizer(name: str) -> bool:
     from sobench.config import registry
 
     return registry.is_member("optimizer", name)
-
-
-def _checked_optimizer(name: str) -> str:
-    """The name of an optimizer, or the path of one. Raises UsageError for another word."""
-    from sobench.config import by_path, registry
-
-    if by_path.is_path(name) or _is_optimizer(name):
-        return name
-    known = registry.members("optimizer")
-    raise UsageError(
-        f"compare: got {name!r}, which is no optimizer, experiment, folder or setting; "
-        f"{registry.suggestion(name, known, 'sobench list optimizers')}"
-    )
 
 
 def _options(args: argparse.Namespace, request: Request) -> Options:
@@ -165,7 +158,7 @@ def _options(args: argparse.Namespace, request: Request) -> Options:
     labels = short_names(request.methods)
     if len(labels) == 1:
         raise UsageError(f"compare: got one method, {request.methods[0]}; allowed: two at least")
-    axes = tuple(_split(args.axis)) if args.axis else None
+    axes = tuple(split(args.axis)) if args.axis else None
     for axis in axes or ():
         if axis not in AXES:
             raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
@@ -253,8 +246,7 @@ class _Problems:
 
         methods, found = self.request.methods or METHODS, {}
         for problem in suite.problems:
-            jobs = problem.jobs(methods, range(seeds))
-            found[problem.name] = of_jobs([[*job, *self.request.overrides] for job in jobs])
+            found[problem.name] = of_jobs(problem.jobs(methods, range(seeds), self.request.overrides))
         return found
 
     def _of_folder(self) -> list[Run]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from sobench.config.by_path import short_name, short_names
 from sobench.config.run import Run
+from sobench.config.tuning import HYPERPARAMETERS
 from sobench.report.choice import as_condition, in_words
 from sobench.report.data_sets import named
 from sobench.report.evidence import Evidence
@@ -35,8 +36,6 @@ OWN = "own"
 """The beginning of the ids of these reports, in place of a paper."""
 PARTS, KINDS = ("train", "test", "validation"), ("accuracy", "rmse", "mse", "loss")
 """The sets and the metrics of an evaluation; the first recorded kind is the metric of the task."""
-_OF_OPTIMIZER = ("optimizer", "schedule", "batch_size", "drop_last", "batches", "init", "l2")
-"""The top-level settings that are hyperparameters; all others make the problem."""
 WIDE = 5.0
 """The axis of a hyperparameter is logarithmic where its largest value is at least so many times its smallest."""
 
@@ -85,7 +84,7 @@ def _problem_of(run: Run, with_budget: bool) -> dict[str, Any]:
     """The settings that make the problem of a run, by their dotted paths."""
     from sobench.config.files import NOT_IDENTITY
 
-    left_out = {*_OF_OPTIMIZER, *NOT_IDENTITY, "seed", *([] if with_budget else ["budget"])}
+    left_out = {*HYPERPARAMETERS, *NOT_IDENTITY, "seed", *([] if with_budget else ["budget"])}
     return {key: value for key, value in run.settings.items() if key.partition(".")[0] not in left_out}
 
 
@@ -180,13 +179,13 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     found: dict[str, None] = {}
     for cells in by_optimizer.values():
         own = [
-            {key: value for key, value in run.settings.items() if key.partition(".")[0] in _OF_OPTIMIZER}
+            {key: value for key, value in run.settings.items() if key.partition(".")[0] in HYPERPARAMETERS}
             for run in cells.values()
         ]
         for key in dict.fromkeys(key for settings in own for key in settings):
             if any(settings.get(key) != own[0].get(key) for settings in own):
                 found[key] = None
-    return sorted(found, key=lambda key: _OF_OPTIMIZER.index(key.partition(".")[0]))
+    return sorted(found, key=lambda key: HYPERPARAMETERS.index(key.partition(".")[0]))
 
 
 def _method(method: Method, search: Search | None, trial: Trial | None) -> Method:

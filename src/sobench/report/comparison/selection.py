@@ -310,12 +310,15 @@ def _entry(
         record.times(runs, setting.axes, levels),
         tuned,
         max(record.states[run.id].total_seconds for run in runs),
-        _tried(runs[0], candidate, record),
+        _tried(runs[0], candidate, record, tuned.get("trials")),
     )
 
 
-def _tried(run: Run, candidate: _Candidate, record: _Record) -> list[dict[str, float | None]]:
-    """The trials of a method's tuning: of the runs at hand, else those that `sobench tune` wrote, if it did."""
+def _tried(run: Run, candidate: _Candidate, record: _Record, count: int | None) -> list[dict[str, float | None]]:
+    """The trials of a method's tuning: of the runs at hand, else those that `sobench tune` wrote, if it did.
+
+    count: the number of trials of the choice, which tells its trials from those of other searches.
+    """
     if candidate.trials:
         own = {run.seed for run in candidate.runs}
         cells = [[trial for trial in runs if trial.seed not in own] for runs in candidate.trials]
@@ -325,18 +328,18 @@ def _tried(run: Run, candidate: _Candidate, record: _Record) -> list[dict[str, f
             for runs, score in zip(candidate.trials, scores, strict=True)
         ]
     folder = Path(str(run.config.get("reports")), str(run.config.get("experiment")), "tune")
+    found = []
     for file in sorted(folder.glob(f"{run.config['budget']['name']}*/{TRIALS}")):
         with file.open(encoding="utf-8", newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if _is_of(run, row["cell"])]
-        if rows:
-            return [_numbers(row) for row in rows]
-    return []
+            found.append([_numbers(row) for row in csv.DictReader(lines) if _is_of(run, row["cell"])])
+    found = [rows for rows in found if rows]
+    return next((rows for rows in found if len(rows) == count), found[0] if found else [])
 
 
 def _is_of(run: Run, cell: str) -> bool:
-    """Whether a trial's cell, in words, is that of a run: "kfac", "kfac optimizer.sharing=reduce"."""
-    optimizer, *settings = cell.split()
-    return optimizer == run.label("optimizer") and {*settings} <= {*run.overrides}
+    """Whether a trial's cell, in words, is that of a run: "kfac", "kfac optimizer.sharing=reduce", "usps mlp kfac"."""
+    values = {setting.partition("=")[2] for setting in run.overrides}
+    return run.label("optimizer") in cell.split() and {*cell.split()} <= {*run.overrides, *values}
 
 
 def _numbers(settings: Mapping[str, Any]) -> dict[str, float | None]:
