@@ -18,6 +18,7 @@ from sobench.report.comparison.bootstrap import PROBLEMS, Estimate
 from sobench.report.comparison.sensitivity import close_range
 from sobench.report.comparison.study import TARGET, Entry, Problem, Study
 from sobench.report.comparison.survival import Reached
+from sobench.report.comparison.undecided import cheapest, undecided
 from sobench.report.formats import Latex, Markdown
 from sobench.report.paired import NONE, between, interval
 from sobench.report.parts import shown
@@ -25,6 +26,8 @@ from sobench.results.axes import AXES
 from sobench.system import text
 
 DASH = "–"
+FEW = 2
+"""So many undecided pairs have a sentence each; of more, the cheapest to decide do."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,35 @@ def page(study: Study) -> Page:
 
 
 def _verdict(study: Study, numbers: dict[str, OnAxis]) -> Section:
+    """Who is faster on each axis, and what would decide the others: of more than FEW, the cheapest and a table."""
     axes = list(reversed(study.axes))
-    summaries = [verdict.summary(study, axis, numbers[axis].pairs) for axis in axes]
-    lines = [line for axis in axes for line in verdict.verdicts(study, axis, numbers[axis].pairs)]
-    return Section("Verdict", [*summaries, *lines, *study.left_out])
+    pairs = {axis: numbers[axis].pairs for axis in axes}
+    texts = [verdict.summary(study, axis, pairs[axis]) for axis in axes]
+    texts += [verdict.sentence(study, axis, pair) for axis in axes for pair in pairs[axis] if _is_decided(pair)]
+    found = [one for axis in axes for one in undecided(study, axis, pairs[axis])]
+    first = found if len(found) <= FEW else cheapest(found)[:FEW]
+    texts += [one.sentence for one in first]
+    if len(found) <= FEW:
+        return Section("Verdict", [*texts, *study.left_out])
+    brief = {(one.pair.method, one.axis): one.brief for one in found}
+    answers = {(pair.method, axis): verdict.answer(pair) for axis in axes for pair in pairs[axis]} | brief
+    rows = [[method, *(answers[method, axis] for axis in axes)] for method in study.rivals]
+    needs = "problems" if any(one.noun == "problem" for one in found) else "seeds of each problem"
+    note = (
+        f"Faster or slower than {study.baseline}; or what would decide it: about so many more {needs}, and the time of "
+    )
+    note += "training that they take. No difference: the runs show none that more would decide."
+    if any(one.contradicts for one in found):
+        note += " Contradictory: the ratio and P(faster) are on different sides."
+    return Section("Verdict", [*texts, *study.left_out], ["method", *map(_by, axes)], rows, [note])
+
+
+def _is_decided(pair: Pair) -> bool:
+    return verdict.answer(pair) != verdict.UNDECIDED
+
+
+def _by(axis: str) -> str:
+    return f"by {verdict.NAMES[axis]}"
 
 
 def _times(study: Study, numbers: OnAxis) -> Section:
