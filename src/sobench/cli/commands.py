@@ -113,6 +113,10 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
     parser.add_argument("--again", action="store_true", help="cells: measure the known costs again")
+    about = (
+        "cells: those of the optimizers (sgd,mine.py:Mine) on the problems of a suite, as `sobench compare` runs them"
+    )
+    parser.add_argument("--suite", metavar="NAME", help=about)
 
     about = 'print a script that makes TAB complete the words of a command: eval "$(sobench completion bash)"'
     parser = _add(subparsers, "completion", "complete:completion", about)
@@ -323,14 +327,13 @@ def check(args: argparse.Namespace) -> Answer:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run one benchmark. Raises UsageError for `cells` without an experiment, and for arguments of one without any."""
+    """Run one benchmark. Raises UsageError for arguments of one without any."""
     function = resolve_name(BENCHMARKS[args.benchmark])
     if args.benchmark == "cells":
-        if of_command(args).experiment is None:
-            raise UsageError("bench cells: got no experiment, allowed: sobench bench cells EXPERIMENT [KEY=VALUE ...]")
         return function(args)
-    if args.again:
-        raise UsageError(f"bench {args.benchmark}: got --again, allowed: `bench cells` alone takes it")
+    for option in ("again", "suite"):
+        if getattr(args, option):
+            raise UsageError(f"bench {args.benchmark}: got --{option}, allowed: `bench cells` alone takes it")
     names = [args.experiment, *args.overrides] if args.experiment else []
     if args.benchmark == "step":
         return function(names)

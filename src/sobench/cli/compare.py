@@ -88,6 +88,11 @@ def understood(args: argparse.Namespace) -> tuple[Request, Options, _Problems]:
     return request, options, _Problems(request, args.seeds, made=args.run)
 
 
+def runs_of(suite: str, words: Iterable[str | None]) -> list[Run]:
+    """The runs that a comparison on a suite needs, of a few seeds. words: as `sobench compare` takes them."""
+    return _Problems(_request(words, suite), None, made=False).runs
+
+
 def study_of(args: argparse.Namespace, request: Request, options: Options, problems: _Problems) -> tuple[str, Study]:
     """The name of a comparison, and its material from the runs that exist. Raises UsageError."""
     from sobench.report.comparison import selection
@@ -100,8 +105,8 @@ def study_of(args: argparse.Namespace, request: Request, options: Options, probl
     runs = [run for task in tasks for run in task.runs]
     command = _command(args, request)
     metrics = {options.metric, *(task.metric for task in tasks), *selection.METRICS}
-    axes = options.axes or ()
-    wanted = {*filter(None, metrics), *(POSITION - {"cost"}), *axes, STEP_COST, "warm_start_seconds"}
+    axes = {*POSITION, *(options.axes or ())} - {"cost"}  # the step of each run and its cost give it
+    wanted = {*filter(None, metrics), *axes, STEP_COST, "warm_start_seconds"}
     results = collect(runs, request.runs, wanted.__contains__)
     require_finished("compare", results, request.runs, f"{command} --run")
     name = args.name or _name(request, tasks)
@@ -177,6 +182,7 @@ def _options(args: argparse.Namespace, request: Request) -> Options:
         args.metric,
         tuple(labels.values()),
         frozenset(_numbers("--tuning-seeds", args.tuning_seeds)),
+        _measuring(request),
     )
 
 
@@ -291,3 +297,15 @@ def _command(args: argparse.Namespace, request: Request) -> str:
     words = [*filter(None, sources), *selecting(request.overrides), *places]
     flags = [part for name, value in given if value for part in (f"--{name.replace('_', '-')}", str(value))]
     return shlex.join(["sobench", "compare", *words, *flags])
+
+
+def _measuring(request: Request) -> str | None:
+    """The command that measures the cost of a step of each configuration; None for a folder of runs."""
+    settings = selecting(request.overrides)
+    if request.suite:
+        words = [",".join(request.methods or METHODS), "--suite", request.suite]
+    elif request.experiments or settings:
+        words = [*request.experiments[:1], *([_as_setting(request.methods)] if request.methods else [])]
+    else:
+        return None
+    return shlex.join(["sobench", "bench", "cells", *words, *settings])

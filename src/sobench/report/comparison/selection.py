@@ -26,6 +26,7 @@ from sobench.report.comparison.study import EASIER, HARDER, SHIFT, TARGET, Entry
 from sobench.report.origins import origins
 from sobench.report.settings import short, value_text
 from sobench.report.tune_pages import TRIALS
+from sobench.results import step_costs
 from sobench.results.axes import is_time
 from sobench.results.pick import DERIVED, column
 from sobench.results.record import STEP_COST
@@ -60,7 +61,8 @@ class Task:
 class Options:
     """What the user asked for; None where nothing was said. target: a method whose result is the target.
 
-    tuning_seeds: those on which the setting of a method is chosen, and which are not compared.
+    tuning_seeds: those on which the setting of a method is chosen, and which are not compared. measure: the
+    command that measures the cost of each configuration's step, without the settings of the machine.
     """
 
     baseline: str | None = None
@@ -69,6 +71,7 @@ class Options:
     metric: str | None = None
     methods: tuple[str, ...] = ()
     tuning_seeds: frozenset[int] = frozenset()
+    measure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def study(title: str, command: str, results: Results, tasks: Sequence[Task], opt
     tasks, left_out = _complete(tasks, by_problem, methods)
     compared = [run for task in tasks for method in methods for run in by_problem[task.name][method].runs]
     _check_fresh(compared, results)
-    axes = _axes(compared, results, options.axes)
+    axes = _axes(compared, results, options)
     setting = _Setting(methods, _baseline(methods, options.baseline), axes, _about(compared))
     problems = tuple(_problem(task, records[task.name], by_problem[task.name], setting, options) for task in tasks)
     versions = _versions(compared, results)
@@ -236,30 +239,42 @@ def _check_fresh(runs: Sequence[Run], results: Results) -> None:
 # Axes
 
 
-def _axes(runs: Sequence[Run], results: Results, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+def _axes(runs: Sequence[Run], results: Results, options: Options) -> tuple[str, ...]:
     """The axes that are asked for; by default steps, work, and cost, or else time if no run was disturbed."""
-    for axis in asked or ():
+    for axis in options.axes or ():
         if axis not in AXES:
             raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
-        if reason := _unusable(axis, runs, results):
+        if reason := _unusable(axis, runs, results, options):
             raise UsageError(f"--axis: got {axis}: {reason}")
-    if asked:
-        return asked
-    of_time = [axis for axis in ("cost", "total_seconds") if not _unusable(axis, runs, results)]
+    if options.axes:
+        return options.axes
+    of_time = [axis for axis in ("cost", "total_seconds") if not _unusable(axis, runs, results, options)]
     return ("step", "work", *of_time[:1])
 
 
-def _unusable(axis: str, runs: Sequence[Run], results: Results) -> str | None:
+def _unusable(axis: str, runs: Sequence[Run], results: Results, options: Options) -> str | None:
     """Why methods cannot be compared on this axis; None if they can."""
     if axis == "cost":
         lacking = [run for run in runs if STEP_COST not in results.states[run.id].summary]
-        return f"not measured for {plural(len(lacking), 'run')}; `sobench bench cells` does it" if lacking else None
+        return _unmeasured(lacking, results, options) if lacking else None
     disturbed = [run for run in runs if run.id in results.disturbed] if is_time(axis) else []
     if disturbed:
         counts = Counter(results.disturbed[run.id] for run in disturbed)
         texts = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         return f"other work disturbed {plural(len(disturbed), 'run')} ({texts}); allowed: work, cost"
     return None
+
+
+def _unmeasured(lacking: Sequence[Run], results: Results, options: Options) -> str:
+    """Which steps are not measured, and the command that measures them."""
+    first = lacking[0]
+    made = results.environments.get(first.id, {})
+    cells = plural(len({run.cell for run in lacking}), "configuration")
+    measure = options.measure or f"sobench bench cells {first.config.get('experiment') or 'EXPERIMENT'}"
+    if not made.get("device_name"):
+        return f"no step of {cells} is measured; to measure: {measure}"
+    command = " ".join([measure, *step_costs.place_of(first, made)])
+    return f"no step of {cells} is measured on {step_costs.machine(made)}; to measure there: {command}"
 
 
 # Problems

@@ -100,8 +100,8 @@ def limits(study: Study) -> list[str]:
         lines.append("Work counts passes over samples, and not matrix products or factorizations of the optimizer.")
     if not {"cost", "seconds", "total_seconds"} & {*study.axes}:
         lines.append(
-            "There is no axis of time: the times are disturbed by other work, or the cost of a step is not measured "
-            "(`sobench bench cells`)."
+            "There is no axis of time: the times are disturbed by other work, and the cost of a step is not measured "
+            "(`--axis cost` names the command)."
         )
     return lines
 
