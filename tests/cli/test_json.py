@@ -162,6 +162,7 @@ PAIR = {
     "ratio": MAYBE,
     "ratio_low": MAYBE,
     "ratio_high": MAYBE,
+    "ratios": Map(MAYBE),
     "faster": MAYBE,
     "faster_low": MAYBE,
     "faster_high": MAYBE,
@@ -174,6 +175,7 @@ PAIR = {
     "one_missed": int,
     "both_missed": int,
     "answer": str,
+    "needs": (dict, type(None)),
 }
 RANK = {
     "axis": str,

@@ -27,7 +27,7 @@ from sobench.report.settings import short, value_text
 from sobench.report.tune_pages import NOTE as EDGE
 from sobench.results.axes import AXES
 from sobench.results.collection import Results
-from sobench.results.pick import column
+from sobench.results.pick import better_of, column
 from sobench.results.record import STEP_COST
 from sobench.results.state import KEEPS
 from sobench.results.trials import Search, Trial, is_number
@@ -130,7 +130,7 @@ def describe(
         experiment,
         {name: Method(label, {"optimizer": name}) for name, label in short_names(_optimizers(runs)).items()},
         settings=list(settings),
-        choice=Choice(by, _label(by), _better(by), over) if over else None,
+        choice=Choice(by, _label(by), better_of(by), over) if over else None,
         id=f"{OWN}/{name}",
         file="the report's description",
     )
@@ -198,10 +198,6 @@ def _method(method: Method, search: Search | None, trial: Trial | None) -> Metho
     return Method(label, {**method.where, **{key: as_condition(value) for key, value in own.items()}})
 
 
-def _better(metric: str) -> str:
-    return "higher" if metric.endswith("accuracy") else "lower"
-
-
 def _label(metric: str) -> str:
     return metric.replace("train_", "training_").replace("_", " ")
 
@@ -209,7 +205,7 @@ def _label(metric: str) -> str:
 def _columns(metrics: Mapping[str, None], own: Sequence[str]) -> list[Column]:
     """own: the metrics of the user's own, of which it is not known whether more is better."""
     columns = [
-        Column(metric, _label(metric), ".4f" if metric.endswith("accuracy") else ".4g", _better(metric))
+        Column(metric, _label(metric), ".4f" if metric.endswith("accuracy") else ".4g", better_of(metric))
         for metric in metrics
     ]
     columns += [Column(f"test_{name}", _label(f"test_{name}"), ".4g") for name in own]
@@ -257,7 +253,7 @@ def _sensitivities(evidence: Evidence, metric: str, searches: Mapping[str, Searc
                 over=list(choice.over) if choice else [],
                 x_label=short(key).replace("_", " "),
                 title=f"{_label(metric)} by {short(key).replace('_', ' ')}",
-                better=_better(metric),
+                better=better_of(metric),
                 scale=_scale(evidence, metric),
                 x_scale="log" if log else "linear",
                 methods=methods,

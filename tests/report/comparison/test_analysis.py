@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from sobench.report.comparison import analysis, verdict
-from sobench.report.comparison.page import page, to_csv, to_latex, to_markdown
+from sobench.report.comparison.page import page, to_latex, to_markdown
+from sobench.report.comparison.rows import to_csv
 from sobench.report.comparison.study import LEVELS, Entry, Problem, Study
 from sobench.report.comparison.undecided import undecided
 from sobench.report.holm import holm
@@ -221,7 +222,7 @@ def test_the_page_has_every_method_and_escapes_its_names():
     text, latex = to_markdown(shown, "figure.png"), to_latex(shown)
     assert r"x\_\$1" in text and r"a\|b" in text and r"x\_\$1" in latex and "a$|$b" in latex or r"\textbar" in latex
     assert text.count("## ") == len(shown.sections)
-    numbers = to_csv(shown).splitlines()
+    numbers = to_csv(study, shown.numbers).splitlines()
     assert numbers[0] == "axis,problem,method,what,value,low,high"
     assert any(line.startswith("work,,x_$1,ratio to the baseline,") for line in numbers)
 

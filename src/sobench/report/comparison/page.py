@@ -1,12 +1,10 @@
-"""The tables and texts of a comparison, in an order for people; printed, and written as Markdown, LaTeX and CSV.
+"""The tables and texts of a comparison, in an order for people; printed, and written as Markdown and LaTeX.
 
 `sobench.report.comparison.web_page` makes the page for a browser from the same sections.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass, field, replace
 
@@ -356,37 +354,3 @@ def _latex(section: Section) -> str:
 def _in_latex(cell: str) -> str:
     words, best = unmarked(cell)
     return rf"\textbf{{{Latex.escape(words)}}}" if best else Latex.escape(words)
-
-
-def to_csv(shown: Page) -> str:
-    """A line for each number of each axis, unrounded: axis, problem, method, what, value, low, high."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["axis", "problem", "method", "what", "value", "low", "high"])
-    for axis, numbers in shown.numbers.items():
-        for problem, by_method in numbers.summaries.items():
-            for method, reached in by_method.items():
-                writer.writerow(
-                    [axis, problem, method, "median time", *_csv(reached.median, reached.low, reached.high)]
-                )
-                writer.writerow([axis, problem, method, "share reached", *_csv(reached.hit / max(1, reached.seeds))])
-        for pair in numbers.pairs:
-            writer.writerows(_pair_rows(axis, pair))
-        writer.writerows([axis, "", rank.method, "score", *_csv(rank.score)] for rank in numbers.ranks)
-    return file.getvalue()
-
-
-def _pair_rows(axis: str, pair: Pair) -> list[list[str]]:
-    estimates = {"ratio to the baseline": pair.ratio, "P(faster)": pair.better}
-    rows = [
-        [axis, "", pair.method, what, *_csv(estimate.mean, estimate.low, estimate.high)]
-        for what, estimate in estimates.items()
-    ]
-    rows += [
-        [axis, problem, pair.method, "ratio to the baseline", *_csv(ratio)] for problem, ratio in pair.ratios.items()
-    ]
-    return [*rows, [axis, "", pair.method, "adjusted p", *_csv(pair.adjusted)]]
-
-
-def _csv(value: float, low: float = math.nan, high: float = math.nan) -> list[str]:
-    return ["" if math.isnan(number) else repr(float(number)) for number in (value, low, high)]

@@ -28,7 +28,7 @@ from sobench.report.settings import short, value_text
 from sobench.report.tune_pages import TRIALS
 from sobench.results import step_costs
 from sobench.results.axes import is_time
-from sobench.results.pick import DERIVED, column
+from sobench.results.pick import DERIVED, better_of, column
 from sobench.results.record import STEP_COST
 from sobench.results.state import KEEPS
 from sobench.results.trials import is_number
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 METRICS = ("validation_loss", "train_loss")
 """The metric of a target, the first that all runs of a problem recorded. The test set is for reports alone."""
-HIGHER = ("accuracy", "r2")
-"""The ends of the names of the metrics of which higher is better."""
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
 AXES = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
 
@@ -408,7 +406,7 @@ class _Record:
         self.states = results.states
         self._table = results.rows(runs, "eval")
         self.metric = self._metric_of(task, options)
-        self.better = "higher" if self.metric.endswith(HIGHER) else "lower"
+        self.better = better_of(self.metric)
         self.sign = -1.0 if self.better == "higher" else 1.0
         self._values = self.sign * column(self._table, self.metric).to_numpy(dtype=float)
         self._axes: dict[str, np.ndarray] = {}
