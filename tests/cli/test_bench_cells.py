@@ -145,5 +145,11 @@ def test_the_command_measures_what_is_missing(workplace, monkeypatch):
 
 
 def test_wrong_words_are_one_line():
-    assert command("bench", "cells").errors[0].startswith("sobench: bench cells: got no experiment, allowed: ")
+    assert command("bench", "cells").errors[0].startswith("sobench: bench cells: got no argument, allowed: ")
     assert command("bench", "overhead", "practical/table-3").code == 2
+    (line,) = command("bench", "step", "--suite", "digits").errors
+    assert line == "sobench: bench step: got --suite, allowed: `bench cells` alone takes it"
+    (line,) = command("bench", "cells", "sgd", "--suite", "digit").errors
+    assert "--suite: got 'digit', allowed: digits, small" in line
+    (line,) = command("bench", "cells", "sgdd", "--suite", "digits").errors
+    assert "got 'sgdd', which is no optimizer" in line

@@ -1,10 +1,14 @@
 """`sobench compare`: from words to a page, and every wrong word in one line before a run is made."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 from harness import command
+
+from sobench.cli import compare
+from sobench.cli.bench import cells
 
 
 @pytest.fixture
@@ -57,6 +61,37 @@ def test_an_own_optimizer_is_compared_with_its_defaults(suite):
     assert made.code == 0, made.err
     assert "By work: Plain undecided." in made.out
     assert "Not tuned, as far as is recorded" in made.out
+
+
+@pytest.mark.slow
+def test_the_axis_of_cost_names_the_command_that_measures_it(suite, monkeypatch):
+    monkeypatch.setattr(cells, "STEPS", 0)
+    monkeypatch.setattr(cells, "BLOCK", 0.001)
+    words = ("compare", "sgd,adamw", "--suite", "mine", "--seeds", "2")
+    assert command(*words, "--run", "wait=false", "progress=false").code == 0
+    refused = command(*words, "--axis", "cost")
+    (line,) = refused.errors
+    assert refused.code == 2 and "--axis: got cost: no step of 4 configurations is measured on " in line
+    measure = shlex.split(line.partition("; to measure there: ")[2])
+    assert measure[:6] == ["sobench", "bench", "cells", "sgd,adamw", "--suite", "mine"]
+    measured = command(*measure[1:])
+    assert measured.code == 0 and len(measured.out.splitlines()) == 4
+    compared = command(*words, "--axis", "cost")
+    assert compared.code == 0 and "By cost: sgd" in compared.out
+    assert "By cost: sgd" in command(*words).out, "it is an axis by default where it is measured"
+
+
+def test_the_command_that_measures_has_the_methods_and_settings_of_the_comparison():
+    settings = ["dataset=digits", "optimizer.lr=0.1", "runs=there", "wait=false"]
+    cases = [
+        (compare.Request(("sgd", "mine.py:Mine"), "small"), "sgd,mine.py:Mine --suite small"),
+        (compare.Request(suite="small"), "adamw,sgd --suite small"),
+        (compare.Request(("sgd", "adam"), overrides=settings), "optimizer=sgd,adam dataset=digits optimizer.lr=0.1"),
+        (compare.Request(experiments=("zoo/vit",)), "zoo/vit"),
+    ]
+    for request, words in cases:
+        assert compare._measuring(request) == f"sobench bench cells {words}"
+    assert compare._measuring(compare.Request(folder=Path("runs"))) is None
 
 
 @pytest.mark.parametrize(

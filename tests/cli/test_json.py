@@ -169,6 +169,7 @@ PAIR = {
     "ratio": MAYBE,
     "ratio_low": MAYBE,
     "ratio_high": MAYBE,
+    "ratios": Map(MAYBE),
     "faster": MAYBE,
     "faster_low": MAYBE,
     "faster_high": MAYBE,
@@ -181,6 +182,7 @@ PAIR = {
     "one_missed": int,
     "both_missed": int,
     "answer": str,
+    "needs": (dict, type(None)),
 }
 RANK = {
     "axis": str,
@@ -665,3 +667,11 @@ def test_tune(experiment, tmp_path):
     plain = found["choices"][0]
     assert plain["values"]["optimizer.lr"] in (0.1, 0.01) and plain["trials"] == 2 and plain["edge"] == ["optimizer.lr"]
     assert found["kept"] in found["files"] and all(Path(file).exists() for file in found["files"])
+
+
+def test_tune_on_a_suite(experiment, tmp_path):
+    (tmp_path / "conf/suite").mkdir()
+    (tmp_path / "conf/suite/mine.yaml").write_text(f"problems: {{a: {{experiment: {experiment}}}}}")
+    found = document("tune", "sgd", "--suite", "mine", shape={"suite": str, "problems": [{"problem": str, **TUNED}]})
+    assert (found["suite"], found["problems"][0]["problem"]) == ("mine", "a")
+    assert found["problems"][0]["choices"][0]["trials"] == 2

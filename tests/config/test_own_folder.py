@@ -82,7 +82,7 @@ def test_another_process_in_another_folder_finds_them(workplace, monkeypatch):
 
 def test_a_file_of_ours_is_replaced_and_the_commands_say_so(workplace):
     write(workplace / "conf", optimizer__sgd="name: sgd\nlr: 7.0\n", tuned__csfd="[]")
-    said = f"sobench: {workplace / 'conf'} replaces sobench's own optimizer/sgd, tuned/csfd"
+    said = f"sobench: {workplace / 'conf'} replaces sobench's own optimizer/sgd"  # tuned settings are joined
     for words in (["run", "--cfg", "job"], ["status"], ["list", "optimizers"]):
         done = command(*words)
         assert done.code == 0 and done.errors == [said], done
@@ -113,6 +113,13 @@ def test_the_folder_of_another_application_is_not_searched(workplace):
     write(workplace / "conf", config="defaults: []", optimizer__sgd="lr: 3")
     assert files.own_conf_dir() is None and expand([])[0].config["optimizer"]["lr"] == 0.1
     with pytest.raises(UsageError, match="belongs to another application; allowed: SOBENCH_CONF=DIR"):
+        files.conf_dir_to_write()
+
+
+def test_the_folder_of_an_installed_sobench_is_not_written(workplace, monkeypatch):
+    monkeypatch.setattr(files, "PACKAGE", files.conf_dir().parent)
+    monkeypatch.setenv(files.OWN, str(files.conf_dir()))
+    with pytest.raises(UsageError, match=r"belongs to the installed sobench; allowed: SOBENCH_CONF=DIR"):
         files.conf_dir_to_write()
 
 

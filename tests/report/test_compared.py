@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from sobench.report.compared import Comparison
+from sobench.report.comparison import rows
 from sobench.report.comparison.page import page
 from sobench.report.comparison.study import LEVELS, Entry, Problem, Study
 
@@ -37,6 +38,27 @@ def test_pairs(compared):
     )
     assert (pair["pairs"], pair["one_missed"], pair["both_missed"]) == (4, 2, 1)
     assert (pair["wins"], pair["ties"], pair["losses"], pair["answer"]) == (0, 1, 0, "undecided")
+    assert pair["ratios"] == {"digits": pair["ratio"]}  # the one problem
+    assert pair["needs"]["of"] == "seeds" and pair["needs"]["count"] >= 1
+
+
+def test_the_numbers_of_the_file_are_those_of_the_rows(compared):
+    """Hand-computed as above; an infinite median is written, and an unknown end of an interval is left empty."""
+    lines = rows.to_csv(compared.study, compared._page.numbers).splitlines()
+    assert lines[0] == "axis,problem,method,what,value,low,high"
+    found = {tuple(line.split(",")[1:4]): line.split(",")[4:] for line in lines[1:]}
+    assert found["digits", "sgd", "median time"][0] == "4.0"
+    assert found["digits", "<adam>", "median time"][0] == "inf"
+    assert found["digits", "sgd", "share reached"] == ["0.75", "", ""]
+    assert found["digits", "<adam>", "share reached"] == ["0.25", "", ""]
+    assert float(found["", "<adam>", "ratio to the baseline"][0]) == pytest.approx((1 / 2 * 10 / 4 * 10 / 5) ** 0.25)
+    assert found["digits", "<adam>", "ratio to the baseline"][1:] == ["", ""]
+    assert float(found["", "<adam>", "P(faster)"][0]) == pytest.approx(1.5 / 4)
+    (pair,) = compared.pairs.to_dict("records")
+    for name, what in (("ratio", "ratio to the baseline"), ("faster", "P(faster)")):
+        values = [float(text or "nan") for text in found["", "<adam>", what]]
+        assert values == pytest.approx([pair[name], pair[f"{name}_low"], pair[f"{name}_high"]], nan_ok=True)
+    assert ("", "sgd", "score") in found and ("", "<adam>", "adjusted p") in found and len(found) == 10
 
 
 def test_times_ranks_and_runs(compared):

@@ -9,7 +9,7 @@ from run_tree import a_run, evals, put, row
 
 from sobench.report.numbers import Numbers
 from sobench.results.frame import table
-from sobench.results.pick import column, count, pick, reach
+from sobench.results.pick import better_of, column, count, pick, reach
 
 
 def loaded(root, rows, status="done", **summary):
@@ -97,3 +97,17 @@ def test_an_epoch_without_a_value_has_no_point(tmp_path):
     rows = [row("train", step, ratio=math.inf if 10 < step <= 20 else 1.0) for step in range(1, 31)]
     frame, _ = loaded(tmp_path, rows)
     assert curve(frame, "epochs", "ratio", kind="train")["x"].tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "metric, better",
+    [
+        ("test_accuracy", "higher"),
+        ("validation_r2", "higher"),
+        ("train_loss", "lower"),
+        ("test_rmse", "lower"),
+        ("test_error", "lower"),
+    ],
+)
+def test_which_metrics_are_better_when_higher(metric, better):
+    assert better_of(metric) == better

@@ -103,6 +103,24 @@ def _selects(override: str) -> bool:
     return not changes_nothing(key)
 
 
+def split(words: str) -> list[str]:
+    """The names in a word, separated by commas."""
+    return [name for name in words.split(",") if name]
+
+
+def checked_optimizer(name: str, command: str) -> str:
+    """The name of an optimizer, or the path of one. Raises UsageError for another word."""
+    from sobench.config import by_path, registry
+
+    if by_path.is_path(name) or registry.is_member("optimizer", name):
+        return name
+    known = registry.members("optimizer")
+    raise UsageError(
+        f"{command}: got {name!r}, which is no optimizer, experiment, folder or setting; "
+        f"{registry.suggestion(name, known, 'sobench list optimizers')}"
+    )
+
+
 def value_of(key: str, overrides: Iterable[str]) -> str | None:
     """The value of a setting of one value, without the quotation marks that Hydra takes; None if it is not given."""
     values = [override.partition("=")[2] for override in overrides if key_of(override) == key]

@@ -73,10 +73,7 @@ def add_parsers(subparsers: Subparsers) -> None:
     about = "paper/artifact, as `sobench list reports` prints it, or a folder of reports (default: reports)"
     parser.add_argument("id", nargs="?", metavar="ID|FOLDER", help=about)
 
-    about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
-    parser = _add(subparsers, "tune", "tune:tune", about)
-    _add_experiment(parser, optional=True)
-    _add_overrides(parser)
+    _add_tune(subparsers)
 
     _add_retry(subparsers)
     _add_gc(subparsers)
@@ -116,6 +113,10 @@ def add_parsers(subparsers: Subparsers) -> None:
     _add_experiment(parser, optional=True)
     _add_overrides(parser)
     parser.add_argument("--again", action="store_true", help="cells: measure the known costs again")
+    about = (
+        "cells: those of the optimizers (sgd,mine.py:Mine) on the problems of a suite, as `sobench compare` runs them"
+    )
+    parser.add_argument("--suite", metavar="NAME", help=about)
 
     about = 'print a script that makes TAB complete the words of a command: eval "$(sobench completion bash)"'
     parser = _add(subparsers, "completion", "complete:completion", about)
@@ -160,6 +161,20 @@ def _add_compare(subparsers: Subparsers) -> None:
     about = "choose each method's setting on these seeds, and compare the others"
     parser.add_argument("--tuning-seeds", metavar="SEEDS", help=about)
     parser.add_argument("--name", metavar="NAME", help="folder of the comparison, below reports/compare")
+
+
+def _add_tune(subparsers: Subparsers) -> None:
+    about = "tune hyperparameters: run an experiment's grids on its tuning seeds and select the best settings"
+    parser = _add(subparsers, "tune", "tune:tune", about)
+    parser.epilog = (
+        "An optimizer of your own on a suite: sobench tune mine.py:Mine --suite small optimizer.lr=1,0.1,0.01"
+    )
+    about = "an experiment, as `sobench list experiments` prints it; with --suite optimizers, as sgd,mine.py:Mine"
+    parser.add_argument("experiment", nargs="?", metavar="EXPERIMENT", help=about)
+    _add_overrides(parser)
+    about = "tune on every problem of conf/suite/NAME.yaml, so that `sobench compare --suite NAME` uses the choice. "
+    about += "Settings with several values are the grid (optimizer.lr=1,0.1,0.01); without any, that of each experiment"
+    parser.add_argument("--suite", metavar="NAME", help=about)
 
 
 def _add_retry(subparsers: Subparsers) -> None:
@@ -314,14 +329,13 @@ def check(args: argparse.Namespace) -> Answer:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run one benchmark. Raises UsageError for `cells` without an experiment, and for arguments of one without any."""
+    """Run one benchmark. Raises UsageError for arguments of one without any."""
     function = resolve_name(BENCHMARKS[args.benchmark])
     if args.benchmark == "cells":
-        if of_command(args).experiment is None:
-            raise UsageError("bench cells: got no experiment, allowed: sobench bench cells EXPERIMENT [KEY=VALUE ...]")
         return function(args)
-    if args.again:
-        raise UsageError(f"bench {args.benchmark}: got --again, allowed: `bench cells` alone takes it")
+    for option in ("again", "suite"):
+        if getattr(args, option):
+            raise UsageError(f"bench {args.benchmark}: got --{option}, allowed: `bench cells` alone takes it")
     names = [args.experiment, *args.overrides] if args.experiment else []
     if args.benchmark == "step":
         return function(names)

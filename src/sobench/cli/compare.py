@@ -13,7 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sobench.cli.answer import Answer, shown
-from sobench.cli.arguments import EXPERIMENT, Selection, check_overrides, is_override, key_of, selecting, value_of
+from sobench.cli.arguments import (
+    EXPERIMENT,
+    Selection,
+    check_overrides,
+    checked_optimizer,
+    is_override,
+    key_of,
+    selecting,
+    split,
+    value_of,
+)
 from sobench.errors import UsageError
 from sobench.system.text import plural
 
@@ -78,6 +88,11 @@ def understood(args: argparse.Namespace) -> tuple[Request, Options, _Problems]:
     return request, options, _Problems(request, args.seeds, made=args.run)
 
 
+def runs_of(suite: str, words: Iterable[str | None]) -> list[Run]:
+    """The runs that a comparison on a suite needs, of a few seeds. words: as `sobench compare` takes them."""
+    return _Problems(_request(words, suite), None, made=False).runs
+
+
 def study_of(args: argparse.Namespace, request: Request, options: Options, problems: _Problems) -> tuple[str, Study]:
     """The name of a comparison, and its material from the runs that exist. Raises UsageError."""
     from sobench.report.comparison import selection
@@ -90,8 +105,8 @@ def study_of(args: argparse.Namespace, request: Request, options: Options, probl
     runs = [run for task in tasks for run in task.runs]
     command = _command(args, request)
     metrics = {options.metric, *(task.metric for task in tasks), *selection.METRICS}
-    axes = options.axes or ()
-    wanted = {*filter(None, metrics), *(POSITION - {"cost"}), *axes, STEP_COST, "warm_start_seconds"}
+    axes = {*POSITION, *(options.axes or ())} - {"cost"}  # the step of each run and its cost give it
+    wanted = {*filter(None, metrics), *axes, STEP_COST, "warm_start_seconds"}
     results = collect(runs, request.runs, wanted.__contains__)
     require_finished("compare", results, request.runs, f"{command} --run")
     name = args.name or _name(request, tasks)
@@ -121,7 +136,7 @@ def _request(words: Iterable[str | None], suite: str | None) -> Request:
         elif os.path.isdir(word) and not _is_optimizer(word):
             folder = Path(word)
         else:
-            methods += [_checked_optimizer(name) for name in _split(word)]
+            methods += [checked_optimizer(name, "compare") for name in split(word)]
     overrides = check_overrides(overrides)
     sources = [text for text in (suite and f"suite={suite}", *experiments[:1], folder and str(folder)) if text]
     if len(sources) > 1 or (suite and any(key_of(override) == "seed" for override in overrides)):
@@ -132,27 +147,10 @@ def _request(words: Iterable[str | None], suite: str | None) -> Request:
     return Request(tuple(dict.fromkeys(methods)), suite, tuple(experiments), folder, overrides)
 
 
-def _split(word: str) -> list[str]:
-    return [name for name in word.split(",") if name]
-
-
 def _is_optimizer(name: str) -> bool:
     from sobench.config import registry
 
     return registry.is_member("optimizer", name)
-
-
-def _checked_optimizer(name: str) -> str:
-    """The name of an optimizer, or the path of one. Raises UsageError for another word."""
-    from sobench.config import by_path, registry
-
-    if by_path.is_path(name) or _is_optimizer(name):
-        return name
-    known = registry.members("optimizer")
-    raise UsageError(
-        f"compare: got {name!r}, which is no optimizer, experiment, folder or setting; "
-        f"{registry.suggestion(name, known, 'sobench list optimizers')}"
-    )
 
 
 def _options(args: argparse.Namespace, request: Request) -> Options:
@@ -165,7 +163,7 @@ def _options(args: argparse.Namespace, request: Request) -> Options:
     labels = short_names(request.methods)
     if len(labels) == 1:
         raise UsageError(f"compare: got one method, {request.methods[0]}; allowed: two at least")
-    axes = tuple(_split(args.axis)) if args.axis else None
+    axes = tuple(split(args.axis)) if args.axis else None
     for axis in axes or ():
         if axis not in AXES:
             raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
@@ -184,6 +182,7 @@ def _options(args: argparse.Namespace, request: Request) -> Options:
         args.metric,
         tuple(labels.values()),
         frozenset(_numbers("--tuning-seeds", args.tuning_seeds)),
+        _measuring(request),
     )
 
 
@@ -253,8 +252,7 @@ class _Problems:
 
         methods, found = self.request.methods or METHODS, {}
         for problem in suite.problems:
-            jobs = problem.jobs(methods, range(seeds))
-            found[problem.name] = of_jobs([[*job, *self.request.overrides] for job in jobs])
+            found[problem.name] = of_jobs(problem.jobs(methods, range(seeds), self.request.overrides))
         return found
 
     def _of_folder(self) -> list[Run]:
@@ -299,3 +297,15 @@ def _command(args: argparse.Namespace, request: Request) -> str:
     words = [*filter(None, sources), *selecting(request.overrides), *places]
     flags = [part for name, value in given if value for part in (f"--{name.replace('_', '-')}", str(value))]
     return shlex.join(["sobench", "compare", *words, *flags])
+
+
+def _measuring(request: Request) -> str | None:
+    """The command that measures the cost of a step of each configuration; None for a folder of runs."""
+    settings = selecting(request.overrides)
+    if request.suite:
+        words = [",".join(request.methods or METHODS), "--suite", request.suite]
+    elif request.experiments or settings:
+        words = [*request.experiments[:1], *([_as_setting(request.methods)] if request.methods else [])]
+    else:
+        return None
+    return shlex.join(["sobench", "bench", "cells", *words, *settings])

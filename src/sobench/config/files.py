@@ -47,6 +47,9 @@ LISTED = (
 OWN = "SOBENCH_CONF"
 """The environment variable that names the user's own folder; else it is conf/ of the working folder."""
 
+TUNED = "tuned"
+"""The folder of the settings that `sobench tune` chose, in each of the folders of YAML files."""
+
 PRIMARY = "config.yaml"
 """The settings of every run. A folder that has such a file is that of sobench, or of another Hydra application."""
 
@@ -91,12 +94,15 @@ def conf_dirs() -> list[Path]:
 def conf_dir_to_write() -> Path:
     """The folder for files that a command writes: the user's own, which may have to be made.
 
-    In a checkout of sobench it is that of sobench. Raises UsageError if conf/ belongs to another application.
+    In a checkout of sobench it is that of sobench. Raises UsageError if conf/ belongs to another application, or to an
+    installed sobench.
     """
     if own := own_conf_dir():
         return own
     folder = _absolute(os.environ.get(OWN) or "conf")
     if _is_ours(folder):
+        if conf_dir().is_relative_to(PACKAGE):
+            raise UsageError(f"{folder} belongs to the installed sobench; allowed: {OWN}=DIR, a folder of your own")
         return conf_dir()
     if (folder / PRIMARY).is_file():
         raise UsageError(f"{folder} belongs to another application; allowed: {OWN}=DIR, a folder of your own")
@@ -116,10 +122,11 @@ def origin(name: str) -> str:
 
 
 def replaced() -> list[str]:
-    """The names of the files of sobench that files of the user's own replace."""
+    """The names of the files of sobench that files of the user's own replace. Tuned settings are joined instead."""
     own = own_conf_dir()
     names = (file.relative_to(own) for file in own.rglob("*.yaml")) if own else ()
-    return sorted(name.with_suffix("").as_posix() for name in names if (conf_dir() / name).is_file())
+    ours = [name for name in names if name.parts[0] != TUNED and (conf_dir() / name).is_file()]
+    return sorted(name.with_suffix("").as_posix() for name in ours)
 
 
 def _absolute(folder: str) -> Path:

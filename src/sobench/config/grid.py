@@ -153,6 +153,12 @@ def _check_size(text: str, runs: float) -> None:
         raise UsageError(f"{text}: a grid of {size} runs; allowed: at most {LARGEST:,}")
 
 
+def values_of(overrides: Sequence[str]) -> dict[str, list[str]]:
+    """The values of each key of a command line, as overrides KEY=VALUE. Raises UsageError as `expand`."""
+    with readable_errors(overrides):
+        return _values(hydra_private.parse_overrides(overrides))
+
+
 def data_sets_of(experiment: str) -> dict[str, dict[str, Any]]:
     """The data sets that the files of an experiment choose, in its defaults, its grid or its cells.
 

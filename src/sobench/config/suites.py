@@ -35,20 +35,79 @@ class SuiteProblem:
     metric: str | None
     target: float | None
 
-    def jobs(self, optimizers: Sequence[str], seeds: Sequence[int]) -> list[list[str]]:
+    def jobs(self, optimizers: Sequence[str], seeds: Sequence[int], given: Sequence[str] = ()) -> list[list[str]]:
         """The overrides of each run: every optimizer, with its tuned settings, and every seed.
 
-        Of several cells with an optimizer the first is taken. Raises UsageError for an experiment that does not exist,
-        and for a seed on which it was tuned.
+        Of several cells with an optimizer the first is taken. given: settings of the command line, above all others.
+        Raises UsageError for an experiment that does not exist, and for a seed on which it was tuned.
         """
-        before = [f"experiment={self.experiment}", *self.settings]
-        sweeper = grid.sweeper(before)
+        sweeper = grid.sweeper([self._choice, *self.settings])
         if shared := sorted({*seeds} & {*((sweeper["tune"] or {}).get("seeds") or ())}):
             raise UsageError(f"seed: got {shared[0]}, on which {self.experiment} is tuned; allowed: other seeds")
-        cells = [_first_cell(sweeper["cells"], name) for name in optimizers]
+        cells = [[*self.settings, *_first_cell(sweeper["cells"], name)] for name in optimizers]
         if sweeper["tuned"]:
-            cells = tuning.chosen(cells, sweeper["tuned"])
-        return [[*before, *cell, f"seed={seed}"] for cell in cells for seed in seeds]
+            cells = tuning.chosen(cells, sweeper["tuned"], given)
+        return [[self._choice, *cell, f"seed={seed}", *given] for cell in cells for seed in seeds]
+
+    def search(
+        self, optimizers: Sequence[str], values: Mapping[str, Sequence[Any]], given: Sequence[str] = ()
+    ) -> dict[str, Any]:
+        """The node hydra.sweeper of a search for settings of optimizers on this problem.
+
+        values: by setting, those to try; with none, the grids that the experiment declares. optimizers: with none,
+        those with a declared grid. A setting that an earlier search chose, and that `values` does not vary, keeps its
+        value and is chosen again. The choice holds for the settings of the problem and `given` alone. Raises UsageError
+        for an experiment that is not tuned, and for an optimizer without a grid.
+        """
+        sweeper = grid.sweeper([self._choice, *self.settings, *filter(_is_of_sweep, given)])
+        for key, allowed in (("tune", "its seeds and metric"), ("tuned", "the name of a file for the choice")):
+            if not sweeper[key]:
+                raise UsageError(f"{self.experiment}: no hydra.sweeper.{key}; allowed in a suite to tune on: {allowed}")
+        tune = tuning.checked(sweeper)
+        names = optimizers or [name for name in _optimizers(sweeper["cells"]) if self._declared(sweeper, tune, name)]
+        if values:
+            grids = {f"optimizer={name}": self._varied(sweeper, name, values, given) for name in names}
+        elif without := [name for name in names if not self._declared(sweeper, tune, name)]:
+            raise UsageError(
+                f"tune: no grid for {', '.join(without)} on {self.name}; allowed: a setting with several values, as "
+                "optimizer.lr=1,0.1,0.01"
+            )
+        else:
+            grids = tune["grids"]
+        conditions = [*self.settings, *(setting for setting in given if not setting.startswith("hydra"))]
+        cells = [[*_first_cell(sweeper["cells"], name), *conditions] for name in names]
+        return {**sweeper, "cells": cells, "tune": {**tune, "grids": grids}}
+
+    def trials(self, search: Mapping[str, Any]) -> list[list[str]]:
+        """The overrides of each run of a search."""
+        cells, seeds = tuning.trials(search)
+        return [[self._choice, *cell, seed] for cell in cells for seed in seeds]
+
+    @property
+    def _choice(self) -> str:
+        return f"experiment={self.experiment}"
+
+    def _declared(self, sweeper: Mapping[str, Any], tune: Mapping[str, Any], optimizer: str) -> dict[str, list[Any]]:
+        return tuning.grid_of(_first_cell(sweeper["cells"], optimizer), tune)
+
+    def _varied(
+        self, sweeper: Mapping[str, Any], optimizer: str, values: Mapping[str, Sequence[Any]], given: Sequence[str]
+    ) -> dict[str, Sequence[Any]]:
+        """The grid of an optimizer: the values to try, and those of the other settings that are chosen already."""
+        own = [*self.settings, *_first_cell(sweeper["cells"], optimizer), *given]
+        before = tuning.choice(own, tuning.entries(sweeper["tuned"]))
+        return {**values, **{key: [value] for key, value in before.items() if key not in values}}
+
+
+def _is_of_sweep(setting: str) -> bool:
+    """Whether a setting can change the node hydra.sweeper."""
+    return setting.startswith(("hydra.", "hydra/", "budget"))
+
+
+def _optimizers(cells: Sequence[list[str]]) -> list[str]:
+    """The optimizers of the cells, in order."""
+    chosen = [setting for cell in cells for setting in cell if setting.startswith("optimizer=")]
+    return [setting.partition("=")[2] for setting in dict.fromkeys(chosen)]
 
 
 def _first_cell(cells: Sequence[list[str]], optimizer: str) -> list[str]:

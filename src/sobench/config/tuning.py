@@ -10,13 +10,14 @@
 
 A trial is a cell of the experiment with one combination of the grid's values in place of its own settings, run with
 every tuning seed. Its score is the mean over the seeds; a trial that did not finish with all of them cannot be chosen.
-The choice is written to conf/tuned/<name>.yaml, a list of entries, and the experiment then runs with it
-(`hydra.sweeper.tuned: <name>`).
+The choice is written to tuned/<name>.yaml of the user's own folder, a list of entries, and the experiment then runs
+with it (`hydra.sweeper.tuned: <name>`). The entries of sobench's own file of that name hold beside those of the user.
 """
 
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,10 @@ from sobench.config import files
 from sobench.errors import UsageError
 
 Cell = list[str]
+Entry = dict[str, Any]
 KEYS = {"seeds", "metric", "better", "at", "grids"}
+HYPERPARAMETERS = ("optimizer", "schedule", "batch_size", "drop_last", "batches", "init", "l2")
+"""The top-level settings that are hyperparameters of a method; all others make the problem."""
 
 
 def trials(sweeper: Mapping[str, Any]) -> tuple[list[Cell], list[str]]:
@@ -81,17 +85,31 @@ def without(cell: Cell, keys: Iterable[str]) -> Cell:
     return [setting for setting in cell if setting.partition("=")[0] not in removed]
 
 
-def file(name: str) -> Path | None:
-    """The file tuned/<name>.yaml, the user's own before that of sobench; None if there is none.
+def values_of(settings: Iterable[str]) -> dict[str, Any]:
+    """The values of settings KEY=VALUE, as Hydra reads them."""
+    from omegaconf import OmegaConf
 
-    Raises UsageError for a name that is a path.
-    """
-    return files.find(f"tuned/{_checked_name(name)}")
+    pairs = (setting.partition("=") for setting in settings)
+    return {key: OmegaConf.from_dotlist([f"v={text}"]).v for key, _, text in pairs}
+
+
+# The file of the choices
 
 
 def file_to_write(name: str) -> Path:
-    """The file tuned/<name>.yaml of the user's own folder, which may not exist. Raises UsageError as `file` does."""
-    return files.conf_dir_to_write() / "tuned" / f"{_checked_name(name)}.yaml"
+    """The file tuned/<name>.yaml of the user's own folder, which may not exist.
+
+    Raises UsageError for a name that is a path, and for a folder that cannot be written.
+    """
+    path = files.conf_dir_to_write() / files.TUNED / f"{_checked_name(name)}.yaml"
+    there = next(folder for folder in path.parents if folder.exists())
+    if not there.is_dir():
+        raise UsageError(f"{there} is a file; allowed: a folder for the settings that are chosen, or {files.OWN}=DIR")
+    if not os.access(there, os.W_OK | os.X_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise UsageError(
+            f"{path} cannot be written; allowed: a folder of your own for the settings that are chosen, {files.OWN}=DIR"
+        )
+    return path
 
 
 def _checked_name(name: str) -> str:
@@ -100,16 +118,24 @@ def _checked_name(name: str) -> str:
     return name
 
 
-def entries(name: str) -> list[dict[str, Any]]:
-    """The choices in a file, each with its `cell` and its `values`; none where the file is missing.
+def entries(name: str) -> list[Entry]:
+    """The choices that hold, each with its `cell` and its `values`: those of sobench, and the user's own, which come
+    last. None where there is no file.
 
-    Raises UsageError for a file that is not a list of entries.
+    Raises UsageError for a name that is a path, and for a file that is not a list of entries.
     """
+    found: list[Entry] = []
+    for folder in reversed(files.conf_dirs()):
+        found = joined(found, read(folder / files.TUNED / f"{_checked_name(name)}.yaml"))
+    return found
+
+
+def read(path: Path) -> list[Entry]:
+    """The choices in a file; none where it is missing. Raises UsageError for a file that is not a list of entries."""
     import yaml
 
-    path = file(name)
     try:
-        contents = yaml.safe_load(path.read_text("utf-8")) if path else []
+        contents = yaml.safe_load(path.read_text("utf-8")) if path.is_file() else []
     except yaml.YAMLError:
         contents = None
     if not (isinstance(contents, list) and all(isinstance(e, dict) and {"cell", "values"} <= {*e} for e in contents)):
@@ -119,17 +145,36 @@ def entries(name: str) -> list[dict[str, Any]]:
     return contents
 
 
-def chosen(cells: list[Cell], name: str) -> list[Cell]:
-    """The cells with tuned settings in place of their own: those of the cell, or of the nearest less specific one."""
-    tuned = {frozenset(entry["cell"]): entry["values"] for entry in entries(name)}
-    changed = []
+def joined(older: Sequence[Entry], newer: Sequence[Entry]) -> list[Entry]:
+    """The older choices that no newer one replaces, and the newer ones.
+
+    A choice replaces those for its own cell, and those for cells that differ from it only in settings it chooses.
+    """
+    return [entry for entry in older if not any(_replaces(new, entry) for new in newer)] + list(newer)
+
+
+def _replaces(new: Entry, old: Entry) -> bool:
+    further = {*old["cell"]} - {*new["cell"]}
+    return {*new["cell"]} <= {*old["cell"]} and {setting.partition("=")[0] for setting in further} <= {*new["values"]}
+
+
+def chosen(cells: list[Cell], name: str, given: Sequence[str] = ()) -> list[Cell]:
+    """The cells with tuned settings in place of their own, see `choice`."""
+    choices, changed = entries(name), []
     for cell in cells:
-        near = nearest(cell, tuned)
-        values = tuned[near] if near is not None else {}
+        values = choice([*cell, *given], choices)
         changed.append([*without(cell, values), *(f"{key}={value}" for key, value in values.items())])
     return changed
 
 
+def choice(settings: Sequence[str], choices: Sequence[Entry]) -> dict[str, Any]:
+    """The values that were chosen for the largest cell that is contained in these settings; {} if there is none."""
+    tuned = {frozenset(entry["cell"]): entry["values"] for entry in choices}
+    near = nearest(settings, tuned)
+    return tuned[near] if near is not None else {}
+
+
 def nearest(settings: Sequence[str], cells: Iterable[frozenset[str]]) -> frozenset[str] | None:
-    """The largest of the cells that are contained in these settings; None if there is none."""
-    return max((cell for cell in cells if cell <= {*settings}), key=len, default=None)
+    """The largest of the cells that are contained in these settings, of equal ones the last; None if there is none."""
+    contained = [cell for cell in cells if cell <= {*settings}]
+    return max(reversed(contained), key=len, default=None)

@@ -6,20 +6,20 @@ The comparison itself is that of `sobench.report.comparison`.
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from sobench.report.comparison import figure, page, verdict
-from sobench.report.comparison.analysis import LOSS, TIE, WIN, OnAxis
-from sobench.report.comparison.bootstrap import Estimate
+from sobench.report.comparison import figure, page, rows
 from sobench.report.comparison.page import Page
-from sobench.report.comparison.study import TARGET, Study
+from sobench.report.comparison.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-Row = dict[str, Any]
+
+_NESTED = ("ratios", "needs")
+"""The columns that a notebook's table leaves out."""
 
 
 class Comparison:
@@ -43,19 +43,19 @@ class Comparison:
 
     @property
     def times(self) -> pd.DataFrame:
-        return _frame(_times(self.study, self._page.numbers))
+        return _frame(rows.times(self.study, self._page.numbers))
 
     @property
     def pairs(self) -> pd.DataFrame:
-        return _frame(_pairs(self._page.numbers))
+        return _frame(rows.pairs(self.study, self._page.numbers))
 
     @property
     def ranks(self) -> pd.DataFrame:
-        return _frame(_ranks(self.study, self._page.numbers))
+        return _frame(rows.ranks(self.study, self._page.numbers))
 
     @property
     def runs(self) -> pd.DataFrame:
-        return _frame(_runs(self.study))
+        return _frame(rows.runs(self.study))
 
     def figure(self) -> Figure:
         """The performance profiles on each axis, as the page of the comparison shows them."""
@@ -72,10 +72,10 @@ class Comparison:
             "axes": list(study.axes),
             "verdicts": self.verdicts,
             "left_out": list(study.left_out),
-            "times": list(_times(study, numbers)),
-            "pairs": list(_pairs(numbers)),
-            "ranks": list(_ranks(study, numbers)),
-            "runs": list(_runs(study)),
+            "times": list(rows.times(study, numbers)),
+            "pairs": list(rows.pairs(study, numbers)),
+            "ranks": list(rows.ranks(study, numbers)),
+            "runs": list(rows.runs(study)),
         }
 
     def __str__(self) -> str:
@@ -91,87 +91,14 @@ class Comparison:
         parts = [f"<h4>{html.escape(self.study.title)}</h4>"]
         parts += ["<ul>", *(f"<li>{html.escape(sentence)}</li>" for sentence in self.verdicts), "</ul>"]
         for frame in (self.pairs, self.ranks):
-            own = frame[frame["axis"] == axis].drop(columns="axis") if len(frame) else frame
+            own = (
+                frame[frame["axis"] == axis].drop(columns=["axis", *_NESTED], errors="ignore") if len(frame) else frame
+            )
             parts.append(own.to_html(index=False, float_format="{:.3g}".format))
         return "\n".join(parts)
 
 
-def _frame(rows: Iterator[Row]) -> pd.DataFrame:
+def _frame(own: Iterator[rows.Row]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(list(rows))
-
-
-def _times(study: Study, numbers: Mapping[str, OnAxis]) -> Iterator[Row]:
-    for axis, of_axis in numbers.items():
-        for problem in study.problems:
-            for method in study.methods:
-                reached = of_axis.summaries[problem.name][method]
-                yield {
-                    "axis": axis,
-                    "problem": problem.name,
-                    "method": method,
-                    "metric": problem.metric,
-                    "target": problem.levels[TARGET],
-                    "reached": reached.hit,
-                    "seeds": reached.seeds,
-                    "median": reached.median,
-                    "low": reached.low,
-                    "high": reached.high,
-                    "horizon": problem.horizon(axis),
-                }
-
-
-def _pairs(numbers: Mapping[str, OnAxis]) -> Iterator[Row]:
-    for axis, of_axis in numbers.items():
-        for pair in of_axis.pairs:
-            yield {
-                "axis": axis,
-                "method": pair.method,
-                **_estimate("ratio", pair.ratio),
-                **_estimate("faster", pair.better),
-                "wins": pair.count(WIN),
-                "ties": pair.count(TIE),
-                "losses": pair.count(LOSS),
-                "p": pair.p,
-                "adjusted_p": pair.adjusted,
-                "pairs": pair.pairs,
-                "one_missed": pair.bounds,
-                "both_missed": pair.open,
-                "answer": verdict.answer(pair),
-            }
-
-
-def _estimate(name: str, estimate: Estimate) -> Row:
-    return {name: estimate.mean, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-
-
-def _ranks(study: Study, numbers: Mapping[str, OnAxis]) -> Iterator[Row]:
-    for axis, of_axis in numbers.items():
-        for rank in of_axis.ranks:
-            place = study.methods.index(rank.method)
-            yield {
-                "axis": axis,
-                "rank": rank.rank,
-                "method": rank.method,
-                "score": rank.score,
-                "fastest": float(of_axis.profiles.shares[place, 0]),
-                "band": float(of_axis.profiles.width[place]),
-                "moves": {change: new for change, (_, new) in rank.moves.items()},
-            }
-
-
-def _runs(study: Study) -> Iterator[Row]:
-    for problem in study.problems:
-        for method, entry in problem.entries.items():
-            for place, (seed, run) in enumerate(zip(entry.seeds, entry.runs, strict=True)):
-                reached = {axis: float(problem.times(axis, method)[place]) for axis in study.axes}
-                yield {
-                    "problem": problem.name,
-                    "method": method,
-                    "seed": seed,
-                    "id": run,
-                    "settings": entry.settings,
-                    "final": float(entry.final[place]),
-                    **reached,
-                }
+    return pd.DataFrame(list(own))

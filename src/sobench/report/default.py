@@ -16,6 +16,7 @@ from typing import Any
 
 from sobench.config.by_path import short_name, short_names
 from sobench.config.run import Run
+from sobench.config.tuning import HYPERPARAMETERS
 from sobench.report.choice import as_condition, in_words
 from sobench.report.data_sets import named
 from sobench.report.evidence import Evidence
@@ -26,7 +27,7 @@ from sobench.report.settings import short, value_text
 from sobench.report.tune_pages import NOTE as EDGE
 from sobench.results.axes import AXES
 from sobench.results.collection import Results
-from sobench.results.pick import column
+from sobench.results.pick import better_of, column
 from sobench.results.record import STEP_COST
 from sobench.results.state import KEEPS
 from sobench.results.trials import Search, Trial, is_number
@@ -35,8 +36,6 @@ OWN = "own"
 """The beginning of the ids of these reports, in place of a paper."""
 PARTS, KINDS = ("train", "test", "validation"), ("accuracy", "rmse", "mse", "loss")
 """The sets and the metrics of an evaluation; the first recorded kind is the metric of the task."""
-_OF_OPTIMIZER = ("optimizer", "schedule", "batch_size", "drop_last", "batches", "init", "l2")
-"""The top-level settings that are hyperparameters; all others make the problem."""
 WIDE = 5.0
 """The axis of a hyperparameter is logarithmic where its largest value is at least so many times its smallest."""
 
@@ -85,7 +84,7 @@ def _problem_of(run: Run, with_budget: bool) -> dict[str, Any]:
     """The settings that make the problem of a run, by their dotted paths."""
     from sobench.config.files import NOT_IDENTITY
 
-    left_out = {*_OF_OPTIMIZER, *NOT_IDENTITY, "seed", *([] if with_budget else ["budget"])}
+    left_out = {*HYPERPARAMETERS, *NOT_IDENTITY, "seed", *([] if with_budget else ["budget"])}
     return {key: value for key, value in run.settings.items() if key.partition(".")[0] not in left_out}
 
 
@@ -131,7 +130,7 @@ def describe(
         experiment,
         {name: Method(label, {"optimizer": name}) for name, label in short_names(_optimizers(runs)).items()},
         settings=list(settings),
-        choice=Choice(by, _label(by), _better(by), over) if over else None,
+        choice=Choice(by, _label(by), better_of(by), over) if over else None,
         id=f"{OWN}/{name}",
         file="the report's description",
     )
@@ -180,13 +179,13 @@ def _differing(runs: Sequence[Run]) -> list[str]:
     found: dict[str, None] = {}
     for cells in by_optimizer.values():
         own = [
-            {key: value for key, value in run.settings.items() if key.partition(".")[0] in _OF_OPTIMIZER}
+            {key: value for key, value in run.settings.items() if key.partition(".")[0] in HYPERPARAMETERS}
             for run in cells.values()
         ]
         for key in dict.fromkeys(key for settings in own for key in settings):
             if any(settings.get(key) != own[0].get(key) for settings in own):
                 found[key] = None
-    return sorted(found, key=lambda key: _OF_OPTIMIZER.index(key.partition(".")[0]))
+    return sorted(found, key=lambda key: HYPERPARAMETERS.index(key.partition(".")[0]))
 
 
 def _method(method: Method, search: Search | None, trial: Trial | None) -> Method:
@@ -199,10 +198,6 @@ def _method(method: Method, search: Search | None, trial: Trial | None) -> Metho
     return Method(label, {**method.where, **{key: as_condition(value) for key, value in own.items()}})
 
 
-def _better(metric: str) -> str:
-    return "higher" if metric.endswith("accuracy") else "lower"
-
-
 def _label(metric: str) -> str:
     return metric.replace("train_", "training_").replace("_", " ")
 
@@ -210,7 +205,7 @@ def _label(metric: str) -> str:
 def _columns(metrics: Mapping[str, None], own: Sequence[str]) -> list[Column]:
     """own: the metrics of the user's own, of which it is not known whether more is better."""
     columns = [
-        Column(metric, _label(metric), ".4f" if metric.endswith("accuracy") else ".4g", _better(metric))
+        Column(metric, _label(metric), ".4f" if metric.endswith("accuracy") else ".4g", better_of(metric))
         for metric in metrics
     ]
     columns += [Column(f"test_{name}", _label(f"test_{name}"), ".4g") for name in own]
@@ -258,7 +253,7 @@ def _sensitivities(evidence: Evidence, metric: str, searches: Mapping[str, Searc
                 over=list(choice.over) if choice else [],
                 x_label=short(key).replace("_", " "),
                 title=f"{_label(metric)} by {short(key).replace('_', ' ')}",
-                better=_better(metric),
+                better=better_of(metric),
                 scale=_scale(evidence, metric),
                 x_scale="log" if log else "linear",
                 methods=methods,

@@ -33,19 +33,18 @@ HEAD = "# What was chosen, and by what: written by `sobench tune`, used by the e
 
 
 def adopt(name: str, searches: Sequence[Search], criterion: dict[str, Any]) -> Path:
-    """Write the chosen settings to tuned/<name>.yaml of the user's own folder, in place of those of the same cells.
+    """Write the chosen settings to tuned/<name>.yaml of the user's own folder, in place of those that they replace.
 
-    The choices for other cells are kept, also those in the file of sobench that the new file replaces. Raises Failure.
+    The other choices in that file are kept. Raises Failure.
     """
     import yaml
 
     new = [entry(search, search.best, criterion) for search in searches if search.best]
-    cells = [{*e["cell"]} for e in new]
-    kept = [e for e in tuning.entries(name) if {*e["cell"]} not in cells]
     path = tuning.file_to_write(name)
+    kept = tuning.joined(tuning.read(path), new)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (HEAD + yaml.safe_dump(kept + new, sort_keys=False, width=130)).encode())
+        write_atomically(path, (HEAD + yaml.safe_dump(kept, sort_keys=False, width=130)).encode())
     except OSError as error:
         raise Failure(f"tune: cannot write {path}: {error.strerror}") from error
     return path
@@ -152,7 +151,7 @@ def table_of_choices(searches: Sequence[Search], criterion: dict[str, Any]) -> l
     """The chosen settings as a table for the terminal: a row for each, with the score of the trial on the first."""
     rows = [["cell", "setting", "value", criterion["metric"], "trials", ""]]
     for search in searches:
-        about = [search.label, _score(search.best), _count(search)]
+        about = [search.label, _score(search.best), count(search)]
         for key, value in search.best.values.items() if search.best else [("none finished", "")]:
             edge = "edge of its grid" if key in search.edge else ""
             rows.append([about[0], key, str(value), about[1], about[2], edge])
@@ -172,7 +171,7 @@ def _markdown(searches: Sequence[Search], criterion: dict[str, Any], title: str)
             if best
             else ["none finished"]
         )
-        rows.append([search.label, ", ".join(marked), _score(best), _count(search)])
+        rows.append([search.label, ", ".join(marked), _score(best), count(search)])
     seeds = ", ".join(map(str, criterion["seeds"]))
     parts = [
         f"# Tuning: {title}",
@@ -201,7 +200,7 @@ def _score(best: Trial | None) -> str:
     return f"{mean:{form}}" + ("" if math.isnan(error) else f" ± {error:{form}}")
 
 
-def _count(search: Search) -> str:
+def count(search: Search) -> str:
     """The number of trials, and of those that did not finish with all seeds."""
     unfinished = sum(not trial.complete for trial in search.trials)
     return f"{len(search.trials)}" + (f" ({unfinished} unfinished)" if unfinished else "")

@@ -49,6 +49,8 @@ EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "
 SETS = ("train", "validation", "test")
 EVALUATED = frozenset(f"{of}_{what}" for of in SETS for what in ("loss", "accuracy", "mse", "rmse", "r2"))
 """The metrics of an evaluation."""
+HIGHER = ("accuracy", "r2")
+"""The ends of the names of the metrics of which higher is better."""
 
 SIZE = re.compile(r"\|(.+)\|")
 """The name of the absolute value of a metric."""
@@ -84,6 +86,11 @@ def pick(table: Table, metric: str, *, at: At = "last", kind: str = "eval", bett
         f"at: got {at!r}, allowed: last, best, {{{', '.join(AXES)}: number}}, {{{', '.join(EXTREMES)}: metric}}, "
         f"{{{MEAN_OF_EPOCH}: number}}"
     )
+
+
+def better_of(metric: str) -> str:
+    """Whether a metric is better when it is "lower" or "higher"."""
+    return "higher" if metric.endswith(HIGHER) else "lower"
 
 
 def check_metric(metric: str, key: str, own: Iterable[str] = ()) -> None:

@@ -78,12 +78,18 @@ def missing(
     if not lacking:
         return None
     run, made = lacking[0], environments[lacking[0].id]
-    words = [str(run.config.get("experiment") or "EXPERIMENT"), f"threads={made.get('threads')}"]
-    for key, usual in (("device", "cpu"), ("runs", "runs")):
-        if run.config.get(key, usual) != usual:
-            words.append(f"{key}={run.config[key]}")
+    words = [str(run.config.get("experiment") or "EXPERIMENT"), *place_of(run, made)]
     cells = plural(len({run.cell for run in lacking}), "cell")
     return (
         f"cost: not known of a step of {cells} on {machine(made)}; to measure it there: sobench bench cells "
         + " ".join(words)
     )
+
+
+def place_of(run: Run, made: Mapping[str, Any]) -> list[str]:
+    """The settings of a command that measures on the machine where a run was made, by its environment."""
+    words = [f"threads={made.get('threads')}"]
+    for key, usual in (("device", "cpu"), ("runs", "runs")):
+        if run.config.get(key, usual) != usual:
+            words.append(f"{key}={run.config[key]}")
+    return words

@@ -112,7 +112,9 @@ def searches(sweeper: Mapping[str, Any], results: Results) -> list[Search]:
     scores = pick(results.table, tune["metric"], at=tune["at"], better=tune["better"]).to_dict()
     found = []
     for cell, grid, runs_by_values in _trials_by_cell(sweeper, tune, results.runs):
-        trials = [Trial(_values(words), aggregate(scores, runs, states)) for words, runs in runs_by_values.items()]
+        trials = [
+            Trial(tuning.values_of(words), aggregate(scores, runs, states)) for words, runs in runs_by_values.items()
+        ]
         found.append(Search(tuple(tuning.without(cell, grid)), grid, trials, tune["better"]))
     return found
 
@@ -134,17 +136,6 @@ def _trials_by_cell(
         searched = tuple(setting for setting in run.overrides if setting.partition("=")[0] in grid)
         trials[fixed].setdefault(searched, []).append(run)
     return [(*grids[fixed], of_cell) for fixed, of_cell in trials.items() if of_cell]
-
-
-def _values(words: Sequence[str]) -> dict[str, Any]:
-    """The values of overrides `key=value`, as Hydra reads them."""
-    from omegaconf import OmegaConf
-
-    values = {}
-    for word in words:
-        key, _, text = word.partition("=")
-        values[key] = OmegaConf.from_dotlist([f"v={text}"]).v
-    return values
 
 
 def is_number(value: Any) -> bool:

@@ -9,8 +9,10 @@ import pytest
 from scipy import stats
 
 from sobench.report.comparison import analysis, verdict
-from sobench.report.comparison.page import page, to_csv, to_latex, to_markdown
+from sobench.report.comparison.page import page, to_latex, to_markdown
+from sobench.report.comparison.rows import to_csv
 from sobench.report.comparison.study import LEVELS, Entry, Problem, Study
+from sobench.report.comparison.undecided import undecided
 from sobench.report.holm import holm
 
 INF = math.inf
@@ -116,11 +118,17 @@ def test_what_is_faster_everywhere_is_said_to_be_faster():
     assert analysis.pairs(eight(2.0, 1.0), "work")[0].ratio.mean == pytest.approx(2.0, rel=0.1)
 
 
+def sentence(study, pair) -> str:
+    """What would decide an undecided pair by work."""
+    (one,) = undecided(study, "work", [pair])
+    return one.sentence
+
+
 def test_few_seeds_of_one_problem_decide_nothing():
     (pair,) = analysis.pairs(a_study(a={"base": [10, 11, 12], "x": [5, 6, 6]}), "work")
     assert verdict.answer(pair) == "undecided" and math.isnan(pair.adjusted)
     study = a_study(a={"base": [10, 11, 12], "x": [5, 6, 6]})
-    assert "about 2 more seeds would decide it (8 s of training)" in verdict.more(study, "work", pair)
+    assert "about 2 more seeds would decide it (8 s of training)" in sentence(study, pair)
 
 
 def test_a_time_that_is_not_known_is_left_out():
@@ -130,7 +138,7 @@ def test_a_time_that_is_not_known_is_left_out():
     }
     study = a_study(a=entries)
     (pair,) = analysis.pairs(study, "work")
-    assert verdict.more(study, "work", pair).endswith("about 2 more seeds would decide it.")
+    assert sentence(study, pair).endswith("about 2 more seeds would decide it.")
 
 
 def test_ranks_follow_the_score_and_say_on_what_they_depend():
@@ -164,11 +172,48 @@ def test_the_limits_are_said():
         "1 problem: the intervals are about these alone",
         "half of its seeds reach it by definition",
         "Best setting on the edge of its grid, so that a better one may lie beyond: x on a.",
-        "Unequal numbers of tuning trials on a: base 3, x 9.",
+        "Unequal numbers of tuning trials: base 3, x 9.",
         "By work, judged on their beginning only, up to the horizon: x (10% of its runs, on 1 problem).",
         "There is no axis of time",
     ):
         assert text in lines
+
+
+def test_unequal_trials_on_many_problems_are_one_line():
+    counts = {"a": (6, 20), "b": (4, 20), "c": (5, 9)}
+    study = a_study(
+        **{
+            name: {"base": an_entry([10], tuned={"trials": of_base}), "x": an_entry([9], tuned={"trials": of_x})}
+            for name, (of_base, of_x) in counts.items()
+        }
+    )
+    (line,) = [line for line in verdict.limits(study) if "Unequal" in line]
+    assert line == "Unequal numbers of tuning trials on each problem: base 4 to 6, x 9 to 20."
+
+
+def test_of_many_undecided_methods_the_cheapest_to_decide_have_a_sentence_and_all_a_cell():
+    """Methods with the same times need the same number of seeds: the one with the shorter runs takes less time."""
+    base, faster = [10, 11, 12, 13], [9, 10.9, 10.5, 12.9]
+    lengths = {"unknown": math.nan, "slow": 100.0, "quick": 1.0, "middle": 10.0}
+    entries = {name: replace(an_entry(faster), seconds=seconds) for name, seconds in lengths.items()}
+    study = a_study(a={"base": replace(an_entry(base), seconds=1.0), **entries, "same": an_entry(base)})
+    found = {one.pair.method: one for one in undecided(study, "work", analysis.pairs(study, "work"))}
+    assert len({found[name].count for name in lengths}) == 1
+    count = found["quick"].count
+    assert found["quick"].seconds == pytest.approx(2 * count) and found["slow"].seconds == pytest.approx(101 * count)
+    section = page(study).sections[0]
+    first, second = [text for text in section.texts if "undecided by work" in text]
+    assert first.startswith("quick, ") and second.startswith("middle, ")
+    assert [row[0] for row in section.rows] == ["unknown", "slow", "quick", "middle", "same"]
+    cells = dict(section.rows)
+    assert cells["quick"] == f"{count} more seeds, {2 * count:.2g} s" and cells["unknown"] == f"{count} more seeds"
+    assert cells["same"] == "no difference"
+
+
+def test_two_undecided_methods_have_a_sentence_each_and_no_table():
+    times = {"base": [10, 11, 12], "x": [9, 10.9, 10.5], "y": [10, 11, 12]}
+    section = page(a_study(a=times)).sections[0]
+    assert not section.rows and [text.split(",")[0] for text in section.texts[1:]] == ["x", "y"]
 
 
 def test_the_page_has_every_method_and_escapes_its_names():
@@ -177,7 +222,7 @@ def test_the_page_has_every_method_and_escapes_its_names():
     text, latex = to_markdown(shown, "figure.png"), to_latex(shown)
     assert r"x\_\$1" in text and r"a\|b" in text and r"x\_\$1" in latex and "a$|$b" in latex or r"\textbar" in latex
     assert text.count("## ") == len(shown.sections)
-    numbers = to_csv(shown).splitlines()
+    numbers = to_csv(study, shown.numbers).splitlines()
     assert numbers[0] == "axis,problem,method,what,value,low,high"
     assert any(line.startswith("work,,x_$1,ratio to the baseline,") for line in numbers)
 
@@ -190,7 +235,7 @@ def test_a_ratio_that_the_seeds_contradict_is_undecided():
     (pair,) = analysis.pairs(study, "work")
     assert pair.ratio.high < 1 and pair.adjusted < 0.05 and pair.better.mean == pytest.approx(1 / 3)
     assert verdict.answer(pair) == "undecided"
-    assert "contradict each other" in verdict.more(study, "work", pair)
+    assert "contradict each other" in sentence(study, pair)
 
 
 def test_what_would_decide_is_at_least_one_more():
@@ -200,6 +245,6 @@ def test_what_would_decide_is_at_least_one_more():
     study = a_study(a=times | noise | {"same": times["base"]})
     x, _, _, same = analysis.pairs(study, "work")
     assert x.adjusted >= 0.05 and verdict.answer(x) == "undecided"
-    said = verdict.more(study, "work", x)
+    said = sentence(study, x)
     assert int(said.split("about ")[1].split(" ")[0].replace(",", "")) >= 1
-    assert "no difference that more would decide" in verdict.more(study, "work", same)
+    assert "no difference that more would decide" in sentence(study, same)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from run_tree import a_run, put, row
 
 from sobench.errors import UsageError
+from sobench.report.comparison import selection
 from sobench.report.comparison import study as studies
 from sobench.report.comparison.selection import Options, Task, study
 from sobench.report.comparison.study import EASIER, HARDER, TARGET
@@ -111,6 +113,20 @@ def test_settings_that_are_no_numbers_make_a_method(tmp_path):
     assert compared(tmp_path, runs).methods == ("sgd", "kfac (sharing expand)", "kfac (sharing reduce)")
 
 
+def test_the_trials_are_those_of_the_choice_and_not_of_another_search(tmp_path):
+    """Two searches wrote trials of sgd: of one rate, and of three. The choice was made among three."""
+    run = a_run("sgd", 0, lr=0.1, reports=str(tmp_path), budget={"name": "cpu"}, **(SCHEDULE | {"experiment": "e"}))
+    for folder, rates in (("cpu", (1,)), ("cpu,optimizer=sgd", (1, 2, 3))):
+        (tmp_path / "e/tune" / folder).mkdir(parents=True)
+        lines = ["cell,optimizer.lr,score", *(f"sgd,{rate},0.5" for rate in rates), "adam,9,0.5"]
+        (tmp_path / "e/tune" / folder / "trials.csv").write_text("\n".join(lines) + "\n")
+    run = replace(run, overrides=("optimizer=sgd", "optimizer.lr=0.1"))
+    candidate = selection._Candidate([run])
+    for count, rates in ((3, [1, 2, 3]), (1, [1]), (None, [1])):
+        tried = selection._tried(run, candidate, None, count)
+        assert [trial["optimizer.lr"] for trial in tried] == rates
+
+
 def test_a_problem_without_one_of_the_methods_is_left_out_and_said(tmp_path):
     runs = made(tmp_path, {("sgd", 0.1): [0.5], ("adam", 0.1): [0.5]})
     runs += made(tmp_path, {("sgd", 0.1): [0.5]}, dataset="usps")
@@ -125,7 +141,7 @@ def test_a_problem_without_one_of_the_methods_is_left_out_and_said(tmp_path):
         ({"baseline": "sgdd"}, "--baseline: got 'sgdd', allowed: adam, sgd; did you mean 'sgd'?"),
         ({"target": "x"}, "--target: got 'x', allowed: adam, sgd"),
         ({"axes": ("stepp",)}, "--axis: got 'stepp'.*did you mean 'step'"),
-        ({"axes": ("cost",)}, "--axis: got cost: not measured for 2 runs; `sobench bench cells` does it"),
+        ({"axes": ("cost",)}, "got cost: no step of 2 configurations is measured; to measure: sobench bench cells EXP"),
         ({"metric": "train_los"}, "--metric: got train_los, which no run of mnist recorded.*train_loss"),
         ({"methods": ("sgd", "kfac")}, r"compare: got 'kfac', which has no finished run .*; allowed: adam, sgd"),
         ({"methods": ("sgd",)}, "compare: sgd has finished runs; allowed: two methods at least"),

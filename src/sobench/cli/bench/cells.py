@@ -1,4 +1,4 @@
-"""`sobench bench cells EXPERIMENT`: the time of a step of each cell, relative to SGD with momentum on its problem.
+"""`sobench bench cells`: the time of a step of each cell, relative to SGD with momentum on its problem.
 
 The cell's optimizer and SGD take turns in one process, in blocks of some 20 ms, so that both meet the same machine. A
 round is a whole period of what the optimizer does periodically; the median of the rounds' ratios counts. Warm start,
@@ -18,7 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sobench.cli.arguments import of_command
+from sobench.cli import compare
+from sobench.cli.arguments import of_command, require_runs
 from sobench.cli.bench.overhead import ratio
 from sobench.cli.bench.step import SGD, Walker
 from sobench.cli.plan import longest_period
@@ -49,7 +50,7 @@ Pair = tuple[float, float]
 
 def cells(args: argparse.Namespace) -> int:
     """Print a line for each cell. Returns 1 if one could not be measured."""
-    runs = _one_a_cell(of_command(args).runs())
+    runs = _one_a_cell(_asked(args))
     prepare_data(runs)
     failed = 0
     for run in runs:
@@ -62,6 +63,13 @@ def cells(args: argparse.Namespace) -> int:
             failed += 1
             print(f"{name}: not measured: {described(error)}", flush=True)
     return int(failed > 0)
+
+
+def _asked(args: argparse.Namespace) -> list[Run]:
+    """The runs of an experiment or of settings; of a suite, those that `sobench compare` makes with the same words."""
+    if args.suite:
+        return compare.runs_of(args.suite, [args.experiment, *args.overrides])
+    return require_runs(of_command(args), "bench cells").runs()
 
 
 def _one_a_cell(runs: Sequence[Run]) -> list[Run]:

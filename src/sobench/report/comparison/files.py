@@ -7,7 +7,8 @@ from pathlib import Path
 from sobench.errors import Failure
 from sobench.report.comparison import study, web_page
 from sobench.report.comparison.figure import drawn
-from sobench.report.comparison.page import Page, page, to_csv, to_latex, to_markdown
+from sobench.report.comparison.page import Page, page, to_latex, to_markdown
+from sobench.report.comparison.rows import to_csv
 from sobench.report.comparison.study import Study
 from sobench.report.draft import drafted
 from sobench.report.web import NAME
@@ -48,7 +49,7 @@ def render(compared: Study, out: Path, place: Path) -> Page:
     text = web_page.page(shown, figure, beside, _depth(place))
     (out / NAME).write_text(text, encoding="utf-8")
     (out / "report.md").write_text(to_markdown(shown, "figure.png"), encoding="utf-8")
-    (out / "numbers.csv").write_text(to_csv(shown), encoding="utf-8")
+    (out / "numbers.csv").write_text(to_csv(compared, shown.numbers), encoding="utf-8")
     (out / "tables.tex").write_text(to_latex(shown), encoding="utf-8")
     return shown
 

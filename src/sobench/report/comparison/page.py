@@ -1,12 +1,10 @@
-"""The tables and texts of a comparison, in an order for people; printed, and written as Markdown, LaTeX and CSV.
+"""The tables and texts of a comparison, in an order for people; printed, and written as Markdown and LaTeX.
 
 `sobench.report.comparison.web_page` makes the page for a browser from the same sections.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass, field, replace
 
@@ -18,6 +16,7 @@ from sobench.report.comparison.bootstrap import PROBLEMS, Estimate
 from sobench.report.comparison.sensitivity import close_range
 from sobench.report.comparison.study import TARGET, Entry, Problem, Study
 from sobench.report.comparison.survival import Reached
+from sobench.report.comparison.undecided import cheapest, undecided
 from sobench.report.formats import Latex, Markdown
 from sobench.report.paired import NONE, between, interval
 from sobench.report.parts import shown
@@ -25,6 +24,8 @@ from sobench.results.axes import AXES
 from sobench.system import text
 
 DASH = "–"
+FEW = 2
+"""So many undecided pairs have a sentence each; of more, the cheapest to decide do."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,35 @@ def page(study: Study) -> Page:
 
 
 def _verdict(study: Study, numbers: dict[str, OnAxis]) -> Section:
+    """Who is faster on each axis, and what would decide the others: of more than FEW, the cheapest and a table."""
     axes = list(reversed(study.axes))
-    summaries = [verdict.summary(study, axis, numbers[axis].pairs) for axis in axes]
-    lines = [line for axis in axes for line in verdict.verdicts(study, axis, numbers[axis].pairs)]
-    return Section("Verdict", [*summaries, *lines, *study.left_out])
+    pairs = {axis: numbers[axis].pairs for axis in axes}
+    texts = [verdict.summary(study, axis, pairs[axis]) for axis in axes]
+    texts += [verdict.sentence(study, axis, pair) for axis in axes for pair in pairs[axis] if _is_decided(pair)]
+    found = [one for axis in axes for one in undecided(study, axis, pairs[axis])]
+    first = found if len(found) <= FEW else cheapest(found)[:FEW]
+    texts += [one.sentence for one in first]
+    if len(found) <= FEW:
+        return Section("Verdict", [*texts, *study.left_out])
+    brief = {(one.pair.method, one.axis): one.brief for one in found}
+    answers = {(pair.method, axis): verdict.answer(pair) for axis in axes for pair in pairs[axis]} | brief
+    rows = [[method, *(answers[method, axis] for axis in axes)] for method in study.rivals]
+    needs = "problems" if any(one.noun == "problem" for one in found) else "seeds of each problem"
+    note = (
+        f"Faster or slower than {study.baseline}; or what would decide it: about so many more {needs}, and the time of "
+    )
+    note += "training that they take. No difference: the runs show none that more would decide."
+    if any(one.contradicts for one in found):
+        note += " Contradictory: the ratio and P(faster) are on different sides."
+    return Section("Verdict", [*texts, *study.left_out], ["method", *map(_by, axes)], rows, [note])
+
+
+def _is_decided(pair: Pair) -> bool:
+    return verdict.answer(pair) != verdict.UNDECIDED
+
+
+def _by(axis: str) -> str:
+    return f"by {verdict.NAMES[axis]}"
 
 
 def _times(study: Study, numbers: OnAxis) -> Section:
@@ -328,37 +354,3 @@ def _latex(section: Section) -> str:
 def _in_latex(cell: str) -> str:
     words, best = unmarked(cell)
     return rf"\textbf{{{Latex.escape(words)}}}" if best else Latex.escape(words)
-
-
-def to_csv(shown: Page) -> str:
-    """A line for each number of each axis, unrounded: axis, problem, method, what, value, low, high."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["axis", "problem", "method", "what", "value", "low", "high"])
-    for axis, numbers in shown.numbers.items():
-        for problem, by_method in numbers.summaries.items():
-            for method, reached in by_method.items():
-                writer.writerow(
-                    [axis, problem, method, "median time", *_csv(reached.median, reached.low, reached.high)]
-                )
-                writer.writerow([axis, problem, method, "share reached", *_csv(reached.hit / max(1, reached.seeds))])
-        for pair in numbers.pairs:
-            writer.writerows(_pair_rows(axis, pair))
-        writer.writerows([axis, "", rank.method, "score", *_csv(rank.score)] for rank in numbers.ranks)
-    return file.getvalue()
-
-
-def _pair_rows(axis: str, pair: Pair) -> list[list[str]]:
-    estimates = {"ratio to the baseline": pair.ratio, "P(faster)": pair.better}
-    rows = [
-        [axis, "", pair.method, what, *_csv(estimate.mean, estimate.low, estimate.high)]
-        for what, estimate in estimates.items()
-    ]
-    rows += [
-        [axis, problem, pair.method, "ratio to the baseline", *_csv(ratio)] for problem, ratio in pair.ratios.items()
-    ]
-    return [*rows, [axis, "", pair.method, "adjusted p", *_csv(pair.adjusted)]]
-
-
-def _csv(value: float, low: float = math.nan, high: float = math.nan) -> list[str]:
-    return ["" if math.isnan(number) else repr(float(number)) for number in (value, low, high)]

@@ -26,8 +26,9 @@ from sobench.report.comparison.study import EASIER, HARDER, SHIFT, TARGET, Entry
 from sobench.report.origins import origins
 from sobench.report.settings import short, value_text
 from sobench.report.tune_pages import TRIALS
+from sobench.results import step_costs
 from sobench.results.axes import is_time
-from sobench.results.pick import DERIVED, column
+from sobench.results.pick import DERIVED, better_of, column
 from sobench.results.record import STEP_COST
 from sobench.results.state import KEEPS
 from sobench.results.trials import is_number
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
 
 METRICS = ("validation_loss", "train_loss")
 """The metric of a target, the first that all runs of a problem recorded. The test set is for reports alone."""
-HIGHER = ("accuracy", "r2")
-"""The ends of the names of the metrics of which higher is better."""
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
 AXES = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
 
@@ -60,7 +59,8 @@ class Task:
 class Options:
     """What the user asked for; None where nothing was said. target: a method whose result is the target.
 
-    tuning_seeds: those on which the setting of a method is chosen, and which are not compared.
+    tuning_seeds: those on which the setting of a method is chosen, and which are not compared. measure: the
+    command that measures the cost of each configuration's step, without the settings of the machine.
     """
 
     baseline: str | None = None
@@ -69,6 +69,7 @@ class Options:
     metric: str | None = None
     methods: tuple[str, ...] = ()
     tuning_seeds: frozenset[int] = frozenset()
+    measure: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def study(title: str, command: str, results: Results, tasks: Sequence[Task], opt
     tasks, left_out = _complete(tasks, by_problem, methods)
     compared = [run for task in tasks for method in methods for run in by_problem[task.name][method].runs]
     _check_fresh(compared, results)
-    axes = _axes(compared, results, options.axes)
+    axes = _axes(compared, results, options)
     setting = _Setting(methods, _baseline(methods, options.baseline), axes, _about(compared))
     problems = tuple(_problem(task, records[task.name], by_problem[task.name], setting, options) for task in tasks)
     versions = _versions(compared, results)
@@ -236,30 +237,42 @@ def _check_fresh(runs: Sequence[Run], results: Results) -> None:
 # Axes
 
 
-def _axes(runs: Sequence[Run], results: Results, asked: tuple[str, ...] | None) -> tuple[str, ...]:
+def _axes(runs: Sequence[Run], results: Results, options: Options) -> tuple[str, ...]:
     """The axes that are asked for; by default steps, work, and cost, or else time if no run was disturbed."""
-    for axis in asked or ():
+    for axis in options.axes or ():
         if axis not in AXES:
             raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
-        if reason := _unusable(axis, runs, results):
+        if reason := _unusable(axis, runs, results, options):
             raise UsageError(f"--axis: got {axis}: {reason}")
-    if asked:
-        return asked
-    of_time = [axis for axis in ("cost", "total_seconds") if not _unusable(axis, runs, results)]
+    if options.axes:
+        return options.axes
+    of_time = [axis for axis in ("cost", "total_seconds") if not _unusable(axis, runs, results, options)]
     return ("step", "work", *of_time[:1])
 
 
-def _unusable(axis: str, runs: Sequence[Run], results: Results) -> str | None:
+def _unusable(axis: str, runs: Sequence[Run], results: Results, options: Options) -> str | None:
     """Why methods cannot be compared on this axis; None if they can."""
     if axis == "cost":
         lacking = [run for run in runs if STEP_COST not in results.states[run.id].summary]
-        return f"not measured for {plural(len(lacking), 'run')}; `sobench bench cells` does it" if lacking else None
+        return _unmeasured(lacking, results, options) if lacking else None
     disturbed = [run for run in runs if run.id in results.disturbed] if is_time(axis) else []
     if disturbed:
         counts = Counter(results.disturbed[run.id] for run in disturbed)
         texts = ", ".join(f"{count} {reason}" for reason, count in counts.items())
         return f"other work disturbed {plural(len(disturbed), 'run')} ({texts}); allowed: work, cost"
     return None
+
+
+def _unmeasured(lacking: Sequence[Run], results: Results, options: Options) -> str:
+    """Which steps are not measured, and the command that measures them."""
+    first = lacking[0]
+    made = results.environments.get(first.id, {})
+    cells = plural(len({run.cell for run in lacking}), "configuration")
+    measure = options.measure or f"sobench bench cells {first.config.get('experiment') or 'EXPERIMENT'}"
+    if not made.get("device_name"):
+        return f"no step of {cells} is measured; to measure: {measure}"
+    command = " ".join([measure, *step_costs.place_of(first, made)])
+    return f"no step of {cells} is measured on {step_costs.machine(made)}; to measure there: {command}"
 
 
 # Problems
@@ -310,12 +323,15 @@ def _entry(
         record.times(runs, setting.axes, levels),
         tuned,
         max(record.states[run.id].total_seconds for run in runs),
-        _tried(runs[0], candidate, record),
+        _tried(runs[0], candidate, record, tuned.get("trials")),
     )
 
 
-def _tried(run: Run, candidate: _Candidate, record: _Record) -> list[dict[str, float | None]]:
-    """The trials of a method's tuning: of the runs at hand, else those that `sobench tune` wrote, if it did."""
+def _tried(run: Run, candidate: _Candidate, record: _Record, count: int | None) -> list[dict[str, float | None]]:
+    """The trials of a method's tuning: of the runs at hand, else those that `sobench tune` wrote, if it did.
+
+    count: the number of trials of the choice, which tells its trials from those of other searches.
+    """
     if candidate.trials:
         own = {run.seed for run in candidate.runs}
         cells = [[trial for trial in runs if trial.seed not in own] for runs in candidate.trials]
@@ -325,18 +341,18 @@ def _tried(run: Run, candidate: _Candidate, record: _Record) -> list[dict[str, f
             for runs, score in zip(candidate.trials, scores, strict=True)
         ]
     folder = Path(str(run.config.get("reports")), str(run.config.get("experiment")), "tune")
+    found = []
     for file in sorted(folder.glob(f"{run.config['budget']['name']}*/{TRIALS}")):
         with file.open(encoding="utf-8", newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if _is_of(run, row["cell"])]
-        if rows:
-            return [_numbers(row) for row in rows]
-    return []
+            found.append([_numbers(row) for row in csv.DictReader(lines) if _is_of(run, row["cell"])])
+    found = [rows for rows in found if rows]
+    return next((rows for rows in found if len(rows) == count), found[0] if found else [])
 
 
 def _is_of(run: Run, cell: str) -> bool:
-    """Whether a trial's cell, in words, is that of a run: "kfac", "kfac optimizer.sharing=reduce"."""
-    optimizer, *settings = cell.split()
-    return optimizer == run.label("optimizer") and {*settings} <= {*run.overrides}
+    """Whether a trial's cell, in words, is that of a run: "kfac", "kfac optimizer.sharing=reduce", "usps mlp kfac"."""
+    values = {setting.partition("=")[2] for setting in run.overrides}
+    return run.label("optimizer") in cell.split() and {*cell.split()} <= {*run.overrides, *values}
 
 
 def _numbers(settings: Mapping[str, Any]) -> dict[str, float | None]:
@@ -390,7 +406,7 @@ class _Record:
         self.states = results.states
         self._table = results.rows(runs, "eval")
         self.metric = self._metric_of(task, options)
-        self.better = "higher" if self.metric.endswith(HIGHER) else "lower"
+        self.better = better_of(self.metric)
         self.sign = -1.0 if self.better == "higher" else 1.0
         self._values = self.sign * column(self._table, self.metric).to_numpy(dtype=float)
         self._axes: dict[str, np.ndarray] = {}

@@ -1,4 +1,7 @@
-"""The sentences of a comparison: who is faster, what would decide the rest, and what the comparison cannot say."""
+"""The sentences of a comparison: who is faster, on what the ranks depend, and what the comparison cannot say.
+
+`sobench.report.comparison.undecided` says what would decide the rest.
+"""
 
 from __future__ import annotations
 
@@ -12,9 +15,8 @@ from sobench.report.comparison.analysis import LOSS, TIE, WIN, OnAxis, Pair
 from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, PROBLEMS
 from sobench.report.comparison.study import Problem, Study
 from sobench.report.holm import ALPHA
-from sobench.report.paired import needed
 from sobench.results.axes import AXES
-from sobench.system.text import format_duration, plural
+from sobench.system.text import plural
 
 FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
 EVEN = 0.5
@@ -42,7 +44,7 @@ def sentence(study: Study, axis: str, pair: Pair) -> str:
     where = "problems like these" if pair.ratio.over == PROBLEMS else "these problems"
     if len(study.problems) == 1:
         where = study.problems[0].name
-    text = f"{pair.method} needs {pair.ratio.mean:.3g} times the {NAMES[axis]} of {study.baseline}{_interval(pair)}"
+    text = f"{pair.method} needs {pair.ratio.mean:.3g} times the {NAMES[axis]} of {study.baseline}{interval(pair)}"
     text += f": {answer(pair)} on {where}"
     if len(study.problems) > 1:
         nouns = {WIN: ("win", "wins"), TIE: ("tie", "ties"), LOSS: ("loss", "losses")}
@@ -53,57 +55,8 @@ def sentence(study: Study, axis: str, pair: Pair) -> str:
     return text + "."
 
 
-def _interval(pair: Pair) -> str:
+def interval(pair: Pair) -> str:
     return f" [{pair.ratio.low:.3g}, {pair.ratio.high:.3g}]" if pair.ratio.known else " (interval unknown)"
-
-
-def more(study: Study, axis: str, pair: Pair) -> str:
-    """What would decide an undecided pair, if the truth is what the runs show; "" for one that is decided."""
-    if answer(pair) != UNDECIDED:
-        return ""
-    if pair.adjusted < ALPHA:
-        return (
-            f"{pair.method}, undecided by {NAMES[axis]}: the ratio {pair.ratio.mean:.3g}{_interval(pair)} and "
-            f"P(faster) {pair.better.mean:.3g} contradict each other."
-        )
-    samples = [_log_ratios(problem, axis, pair.method, study.baseline) for problem in study.problems]
-    samples = [sample for sample in samples if len(sample)]
-    level = ALPHA / 2 / len(study.rivals)  # two sides; Holm's method asks this of the first method
-    by_problem = len(samples) >= FEWEST_PROBLEMS
-    have, enough = _problems(samples, level) if by_problem else _seeds(samples, level)
-    if enough is None:
-        return f"{pair.method}, undecided by {NAMES[axis]}: the runs show no difference that more would decide."
-    count = max(1, enough - have)
-    seconds = sum(problem.entries[name].seconds for problem in study.problems for name in (pair.method, study.baseline))
-    if by_problem:
-        seconds *= float(np.mean([len(sample) for sample in samples])) / len(samples)
-    time = "" if math.isnan(seconds) else f" ({format_duration(count * seconds)} of training)"
-    of_each = " of each problem" if len(samples) > 1 and not by_problem else ""
-    words = f"about {plural(count, 'more problem' if by_problem else 'more seed')}{of_each}"
-    return f"{pair.method}, undecided by {NAMES[axis]}: {words} would decide it{time}."
-
-
-def _problems(samples: Sequence[np.ndarray], level: float) -> tuple[int, int | None]:
-    """The number of problems, and the number that would decide at this level; None if none would."""
-    return len(samples), needed(np.array([sample.mean() for sample in samples]), 0.0, level)
-
-
-def _seeds(samples: Sequence[np.ndarray], level: float) -> tuple[int, int | None]:
-    """The seeds of the problem with the fewest, and the number for each problem that would decide at this level.
-
-    The seeds of all problems are taken as one sample, with the spread that they have within the problems.
-    """
-    if not samples:
-        return 0, None
-    centre = float(np.mean([sample.mean() for sample in samples]))
-    total = needed(np.concatenate([sample - sample.mean() + centre for sample in samples]), 0.0, level)
-    enough = None if total is None else max(FEW_SEEDS, -(-total // len(samples)))
-    return min(map(len, samples)), enough
-
-
-def _log_ratios(problem: Problem, axis: str, method: str, baseline: str) -> np.ndarray:
-    ours, theirs = (np.minimum(times, problem.horizon(axis)) for times in problem.paired(axis, method, baseline))
-    return np.log(ours) - np.log(theirs)
 
 
 def ranks(study: Study, numbers: OnAxis) -> list[str]:
@@ -147,8 +100,8 @@ def limits(study: Study) -> list[str]:
         lines.append("Work counts passes over samples, and not matrix products or factorizations of the optimizer.")
     if not {"cost", "seconds", "total_seconds"} & {*study.axes}:
         lines.append(
-            "There is no axis of time: the times are disturbed by other work, or the cost of a step is not measured "
-            "(`sobench bench cells`)."
+            "There is no axis of time: the times are disturbed by other work, and the cost of a step is not measured "
+            "(`--axis cost` names the command)."
         )
     return lines
 
@@ -161,12 +114,21 @@ def _tuning(study: Study) -> list[str]:
     edges = _where(study, lambda tuned: bool(tuned.get("edge")))
     if edges:
         lines.append(f"Best setting on the edge of its grid, so that a better one may lie beyond: {edges}.")
-    for problem in study.problems:
-        trials = {method: entry.tuned.get("trials") for method, entry in problem.entries.items() if entry.tuned}
-        if len(set(trials.values())) > 1:
-            listed = ", ".join(f"{method} {count}" for method, count in trials.items())
-            lines.append(f"Unequal numbers of tuning trials on {problem.name}: {listed}.")
+    trials = [
+        {method: entry.tuned["trials"] for method, entry in problem.entries.items() if "trials" in entry.tuned}
+        for problem in study.problems
+    ]
+    if any(len({*of_problem.values()}) > 1 for of_problem in trials):
+        counts = {method: sorted({own[method] for own in trials if method in own}) for method in study.methods}
+        listed = ", ".join(f"{method} {_range(own)}" for method, own in counts.items() if own)
+        each = "" if len(study.problems) == 1 else " on each problem"
+        lines.append(f"Unequal numbers of tuning trials{each}: {listed}.")
     return lines
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """ "6", "6 to 20": ascending numbers."""
+    return " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
 
 
 def _where(study: Study, condition: Callable[[Mapping[str, Any]], bool]) -> str:
@@ -213,9 +175,3 @@ def summary(study: Study, axis: str, pairs: Sequence[Pair]) -> str:
         if word in by_answer
     ]
     return f"By {NAMES[axis]}: {'; '.join(texts)}."
-
-
-def verdicts(study: Study, axis: str, pairs: Sequence[Pair]) -> list[str]:
-    """A sentence for each rival that is decided, and what would decide the others."""
-    decided = [sentence(study, axis, pair) for pair in pairs if answer(pair) != UNDECIDED]
-    return [*decided, *filter(None, (more(study, axis, pair) for pair in pairs))]

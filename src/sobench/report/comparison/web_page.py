@@ -22,6 +22,7 @@ def page(shown: Page, drawn: Drawn, files: Sequence[str], depth: int) -> str:
         title=shown.study.title,
         up="../" * depth,
         verdict=verdict.texts,
+        answers=_grid(verdict),
         figure=charts(drawn.panels, drawn.entries, {}),
         sections=[(section, _grid(section)) for section in sections],
         facts=_facts(shown.study),
