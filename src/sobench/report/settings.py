@@ -165,7 +165,7 @@ def _shown(
 
 def _values(values: Sequence[Any]) -> str:
     """ "0.1", "relu, sin", "9 values from 0.001 to 1" """
-    distinct = list({repr(value): value for value in values}.values()) if len(values) > 1 else values
+    distinct = list({repr(value): value for value in values}.values()) if len(values) > 1 else list(values)
     if len(distinct) <= _MOST:
         return ", ".join(map(value_text, distinct))
     if all(isinstance(value, (int, float)) for value in distinct):
