@@ -64,9 +64,10 @@ def yaml_texts(patch):
 def compositions(patch):
     """A configuration is composed once for each list of overrides."""
     import hydra
-    from compositions import compose_once
+    from compositions import compose_once, load_once
 
     if hydra.__version__.startswith("1.3."):  # another version composes as it does for a user
+        load_once(patch)
         compose_once(patch)
 
 
@@ -91,6 +92,14 @@ def system_calls(patch):
     """No waiting for the disk, and no counting of the million objects that are frozen below, 20 ms of each run."""
     patch.setattr(os, "fsync", lambda file: None)
     patch.setattr(gc, "get_freeze_count", lambda: 1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def readings(patch):
+    """One pass in a reading of the machine's speed, 20 ms of each run otherwise: tests judge no run by it."""
+    from sobench.system import contention
+
+    patch.setattr(contention, "PASSES", 1)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -171,6 +180,7 @@ def plugins(tmp_path, monkeypatch):
 
     def forget() -> None:
         registry.entries.cache_clear()
+        registry.installed.cache_clear()
         files.warn_of_hidden.cache_clear()
 
     yield install

@@ -239,6 +239,7 @@ def test_a_name_of_ours_is_not_taken(workplace, plugins):
         "for the other: optimizer=taking:SignSgd"
     )
     registry.entries.cache_clear()
+    registry.installed.cache_clear()
     listed = command("list", "optimizers")
     assert listed.code == 0 and line in listed.err and "torch.optim.SGD" in listed.out
     made = result(directory())

@@ -6,6 +6,7 @@ import compositions
 import hydra
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import ConfigRepository
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
@@ -278,10 +279,11 @@ KEPT = [
 
 @pytest.mark.parametrize("overrides", KEPT, ids=" ".join)
 @pytest.mark.parametrize("mode", [RunMode.RUN, RunMode.MULTIRUN])
-def test_what_the_tests_compose_is_what_hydra_composes(overrides, mode, loader, kept):
-    """The whole configuration, or the exception."""
-    seen = []
-    for compose in (compositions.COMPOSE, kept, kept):
+def test_what_the_tests_compose_is_what_hydra_composes(overrides, mode, loader, kept, monkeypatch):
+    """The whole configuration, or the exception; the first time from files that nothing keeps."""
+    seen, load_once = [], ConfigRepository.load_config
+    for compose, load in ((compositions.COMPOSE, compositions.LOAD), (kept, load_once), (kept, load_once)):
+        monkeypatch.setattr(ConfigRepository, "load_config", load)
         try:
             seen.append(repr(compose(loader, "config", overrides, mode, validate_sweep_overrides=mode is RunMode.RUN)))
         except Exception as error:

@@ -1,6 +1,6 @@
 """Names, the entry points behind them, and their descriptions, read without an import."""
 
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoints, entry_points
 
 import pytest
 
@@ -170,7 +170,7 @@ def test_summary(plugins, text, expected):
 def test_ours_wins_a_clash_with_a_warning(plugins, capsys, monkeypatch, theirs_first):
     plugins("reg-clash", {}, {"sgd": "torch.optim:ASGD"})
     found = sorted(entry_points(group="sobench.optimizers"), key=registry.is_ours, reverse=not theirs_first)
-    monkeypatch.setattr(registry, "entry_points", lambda group: found)
+    monkeypatch.setattr(registry, "entry_points", lambda: EntryPoints(found))
     entries = registry.entries("optimizers")
     assert registry.is_ours(entries["sgd"]) and entries["sgd"].value == "torch.optim:SGD"
     assert capsys.readouterr().err == (

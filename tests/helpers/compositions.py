@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from hydra._internal import defaults_list
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobRuntime
@@ -24,6 +26,30 @@ KINDS = registry.KINDS.values()
 
 COMPOSE = ConfigLoaderImpl._load_configuration_impl
 """Hydra's own composition, which nothing keeps."""
+
+LOAD = ConfigRepository.load_config
+"""Hydra's own reading of a file, with its defaults list, which nothing keeps."""
+
+
+def load_once(patch: pytest.MonkeyPatch) -> None:
+    """Turn each file of YAML into a configuration once for each of its contents, and copy no store: half a composition."""
+    loaded: dict[Any, bytes] = {}
+
+    def load_once(repository, config_path):
+        source = repository._find_object_source(config_path, ObjectType.CONFIG)
+        if source is None or source.scheme() != "file":
+            return LOAD(repository, config_path)
+        file = Path(source.path, source._normalize_file_name(config_path))
+        key = source.provider, str(file), file.read_bytes()
+        if key not in loaded:
+            result = LOAD(repository, config_path)
+            loaded[key] = pickle.dumps(result)
+            return result
+        return pickle.loads(loaded[key])
+
+    patch.setattr(ConfigRepository, "load_config", load_once)
+    # a composition copies the store with its sources; what is stored is copied again where it is read
+    patch.setattr(ConfigStore, "__deepcopy__", lambda store, memo: store, raising=False)
 
 
 def compose_once(patch: pytest.MonkeyPatch) -> None:

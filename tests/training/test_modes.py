@@ -189,6 +189,7 @@ def test_one_mode_of_two_is_refused_before_anything_is_written(name, there, miss
     entries = {"only_eval": "halves:OnlyEval", "only_train": "halves:OnlyTrain"}
     write_package(tmp_path / "site", "halves", {"halves.py": HALVES}, entries)
     registry.entries.cache_clear()
+    registry.installed.cache_clear()
     done = command("run", "threads=1", "model.widths=[4]", f"optimizer={name}", "optimizer.lr=0.1", "budget=smoke")
     assert done.code == 2 and not directories()
     assert f"has {there}() and no {missing}(); allowed: both, or neither" in done.err

@@ -89,6 +89,13 @@ DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 @cache
+def installed() -> Mapping[str, tuple[EntryPoint, ...]]:
+    """{kind: the entry points of all installed packages}, of every kind: to read one group takes as long as all."""
+    found = entry_points()
+    return {kind: tuple(found.select(group=f"sobench.{kind}")) for kind in KINDS.values()}
+
+
+@cache
 def entries(kind: str) -> dict[str, EntryPoint]:
     """{name: entry point} of the group `sobench.<kind>`, and of BUILT_IN, sorted by name.
 
@@ -96,7 +103,7 @@ def entries(kind: str) -> dict[str, EntryPoint]:
     """
     group = f"sobench.{kind}"
     by_name = {name: EntryPoint(name, value, group) for name, value in BUILT_IN.get(kind, {}).items()}
-    for entry in entry_points(group=group):
+    for entry in installed()[kind]:
         other = by_name.setdefault(entry.name, entry)
         if other.value != entry.value:
             used, ignored = (other, entry) if is_ours(other) else (entry, other)
