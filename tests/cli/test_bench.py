@@ -4,8 +4,10 @@ import re
 
 import pytest
 import torch
+from harness import command, directories, rows
 
 from sobench.cli.bench import floor, overhead, products, results, second_order, step
+from sobench.config.grid import expand
 from sobench.errors import UsageError
 
 SETTINGS = "dataset=digits model=mlp model.widths=[20,10] batch_size=50"
@@ -134,8 +136,20 @@ def test_every_second_derivative_has_a_line(monkeypatch, capsys):
     assert all(re.search(r" \d+\.\d\d  \(.* ms over .* ms\)$", line) for line in lines)
 
 
+FEW = {"optimizer": ("adam", "sgd"), "dataset": ("digits",), "model": ("linear",)}
+
+
+def test_the_runs_that_are_read_are_finished_ones(workplace):
+    runs = expand(results.sweep_overrides(FEW, 2, workplace / "runs"))
+    assert results.write_runs(runs, workplace / "runs", 6) == 4
+    assert command("status").out.splitlines()[-1] == "2 cells, 4 runs: 4 done"
+    assert command("verify").code == 0 and {len(rows(path, "eval")) for path in directories()} == {6}
+
+
+@pytest.mark.slow
 def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
-    monkeypatch.setattr(results, "GROUPS", {"optimizer": ("adam", "sgd"), "dataset": ("digits",), "model": ("linear",)})
+    """The whole measurement: six processes. The usual tests read the same runs in this process, see above."""
+    monkeypatch.setattr(results, "GROUPS", FEW)
     monkeypatch.setattr(results, "SEEDS", 2)
     monkeypatch.setattr(results, "EVALUATIONS", 6)
     monkeypatch.setenv("SOBENCH_BENCH_DIR", str(tmp_path))

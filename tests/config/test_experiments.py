@@ -72,7 +72,7 @@ SHRINK: dict[str, list[list[str]]] = {
     r"kbfgs/(table-3\.9|fig-3\.[89])": [
         ["model=resnet32_4,resnet32", "model.width=2", "model.depth=8", "batch_size=20"]
     ],
-    r"tnt/fig-4\.1": [["batch_size=60"]],
+    r"tnt/fig-4\.1": [["batch_size=60", "model.widths=[4,4]"]],
     r"tnt/table-4\.1|smw/table-costs": [["model.widths=[16,16],[24,24]"]],
     r"kernelsgd/theorem-3\.1": [[]],
     r"kernelsgd/fig-1": [["instrument.points=3", "model.widths=[8,8]"]],

@@ -139,7 +139,8 @@ def test_newtons_method_on_the_whole_set_goes_there(workplace):
     seen = found(
         "dtype=float64",
         "l2=0.01",
-        "batch_size=1437",
+        "budget.samples=300",
+        "batch_size=300",
         "budget.epochs=9",
         "optimizer=damped_newton",
         "optimizer.damping=0",
