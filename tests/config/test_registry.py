@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoints, entry_points
 
 import pytest
 
-from sobench.config import registry
+from sobench.config import files, registry
 from sobench.errors import UsageError
 
 NAMES = {
@@ -177,6 +177,21 @@ def test_ours_wins_a_clash_with_a_warning(plugins, capsys, monkeypatch, theirs_f
         "sobench: warning: two optimizers are called 'sgd': using torch.optim:SGD, not torch.optim:ASGD; "
         "for the other: optimizer=torch.optim:ASGD\n"
     )
+
+
+def test_installed_packages_are_read_once_for_all_kinds(plugins, monkeypatch):
+    plugins("reg-read", {}, {"theirs": "torch.optim:ASGD"})
+    scans, scan = [], registry.entry_points
+    monkeypatch.setattr(registry, "entry_points", lambda: scans.append(1) or scan())
+    found = {kind: registry.entries(kind) for kind in registry.KINDS.values()}
+    assert len(scans) == 1 and "theirs" in found["optimizers"] and "cross_entropy" in found["losses"]
+
+
+def test_presets_that_hide_an_entry_are_sought_among_those_of_plugins_alone(plugins, monkeypatch):
+    plugins("reg-hidden", {}, {"theirs": "torch.optim:ASGD"})
+    monkeypatch.setattr(files, "read", lambda file: pytest.fail(f"{file} was read"))
+    for group in registry.KINDS:
+        files.warn_of_hidden(group)
 
 
 def test_a_clash_of_two_plugins_is_named(plugins, capsys):

@@ -249,8 +249,10 @@ def warn_of_hidden(group: str) -> None:
     kind = registry.KINDS.get(group, "")
     for name, entry in registry.entries(kind).items() if kind else ():
         file = conf_dir() / group / f"{name}.yaml"
-        preset = read(file).get("name", name) if file.is_file() else name
-        if preset != name and not registry.is_ours(entry):
+        if registry.is_ours(entry) or not file.is_file():
+            continue
+        preset = read(file).get("name", name)
+        if preset != name:
             registry.warn_of_two(kind, name, preset, entry.value)
 
 
