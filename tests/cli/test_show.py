@@ -1,9 +1,5 @@
 """`sobench show`: every setting with its default, range and meaning; data, models, experiments and reports."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 from harness import SMALL, command
 
@@ -118,16 +114,3 @@ def test_nothing_is_wrapped_or_padded_in_a_pipe(workplace, monkeypatch, columns)
         assert done.code == 0 and [line for line in lines if line != line.rstrip()] == []
         assert words[0] in ("show", "report") or all(lines)
     assert any(line.startswith("Mean ") for line in lines)
-
-
-def test_no_command_that_finds_things_imports_torch(workplace):
-    program = (
-        "import sys; from sobench.cli import main\n"
-        "for words in ('show kfac', 'show mnist', 'show demo/digits', 'list experiments', 'list models'):\n"
-        "    assert main(words.split()) == 0\n"
-        "print([name for name in ('torch', 'sklearn', 'matplotlib') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=dict(os.environ)
-    )
-    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "[]", done

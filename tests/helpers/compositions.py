@@ -32,7 +32,7 @@ LOAD = ConfigRepository.load_config
 
 
 def load_once(patch: pytest.MonkeyPatch) -> None:
-    """Turn each file of YAML into a configuration once for each of its contents, and copy no store: half a composition."""
+    """Make a configuration of each file of YAML once for each of its contents, and copy no store of Hydra's."""
     loaded: dict[Any, bytes] = {}
 
     def load_once(repository, config_path):
@@ -52,6 +52,12 @@ def load_once(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ConfigStore, "__deepcopy__", lambda store, memo: store, raising=False)
 
 
+def texts_below(folder: str) -> list[tuple[str, bytes]]:
+    """The paths of the files below a folder, from there, and their contents; what Python has compiled is left out."""
+    found = (file for file in sorted(Path(folder).rglob("*")) if file.is_file() and file.suffix != ".pyc")
+    return [(str(file.relative_to(folder)), file.read_bytes()) for file in found]
+
+
 def compose_once(patch: pytest.MonkeyPatch) -> None:
     """Compose the configuration of each choice of config groups once, and set all other values on a copy of it.
 
@@ -64,18 +70,18 @@ def compose_once(patch: pytest.MonkeyPatch) -> None:
     groups: dict[Any, bool] = {}
 
     def files_beside_ours(paths: Iterable[str]) -> tuple[Any, ...] | None:
-        """The contents of other folders that are searched, and of those of packages that a test has installed.
+        """The contents of other folders that are searched, and of packages that a test has installed in any folder.
 
         None if somebody else has installed one meanwhile: all packages are in one folder then, too large to be read.
         """
         folders = {path.removeprefix("file://") for path in paths} - {conf}
         entries = [entry for kind in KINDS for entry in registry.entries(kind).items() - installed[kind].items()]
-        folders |= {str(entry.dist.locate_file("")) for _, entry in entries if entry.dist}
-        if sysconfig.get_path("purelib") in folders:
+        packages = {str(entry.dist.locate_file("")) for _, entry in entries if entry.dist}
+        if sysconfig.get_path("purelib") in packages:
             return None
-        found = (file for folder in sorted(folders) if "/" in folder for file in sorted(Path(folder).rglob("*")))
-        contents = [(str(file), file.read_bytes()) for file in found if file.is_file()]
-        return *(tuple(registry.entries(kind)) for kind in KINDS), *contents
+        searched = [text for folder in sorted(folders) if "/" in folder for text in (folder, *texts_below(folder))]
+        of_packages = [text for folder in sorted(packages) for text in texts_below(folder)]
+        return *(tuple(registry.entries(kind)) for kind in KINDS), *searched, "packages", *of_packages
 
     def once(key: Any, make: Callable[[], Any]) -> Any:
         if key not in made:
