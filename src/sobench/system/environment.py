@@ -9,7 +9,7 @@ import socket
 import sys
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ def environment(where: torch.device) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "started": now(),
     }
+
+
+@cache
+def version(package: str) -> str:
+    """The installed version of a package, read once for a process."""
+    return metadata.version(package)
 
 
 @cache
