@@ -19,20 +19,32 @@ def _roots(folder: Path | None) -> list[Path]:
     return [folder] if folder else [conf / "report" for conf in conf_dirs()]
 
 
+def _files(folder: Path | None) -> dict[str, Path]:
+    """{id: file} of all reports, sorted by their ids; a file of the user's own goes before one of sobench."""
+    found: dict[str, Path] = {}
+    for root in _roots(folder):
+        for path in root.glob("*/*.yaml"):
+            found.setdefault(f"{path.parent.name}/{path.stem}", path)
+    return dict(sorted(found.items()))
+
+
 def reports(experiment: str | None = None, *, folder: Path | None = None) -> list[str]:
     """The ids of all reports, `<paper>/<artifact>`; of one experiment, those that show its runs."""
-    files = ((root, path) for root in _roots(folder) for path in root.glob("*/*.yaml"))
-    names = sorted({path.relative_to(root).with_suffix("").as_posix() for root, path in files})
-    return [name for name in names if experiment is None or read(name, folder=folder).experiment == experiment]
+    files = _files(folder)
+    return [name for name in files if experiment is None or _read(name, files[name]).experiment == experiment]
 
 
 def read(report_id: str, *, folder: Path | None = None) -> Report:
     """The report of this id. Raises UsageError for any error in its file: one line with the file and the key."""
-    known = reports(folder=folder)
-    if report_id not in known:
-        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, known, 'sobench list reports')}")
+    files = _files(folder)
+    if report_id not in files:
+        raise UsageError(f"report: got {report_id!r}, {suggestion(report_id, files, 'sobench list reports')}")
+    return _read(report_id, files[report_id])
+
+
+def _read(report_id: str, path: Path) -> Report:
+    """The report of this id in its file. Raises as `read`."""
     file = f"conf/report/{report_id}.yaml"
-    path = next(path for root in _roots(folder) if (path := root / f"{report_id}.yaml").is_file())
     report = read_file(path, report_id, file)
     if not (report.experiment or report.settings):
         raise UsageError(f"{file}: experiment: got null, allowed: an experiment, or null beside `settings`")
