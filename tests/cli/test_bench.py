@@ -140,8 +140,9 @@ FEW = {"optimizer": ("adam", "sgd"), "dataset": ("digits",), "model": ("linear",
 
 
 def test_the_runs_that_are_read_are_finished_ones(workplace):
-    runs = expand(results.sweep_overrides(FEW, 2, workplace / "runs"))
-    assert results.write_runs(runs, workplace / "runs", 6) == 4
+    sweep = results.sweep_overrides(FEW, 2, workplace / "runs")
+    assert results.write_runs(expand(sweep), workplace / "runs", 6) == 4
+    assert command("run", "-m", *sweep).out == "4 runs: 4 done; nothing to do\n"
     assert command("status").out.splitlines()[-1] == "2 cells, 4 runs: 4 done"
     assert command("verify").code == 0 and {len(rows(path, "eval")) for path in directories()} == {6}
 
