@@ -201,9 +201,12 @@ class Evidence:
 
     def curves(self, method: str, panel: Panel, status: str) -> list[Series]:
         """The curve of each run of a method in this panel that has this status."""
-        y, runs = smoothed(_named(panel.y, method), panel.smooth), self._ids(method, panel, status)
-        rows, x = (Rows(panel.rows, "epochs"), PLACE) if panel.mean_by else (Rows(panel.rows), panel.x)
-        return list(self.numbers.series(rows, x, y, runs).values())
+        place = ("curves", method, id(panel), status)
+        if place not in self._picked:
+            y, runs = smoothed(_named(panel.y, method), panel.smooth), self._ids(method, panel, status)
+            rows, x = (Rows(panel.rows, "epochs"), PLACE) if panel.mean_by else (Rows(panel.rows), panel.x)
+            self._picked[place] = panel, list(self.numbers.series(rows, x, y, runs).values())  # the id is the panel's
+        return self._picked[place][1]
 
     def ends(self, method: str, panel: Panel) -> dict[str, float]:
         """The last value of y of each finished run of a method, by run id: its mean is the end of the curve."""

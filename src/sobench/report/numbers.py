@@ -158,6 +158,8 @@ class Numbers:
     def _at(self, rows: Rows, axis: str, run: str, places: np.ndarray) -> np.ndarray:
         """The values of an axis at the places of a column."""
         columns, name = self.columns[rows][run], f"{AXIS}{axis}"
+        if name in columns and np.array_equal(columns[name][0], places):
+            return columns[name][1]
         if self._table is not None:
             all_places = np.union1d(columns[name][0], places) if name in columns else places
             of_run = self._numbers(self._table, rows.kind, axis)[self._table.of_kind(rows.kind).rows_of(run)]

@@ -150,11 +150,11 @@ def _shown(
 ) -> dict[str, Piece]:
     """The text of each setting of these cells that a row shows, those that somebody set before the defaults."""
     keys = dict.fromkeys(key for settings in cells for key in settings if is_of_method(key))
+    set_by = {(key, by) for of_cell in origins for key, by in of_cell.items()}
     texts: dict[str, Piece] = {}
     defaults: dict[str, Piece] = {}
     for key in keys:
-        by = {of_cell.get(key) for of_cell in origins}
-        mark = next((name for name in _MARKS if name in by), None)
+        mark = next((name for name in _MARKS if (key, name) in set_by), None)
         group = key.partition(".")[0]
         if key == "optimizer.name" or not (mark or key in extra or group == "optimizer" or group in _ALWAYS):
             continue
