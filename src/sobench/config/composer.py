@@ -102,9 +102,9 @@ class Composer:
         from omegaconf import flag_override, open_dict
 
         whole, experiment = self._of(first) if set_later is None else self._resolved(first, set_later.union(changed))
-        with open_dict(whole), flag_override(whole, "no_deepcopy_set_nodes", True):  # `_of` returns a copy
+        with open_dict(whole), flag_override(whole, "no_deepcopy_set_nodes", True):  # `_node` returns a copy
             for group, one in changed.items():
-                whole[group] = self._of(one)[0][group]
+                whole[group] = self._node(group, one)
         return whole, experiment
 
     def _resolved(self, choices: Choices, set_later: frozenset[str]) -> Merged:
@@ -119,6 +119,16 @@ class Composer:
 
     def _of(self, choices: Choices) -> Merged:
         return self._copy(_lines(choices), lambda: self._halves.merged_files(choices))
+
+    def _node(self, group: str, choices: Choices) -> Any:
+        """A copy of the node of a group in the merged files."""
+
+        def alone() -> Any:
+            node = self._of(choices)[0][group]
+            node._set_parent(None)  # of which a copy would be a part of the copy
+            return node
+
+        return self._copy((_lines(choices), group), alone)
 
     def _depend(self, choices: Choices) -> bool:
         """Whether some choice depends on another, see `Halves.chooses_by_choices`."""
