@@ -43,7 +43,8 @@ SHARE = 0.03
 def test_a_dozen_deaths(workplace, tmp_path):
     sweep = words(6, 6, ("sgd",))
     assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
-    storm = Storm(workplace, sweep, SEED, 12, [(HERE | {"disk": 0.02, "read": 0.01, "clock": 0.1}, [])])
+    faults = {"disk": 0.02, "read": 0.01, "clock": 0.1}
+    storm = Storm(workplace, sweep, SEED, 12, [(HERE | faults, []), (HERE | faults, [])])
     storm.rage(60)
     storm.finish(tmp_path / "quiet", 6)
     assert storm.counts.total() >= 12

@@ -64,8 +64,8 @@ ENDS = {
 }
 """By name: the settings, the signal, the exit code. In `fail_fast` the first run fails, the other is stopped."""
 
-FAST = {("wandb", "joblib", "done"), ("wandb", "joblib", "SIGTERM")}
-"""Those of the fast tests: the launcher that ends its workers."""
+FAST = {("wandb", "basic", "done"), ("wandb", "joblib", "SIGTERM")}
+"""Those of the fast tests: an end of each kind, and the launcher that ends its workers."""
 
 
 def needed(mirror: str, launcher: str) -> bool:

@@ -125,8 +125,12 @@ def same(one: Path, other: Path, count: int) -> None:
         assert not list((other / name).glob(".*")) and not (other / name / "checkpoint.pt").exists()
 
 
+@pytest.mark.slow
 def test_two_sweeps_under_fire(workplace, tmp_path, capsys):
-    """The short form: two launchers that make their runs in their own process, killed eight times."""
+    """The short form: two launchers that make their runs in their own process, killed eight times.
+
+    Every time, test_deaths kills and stops two such launchers among other faults.
+    """
     sweep = words(2, 40)
     assert command(*sweep, f"runs={tmp_path}/quiet").code == 0
     storm = Storm(workplace, sweep, kills=8, pause=0.3)

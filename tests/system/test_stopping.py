@@ -86,7 +86,10 @@ class Factors(torch.optim.SGD):
 
 @pytest.mark.parametrize(
     "what, second, code",
-    [(["run"], signal.SIGINT, 130), (["run", "-m", "hydra.sweeper.batch=1"], signal.SIGTERM, 143)],
+    [
+        pytest.param(["run"], signal.SIGINT, 130, marks=pytest.mark.slow),
+        (["run", "-m", "hydra.sweeper.batch=1"], signal.SIGTERM, 143),
+    ],
 )
 def test_a_second_signal_leaves_a_call_of_lapack(workplace, plugins, monkeypatch, what, second, code):
     """Python's handlers run in the main thread, which is in the library: two signals used to do nothing."""
