@@ -182,7 +182,7 @@ def test_real_targets_take_a_loss_of_values(theirs):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["model=needy"], "model.width: must be given, there is no default; allowed: model.width=VALUE"),
+        (["model=needy"], "allowed: model.width=VALUE; input_shape and outputs alone are given by the data set"),
         (["model=needy", "model.width=x"], "model.width: got 'x', allowed: a whole number"),
         (["model=net", "model.width=2.5"], "model.width: got 2.5, allowed: a whole number"),
         (["model=net", "model.scale=x"], "model.scale: got 'x', allowed: a number"),

@@ -81,6 +81,7 @@ def load(name: str, options: dict[str, Any], store: Store) -> Dataset:
     if not isinstance(dataset, Dataset):
         raise UsageError(
             f"{registry.named('datasets', name)} returned {type(dataset).__name__}; allowed: a sobench.data.Dataset"
+            ", as Dataset(NAME, (inputs, labels), (test_inputs, test_labels), classes=3)"
         )
     for source in sources({"name": name, **options}, store)[:1]:
         _check_complete(dataset, store.source(source), store)
