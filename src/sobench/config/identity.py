@@ -63,7 +63,7 @@ def resolved(config: DictConfig, written: Any, experiment: str | None) -> dict[s
             container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
         key = error.full_key
-        of_data = "; input_shape and outputs alone are given by the data set" if key.startswith("model.") else ""
+        of_data = "; input_shape and outputs alone are given by the data set" if str(key).startswith("model.") else ""
         raise UsageError(f"{key}: must be given, there is no default; allowed: {key}=VALUE{of_data}") from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {first_line(error)}") from error
