@@ -110,9 +110,9 @@ def split(words: str) -> list[str]:
 
 def checked_optimizer(name: str, command: str) -> str:
     """The name of an optimizer, or the path of one. Raises UsageError for another word."""
-    from sobench.config import by_path, registry
+    from sobench.config import registry
 
-    if by_path.is_path(name) or registry.is_member("optimizer", name):
+    if registry.is_member("optimizer", name):
         return name
     known = registry.members("optimizer")
     raise UsageError(

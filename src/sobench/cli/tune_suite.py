@@ -153,9 +153,11 @@ def _places(tunings: Mapping[str, Tuning], files: Mapping[str, Sequence[Any]]) -
 
 def _next(suite: str, tunings: Mapping[str, Tuning], request: Request) -> str:
     """The command that compares with the choices."""
+    from sobench.config.suites import optimizers_of
+
     cells = [cell for its in tunings.values() for cell in its.sweeper["cells"]]
-    names = [setting.partition("=")[2] for cell in cells for setting in cell if setting.startswith("optimizer=")]
-    methods = dict.fromkeys(["adamw", *names] if len({*names}) == 1 else names)
+    names = optimizers_of(cells)
+    methods = dict.fromkeys(["adamw", *names]) if len(names) == 1 else names
     settings = [setting for setting in request.conditions if not setting.startswith("hydra")]
     words = ["sobench", "compare", ",".join(methods), "--suite", suite, "--run", *settings]
     return f"used by: {shlex.join(words)}"

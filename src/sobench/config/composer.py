@@ -53,16 +53,17 @@ class Composer:
         Interpolations may be resolved in it, unless they depend on SET_LATER.
         """
         try:
-            choices, values = self._halves.split(overrides)
+            split, values = self._halves.split(overrides)
+            choices = tuple(split)
             set_later = frozenset({SET_LATER, *(value.key_or_group for value in values)})
             seen = (_lines(choices), set_later)
             if any(isinstance(value.value(), dict) for value in values):
-                config, experiment = self._merged_files(tuple(choices), None)
+                config, experiment = self._merged_files(choices, None)
             elif seen not in self._seen:  # to resolve takes as long as to put together, and pays from the second on
                 self._seen.add(seen)
-                config, experiment = self._merged_files(tuple(choices), set_later)
+                config, experiment = self._merged_files(choices, set_later)
             else:
-                config, experiment = self._resolved(tuple(choices), set_later)
+                config, experiment = self._resolved(choices, set_later)
             self._halves.set_values(config, values)
             return config, experiment
         except Exception:  # Hydra has the message, which names the overrides

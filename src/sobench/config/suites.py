@@ -64,7 +64,7 @@ class SuiteProblem:
             if not sweeper[key]:
                 raise UsageError(f"{self.experiment}: no hydra.sweeper.{key}; allowed in a suite to tune on: {allowed}")
         tune = tuning.checked(sweeper)
-        names = optimizers or [name for name in _optimizers(sweeper["cells"]) if self._declared(sweeper, tune, name)]
+        names = optimizers or [name for name in optimizers_of(sweeper["cells"]) if self._declared(sweeper, tune, name)]
         if values:
             grids = {f"optimizer={name}": self._varied(sweeper, name, values, given) for name in names}
         elif without := [name for name in names if not self._declared(sweeper, tune, name)]:
@@ -104,7 +104,7 @@ def _is_of_sweep(setting: str) -> bool:
     return setting.startswith(("hydra.", "hydra/", "budget"))
 
 
-def _optimizers(cells: Sequence[list[str]]) -> list[str]:
+def optimizers_of(cells: Sequence[list[str]]) -> list[str]:
     """The optimizers of the cells, in order."""
     chosen = [setting for cell in cells for setting in cell if setting.startswith("optimizer=")]
     return [setting.partition("=")[2] for setting in dict.fromkeys(chosen)]

@@ -5,7 +5,6 @@ torch is imported by the functions about GPUs alone.
 
 from __future__ import annotations
 
-import math
 import os
 import subprocess
 from pathlib import Path
@@ -21,8 +20,8 @@ def cores() -> list[int]:
     """
     if not hasattr(os, "sched_getaffinity"):  # not Linux
         return list(range(os.cpu_count() or 1))
-    found, allowed = sorted(os.sched_getaffinity(0)), control_groups.processors()
-    return found[: max(1, int(allowed))] if math.isfinite(allowed) else found
+    found = sorted(os.sched_getaffinity(0))
+    return found[: max(1, int(min(len(found), control_groups.processors())))]
 
 
 def units(kind: str) -> list[str]:

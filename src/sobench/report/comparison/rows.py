@@ -48,6 +48,13 @@ def pairs(study: Study, numbers: Mapping[str, OnAxis]) -> Iterator[Row]:
     """
     for axis, of_axis in numbers.items():
         needs = {one.pair.method: one for one in undecided(study, axis, of_axis.pairs) if one.count is not None}
+        for row in _measured({axis: of_axis}):
+            yield {**row, "needs": _needs(needs.get(row["method"]))}
+
+
+def _measured(numbers: Mapping[str, OnAxis]) -> Iterator[Row]:
+    """The rows of `pairs` without `needs`."""
+    for axis, of_axis in numbers.items():
         for pair in of_axis.pairs:
             yield {
                 "axis": axis,
@@ -64,7 +71,6 @@ def pairs(study: Study, numbers: Mapping[str, OnAxis]) -> Iterator[Row]:
                 "one_missed": pair.bounds,
                 "both_missed": pair.open,
                 "answer": verdict.answer(pair),
-                "needs": _needs(needs.get(pair.method)),
             }
 
 
@@ -126,7 +132,7 @@ def _lines(study: Study, numbers: Mapping[str, OnAxis]) -> Iterator[Line]:
     for row in times(study, numbers):
         yield row["problem"], row["method"], "median time", row["median"], row["low"], row["high"]
         yield row["problem"], row["method"], "share reached", row["reached"] / max(1, row["seeds"]), *unknown
-    for row in pairs(study, numbers):
+    for row in _measured(numbers):
         for name, what in (("ratio", "ratio to the baseline"), ("faster", "P(faster)")):
             yield "", row["method"], what, row[name], row[f"{name}_low"], row[f"{name}_high"]
         for problem, ratio in row["ratios"].items():
