@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import torch
 from harness import command, directory, result, rows, run_with, summary
 
 from sobench.errors import UsageError
@@ -41,6 +42,10 @@ class Sgd(torch.optim.SGD):
                 time.sleep(1)
             elif self.mode == "exit":
                 os._exit(3)
+            elif self.mode == "leaky":
+                torch.set_default_dtype(torch.float64)
+                torch.set_grad_enabled(False)
+                raise RuntimeError("between two statements")
             elif self.mode == "odd":
                 raise Odd(1, 2)
             elif self.mode.startswith("SIG"):
@@ -71,6 +76,21 @@ def odd(mode: str, *words: str):
 )
 def test_which_runs_get_a_process(setting, device, apart):
     assert isolated(run_with(isolate=setting, device=device).config) is apart
+
+
+@pytest.mark.parametrize("setting, apart", [("auto", True), (False, False)])
+def test_a_run_that_may_end_at_any_statement_gets_a_process(setting, apart):
+    assert isolated(run_with(isolate=setting, timeout=60).config) is apart
+
+
+def test_what_a_run_leaves_behind_changes_no_run_after_it(workplace, mine):
+    """Its optimizer changes settings of torch for the whole process, and an exception ends it."""
+    words = ["run", *FOUR, "isolate=false"]
+    assert command(*words, "runs=alone").code == 0
+    assert command(*words, "optimizer=isolated", "optimizer.mode=leaky", "runs=leaky").code == 1
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
+    assert command(*words, "runs=after").code == 0
+    assert result(directory(workplace / "after")) == result(directory(workplace / "alone"))
 
 
 def test_the_same_bits_and_the_same_words(workplace):

@@ -180,6 +180,7 @@ def _main(words: tuple[str, ...], folder: str, prepare, environment: dict[str, s
     from sobench import cli
 
     torch.set_num_threads(1)
+    os.environ.clear()  # the server may have been started inside a sweep
     os.environ.update(environment)
     sys.path[:] = path
     os.chdir(folder)

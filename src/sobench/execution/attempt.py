@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,28 @@ from sobench.training import checkpoint, snapshot
 from sobench.training.trainer import ProgressCallback, Trainer
 
 
+@contextmanager
+def torch_defaults() -> Iterator[None]:
+    """Inside, the settings of torch for the whole process are its defaults; afterwards they are those from before.
+
+    The code of a plug-in may change them, and so may an exception that is raised between two statements of torch. No
+    run depends on the runs before it in its process.
+    """
+    before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    try:
+        _set_torch(True, torch.float32, "highest")
+        yield
+    finally:
+        _set_torch(*before)
+
+
+def _set_torch(grad_enabled: bool, dtype: torch.dtype, precision: str) -> None:
+    torch.set_grad_enabled(grad_enabled)
+    torch.set_default_dtype(dtype)
+    torch.set_float32_matmul_precision(precision)
+
+
+@torch_defaults()
 def execute(
     run: Run, directory: RunDirectory, progress: ProgressCallback, say: Callable[[str], None]
 ) -> dict[str, Any]:

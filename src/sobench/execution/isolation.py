@@ -36,8 +36,13 @@ LAST = ("summary", "error", "died")
 
 
 def isolated(config: Mapping[str, Any]) -> bool:
-    """Whether a run of this configuration gets a process of its own."""
-    return config["device"].startswith("cuda") if config["isolate"] == "auto" else config["isolate"]
+    """Whether a run of this configuration gets a process of its own.
+
+    A time limit ends a run at any statement, inside torch too, which may be left in any state.
+    """
+    if config["isolate"] != "auto":
+        return config["isolate"]
+    return config["device"].startswith("cuda") or config["timeout"] is not None
 
 
 def execute_isolated(
