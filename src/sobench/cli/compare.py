@@ -25,6 +25,7 @@ from sobench.cli.arguments import (
     value_of,
 )
 from sobench.errors import UsageError
+from sobench.system.interpreter import paused_gc
 from sobench.system.text import plural
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def compare(args: argparse.Namespace) -> Answer | int:
     request, options, problems = understood(args)
     if code := problems.make() if args.run else 0:
         return code
-    name, study = study_of(args, request, options, problems)
-    compared, paths = files.write(study, request.reports / files.FOLDER / name)
+    with paused_gc():
+        name, study = study_of(args, request, options, problems)
+        compared, paths = files.write(study, request.reports / files.FOLDER / name)
     lines = [*page.for_terminal(compared), *map(str, paths[:2])]
     return Answer(partial(_document, Comparison(compared), paths), shown(*lines))
 

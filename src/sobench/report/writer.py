@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from sobench.report.claims import judge
 from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
+from sobench.report.figures.saving import saving
 from sobench.report.looks import Looks
 from sobench.report.provenance import BY_NEED, as_json, command, provenance
 from sobench.report.schema.catalogue import as_yaml, read
@@ -126,10 +128,9 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
         }
     if report.choice:
         texts["settings.csv"] = choice.to_csv(evidence, report.choice)
-    if drawn:
-        drawn.save(out)
-    shown = view.of(evidence, origin, contents, verdicts)
-    texts |= {"report.md": pages.report_markdown(shown), NAME: report_page.page(shown, evidence, drawn, origin)}
+    with saving(drawn.sheet, out) if drawn else nullcontext():
+        shown = view.of(evidence, origin, contents, verdicts)
+        texts |= {"report.md": pages.report_markdown(shown), NAME: report_page.page(shown, evidence, drawn, origin)}
     for name, text in texts.items():
         (out / name).write_text(text, encoding="utf-8")
 

@@ -85,9 +85,10 @@ def _studentized(sample: Sample, mean: float, over: str, draws: int) -> np.ndarr
     drawn, places, weights = _places(tuple(counts.tolist()), over, draws)
     resampled = padded.take(places)
     means = np.einsum("dps,dps->dp", resampled, weights)
-    squares = np.einsum("dps,dps->dp", resampled**2, weights)
-    n = counts[drawn]
-    variances = np.maximum(0.0, squares - means**2) / np.maximum(1, n - 1)  # of the mean: n / (n - 1) / n
+    variances = np.zeros_like(means)
+    if over == SEEDS:  # the spread of the problems' means has that of the seeds in it
+        squares = np.einsum("dps,dps->dp", resampled**2, weights)
+        variances = np.maximum(0.0, squares - means**2) / np.maximum(1, counts[drawn] - 1)  # n / (n - 1) / n
     difference, errors = means.mean(axis=1) - mean, _error(means, variances, over)
     flat = ~(errors > 1e-7 * np.maximum(np.abs(difference), np.abs(mean)))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,15 +32,6 @@ class Drawn:
     sheet: Figure
     panels: list[tuple[AnyPanel, Axes]]
     entries: dict[str, Artist]
-
-    def save(self, out: Path) -> None:
-        """Write figure.png and figure.pdf into `out`. The same numbers give the same bytes."""
-        import matplotlib
-
-        matplotlib.use("agg", force=False)
-        with matplotlib.rc_context(RC):
-            self.sheet.savefig(out / "figure.png", metadata={"Software": None})
-            self.sheet.savefig(out / "figure.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
 
 
 def drawn(study: Study, numbers: dict[str, OnAxis]) -> Drawn:

@@ -11,13 +11,14 @@ from sobench.report.comparison.page import Page, page, to_latex, to_markdown
 from sobench.report.comparison.rows import to_csv
 from sobench.report.comparison.study import Study
 from sobench.report.draft import drafted
+from sobench.report.figures.saving import PDF, PNG, saving
 from sobench.report.web import NAME
 
 FOLDER = "compare"
 """The folder of the comparisons, below that of the reports."""
 ABOUT, OUTCOMES = "comparison.json", "outcomes.csv"
 KEPT = (ABOUT, OUTCOMES)
-FILES = ("report.md", NAME, "numbers.csv", "tables.tex", "figure.png", "figure.pdf", *KEPT)
+FILES = ("report.md", NAME, "numbers.csv", "tables.tex", PNG, PDF, *KEPT)
 """The files of a comparison, in the order in which they are named."""
 
 
@@ -44,13 +45,13 @@ def render(compared: Study, out: Path, place: Path) -> Page:
     """
     shown = page(compared)
     figure = drawn(compared, shown.numbers)
-    figure.save(out)
-    beside = [name for name in FILES if name not in (NAME, "figure.png")]
-    text = web_page.page(shown, figure, beside, _depth(place))
-    (out / NAME).write_text(text, encoding="utf-8")
-    (out / "report.md").write_text(to_markdown(shown, "figure.png"), encoding="utf-8")
-    (out / "numbers.csv").write_text(to_csv(compared, shown.numbers), encoding="utf-8")
-    (out / "tables.tex").write_text(to_latex(shown), encoding="utf-8")
+    with saving(figure.sheet, out):
+        beside = [name for name in FILES if name not in (NAME, PNG)]
+        text = web_page.page(shown, figure, beside, _depth(place))
+        (out / NAME).write_text(text, encoding="utf-8")
+        (out / "report.md").write_text(to_markdown(shown, PNG), encoding="utf-8")
+        (out / "numbers.csv").write_text(to_csv(compared, shown.numbers), encoding="utf-8")
+        (out / "tables.tex").write_text(to_latex(shown), encoding="utf-8")
     return shown
 
 

@@ -319,7 +319,7 @@ def _entry(
         tuple(run.id for run in runs),
         _in_words(runs[0]),
         np.array([record.sign * record.last(run) for run in runs]),
-        {axis: np.array([record.end(run, axis) for run in runs]) for axis in setting.axes},
+        record.ends(runs, setting.axes),
         record.times(runs, setting.axes, levels),
         tuned,
         max(record.states[run.id].total_seconds for run in runs),
@@ -420,10 +420,14 @@ class _Record:
         """The lowest value; infinite where there is none."""
         return float(self._finite(run).min(initial=math.inf))
 
-    def end(self, run: Run, axis: str) -> float:
-        """The place of the last evaluation; NaN for a run that diverged."""
-        rows = self._rows(run)
-        return math.nan if self._diverged(run) or not len(rows) else float(self._axis(axis)[rows[-1]])
+    def ends(self, runs: Sequence[Run], axes: Sequence[str]) -> dict[str, np.ndarray]:
+        """By axis, the place of the last evaluation of each run [runs]; NaN of a run that diverged, or has none."""
+        found = {axis: np.full(len(runs), math.nan) for axis in axes}
+        for place, run in enumerate(runs):
+            rows = self._rows(run)
+            for axis in axes if len(rows) and not self._diverged(run) else ():
+                found[axis][place] = self._axis(axis)[rows[-1]]
+        return found
 
     def times(
         self, runs: Sequence[Run], axes: Sequence[str], levels: Mapping[str, float]

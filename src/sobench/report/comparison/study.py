@@ -11,7 +11,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
 
@@ -54,6 +54,8 @@ class Entry:
 
     def on(self, seeds: Sequence[int], values: np.ndarray) -> np.ndarray:
         """Those of the values that belong to these seeds, in their order."""
+        if (*seeds,) == self.seeds:
+            return values
         place = {seed: i for i, seed in enumerate(self.seeds)}
         return values[[place[seed] for seed in seeds]]
 
@@ -70,7 +72,7 @@ class Problem:
     target_from: str
     entries: Mapping[str, Entry]
 
-    @property
+    @cached_property
     def seeds(self) -> list[int]:
         """The seeds that every method has."""
         return self.shared(*self.entries)
@@ -137,7 +139,7 @@ def to_json(study: Study) -> str:
     """Everything but the numbers of the runs."""
     problems = [
         {
-            **{key: value for key, value in asdict(problem).items() if key != "entries"},
+            **{own.name: getattr(problem, own.name) for own in fields(problem) if own.name != "entries"},
             "entries": {
                 method: {
                     "settings": entry.settings,

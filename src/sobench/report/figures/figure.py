@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sobench.report.evidence import Evidence
 from sobench.report.figures import contour, curve, groups, legend, overlap, sensitivity, trajectory
 from sobench.report.figures.legend import Entries
+from sobench.report.figures.saving import save
 from sobench.report.figures.style import RC, Styles, colours
 from sobench.report.schema.panels import AnyPanel
 
@@ -47,21 +48,10 @@ class Drawn:
     texts: dict[str, str]
     note: str = ""
 
-    def save(self, out: Path) -> list[Path]:
-        """Write figure.png and figure.pdf into `out`; their paths."""
-        import matplotlib
-
-        matplotlib.use("agg", force=False)
-        with matplotlib.rc_context(RC):
-            self.sheet.savefig(out / "figure.png", metadata={"Software": None})
-            nameless = {"CreationDate": None, "Creator": None, "Producer": None}
-            self.sheet.savefig(out / "figure.pdf", metadata=nameless)
-        return [out / "figure.png", out / "figure.pdf"]
-
 
 def figure(evidence: Evidence, out: Path, *, folder: Path | None = None) -> list[Path]:
     """Write figure.png and figure.pdf into `out`. folder: that of the reports' files, see `style.colours`."""
-    return drawn(evidence, folder=folder).save(out)
+    return save(drawn(evidence, folder=folder).sheet, out)
 
 
 def drawn(evidence: Evidence, *, folder: Path | None = None) -> Drawn:
