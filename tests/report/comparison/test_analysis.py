@@ -152,6 +152,23 @@ def test_ranks_follow_the_score_and_say_on_what_they_depend():
     assert "Rank of x is not stable: leaves 1st for 2nd without a." in lines
 
 
+def test_changes_that_move_a_rank_alike_are_said_together():
+    moves = {
+        "without a": (1, 2),
+        "without b": (1, 3),
+        "without c": (1, 2),
+        "without kfac": (1, 2),
+        "with a target 2% harder": (1, 2),
+        "with a target 2% easier": (1, 3),
+    }
+    study = a_study(a={"base": [10], "x": [1]})
+    numbers = replace(analysis.on_axis(study, "work"), ranks=[analysis.Rank("x", 1.0, 1, moves)])
+    assert verdict.ranks(study, numbers) == [
+        "Rank of x is not stable: leaves 1st for 2nd without a, c or kfac, or with a target 2% harder; leaves 1st for "
+        "3rd without b, or with a target 2% easier."
+    ]
+
+
 def test_a_rank_that_hangs_on_the_target():
     study = a_study(a={"base": [10], "x": an_entry([9], harder=[INF], easier=[9]), "y": an_entry([20])})
     ranks = {rank.method: rank for rank in analysis.ranks(study, "work")}

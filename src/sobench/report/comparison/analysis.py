@@ -21,6 +21,8 @@ from sobench.report.holm import ALPHA, holm
 from sobench.report.paired import between
 
 WIN, TIE, LOSS = "win", "tie", "loss"
+WITHOUT = "without "
+"""What begins the words of a change that leaves a problem or a method out."""
 
 
 @dataclass(frozen=True)
@@ -208,12 +210,12 @@ def _changes(
     if len(study.problems) > 1:
         for place, left_out in enumerate(study.problems):
             rest = np.delete(by_problem, place, axis=0).mean(axis=0)
-            changes[f"without {left_out.name}"] = _by_method(study.methods, rest)
+            changes[f"{WITHOUT}{left_out.name}"] = _by_method(study.methods, rest)
     if len(study.methods) > 2:
         for place, removed in enumerate(study.methods):
             methods = [method for method in study.methods if method != removed]
             rest = profiles.scores([np.delete(of_problem, place, axis=0) for of_problem in times]).mean(axis=0)
-            changes[f"without {removed}"] = _by_method(methods, rest)
+            changes[f"{WITHOUT}{removed}"] = _by_method(methods, rest)
     for level in (EASIER, HARDER):
         moved = profiles.scores([problem.all_times(axis, level) for problem in study.problems]).mean(axis=0)
         changes[f"with a target {SHIFT:.0%} {level}"] = _by_method(study.methods, moved)

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from sobench.report.comparison.analysis import LOSS, TIE, WIN, OnAxis, Pair
+from sobench.report.comparison.analysis import LOSS, TIE, WIN, WITHOUT, OnAxis, Pair
 from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, PROBLEMS
 from sobench.report.comparison.study import Problem, Study
 from sobench.report.holm import ALPHA
 from sobench.results.axes import AXES
-from sobench.system.text import plural
+from sobench.system.text import either, plural
 
 FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
 EVEN = 0.5
@@ -60,14 +60,24 @@ def interval(pair: Pair) -> str:
 
 
 def ranks(study: Study, numbers: OnAxis) -> list[str]:
-    """ "rank of kfac is not stable: leaves 2nd for 4th without resnet32" """
+    """ "Rank of kfac is not stable: leaves 2nd for 4th without resnet32 or vgg16." """
     lines = []
     for rank in numbers.ranks:
-        if rank.moves:
-            moves = [f"leaves {ordinal(old)} for {ordinal(new)} {change}" for change, (old, new) in rank.moves.items()]
+        changes_of: dict[tuple[int, int], list[str]] = {}
+        for change, move in rank.moves.items():
+            changes_of.setdefault(move, []).append(change)
+        moves = [f"leaves {ordinal(old)} for {ordinal(new)} {_any_of(of)}" for (old, new), of in changes_of.items()]
+        if moves:
             lines.append(f"Rank of {rank.method} is not stable: {'; '.join(moves)}.")
     changes = len(study.problems) * (len(study.problems) > 1) + len(study.methods) * (len(study.methods) > 2) + 2
     return lines or [f"No rank changes in any of {changes} small changes (a problem, a method, or 2 % of the target)."]
+
+
+def _any_of(changes: Sequence[str]) -> str:
+    """ "without mlp or deep, or with a target 2% harder" """
+    left_out = [change.removeprefix(WITHOUT) for change in changes if change.startswith(WITHOUT)]
+    other = [change for change in changes if not change.startswith(WITHOUT)]
+    return ", or ".join([*([WITHOUT + either(left_out)] if left_out else []), *other])
 
 
 def ordinal(number: int) -> str:
