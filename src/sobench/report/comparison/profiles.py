@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -90,19 +91,26 @@ def _bands(solved: Sequence[np.ndarray], shares: np.ndarray) -> tuple[np.ndarray
 
 def _draws(solved: Sequence[np.ndarray]) -> np.ndarray | None:
     """The resampled profiles [draws, methods, factors]; None for one seed of fewer than FEWEST_PROBLEMS problems."""
-    generator = np.random.default_rng(0)
-    over_problems = len(solved) >= FEWEST_PROBLEMS
-    if not over_problems and all(of_problem.shape[1] < 2 for of_problem in solved):
+    seeds = tuple(of_problem.shape[1] for of_problem in solved)
+    if len(seeds) < FEWEST_PROBLEMS and max(seeds) < 2:
         return None
-    count = len(solved)
-    uniform = np.full(count, 1 / count)
-    times_drawn = generator.multinomial(count, uniform, DRAWS) if over_problems else np.ones((DRAWS, count), dtype=int)
-    weights = []  # of each seed of each problem, in each draw
-    for problem, of_problem in enumerate(solved):
-        seeds = of_problem.shape[1]
-        drawn = generator.multinomial(seeds * times_drawn[:, problem], np.full(seeds, 1 / seeds))
-        weights.append(drawn / (seeds * count))
     all_solved = np.concatenate([of_problem.swapaxes(0, 1) for of_problem in solved])  # [seeds, methods, factors]
     flat = all_solved.reshape(len(all_solved), -1).astype(np.float32)
-    draws = np.concatenate(weights, axis=1).astype(np.float32) @ flat
-    return draws.reshape(DRAWS, *all_solved.shape[1:])
+    return (_weights(seeds) @ flat).reshape(DRAWS, *all_solved.shape[1:])
+
+
+@lru_cache(maxsize=8)
+def _weights(seeds: tuple[int, ...]) -> np.ndarray:
+    """The weight of each seed of each problem in each draw [draws, seeds of all problems]. seeds: their number, by
+    problem. The draws are the same in every call.
+    """
+    generator = np.random.default_rng(0)
+    count = len(seeds)
+    uniform = np.full(count, 1 / count)
+    over_problems = count >= FEWEST_PROBLEMS
+    times_drawn = generator.multinomial(count, uniform, DRAWS) if over_problems else np.ones((DRAWS, count), dtype=int)
+    weights = []
+    for problem, own in enumerate(seeds):
+        drawn = generator.multinomial(own * times_drawn[:, problem], np.full(own, 1 / own))
+        weights.append(drawn / (own * count))
+    return np.concatenate(weights, axis=1).astype(np.float32)
