@@ -93,6 +93,19 @@ def test_what_a_run_leaves_behind_changes_no_run_after_it(workplace, mine):
     assert result(directory(workplace / "after")) == result(directory(workplace / "alone"))
 
 
+def test_what_the_import_of_a_plugin_changes_changes_no_result(workplace):
+    """In a process of its own the import comes with the run; in this one it may have come before."""
+    (workplace / "early.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\nSgd = torch.optim.SGD\n")
+    words = ["run", *FOUR, "optimizer=early.py:Sgd", "optimizer.lr=0.1"]
+    try:
+        for isolate in ("true", "false"):
+            done = command(*words, f"isolate={isolate}", f"runs=own-{isolate}")
+            assert done.code == 0, done
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert result(directory(workplace / "own-true")) == result(directory(workplace / "own-false"))
+
+
 def test_the_same_bits_and_the_same_words(workplace):
     here = command("run", *FOUR, "isolate=false", "runs=here")
     apart = command("run", *FOUR, "isolate=true", "runs=apart")

@@ -17,11 +17,11 @@ from sobench.system.files import digest
 
 def plugins(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """{key in the configuration: description} of everything in a run that is not sobench's own; see `_described`."""
-    chosen = ((key, registry.find(kind, name)) for key, kind, name in _names(settings))
+    chosen = ((key, registry.find(kind, name)) for key, kind, name in parts(settings))
     return {key: _described(entry) for key, entry in chosen if entry and not registry.is_ours(entry)}
 
 
-def _names(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def parts(settings: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Key, kind and name of everything that a run takes from the registry, besides its loggers."""
     yield from (one for one in registry.chosen(settings) if one[0] != "logger")
     for label, companion in (settings["instrument"].get("companions") or {}).items():

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sobench.config.plugins import plugins
+from sobench.config import plugins, registry
 from sobench.config.run import Run
 from sobench.errors import SobenchError, described, one_line
 from sobench.results.fingerprint import fingerprint
@@ -45,7 +45,6 @@ def _set_torch(grad_enabled: bool, dtype: torch.dtype, precision: str) -> None:
     torch.set_float32_matmul_precision(precision)
 
 
-@torch_defaults()
 def execute(
     run: Run, directory: RunDirectory, progress: ProgressCallback, say: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -56,6 +55,15 @@ def execute(
     rundir.Held, before anything is written; rundir.Lost, if another process took the run over meanwhile; Stopped, after
     a checkpoint was saved, if the run is asked to stop.
     """
+    for _, kind, name in plugins.parts(run.config):
+        registry.load(kind, name)  # before the settings of torch are made: the import of a plug-in may change them
+    with torch_defaults():
+        return _attempt(run, directory, progress, say)
+
+
+def _attempt(
+    run: Run, directory: RunDirectory, progress: ProgressCallback, say: Callable[[str], None]
+) -> dict[str, Any]:
     try:
         trainer = Trainer(run)
     except SobenchError:
@@ -68,7 +76,7 @@ def execute(
             return finished.summary
         trainer, length = _resume(run, trainer, directory, lambda line: say(f"{directory.path}: {line}"))
         code_and_data = fingerprint(run.config, before=directory.path if length else None)
-        of_others = {"plugins": found} if (found := plugins(run.config)) else {}
+        of_others = {"plugins": found} if (found := plugins.plugins(run.config)) else {}
         directory.describe(
             environment.environment(trainer.device)
             | {"data": trainer.problem.data, "fingerprint": code_and_data, "made_by": asdict(Maker.this())}
