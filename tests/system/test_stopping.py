@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -171,6 +172,51 @@ def test_a_launcher_that_comes_to_nothing_is_given_up(workplace, monkeypatch):
         "repeat the command to run what is missing"
     ]
     assert done.out.count("a worker was lost") == 2 and stopping.SWEEP not in os.environ
+
+
+SWALLOWS = """
+import time
+import torch
+
+class Sgd(torch.optim.SGD):
+    requires = frozenset({"closure"})  # no rehearsal
+
+    def step(self, f):
+        try:
+            time.sleep(0.02)
+        except Exception:
+            open("swallowed", "w").close()
+        return super().step(f)
+"""
+
+
+def test_code_that_catches_everything_does_not_lift_the_time_limit(workplace):
+    (workplace / "mine.py").write_text(SWALLOWS)
+    words = ["run", *LONG, "optimizer=mine.py:Sgd", "optimizer.lr=0.1", "budget.steps=1000", "log.every=10"]
+    done = command(*words, "timeout=0.5", "isolate=false")
+    assert done.code == 1 and "timed-out (TimedOut: longer than timeout=0.5 s (step " in done.out
+    assert summary(directory())["steps"] < 500
+
+
+def test_a_time_limit_holds_in_every_thread():
+    def limited() -> None:
+        with stopping.time_limit(0.05) as check:
+            check()
+            time.sleep(0.1)
+            with pytest.raises(stopping.TimedOut):
+                check()
+            done.append(True)
+
+    done = []
+    thread = threading.Thread(target=limited)
+    thread.start()
+    thread.join()
+    assert done
+
+
+def test_no_time_limit():
+    with stopping.time_limit(None) as check:
+        check()
 
 
 def test_time_limits_end_with_their_context():

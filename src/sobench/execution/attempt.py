@@ -84,8 +84,8 @@ def _attempt(
         )
         record = open_metrics(directory, length)
         try:
-            save = _saver(directory, record, run.config["checkpoint"]["seconds"])
-            with stopping.time_limit(run.config["timeout"]):
+            with stopping.time_limit(run.config["timeout"]) as check_time:
+                save = _saver(directory, record, run.config["checkpoint"]["seconds"], check_time)
                 summary = _train(trainer, record, save, progress, directory)
             directory.finish(summary, record.chain if summary["status"] in KEEPS else None)
             record.finish(summary)
@@ -161,15 +161,19 @@ def _status(error: Exception) -> str:
     return "out-of-memory" if used_up else "failed"
 
 
-def _saver(directory: RunDirectory, record: Metrics, seconds: float) -> Callable[[Trainer], None]:
+def _saver(
+    directory: RunDirectory, record: Metrics, seconds: float, check_time: Callable[[], None]
+) -> Callable[[Trainer], None]:
     """A function that saves a checkpoint, at most every `seconds`.
 
-    If the run is asked to stop, the function saves one at once and raises Stopped.
+    If the run is asked to stop, the function saves one at once and raises Stopped. It raises TimedOut after the time
+    limit of the run.
     """
     last = time.monotonic()
 
     def save(trainer: Trainer) -> None:
         nonlocal last
+        check_time()
         stopped_by = stopping.asked()
         if stopped_by is None and time.monotonic() - last < seconds:
             return

@@ -11,9 +11,11 @@ that the main thread has not taken up, and ends the process if the main thread d
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -193,22 +195,28 @@ def _watching() -> Iterator[None]:
 
 
 @contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
+def time_limit(seconds: float | None) -> Iterator[Callable[[], None]]:
     """Raise TimedOut inside the context, at whatever statement, after so many seconds; None is no limit.
 
-    Without effect outside the main thread and on a system without timers.
+    Yields a function that raises TimedOut if the time is over. It keeps the limit where other code has caught the first
+    exception, outside the main thread, and on a system without timers.
     """
-    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
-        yield
-        return
+    end = math.inf if seconds is None else time.monotonic() + seconds
 
-    def over(number: int, frame: object) -> None:
+    def over(*_: object) -> None:
         raise TimedOut(f"longer than timeout={seconds:g} s")
 
+    def check() -> None:
+        if time.monotonic() > end:
+            over()
+
+    if seconds is None or threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
+        yield check
+        return
     before = signal.signal(signal.SIGALRM, over)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
+        yield check
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
