@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ from sobench.report.claims import judge
 from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
-from sobench.report.figures.saving import saving
+from sobench.report.figures.saving import save
 from sobench.report.looks import Looks
 from sobench.report.provenance import BY_NEED, as_json, command, provenance
 from sobench.report.schema.catalogue import as_yaml, read
 from sobench.report.schema.spec import Report
 from sobench.report.web import NAME, report_page
 from sobench.results.collection import Results, collect
+from sobench.system.beside import beside
 from sobench.system.text import plural
 
 if TYPE_CHECKING:
@@ -96,8 +98,9 @@ def _written(
 ) -> list[Path]:
     """Write the files of a report into `out`; the files. more: the texts of further files, by name."""
     with drafted(out, FILES) as draft:
-        render(evidence, origin, draft, folder=folder)
-        texts = {"provenance.json": as_json(origin), **records.as_csv(evidence.numbers, evidence.results.runs)}
+        with beside(lambda: (draft / "provenance.json").write_text(as_json(origin), encoding="utf-8")):
+            render(evidence, origin, draft, folder=folder)
+        texts = records.as_csv(evidence.numbers, evidence.results.runs)
         for name, text in {**texts, **(more or {})}.items():
             (draft / name).write_text(text, encoding="utf-8")
     return [out / name for name in FILES if (out / name).exists()]
@@ -128,7 +131,7 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
         }
     if report.choice:
         texts["settings.csv"] = choice.to_csv(evidence, report.choice)
-    with saving(drawn.sheet, out) if drawn else nullcontext():
+    with beside(partial(save, drawn.sheet, out)) if drawn else nullcontext():
         shown = view.of(evidence, origin, contents, verdicts)
         texts |= {"report.md": pages.report_markdown(shown), NAME: report_page.page(shown, evidence, drawn, origin)}
     for name, text in texts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from sobench.errors import Failure
@@ -11,8 +12,9 @@ from sobench.report.comparison.page import Page, page, to_latex, to_markdown
 from sobench.report.comparison.rows import to_csv
 from sobench.report.comparison.study import Study
 from sobench.report.draft import drafted
-from sobench.report.figures.saving import PDF, PNG, saving
+from sobench.report.figures.saving import PDF, PNG, save
 from sobench.report.web import NAME
+from sobench.system.beside import beside
 
 FOLDER = "compare"
 """The folder of the comparisons, below that of the reports."""
@@ -45,9 +47,9 @@ def render(compared: Study, out: Path, place: Path) -> Page:
     """
     shown = page(compared)
     figure = drawn(compared, shown.numbers)
-    with saving(figure.sheet, out):
-        beside = [name for name in FILES if name not in (NAME, PNG)]
-        text = web_page.page(shown, figure, beside, _depth(place))
+    with beside(partial(save, figure.sheet, out)):
+        others = [name for name in FILES if name not in (NAME, PNG)]
+        text = web_page.page(shown, figure, others, _depth(place))
         (out / NAME).write_text(text, encoding="utf-8")
         (out / "report.md").write_text(to_markdown(shown, PNG), encoding="utf-8")
         (out / "numbers.csv").write_text(to_csv(compared, shown.numbers), encoding="utf-8")

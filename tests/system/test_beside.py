@@ -1,21 +1,13 @@
-"""The files of a figure: the same whether a fork writes them or this process, and errors are raised here."""
+"""Work beside other work: the same files whether a fork writes them or this process, and errors are raised here."""
 
 import os
 import threading
 import time
 
 import pytest
-from matplotlib.figure import Figure
 
-from sobench.report.figures import saving as module
-from sobench.report.figures.saving import PDF, PNG, save, saving
-
-
-@pytest.fixture
-def sheet():
-    sheet = Figure(figsize=(2, 1))
-    sheet.subplots().plot([1, 2], [3, 4], label="a line")
-    return sheet
+from sobench.system import beside as module
+from sobench.system.beside import beside
 
 
 @pytest.fixture(params=[True, False], ids=["fork", "here"])
@@ -24,41 +16,42 @@ def forks(request, monkeypatch):
     return request.param
 
 
-def files(folder) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in (PNG, PDF)]
+def test_the_work_is_done_once_when_the_context_ends(forks, tmp_path):
+    file = tmp_path / "file"
+
+    def work() -> None:
+        with file.open("a") as stream:
+            stream.write(f"{os.getpid()} ")
+
+    with beside(work):
+        here = os.getpid()
+    (process,) = file.read_text().split()
+    assert (int(process) != here) is forks
 
 
-def test_the_files_are_those_of_save(sheet, forks, tmp_path):
-    (tmp_path / "other").mkdir()
-    with saving(sheet, tmp_path):
-        pass
-    assert save(sheet, tmp_path / "other") == [tmp_path / "other" / name for name in (PNG, PDF)]
-    assert files(tmp_path) == files(tmp_path / "other")
-
-
-def test_a_fork_works_while_the_body_runs(sheet, monkeypatch, tmp_path):
+def test_a_fork_works_while_the_body_runs(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "_may_fork", lambda: True)
-    with saving(sheet, tmp_path):
+    with beside((tmp_path / "file").touch):
         for _ in range(600):
-            if (tmp_path / PDF).exists():
+            if (tmp_path / "file").exists():
                 break
-            time.sleep(0.05)
+            time.sleep(0.01)
         else:
             pytest.fail("nothing was written")
 
 
-def test_an_error_is_raised_at_the_end(sheet, forks, tmp_path):
+def test_an_error_is_raised_at_the_end(forks, tmp_path):
     done = []
-    with pytest.raises(FileNotFoundError), saving(sheet, tmp_path / "missing"):
+    with pytest.raises(FileNotFoundError), beside((tmp_path / "missing" / "file").touch):
         done.append("body")
     assert done == ["body"]
 
 
-def test_an_error_of_the_body_leaves_no_process(sheet, monkeypatch, tmp_path):
+def test_an_error_of_the_body_leaves_no_process(monkeypatch):
     forks, forked = [], module._forked
     monkeypatch.setattr(module, "_may_fork", lambda: True)
-    monkeypatch.setattr(module, "_forked", lambda *args: forks.append(forked(*args)) or forks[0])
-    with pytest.raises(ZeroDivisionError), saving(sheet, tmp_path):
+    monkeypatch.setattr(module, "_forked", lambda work: forks.append(forked(work)) or forks[0])
+    with pytest.raises(ZeroDivisionError), beside(lambda: time.sleep(60)):
         1 / 0  # noqa: B018
     with pytest.raises(ChildProcessError):
         os.waitpid(forks[0], os.WNOHANG)
