@@ -165,7 +165,7 @@ WRONG = {
     "optimizer=mine.py:Mine optimizer.lrr=1": "optimizer.lrr: no such key, .*did you mean 'lr'",
     "dataset=mine.py:net": "dataset.input_shape: must be given",
     "loss=mine.py:Loss": "mine.py has no 'Loss'",
-    "optimizer=broken.py:Mine": r"cannot be loaded: ZeroDivisionError: division by zero \(broken.py, line 2\)",
+    "optimizer=by_zero.py:Mine": r"cannot be loaded: ZeroDivisionError: division by zero \(by_zero.py, line 2\)",
     "optimizer=syntax.py:Mine": r"cannot be loaded: SyntaxError: .*\(syntax.py, line 1\)",
     "optimizer=clash.py:Mine": "imports 'beside_other', which is .*/beside_other.py and also .*; allowed: another name",
 }
@@ -173,7 +173,8 @@ WRONG = {
 
 @pytest.mark.parametrize("words", WRONG)
 def test_a_wrong_path_is_one_line_and_writes_nothing(stranger, words, monkeypatch):
-    (stranger / "broken.py").write_text("import math\n1 / 0\n")
+    (stranger / "broken.py").write_text("")
+    (stranger / "by_zero.py").write_text("import math\n1 / 0\n")
     (stranger / "syntax.py").write_text("class Mine(:\n")
     (stranger / "clash.py").write_text("import beside_other\n")
     (stranger / "beside_other.py").write_text("")

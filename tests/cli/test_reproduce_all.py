@@ -87,7 +87,7 @@ def small(monkeypatch, tmp_path):
 
     monkeypatch.setattr("sobench.execution.task.prepare_data", prepare_data)
     monkeypatch.setattr("sobench.report.reports", lambda: ["csfd/fig-1", "demo/digits", "kernelsgd/theorem-3.1"])
-    measured = Measured(0.1, 0.1, 0.1, 0.1, steps=6, evaluations=2, host=0, device=None)
+    measured = Measured(0.2, 0.2, 0.2, 0.2, steps=6, evaluations=2, host=0, device=None)
     calls = []
     monkeypatch.setattr(reproduce_all, "measure", lambda run, patience: calls.append(run.cell) or measured)
     return calls

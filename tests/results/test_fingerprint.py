@@ -505,10 +505,11 @@ def test_moved_modules_make_none_stale(copy, monkeypatch):
 
     for file in copy.rglob("*.py"):
         file.write_text(adapted(file.read_text()))
+    before = original()
     monkeypatch.setattr(method_code, "LAYERS", ("sobench.objective.of_layers",))
     oracles = {key: [adapted(one) for one in places] for key, places in method_code.ORACLES.items()}
     monkeypatch.setattr(method_code, "ORACLES", oracles)
-    assert digests(copy) == original()
+    assert digests(copy) == before
 
 
 def test_what_an_objective_answers_with_is_there_and_in_scope():
