@@ -7,6 +7,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from run_tree import a_run
 
 from sobench.cli import reproduce_all
 from sobench.cli.main import main
@@ -16,7 +17,9 @@ from sobench.errors import Failure
 
 
 def run(cell, seed):
-    return SimpleNamespace(cell=cell, seed=seed, id=f"{cell}-{seed}", slug=f"{cell}/seed-{seed}")
+    return SimpleNamespace(
+        cell=cell, seed=seed, id=f"{cell}-{seed}", slug=f"{cell}/seed-{seed}", settings={"model.name": cell}
+    )
 
 
 @pytest.fixture
@@ -67,6 +70,21 @@ def test_what_is_cheaper_than_the_guess_runs_before_more_is_measured(nothing_don
     first = next(in_order(layers, prices))
     assert first.report == "one"
     assert prices.asked == ["a"]
+
+
+def test_cells_that_differ_in_real_numbers_share_an_estimate(tmp_path, monkeypatch, capsys):
+    steps = iter([Measured(*[0.1] * 4, steps=6, evaluations=2, host=0, device=None), "no answer within 1 s"])
+    monkeypatch.setattr(reproduce_all, "measure", lambda run, patience: next(steps))
+    alike = [a_run("kfac"), a_run("kfac", lr=0.01), a_run("kfac", lr=1, damping=30, runs="elsewhere")]
+    prices, other = Prices(tmp_path), [a_run("kfac", widths=(20,)), a_run("kfac", widths=(20,), lr=0.01)]
+    for run in [*alike, *other]:
+        prices.learn(run)
+    assert {prices.known[run.cell] for run in alike} == {prices.of(alike[0])} and len(prices.known) == 3
+    assert [prices.of(run) for run in other] == [0.0, 0.0]
+    assert capsys.readouterr().out.count("timing a few steps: mnist_mlp_kfac_") == 2
+    again = Prices(tmp_path)
+    again.learn(alike[1])
+    assert again.known == {alike[1].cell: prices.of(alike[1])}
 
 
 def test_nothing_is_measured_after_the_end(tmp_path, monkeypatch):

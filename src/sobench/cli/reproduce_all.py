@@ -6,12 +6,14 @@ artifact comes first. A layer that does not fit into the time that is left is pa
 written after each of its layers, and a page over all reports at the end.
 
 The time of a run is that of the finished runs of its cell, or is estimated from a few steps as in `sobench plan`. As
-this takes seconds for each cell, it is done when the turn of its layer comes; until then a run counts as GUESS. The
-estimates are kept under the folder of the runs. A repeated command goes on where the last one ended.
+this may take a minute, it is done when the turn of its layer comes, once for all cells that differ in real numbers of
+their optimizer alone; until then a run counts as GUESS. The estimates are kept under the folder of the runs. A repeated
+command goes on where the last one ended.
 """
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 import math
@@ -31,6 +33,7 @@ from sobench.cli.by_need import Asked, asked, has_result, launch, root_of
 from sobench.cli.plan import PATIENCE, measure
 from sobench.cli.report_documents import of_pages
 from sobench.cli.writing import write_report
+from sobench.config.files import NOT_IDENTITY
 from sobench.config.run import Run
 from sobench.errors import Failure, UsageError
 from sobench.results.state import KEEPS, state
@@ -135,9 +138,9 @@ def in_order(layers: Iterable[Layer], prices: Prices) -> Iterator[Layer]:
 
 @dataclass
 class Prices:
-    """The seconds of a run of each cell. Estimates are kept in a file for each cell under the folder of the runs.
+    """The seconds of a run of each cell. Estimates are kept in a file for each kind under the folder of the runs.
 
-    end: when no further estimate is made, by time.monotonic. known: by cell. unknown: the cells that cannot be
+    end: when no further estimate is made, by time.monotonic. known: by cell. unknown: the kinds that cannot be
     measured.
     """
 
@@ -148,15 +151,15 @@ class Prices:
 
     def of(self, run: Run) -> float:
         """The seconds of a run, as far as they are known."""
-        return self.known.get(run.cell, 0.0 if run.cell in self.unknown else GUESS)
+        return self.known.get(run.cell, 0.0 if _kind(run) in self.unknown else GUESS)
 
     def learn(self, run: Run) -> None:
         """Find out the seconds of a run, if there is time. A line says why they cannot be known."""
-        if run.cell in self.known or run.cell in self.unknown or time.monotonic() > self.end:
+        if run.cell in self.known or _kind(run) in self.unknown or time.monotonic() > self.end:
             return
         cost = self.kept(run) or self._estimated(run)
         if isinstance(cost, str):
-            self.unknown.add(run.cell)
+            self.unknown.add(_kind(run))
             _say(f"left out: {run.slug.partition('/')[0]}: {cost}")
         else:
             self.known[run.cell] = cost
@@ -173,6 +176,7 @@ class Prices:
 
     def _estimated(self, run: Run) -> float | str:
         """A new estimate of the cell, which is kept; the reason where that is not possible."""
+        _say(f"timing a few steps: {run.slug.partition('/')[0]}")
         measured = measure(run, min(PATIENCE, self.end - time.monotonic()))
         if isinstance(measured, str):
             return measured
@@ -183,7 +187,24 @@ class Prices:
         return measured.seconds
 
     def _file(self, run: Run) -> Path:
-        return self.root / FOLDER / f"{run.cell}.json"
+        return self.root / FOLDER / f"{_kind(run)}.json"
+
+
+def _kind(run: Run) -> str:
+    """The hash of what the time of a run depends on: all but the seed and the optimizer's real numbers, such as its
+    learning rate. Cells of one kind share an estimate.
+    """
+    own = {
+        key: value
+        for key, value in run.settings.items()
+        if key.partition(".")[0] not in (*NOT_IDENTITY, "seed") and not _is_real(key, value)
+    }
+    return hashlib.sha256(json.dumps(own, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _is_real(key: str, value: object) -> bool:
+    """Whether a setting is a real number of the optimizer; 1 may be written for 1.0."""
+    return key.startswith("optimizer.") and (isinstance(value, float) or key.endswith((".lr", ".damping")))
 
 
 def _read(file: Path) -> float | None:
