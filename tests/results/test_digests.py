@@ -124,7 +124,7 @@ def test_a_damaged_result_is_nothing_that_gc_deletes(run):
 
 
 def test_a_finished_run_is_read_once(run, monkeypatch):
-    monkeypatch.setattr(digests, "SETTLED", -10.0)
+    monkeypatch.setattr(files, "SETTLED", -10.0)
     read = []
     true = digests._digest
     monkeypatch.setattr(digests, "_digest", lambda path: read.append(path) or true(path))
@@ -140,7 +140,7 @@ def test_a_finished_run_is_read_once(run, monkeypatch):
 
 
 def test_verify_believes_no_list(run, monkeypatch):
-    monkeypatch.setattr(digests, "SETTLED", -10.0)
+    monkeypatch.setattr(files, "SETTLED", -10.0)
     monkeypatch.setattr(digests, "stamp", lambda path: [*files.stamp(path)[:1], 0])  # a disk that changed by itself
     assert state(run).status == "done"
     (run / "metrics.jsonl").write_bytes(flip((run / "metrics.jsonl").read_bytes(), 0.5))

@@ -17,9 +17,13 @@ from run_tree import a_run, evals, put, row
 
 from sobench.results import cache, collect, load, packing, reading
 from sobench.results.record import AXES, IDENTITY
+from sobench.system import files
 
 RUNS = [a_run(optimizer, seed) for optimizer in ("sgd", "adam", "newton") for seed in (0, 1)]
-NEWEST = "from sobench.results import cache, load, reading; reading.WORTH, cache.SETTLED = 0, -10.0; import sys; "
+NEWEST = (
+    "from sobench.results import cache, load, reading; from sobench.system import files; "
+    "reading.WORTH, files.SETTLED = 0, -10.0; import sys; "
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -27,7 +31,7 @@ def everything_is_kept():
     """However small and however new it is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "WORTH", 0)
-        patch.setattr(cache, "SETTLED", -10.0)
+        patch.setattr(files, "SETTLED", -10.0)
         yield
 
 
@@ -229,7 +233,7 @@ def test_a_run_that_is_not_over_or_just_written_is_not_kept(tmp_path, monkeypatc
     put(tmp_path, a_run("adam"), evals("train_loss", 2.0), None)
     put(tmp_path, a_run("sgd"), evals("train_loss", 2.0))
     load(tmp_path)
-    monkeypatch.setattr(cache, "SETTLED", 60.0)
+    monkeypatch.setattr(files, "SETTLED", 60.0)
     put(tmp_path, a_run("newton"), evals("train_loss", 2.0))
     load(tmp_path)
     del reads[:]

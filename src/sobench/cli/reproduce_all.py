@@ -151,7 +151,9 @@ class Prices:
 
     def of(self, run: Run) -> float:
         """The seconds of a run, as far as they are known."""
-        return self.known.get(run.cell, 0.0 if _kind(run) in self.unknown else GUESS)
+        if run.cell in self.known:
+            return self.known[run.cell]
+        return 0.0 if _kind(run) in self.unknown else GUESS
 
     def learn(self, run: Run) -> None:
         """Find out the seconds of a run, if there is time. A line says why they cannot be known."""

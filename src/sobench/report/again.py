@@ -23,6 +23,7 @@ from sobench.report import records, tune_pages
 from sobench.report.comparison import files as comparison
 from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
+from sobench.report.figures.saving import PNG
 from sobench.report.formats import Markdown
 from sobench.report.looks import Looks
 from sobench.report.provenance import results_of
@@ -165,7 +166,7 @@ def _page_of(folder: Path) -> str:
 
 def _withdrawn_page(folder: Path, origin: dict[str, Any]) -> str:
     """The page for a browser of a withdrawn report. Raises Failure for files that cannot be read."""
-    path, picture = folder / "table.csv", "figure.png"
+    path, picture = folder / "table.csv", PNG
     heading, _, _ = _page_of(folder).partition("\n")
     try:
         table = path.read_text(encoding="utf-8") if path.exists() else ""

@@ -16,7 +16,7 @@ from sobench.report.claims import judge
 from sobench.report.draft import drafted
 from sobench.report.evidence import Evidence
 from sobench.report.figures import figure
-from sobench.report.figures.saving import save
+from sobench.report.figures.saving import PDF, PNG, save
 from sobench.report.looks import Looks
 from sobench.report.provenance import BY_NEED, as_json, command, provenance
 from sobench.report.schema.catalogue import as_yaml, read
@@ -38,8 +38,8 @@ FILES = (
     "table.csv",
     "table.md",
     "table.tex",
-    "figure.png",
-    "figure.pdf",
+    PNG,
+    PDF,
     "claims.md",
     "claims.csv",
     "settings.csv",

@@ -9,14 +9,13 @@ wins.
 from __future__ import annotations
 
 import hashlib
-import time
 import zlib
 from pathlib import Path
 
 from sobench.results import digests
 from sobench.results.packing import Kept, Key, pack, unpack
 from sobench.results.record import Record, Wanted, everything
-from sobench.system.files import SETTLED, stamp, write_atomically
+from sobench.system.files import settled, stamp, write_atomically
 
 SHARDS = 64
 FILES = ("summary.json", *digests.FILES)
@@ -37,9 +36,8 @@ def key(directory: str) -> Key:
 
 
 def lasting(key: Key, record: Record) -> bool:
-    """Whether the record may be cached: the run is over, and none of its files changed in the last SETTLED seconds."""
-    settled = time.time_ns() - SETTLED * 1e9
-    return record.state.finished and all(not stamp or stamp[1] < settled for stamp in key)
+    """Whether the record may be cached: the run is over, and none of its files changed just now."""
+    return record.state.finished and settled(key)
 
 
 def path(root: str, shard: int) -> Path:

@@ -14,12 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sobench.system.files import SETTLED, stamp
+from sobench.system.files import settled, stamp
 
 RECORD = "metrics.jsonl"
 FILES = (RECORD, "run.json", "config.yaml", "environment.json")
@@ -115,8 +114,7 @@ def _lines(root: str) -> set[bytes]:
 
 def _keep(root: str, line: bytes, stamps: list[list[int]]) -> None:
     """Add a run to the list, unless a file is so new that it may change again without a new time stamp."""
-    settled = time.time_ns() - SETTLED * 1e9
-    if line in _lines(root) or any(one[1] >= settled for one in stamps if one):
+    if line in _lines(root) or not settled(stamps):
         return
     _checked[root].add(line)
     try:

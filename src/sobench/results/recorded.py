@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ from sobench.config.run import Run
 from sobench.errors import UsageError
 from sobench.results.parse import loads
 from sobench.results.status import run_directories
-from sobench.system.files import SETTLED, stamp, write_atomically
+from sobench.system.files import settled, stamp, write_atomically
 
 RUN, CONFIG = "run.json", "config.yaml"
 CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
@@ -93,14 +92,14 @@ class _Kept:
 
         contents = (self._root / name / CONFIG).read_bytes()
         settings = yaml.load(contents, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        self._settings[cell] = [name, settings]
+        if _survives_json(settings):
+            self._settings[cell] = [name, settings]
         return settings
 
     def save(self) -> None:
         """Replace the file, if something was read and the folder can be written."""
-        settled = time.time_ns() - SETTLED * 1e9
-        runs = {name: one for name, one in self._runs.items() if all(stamp and stamp[1] < settled for stamp in one[0])}
-        settings = {cell: one for cell, one in self._settings.items() if one[0] in runs and _survives_json(one[1])}
+        runs = {name: one for name, one in self._runs.items() if settled(one[0])}
+        settings = {cell: one for cell, one in self._settings.items() if one[0] in runs}
         if runs == self._old_runs and settings == self._old_settings:
             return
         text = json.dumps({"code": CODE, "runs": runs, "settings": settings}).encode()

@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,12 @@ def stamp(path: str) -> list[int]:
     except OSError:
         return []
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+
+
+def settled(stamps: Iterable[Sequence[int]]) -> bool:
+    """Whether the files of these stamps cannot change again without new ones; a missing file has none."""
+    latest = time.time_ns() - SETTLED * 1e9
+    return all(not one or one[1] < latest for one in stamps)
 
 
 def digest(path: Path, algorithm: str) -> str:

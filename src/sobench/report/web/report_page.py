@@ -13,6 +13,7 @@ from sobench.report.claims import ANSWERS
 from sobench.report.evidence import Evidence
 from sobench.report.facts import facts
 from sobench.report.figures.figure import Drawn
+from sobench.report.figures.saving import PDF
 from sobench.report.lines import in_ticks, line
 from sobench.report.schema.spec import Column
 from sobench.report.table import Contents
@@ -55,7 +56,7 @@ def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[s
 
 def withdrawn(title: str, origin: Mapping[str, Any], table: str, picture: str) -> str:
     """The page of a report whose verdicts were withdrawn. table: its table.csv, or "". picture: its figure, or ""."""
-    files = ["report.md", "provenance.json", *(["table.csv"] if table else []), *(["figure.pdf"] if picture else [])]
+    files = ["report.md", "provenance.json", *(["table.csv"] if table else []), *([PDF] if picture else [])]
     return render(
         "report.html",
         **_head(title, origin, facts(origin)),
@@ -145,7 +146,7 @@ def _files(shown: View, evidence: Evidence) -> list[str]:
     report = shown.report
     return [
         "report.md",
-        *(["figure.pdf"] if report.figure else []),
+        *([PDF] if report.figure else []),
         *(["table.csv", "table.tex"] if shown.table else []),
         *(["claims.csv"] if shown.verdicts else []),
         *(["settings.csv"] if report.choice else []),
