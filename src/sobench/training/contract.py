@@ -226,17 +226,21 @@ LEAK = 48 * 1024
 def check_memory(subject: Subject, steps: int = 60) -> None:
     """The memory of the process does not grow from step to step: no graph is retained.
 
-    A growth is measured again over four times the steps: a buffer that is made once, or a heap with holes, grows by the
-    same however long the measurement is; a leak grows with the steps. So is a fall, of memory that the process had from
+    Two sizes are measured: what the C allocator has handed out, which holds every tensor and node, and what is
+    resident, which holds all else, but which the system may shrink meanwhile. The one that grew more counts. A growth
+    is measured again over four times the steps: a buffer that is made once, or a heap with holes, grows by the same
+    however long the measurement is; a leak grows with the steps. So is a fall, of memory that the process had from
     before and gives back: it would hide a leak.
     """
     with _collecting_new_objects():
         trainer = subject.trainer()
         trainer.problem.batch_size = min(256, trainer.problem.samples)
-        early = resident_bytes(trainer, after=20)
+        early = held_bytes(trainer, after=20)
         for length in (steps, 4 * steps):
-            late = resident_bytes(trainer, after=length)
-            grown = min(late) - max(early)  # an allocator goes up and down by itself
+            late = held_bytes(trainer, after=length)
+            grown = max(  # every size goes up and down by itself
+                min(now) - max(before) for now, before in zip(late, early, strict=True)
+            )
             if abs(grown) <= length * LEAK:
                 return
             early = late
@@ -580,16 +584,16 @@ def _allowed(subject: Subject, name: str) -> list[Any]:
 # Memory of the process
 
 
-def resident_bytes(trainer: Trainer, after: int) -> list[int]:
-    """The memory of the process in bytes at four moments, 3 steps apart, `after` steps from now."""
+def held_bytes(trainer: Trainer, after: int) -> list[list[int]]:
+    """The sizes of the process in bytes, each at four moments, 3 steps apart, `after` steps from now."""
     advance(trainer, after)
-    moments: list[int] = []
+    moments: list[list[int]] = []
     for _ in range(4):
         advance(trainer, 3)
         gc.collect()
         _trim()
-        moments.append(_resident())
-    return moments
+        moments.append([size for size in (_allocated(), _resident()) if size is not None])
+    return [list(size) for size in zip(*moments, strict=True)]
 
 
 @contextlib.contextmanager
@@ -611,8 +615,26 @@ def _trim() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+class _MallInfo(ctypes.Structure):
+    """The `struct mallinfo2` of the C library: mallinfo(3)."""
+
+    _names = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost"
+    _fields_ = [(name, ctypes.c_size_t) for name in _names.split()]
+
+
+def _allocated() -> int | None:
+    """Bytes that the C allocator has handed out: in its arenas, and mapped one by one. None where it does not say."""
+    try:
+        mallinfo2 = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError):  # not glibc 2.33 or newer
+        return None
+    mallinfo2.restype = _MallInfo
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
 def _resident() -> int:
-    """Bytes of memory that this process holds now."""
+    """Bytes of memory of this process that are resident now."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
