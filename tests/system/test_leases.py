@@ -73,6 +73,7 @@ def test_a_run_has_as_many_cores_as_threads_until_it_ends(lease):
 
 def test_a_single_run_starts_beside_those_that_have_the_cores(tmp_path, monkeypatch):
     monkeypatch.setattr(devices, "units", TWO_CORES_TWO_GPUS.get)
+    monkeypatch.setattr(leases, "_named", set())
     folder, lines = tmp_path / "slots", []
 
     def take(name: str, threads: int, wait: bool | str):
@@ -83,9 +84,14 @@ def test_a_single_run_starts_beside_those_that_have_the_cores(tmp_path, monkeypa
         assert (beside.device, beside.threads) == ("cpu", 2) and held(folder) == {"cpu-0", "cpu-1"}  # what is free
         with take("third", 1, False) as third:
             assert not third.slots
-    assert held(folder) == set() and len(lines) == 2
-    assert lines[0].startswith("starting on a busy machine, so its times count as contended (process ")
-    assert " has cpu-0 (first, since " in lines[0] and lines[0].endswith("); wait=true waits")
+    assert held(folder) == set()
+    (line,) = lines  # the process is named once
+    assert line.startswith("starting on a busy machine: the times count as contended (process ")
+    assert " has cpu-0 (first, since " in line and line.endswith("); wait=true waits")
+    with take("first", 1, True):
+        (folder / "cpu-0.json").write_text(json.dumps({"pid": 1, "host": "another", "run": "x", "since": "now"}))
+        with take("second", 2, "auto"):
+            assert "process 1 on another has cpu-0 (x, since now)" in lines[1]
 
 
 def test_a_run_of_a_sweep_and_one_on_a_gpu_wait(lease, monkeypatch):

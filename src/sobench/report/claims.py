@@ -4,8 +4,8 @@ A claim's test is one of
     compare  the subject is better than each of its rivals: the differences of the seeds that both have;
     ratio    the subject's metric over the one rival's, at_most / at_least / within bounds: in logarithms;
     bound    the subject's metric, at_most / at_least / within bounds;
-    share    at least a share of the rows of a run lie within such bounds, or are better than the rival's of the same
-    step; robust   at least a share of the settings that were tried come within `times` of the best of them.
+    share    at least a share of the rows of a run lie within such bounds, or are better than the rival's of its step;
+    robust   at least a share of the settings that were tried come within `times` of the best of them.
 The first three test one value for each seed, taken where `at` or `reach` says; `at: every` takes the row that is most
 against the claim, so that the claim is true of all rows. One run of which a row contradicts it is enough that it cannot
 hold. `growth` makes the value the exponent with which the metric grows with a setting.

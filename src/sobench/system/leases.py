@@ -2,9 +2,10 @@
 
 The slots are lock files in a folder:
 
-    <slots>/allocation      held for an instant by the process that looks for free slots and takes all that it needs, or
-    none <slots>/cpu-3           a core <slots>/gpu-1f0c22ab.0  the first run on a GPU; .1 the second <slots>/cpu-3.json
-    the holder: pid, host, run, since, and its share of the unit; the time stamp is a heartbeat
+    <slots>/allocation      held for an instant by the process that looks for free slots, which takes all or nothing
+    <slots>/cpu-3           a core
+    <slots>/gpu-1f0c22ab.0  the first run on a GPU; .1 the second
+    <slots>/cpu-3.json      the holder: pid, host, run, since, and its share; the time stamp is a heartbeat
 
 The kernel frees a lock at once when its holder is killed, whatever the JSON file beside it says. Nothing is pinned:
 runs do not disturb each other because the leases add up to no more than the machine has.
@@ -32,6 +33,8 @@ from sobench.system.heartbeat import STALE, beating, locked, who
 
 POLL = 0.2
 """Seconds between two looks for free slots."""
+_named: set[tuple[Any, Any]] = set()
+"""The processes, by pid and host, of which this one has said that it starts beside them."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,8 @@ def leased(config: Mapping[str, Any], name: str, say: Callable[[str], None]) -> 
     """A lease on what a run of this configuration needs, for the time of the context.
 
     Waits until it is free, or starts beside the runs that have the cores where the request does not wait; `say` gets
-    one line that names the holders. name: the run, for that line in other processes.
+    one line that names the holders. Of the runs of a sweep, the first that starts beside the same processes says so.
+    name: the run, for that line in other processes.
     Raises UsageError for more than the machine has, Failure if the folder `slots` cannot be written, Stopped where the
     run was asked to stop while it waited.
     """
@@ -136,7 +140,10 @@ def _wait(folder: Path, request: ResourceRequest, about: Mapping[str, Any], say:
                 return lease
             held = holders(folder, request.files)
             if not (request.gpus or request.waits):
-                say(f"starting on a busy machine, so its times count as contended ({described(held)}); wait=true waits")
+                if _are_new(held):
+                    say(
+                        f"starting on a busy machine: the times count as contended ({described(held)}); wait=true waits"
+                    )
                 return Lease(request.device, request.threads, slots=_take_cores(folder, request.cores, about))
         if not announced:
             say(f"waiting for {request}: {described(held)}")
@@ -144,6 +151,14 @@ def _wait(folder: Path, request: ResourceRequest, about: Mapping[str, Any], say:
         if by := stopping.asked():
             raise stopping.Stopped(by)
         time.sleep(POLL)
+
+
+def _are_new(held: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether any of the holders' processes has not been named yet; now all are."""
+    processes = {(about.get("pid"), about.get("host")) for about in held.values()}
+    new = processes - _named
+    _named.update(new)
+    return bool(new)
 
 
 def _take(folder: Path, request: ResourceRequest, about: Mapping[str, Any]) -> Lease | None:
