@@ -86,7 +86,7 @@ def test_a_single_run_starts_beside_those_that_have_the_cores(tmp_path, monkeypa
             assert not third.slots
     assert held(folder) == set()
     (line,) = lines  # the process is named once
-    assert line.startswith("starting on a busy machine: the times count as contended (process ")
+    assert line.startswith("starting on a busy machine, so its times may count as contended (process ")
     assert " has cpu-0 (first, since " in line and line.endswith("); wait=true waits")
     with take("first", 1, True):
         (folder / "cpu-0.json").write_text(json.dumps({"pid": 1, "host": "another", "run": "x", "since": "now"}))

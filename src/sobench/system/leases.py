@@ -141,9 +141,8 @@ def _wait(folder: Path, request: ResourceRequest, about: Mapping[str, Any], say:
             held = holders(folder, request.files)
             if not (request.gpus or request.waits):
                 if _are_new(held):
-                    say(
-                        f"starting on a busy machine: the times count as contended ({described(held)}); wait=true waits"
-                    )
+                    beside = described(held)
+                    say(f"starting on a busy machine, so its times may count as contended ({beside}); wait=true waits")
                 return Lease(request.device, request.threads, slots=_take_cores(folder, request.cores, about))
         if not announced:
             say(f"waiting for {request}: {described(held)}")
