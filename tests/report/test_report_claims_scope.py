@@ -144,18 +144,61 @@ def converging(root, ended: dict[str, list[bool]]):
     return runs
 
 
+TIME = {"metric": "seconds", "budgets": "any"}
+
+
 def test_a_convergence_time_is_that_of_runs_that_converged(tmp_path):
-    seconds = {"metric": "seconds", "budgets": "any"}
     whole = converging(tmp_path / "1", {"a": [True] * 3, "b": [True] * 3})
-    assert compare(whole, tmp_path / "1", **seconds).verdict == "undecided"  # a second in each of three seeds: 2^-3
+    assert compare(whole, tmp_path / "1", **TIME).verdict == "undecided"  # a second in each of three seeds: 2^-3
     runs = converging(tmp_path / "2", {"a": [True] * 3, "b": [True, False, False]})
-    found = compare(runs, tmp_path / "2", **seconds)
-    assert (found.verdict, found.reason) == ("not judged", "b: not every run converged")
     column = Column("seconds", "Time", better="lower")
     report = Report("t", "s", "e", METHODS, table=Table([column]), budgets="any", id="p/x", file="f")
     a, b = (row.cells[0] for row in table.contents(Evidence(report, collect(runs, tmp_path / "2"))).rows)
     assert (a.ours.mean, a.ours.gap, b.ours.mean) == (pytest.approx(3.0), "", pytest.approx(3.0))
     assert b.ours.gap == "> 4 s, not converged 1/3, > 5 s, not converged 1/3" and b.rank is None
+
+
+@pytest.mark.parametrize("rank", [1, -1])
+def test_a_run_that_did_not_converge_is_slower_than_one_that_did_in_less_time(tmp_path, rank):
+    """Every b was given a second more than the a of its seed. So a is faster on each of n seeds: p = 2 x 2^-n."""
+    who = {"subject": "a", "rivals": ["b"]} if rank == 1 else {"subject": "b", "rivals": ["a"]}
+    for seeds, answer in ((6, "holds" if rank == 1 else "fails"), (5, "undecided")):
+        root = tmp_path / str(seeds)
+        runs = converging(root, {"a": [True] * seeds, "b": [True, *[False] * (seeds - 1)]})
+        found = compare(runs, root, **TIME, **who)
+        assert (found.verdict, found.test.partition(";")[0]) == (answer, "exact sign test")
+        turned = compare(runs, root, **TIME, **who, better="higher")
+        assert turned.verdict == {"holds": "fails", "fails": "holds"}.get(answer, answer)
+
+
+@pytest.mark.parametrize(
+    ("ended", "kind", "reason"),
+    [
+        ({"a": [True, True, False], "b": [True] * 3}, {}, "a: not every run converged"),  # b took longer than a had
+        ({"a": [True, False, True], "b": [True, False, True]}, {}, "a, b: not every run converged"),
+        ({"a": [True] * 3, "b": [True, False, True]}, {"kind": "ratio", "at_most": 0.9}, "b: not every run converged"),
+        (
+            {"a": [True] * 3, "b": [True, False, True]},
+            {"kind": "bound", "subject": "b", "rivals": [], "at_most": 9.0},
+            "b: not every run converged",
+        ),
+    ],
+)
+def test_a_time_that_is_not_known_is_not_judged(tmp_path, ended, kind, reason):
+    found = compare(converging(tmp_path, ended), tmp_path, **(TIME | kind))
+    assert (found.verdict, found.reason) == ("not judged", reason)
+
+
+def test_the_order_of_three_methods_needs_each_pair(tmp_path):
+    """c did not converge in as much time as b took, though it had more than a took."""
+    methods = {name: Method(name, {"optimizer": name}) for name in ("a", "b", "c")}
+    runs = converging(tmp_path, {"a": [True] * 6, "b": [True] * 6, "c": [False] * 6})
+    of_a = {"kind": "compare", "subject": "a", **TIME}
+    assert verdict_on(runs, tmp_path, methods, rivals=["b", "c"], **of_a).verdict == "holds"
+    of_c = {"kind": "compare", "subject": "c", **TIME}
+    assert verdict_on(runs, tmp_path, methods, rivals=["a"], **of_c).verdict == "fails"
+    open_ = verdict_on(runs, tmp_path, methods, rivals=["b"], **of_c)
+    assert (open_.verdict, open_.reason) == ("not judged", "c: not every run converged")
 
 
 def test_a_look_alike_is_not_judged(tmp_path):

@@ -33,6 +33,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from sobench.report import scope
 from sobench.report.cuts import Cut
 from sobench.report.evidence import Evidence
@@ -185,9 +187,7 @@ def _examine(evidence: Evidence, claim: Claim) -> _Finding:
     for method, runs in short.items():
         asked = scope.asked(runs, scope.scope_of(claim))
         faults[method] = f"made {_made(evidence, runs)}, {_whose(claim)} asks for {asked}"
-    for method in methods:
-        if any(evidence.censored(test, metric, method, test.where) for metric in test.metrics):
-            faults[method] = "not every run converged"
+    faults |= dict.fromkeys(_unconverged(evidence, test), "not every run converged")
     look_alikes = ", ".join(evidence.look_alikes(methods, test.where))
     checks = (scope.only_checked(run) for method in methods for run in evidence.fitting(method, test.where))
     if only_checked := next(filter(None, checks), ""):
@@ -201,6 +201,29 @@ def _examine(evidence: Evidence, claim: Claim) -> _Finding:
     else:
         blocked, reading = "", ""
     return _Finding(claim, parts, faults, expected, blocked, reading, evidence.looks)
+
+
+def _unconverged(evidence: Evidence, test: Test) -> list[str]:
+    """The methods with a run that did not converge, where this leaves open what the test compares.
+
+    A run that did not converge takes longer than one on the same seed that did, if it was given as much time. Then it
+    is known which of the two is faster, and the time of the other counts as infinite. It is not known if neither
+    converged, or for a factor between the two.
+    """
+    found: list[str] = []
+    for metric in test.metrics:
+        bounds = {method: evidence.censored(test, metric, method) for method in (test.subject, *test.rivals)}
+        if test.kind != "compare":
+            found += [method for method, of_method in bounds.items() if of_method]
+            continue
+        times = {method: evidence.outcomes(test, metric, method) for method in bounds if any(bounds.values())}
+        pairs = [
+            (a, b) for rival in test.rivals for a, b in ((test.subject, rival), (rival, test.subject)) if bounds[a]
+        ]
+        for method, other in pairs:
+            if any(np.any(times[other].get(seed, 0.0) > bound) for seed, bound in bounds[method].items()):
+                found.append(method)
+    return found
 
 
 def _of_look(part: Part, looks: Looks) -> int:

@@ -144,12 +144,15 @@ class Evidence:
         states = self._states[_of_time(part, metric)]
         return self._censored(states, metric) if is_convergence(part, metric) else states
 
-    def censored(self, part: object, metric: str, method: str, where: Mapping[str, object]) -> int:
-        """The number of finished runs of a method that did not converge, where the length until then is asked for."""
-        if not is_convergence(part, metric):
-            return 0
-        states = self.states(part, metric)
-        return sum(states[run.id].status.endswith(NOT_CONVERGED) for run in self.fitting(method, where))
+    def censored(self, wanted: Wanted, metric: str, method: str) -> dict[int, float]:
+        """The length of each finished run of a method that did not converge, by seed, where the length until then is
+        asked for: a lower bound.
+        """
+        if not is_convergence(wanted, metric):
+            return {}
+        states, lengths = self.states(wanted, metric), self.values(wanted, metric, method)
+        runs = self.fitting(method, wanted.where)
+        return {run.seed: lengths[run.id] for run in runs if states[run.id].status.endswith(NOT_CONVERGED)}
 
     def aggregate(self, wanted: Wanted, metric: str, method: str, runs: list[Run]) -> Aggregate:
         """Our value of a metric over the seeds of one cell. For a cost, diverged runs count too."""
@@ -165,8 +168,8 @@ class Evidence:
         """The outcome of each seed for a claim about one cell: a value; for a test by row, the values by step.
 
         A run that diverged, ended at a value that is not finite, or did not reach the level, is worse than any number:
-        +-infinity, except for a cost. Runs that are not over, failed, lack the metric, or were disturbed where a time
-        is asked for, are left out.
+        +-infinity, except for a cost. One that did not converge takes infinitely long. Runs that are not over, failed,
+        lack the metric, or were disturbed where a time is asked for, are left out.
         """
         worst = math.inf if test.better == "lower" else -math.inf
         values = self._series(test, metric, method) if test.by_row else self.values(test, metric, method)
@@ -176,6 +179,8 @@ class Evidence:
             status, value = states[run.id].status, values.get(run.id, math.nan)
             if status == "diverged" and metric not in COSTS:
                 outcomes[run.seed] = worst
+            elif status.endswith(NOT_CONVERGED):
+                outcomes[run.seed] = math.inf
             elif status in ("done", "diverged"):
                 outcomes[run.seed] = worst if isinstance(value, float) and math.isinf(value) else value
         return {seed: value for seed, value in outcomes.items() if not _empty(value)}

@@ -65,7 +65,7 @@ def contents(evidence: Evidence) -> Contents:
     for column in columns:
         aggregates = {method: _ours(evidence, column, method) for method in report.methods}
         cuts = {} if column.growth else evidence.cuts(column.where)
-        unfair = {*cuts, *(m for m in aggregates if evidence.censored(column, column.metric, m, column.where))}
+        unfair = {*cuts, *(m for m in aggregates if evidence.censored(column, column.metric, m))}
         ranks = _ranks(aggregates, column, unfair)
         for method, ours in aggregates.items():
             reasons = [str(why) for why in (cuts.get(method), evidence.stale(method, column.where)) if why]
@@ -84,7 +84,7 @@ def contents(evidence: Evidence) -> Contents:
         notes.append(_COST)
     if any(column.growth for column in columns):
         notes.append(_GROWTH)
-    if any(evidence.censored(column, column.metric, method, column.where) for column in columns for method in grid):
+    if any(evidence.censored(column, column.metric, method) for column in columns for method in grid):
         notes.append(_CENSORED)
     if any(column.better for column in columns):
         notes.append(_RANKING)
