@@ -187,14 +187,15 @@ def _examine(evidence: Evidence, claim: Claim) -> _Finding:
     for method, runs in short.items():
         asked = scope.asked(runs, scope.scope_of(claim))
         faults[method] = f"made {_made(evidence, runs)}, {_whose(claim)} asks for {asked}"
-    faults |= dict.fromkeys(_unconverged(evidence, test), "not every run converged")
+    open_times = _unconverged(evidence, test)
+    faults |= dict.fromkeys(open_times, "not every run converged")
     look_alikes = ", ".join(evidence.look_alikes(methods, test.where))
     checks = (scope.only_checked(run) for method in methods for run in evidence.fitting(method, test.where))
     if only_checked := next(filter(None, checks), ""):
         blocked, reading = only_checked, ""
     elif look_alikes:
         blocked, reading = f"{look_alikes} stands in for the data of the paper", _reading(parts, f"on {look_alikes}")
-    elif short and not cuts:
+    elif short and not (cuts or open_times):
         runs = [run for of_method in short.values() for run in of_method]
         asked = scope.asked(runs, scope.scope_of(claim))
         blocked, reading = "", _reading(parts, f"at {_made(evidence, runs)}", f"; {_whose(claim)}: {asked}")

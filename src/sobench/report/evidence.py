@@ -168,8 +168,8 @@ class Evidence:
         """The outcome of each seed for a claim about one cell: a value; for a test by row, the values by step.
 
         A run that diverged, ended at a value that is not finite, or did not reach the level, is worse than any number:
-        +-infinity, except for a cost. One that did not converge takes infinitely long. Runs that are not over, failed,
-        lack the metric, or were disturbed where a time is asked for, are left out.
+        +-infinity, except for a cost. In a comparison, one that did not converge takes infinitely long. Runs that are
+        not over, failed, lack the metric, or were disturbed where a time is asked for, are left out.
         """
         worst = math.inf if test.better == "lower" else -math.inf
         values = self._series(test, metric, method) if test.by_row else self.values(test, metric, method)
@@ -179,7 +179,7 @@ class Evidence:
             status, value = states[run.id].status, values.get(run.id, math.nan)
             if status == "diverged" and metric not in COSTS:
                 outcomes[run.seed] = worst
-            elif status.endswith(NOT_CONVERGED):
+            elif status.endswith(NOT_CONVERGED) and test.kind == "compare":
                 outcomes[run.seed] = math.inf
             elif status in ("done", "diverged"):
                 outcomes[run.seed] = worst if isinstance(value, float) and math.isinf(value) else value

@@ -265,4 +265,4 @@ def shown(value: float) -> str:
     """The value with three significant digits; words for NaN and infinity."""
     if math.isnan(value):
         return "undefined"
-    return f"{value:.3g}" if math.isfinite(value) else "unbounded (diverged)"
+    return f"{value:.3g}" if math.isfinite(value) else "unbounded"
