@@ -139,7 +139,7 @@ class Evidence:
         """The states of all runs, as they count for this part of the report and this metric.
 
         Where the length of a run until it converged is asked for, a run that did not converge is censored: its status
-        is its length as a lower bound, "> 10 s, not converged".
+        is a lower bound of its length, "> 10 s, not converged".
         """
         states = self._states[_of_time(part, metric)]
         return self._censored(states, metric) if is_convergence(part, metric) else states
@@ -321,15 +321,17 @@ class Evidence:
         return {of_time: self.results.alone(of_time) if left_out else self.results.states for of_time in (True, False)}
 
     def _censored(self, states: Mapping[str, State], axis: str) -> Mapping[str, State]:
-        """The states, where each run that the budget ended before it converged has the status of a lower bound."""
+        """The states, where each run that the budget ended before it converged has the status of a lower bound: the
+        least of its cell.
+        """
         place = ("censored", axis, id(states))
         if place not in self._picked:
-            self._picked[place] = {
-                run.id: replace(states[run.id], status=_lower_bound(states[run.id], axis))
-                if _was_to_converge(run) and _ended_before(states[run.id])
-                else states[run.id]
-                for run in self.results.runs
-            }
+            ended = [run for run in self.results.runs if _was_to_converge(run) and _ended_before(states[run.id])]
+            least: dict[str, float] = {}
+            for run in ended:
+                least[run.cell] = min(least.get(run.cell, math.inf), _length(states[run.id], axis))
+            bounds = {run.id: replace(states[run.id], status=_lower_bound(least[run.cell], axis)) for run in ended}
+            self._picked[place] = {**states, **bounds}
         return self._picked[place]
 
     @cached_property
@@ -351,10 +353,13 @@ def _ended_before(state: State) -> bool:
     return state.status == "done" and not state.summary.get("converged")
 
 
-def _lower_bound(state: State, axis: str) -> str:
-    position = {"step": state.step, "epoch": state.epoch, "seconds": state.seconds} | state.summary
+def _length(state: State, axis: str) -> float:
+    return float(({"step": state.step, "epoch": state.epoch, "seconds": state.seconds} | state.summary).get(axis) or 0)
+
+
+def _lower_bound(length: float, axis: str) -> str:
     unit = "s" if is_time(axis) else f"{axis}s" if axis in ("step", "epoch") else axis
-    return f"> {position.get(axis) or 0:,.3g} {unit}, {NOT_CONVERGED}"
+    return f"> {length:,.3g} {unit}, {NOT_CONVERGED}"
 
 
 def _named(metric: str, method: str) -> str:

@@ -17,7 +17,8 @@ _RANKING = "Best of ours in bold, second best underlined; a method with a diverg
 _COST = "A cost is a mean over diverged runs too, and is ranked whatever the budget."
 _GROWTH = "A growth is the exponent of a power law fitted to all runs of a method, ± the standard error of the fit."
 _CENSORED = (
-    "> 10 s, not converged: the budget ended the run after 10 s; it is not in the mean, and its method not ranked."
+    "> 10 s, not converged: the budget ended the runs after 10 s or more; they are not in the mean, nor is the method "
+    "ranked."
 )
 _MEAN = "Mean ± standard error over the seeds that finished; n counts them, of those expected."
 
