@@ -43,6 +43,12 @@ def test_contract(name, check):
     CHECKS[check](subject(name), *LENGTHS.get(CHECKS[check], ()))
 
 
+def install(monkeypatch, cls):
+    """Let every optimizer's name stand for this class."""
+    load = registry.load
+    monkeypatch.setattr(registry, "load", lambda kind, name: cls if kind == "optimizers" else load(kind, name))
+
+
 class Broken_(torch.optim.SGD):
     """SGD that a test breaks in one way."""
 
@@ -231,8 +237,7 @@ class CastsItsState(Broken_):
     ],
 )
 def test_a_broken_optimizer_is_caught(cls, caught_by, monkeypatch):
-    load = registry.load
-    monkeypatch.setattr(registry, "load", lambda kind, name: cls if kind == "optimizers" else load(kind, name))
+    install(monkeypatch, cls)
     with pytest.raises((Broken, UsageError)):
         CHECKS[caught_by](Subject("sgd", ("optimizer.momentum=0.9",)))
 
@@ -240,8 +245,8 @@ def test_a_broken_optimizer_is_caught(cls, caught_by, monkeypatch):
 @pytest.mark.parametrize("allocator_says", [True, False])
 def test_memory_that_is_given_back_hides_no_leak(allocator_says, monkeypatch):
     """The process gives back 64 MiB of before, meanwhile: then, the first measurement of the resident size falls."""
-    load, resident, asked = registry.load, contract._resident, []
-    monkeypatch.setattr(registry, "load", lambda kind, name: KeepsGraphs if kind == "optimizers" else load(kind, name))
+    resident, asked = contract._resident, []
+    install(monkeypatch, KeepsGraphs)
     if not allocator_says:
         monkeypatch.setattr(contract, "_allocated", lambda: None)
 
@@ -256,8 +261,7 @@ def test_memory_that_is_given_back_hides_no_leak(allocator_says, monkeypatch):
 
 
 def test_a_leak_is_seen_where_the_system_shrinks_the_resident_size_all_the_time(monkeypatch):
-    load = registry.load
-    monkeypatch.setattr(registry, "load", lambda kind, name: KeepsGraphs if kind == "optimizers" else load(kind, name))
+    install(monkeypatch, KeepsGraphs)
     monkeypatch.setattr(contract, "_resident", lambda: 1 << 28)
     with pytest.raises(Broken, match="MiB more after 240 more steps"):
         CHECKS["memory"](Subject("sgd", ("optimizer.momentum=0.9",)))
@@ -273,8 +277,7 @@ def test_a_leak_outside_the_allocator_is_seen(monkeypatch):
             self.kept = [*getattr(self, "kept", []), block]
             return super().step(f)
 
-    load = registry.load
-    monkeypatch.setattr(registry, "load", lambda kind, name: Maps if kind == "optimizers" else load(kind, name))
+    install(monkeypatch, Maps)
     with pytest.raises(Broken, match="MiB more after 240 more steps"):
         CHECKS["memory"](Subject("sgd", ("optimizer.momentum=0.9",)))
 
@@ -287,8 +290,7 @@ def suite(name: str) -> tuple[bool, list[str]]:
 
 
 def test_the_suite_has_a_line_a_check_and_counts_what_is_broken(monkeypatch):
-    load = registry.load
-    monkeypatch.setattr(registry, "load", lambda kind, name: Stands if kind == "optimizers" else load(kind, name))
+    install(monkeypatch, Stands)
     for name in ("memory", "hyperparameters"):
         monkeypatch.setitem(CHECKS, name, lambda subject: None)
     passed, lines = suite("sgd")
@@ -533,8 +535,7 @@ def test_an_exception_with_the_own_hyperparameters_is_not_taken_for_an_unread_on
         def step(self, f):
             raise ZeroDivisionError("at once")
 
-    load = registry.load
-    monkeypatch.setattr(registry, "load", lambda kind, name: Fails if kind == "optimizers" else load(kind, name))
+    install(monkeypatch, Fails)
     with pytest.raises(ZeroDivisionError, match="at once"):
         CHECKS["hyperparameters"](Subject("sgd"))
 
@@ -548,10 +549,7 @@ def test_what_is_unseen_does_not_fail_the_suite(others, monkeypatch):
 
 
 def test_a_suite_in_which_nothing_was_checked_has_not_passed(monkeypatch):
-    load = registry.load
-    monkeypatch.setattr(
-        registry, "load", lambda kind, name: SaysAnUnknownWord if kind == "optimizers" else load(kind, name)
-    )
+    install(monkeypatch, SaysAnUnknownWord)
     monkeypatch.delitem(CHECKS, "requires")
     passed, lines = suite("sgd")
     assert not passed and lines[-1] == f"sgd: 0 of {len(CHECKS)} checks passed, {len(CHECKS)} skipped"

@@ -31,9 +31,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from sobench.report import scope
 from sobench.report.cuts import Cut
@@ -213,18 +211,20 @@ def _unconverged(evidence: Evidence, test: Test) -> list[str]:
     """
     found: list[str] = []
     for metric in test.metrics:
-        bounds = {method: evidence.censored(test, metric, method) for method in (test.subject, *test.rivals)}
-        if test.kind != "compare":
-            found += [method for method, of_method in bounds.items() if of_method]
-            continue
-        times = {method: evidence.outcomes(test, metric, method) for method in bounds if any(bounds.values())}
-        pairs = [
-            (a, b) for rival in test.rivals for a, b in ((test.subject, rival), (rival, test.subject)) if bounds[a]
-        ]
-        for method, other in pairs:
-            if any(np.any(times[other].get(seed, 0.0) > bound) for seed, bound in bounds[method].items()):
+        for method in (test.subject, *test.rivals):
+            bounds = evidence.censored(test, metric, method)
+            others = test.rivals if method == test.subject else [test.subject]
+            if bounds and (
+                test.kind != "compare"
+                or any(_any_longer(evidence.outcomes(test, metric, other), bounds) for other in others)
+            ):
                 found.append(method)
     return found
+
+
+def _any_longer(times: Mapping[int, Any], bounds: Mapping[int, float]) -> bool:
+    """Whether a time is longer than the lower bound of the same seed."""
+    return any(times.get(seed, 0.0) > bound for seed, bound in bounds.items())
 
 
 def _of_look(part: Part, looks: Looks) -> int:

@@ -17,6 +17,7 @@ from sobench.report.looks import Looks
 from sobench.report.numbers import PLACE, Number, Numbers, Rows, smoothed
 from sobench.report.schema.panels import AnyPanel, Contour, Heatmap, Panel, Profile, Sensitivity, Trajectory
 from sobench.report.schema.spec import Choice, Column, Report, Test
+from sobench.report.scope import position
 from sobench.results.aggregate import Aggregate, aggregate
 from sobench.results.axes import AXES, At, is_time
 from sobench.results.collection import Results
@@ -329,7 +330,7 @@ class Evidence:
             ended = [run for run in self.results.runs if _was_to_converge(run) and _ended_before(states[run.id])]
             least: dict[str, float] = {}
             for run in ended:
-                least[run.cell] = min(least.get(run.cell, math.inf), _length(states[run.id], axis))
+                least[run.cell] = min(least.get(run.cell, math.inf), position(states[run.id]).get(axis, 0.0))
             bounds = {run.id: replace(states[run.id], status=_lower_bound(least[run.cell], axis)) for run in ended}
             self._picked[place] = {**states, **bounds}
         return self._picked[place]
@@ -351,10 +352,6 @@ def _was_to_converge(run: Run) -> bool:
 
 def _ended_before(state: State) -> bool:
     return state.status == "done" and not state.summary.get("converged")
-
-
-def _length(state: State, axis: str) -> float:
-    return float(({"step": state.step, "epoch": state.epoch, "seconds": state.seconds} | state.summary).get(axis) or 0)
 
 
 def _lower_bound(length: float, axis: str) -> str:

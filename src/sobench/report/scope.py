@@ -85,10 +85,10 @@ def reached(run: Run, state: State, scope: Scope) -> bool:
         return True
     if isinstance(scope, Mapping):
         ((axis, x),) = scope.items()
-        return _position(state).get(axis, 0.0) >= x - SLACK * max(1.0, abs(x))
+        return position(state).get(axis, 0.0) >= x - SLACK * max(1.0, abs(x))
     limits = paper_limits(run)
-    position = _position(state)
-    return any(position[_AXIS[unit]] >= _ENOUGH * limit for unit, limit in limits.items())
+    place = position(state)
+    return any(place[_AXIS[unit]] >= _ENOUGH * limit for unit, limit in limits.items())
 
 
 def asked(runs: Sequence[Run], scope: Scope) -> str:
@@ -101,7 +101,7 @@ def asked(runs: Sequence[Run], scope: Scope) -> str:
 
 def made(states: Sequence[State]) -> str:
     """The length of these runs: "20 epochs", "2 steps", "3 to 20 epochs"; steps for less than an epoch."""
-    positions = [_position(state) for state in states]
+    positions = [position(state) for state in states]
     axis = "epoch" if min((p["epoch"] for p in positions), default=0.0) >= 1 else "step"
     values = [p[axis] for p in positions] or [0.0]
     texts = dict.fromkeys(_number(value) for value in (min(values), max(values)))
@@ -117,10 +117,10 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:.3g}"
 
 
-def _position(state: State) -> dict[str, float]:
+def position(state: State) -> dict[str, float]:
     """The last position of a run on each axis."""
     summary = state.summary
-    position = {"step": state.step, "epoch": state.epoch, "seconds": state.seconds}
-    position |= {axis: summary.get(axis) for axis in ("work", "process_seconds")}
-    position["total_seconds"] = state.total_seconds
-    return {axis: float(value or 0.0) for axis, value in position.items()}
+    found = {"step": state.step, "epoch": state.epoch, "seconds": state.seconds}
+    found |= {axis: summary.get(axis) for axis in ("work", "process_seconds")}
+    found["total_seconds"] = state.total_seconds
+    return {axis: float(value or 0.0) for axis, value in found.items()}
