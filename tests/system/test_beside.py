@@ -1,4 +1,4 @@
-"""Work beside other work: the same files whether a fork writes them or this process, and errors are raised here."""
+"""Work beside other work: the same whether a fork does it or this process, and errors are raised here."""
 
 import os
 import threading
@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sobench.system import beside as module
-from sobench.system.beside import beside
+from sobench.system.beside import beside, each
 
 
 @pytest.fixture(params=[True, False], ids=["fork", "here"])
@@ -47,14 +47,49 @@ def test_an_error_is_raised_at_the_end(forks, tmp_path):
     assert done == ["body"]
 
 
+def no_process_is_left() -> bool:
+    try:
+        os.waitpid(-1, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return False
+
+
 def test_an_error_of_the_body_leaves_no_process(monkeypatch):
-    forks, forked = [], module._forked
     monkeypatch.setattr(module, "_may_fork", lambda: True)
-    monkeypatch.setattr(module, "_forked", lambda work: forks.append(forked(work)) or forks[0])
+    begun = time.perf_counter()
     with pytest.raises(ZeroDivisionError), beside(lambda: time.sleep(60)):
         1 / 0  # noqa: B018
-    with pytest.raises(ChildProcessError):
-        os.waitpid(forks[0], os.WNOHANG)
+    assert no_process_is_left() and time.perf_counter() - begun < 30
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_each_result_is_at_the_place_of_its_item(forks, count, monkeypatch):
+    monkeypatch.setattr(module, "cores", lambda: [0, 1, 2])
+    found = each(lambda item: (item**2, os.getpid()), range(count))
+    assert [square for square, _ in found] == [item**2 for item in range(count)]
+    assert len({process for _, process in found}) == min(count, 3 if forks else 1)
+    assert no_process_is_left()
+
+
+def test_results_larger_than_a_pipe_holds(forks, monkeypatch):
+    monkeypatch.setattr(module, "cores", lambda: [0, 1])
+    assert each(lambda item: bytes([item]) * 1_000_000, [1, 2]) == [b"\1" * 1_000_000, b"\2" * 1_000_000]
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_an_error_of_an_item_is_raised_here(forks, place, monkeypatch):
+    monkeypatch.setattr(module, "cores", lambda: [0, 1, 2])
+    with pytest.raises(ZeroDivisionError):
+        each(lambda item: 1 / (item - place), [0, 1, 2])
+    assert no_process_is_left()
+
+
+def test_a_fork_that_dies_is_made_good_here(monkeypatch):
+    monkeypatch.setattr(module, "_may_fork", lambda: True)
+    monkeypatch.setattr(module, "cores", lambda: [0, 1])
+    here = os.getpid()
+    assert each(lambda item: item if os.getpid() == here else os._exit(9), [1, 2]) == [1, 2]
 
 
 def test_threads_of_other_code_forbid_a_fork(monkeypatch):

@@ -6,8 +6,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from markupsafe import Markup, escape
+
 from sobench.report.formats import Markdown
 
+TAGS = {"code": "code", "strong": "b", "em": "em", "u": "u"}
+"""The element of each mark in HTML."""
 MARKS = {"": "{}", "code": "`{}`", "strong": "**{}**", "em": "*{}*", "u": "<u>{}</u>", "link": "[{0}]({0})"}
 """The marks of a piece, each as Markdown writes it. A link leads to the file of this name, beside the page."""
 
@@ -50,3 +54,15 @@ def markdown(text: Line) -> str:
         MARKS[piece.mark].format(piece.text if piece.mark in ("code", "link") else Markdown.escape(piece.text))
         for piece in text
     )
+
+
+def html(text: Line) -> Markup:
+    """The line in HTML, escaped."""
+    return Markup("".join(map(_element, text)))
+
+
+def _element(piece: Piece) -> str:
+    words = escape(piece.text)
+    if piece.mark == "link":
+        return f'<a href="{words}">{words}</a>'
+    return f"<{TAGS[piece.mark]}>{words}</{TAGS[piece.mark]}>" if piece.mark else words

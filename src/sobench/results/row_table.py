@@ -55,6 +55,15 @@ class Table:
         blocks = [np.arange(self._starts[place], self._starts[place + 1]) for place in self._places.get(run, ())]
         return np.concatenate(blocks) if blocks else None
 
+    def rows_by_run(self, runs: Iterable[str]) -> np.ndarray:
+        """The numbers of the rows of these runs [runs, most rows]; -1 beyond the last of a run."""
+        rows = [self.rows_of(run) for run in runs]
+        found = np.full((len(rows), max((len(own) for own in rows if own is not None), default=0)), -1)
+        for place, own in enumerate(rows):
+            if own is not None:
+                found[place, : len(own)] = own
+        return found
+
     def most(self, counted: np.ndarray) -> int:
         """The largest number of rows of one run among the counted ones, a flag for each row."""
         return int(np.bincount(self["run"].cat.codes[counted]).max(initial=0))

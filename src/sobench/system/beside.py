@@ -1,16 +1,21 @@
-"""Work that writes files, done by a fork of this process beside the work that follows, where a fork is safe."""
+"""Work that a fork of this process does beside other work, where a fork is safe."""
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, TypeVar
 
 from sobench.system.devices import cores
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 OWN = ("heartbeat",)
 """The threads of sobench's own that may run: they hold no lock that such work needs."""
@@ -23,16 +28,33 @@ def beside(work: Callable[[], object]) -> Iterator[None]:
     Elsewhere than on Linux, with one core, or with threads of other code, the work follows the body. Its exceptions are
     raised at the end, in this process. After an exception of the body, what is written is a part of the work.
     """
-    fork = _forked(work) if _may_fork() else None
-    try:
+    if not _may_fork():
         yield
-    except BaseException:
-        if fork:
-            os.kill(fork, signal.SIGKILL)
-            os.waitpid(fork, 0)
-        raise
-    if not fork or os.waitpid(fork, 0)[1]:
         work()
+        return
+
+    def nothing() -> None:
+        work()
+
+    with _forked(nothing) as finish:
+        yield
+        finish()
+
+
+def each(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """The result of the work on each item, in their order; each core has a part of the items.
+
+    The results are pickled. Where `beside` would not fork, this process does all.
+    """
+    count = max(1, min(len(items), len(cores()))) if _may_fork() else 1
+    parts = [items[first::count] for first in range(count)]
+    found: list[Any] = [None] * len(items)
+    with ExitStack() as stack:
+        forks = [stack.enter_context(_forked(lambda part=part: list(map(work, part)))) for part in parts[1:]]
+        found[::count] = map(work, parts[0])
+        for first, finish in enumerate(forks, 1):
+            found[first::count] = finish()
+    return found
 
 
 def _may_fork() -> bool:
@@ -41,16 +63,46 @@ def _may_fork() -> bool:
     return sys.platform == "linux" and not others and len(cores()) > 1
 
 
-def _forked(work: Callable[[], object]) -> int:
-    """The id of a process that does the work; its exit code is 0 if it did."""
+@contextmanager
+def _forked(work: Callable[[], R]) -> Iterator[Callable[[], R]]:
+    """A fork of this process does the work. Yields a function that waits for the fork and gives its result.
+
+    If the fork fails, whatever was raised there, the function does the work again in this process, and raises it here.
+    A fork that is not waited for is killed.
+    """
+    reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of numpy's threads, which a fork leaves behind
         fork = os.fork()
-    if fork:
-        return fork
+    if not fork:
+        _answer(work, writer)
+    os.close(writer)
+    running = True
+
+    def finish() -> R:
+        nonlocal running
+        with os.fdopen(reader, "rb", closefd=False) as pipe:
+            answer = pipe.read()
+        failed = os.waitpid(fork, 0)[1] != 0
+        running = False
+        return work() if failed else pickle.loads(answer)
+
+    try:
+        yield finish
+    finally:
+        os.close(reader)
+        if running:
+            os.kill(fork, signal.SIGKILL)
+            os.waitpid(fork, 0)
+
+
+def _answer(work: Callable[[], object], writer: int) -> None:
+    """Write the pickled result of the work into a pipe, and end this process: with 0 if nothing was raised."""
     code = 1
     try:
-        work()
+        answer = pickle.dumps(work())
+        with os.fdopen(writer, "wb") as pipe:
+            pipe.write(answer)
         code = 0
     finally:
-        os._exit(code)  # whatever was raised: the other process tries again, and raises it there
+        os._exit(code)

@@ -62,11 +62,12 @@ def estimate(sample: Sample, draws: int = DRAWS, level: float = LEVEL) -> Estima
     over = PROBLEMS if len(sample) >= FEWEST_PROBLEMS else SEEDS
     if not sample:
         return Estimate(math.nan, over=over)
-    mean = float(np.mean([numbers.mean() for numbers in sample]))
-    error = float(_error(*_moments(sample), over))
+    counts, padded = _padded(sample)
+    means, variances = _moments(counts, padded)
+    mean, error = float(means.mean()), float(_error(means, variances, over))
     if not error > 1e-12 * abs(mean):
         return Estimate(mean, over=over)
-    t = _studentized(sample, mean, over, draws)
+    t = _studentized(counts, padded, mean, over, draws)
     tail = (1 - level) / 2
     low, high = np.quantile(t, [tail, 1 - tail], method="inverted_cdf")
     if not (math.isfinite(low) and math.isfinite(high)):
@@ -76,12 +77,26 @@ def estimate(sample: Sample, draws: int = DRAWS, level: float = LEVEL) -> Estima
     return Estimate(mean, mean - error * float(high), mean - error * float(low), over, p)
 
 
-def _studentized(sample: Sample, mean: float, over: str, draws: int) -> np.ndarray:
-    """t of each resample [draws]; infinite where the resample has no spread."""
+def _padded(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    """The number of seeds of each problem [problems], and the sample as an array [problems, most seeds], zero beyond
+    the seeds of a problem."""
     counts = np.array([len(numbers) for numbers in sample])
     padded = np.zeros((len(sample), counts.max()))
     for problem, numbers in enumerate(sample):
         padded[problem, : len(numbers)] = numbers
+    return counts, padded
+
+
+def _moments(counts: np.ndarray, padded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of each problem and the variance of that mean [problems]; zero of a single seed."""
+    means = padded.sum(axis=1) / counts
+    there = np.arange(padded.shape[1]) < counts[:, None]
+    squares = np.where(there, (padded - means[:, None]) ** 2, 0.0).sum(axis=1)
+    return means, squares / np.maximum(1, counts - 1) / counts
+
+
+def _studentized(counts: np.ndarray, padded: np.ndarray, mean: float, over: str, draws: int) -> np.ndarray:
+    """t of each resample [draws]; infinite where the resample has no spread."""
     drawn, places, weights = _places(tuple(counts.tolist()), over, draws)
     resampled = padded.take(places)
     means = np.einsum("dps,dps->dp", resampled, weights)
@@ -109,19 +124,6 @@ def _places(counts: tuple[int, ...], over: str, draws: int) -> tuple[np.ndarray,
     seeds = (generator.random((*drawn.shape, max(counts))) * n).astype(np.intp)
     weights = np.where(np.arange(max(counts)) < n, 1 / n, 0.0)
     return drawn, drawn[:, :, None] * max(counts) + seeds, weights
-
-
-def _moments(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of each problem and the variance of that mean [problems]."""
-    return np.array([numbers.mean() for numbers in sample]), np.array(
-        [float(_variance_of_mean(numbers[None])[0]) for numbers in sample]
-    )
-
-
-def _variance_of_mean(numbers: np.ndarray) -> np.ndarray:
-    """The variance of the means of rows [rows, seeds]; zero of a single seed."""
-    seeds = numbers.shape[1]
-    return numbers.var(axis=1, ddof=1) / seeds if seeds > 1 else np.zeros(len(numbers))
 
 
 def _error(means: np.ndarray, variances: np.ndarray, over: str) -> np.ndarray:

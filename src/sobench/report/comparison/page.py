@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -16,12 +17,13 @@ from sobench.report.comparison.bootstrap import PROBLEMS, Estimate
 from sobench.report.comparison.sensitivity import close_range
 from sobench.report.comparison.study import TARGET, Entry, Problem, Study
 from sobench.report.comparison.survival import Reached
-from sobench.report.comparison.undecided import cheapest, undecided
+from sobench.report.comparison.undecided import Undecided, cheapest, undecided
 from sobench.report.formats import Latex, Markdown
 from sobench.report.paired import NONE, between, interval
 from sobench.report.parts import shown
 from sobench.results.axes import AXES
 from sobench.system import text
+from sobench.system.beside import each
 
 DASH = "–"
 FEW = 2
@@ -61,9 +63,10 @@ class Page:
 
 def page(study: Study) -> Page:
     """All numbers of a study and its sections."""
-    numbers = {axis: on_axis(study, axis) for axis in study.axes}
+    found = each(partial(_on_axis, study), study.axes)
+    numbers = {axis: of_axis for axis, (of_axis, _) in zip(study.axes, found, strict=True)}
     main = study.axes[-1]
-    sections = [_verdict(study, numbers)]
+    sections = [_verdict(study, numbers, [one for _, open in reversed(found) for one in open])]
     for axis in reversed(study.axes):
         of_axis = [_times(study, numbers[axis]), _pairs(study, numbers[axis]), _ranks(study, numbers[axis])]
         sections += [replace(section, main=axis == main) for section in of_axis]
@@ -71,13 +74,18 @@ def page(study: Study) -> Page:
     return Page(study, numbers, sections)
 
 
-def _verdict(study: Study, numbers: dict[str, OnAxis]) -> Section:
+def _on_axis(study: Study, axis: str) -> tuple[OnAxis, list[Undecided]]:
+    """All numbers on one axis, and what would decide the pairs that they leave open."""
+    numbers = on_axis(study, axis)
+    return numbers, undecided(study, axis, numbers.pairs)
+
+
+def _verdict(study: Study, numbers: dict[str, OnAxis], found: list[Undecided]) -> Section:
     """Who is faster on each axis, and what would decide the others: of more than FEW, the cheapest and a table."""
     axes = list(reversed(study.axes))
     pairs = {axis: numbers[axis].pairs for axis in axes}
     texts = [verdict.summary(study, axis, pairs[axis]) for axis in axes]
     texts += [verdict.sentence(study, axis, pair) for axis in axes for pair in pairs[axis] if _is_decided(pair)]
-    found = [one for axis in axes for one in undecided(study, axis, pairs[axis])]
     first = found if len(found) <= FEW else cheapest(found)[:FEW]
     texts += [one.sentence for one in first]
     if len(found) <= FEW:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -174,8 +175,7 @@ def _chosen_on(seeds: frozenset[int], task: Task, method: str, cells: list[list[
     scores = []
     for runs in cells:
         tuning = [run for run in runs if run.seed in seeds]
-        values = [record.best(run) for run in tuning]
-        scores.append(float(np.mean(values)) if len(tuning) == len(seeds) else math.inf)
+        scores.append(float(record.best[record.of(tuning)].mean()) if len(tuning) == len(seeds) else math.inf)
     best = int(np.argmin(scores))
     rest = [run for run in cells[best] if run.seed not in seeds]
     if math.isinf(scores[best]) or not rest:
@@ -286,14 +286,17 @@ def _problem(
         setter = options.target or setting.baseline
         if setter not in setting.methods:
             raise UsageError(f"--target: got {setter!r}, {suggestion(setter, setting.methods)}")
-        bests = [record.sign * record.best(run) for run in candidates[setter].runs]
+        bests = record.sign * record.best[record.of(candidates[setter].runs)]
         target = float(np.median(bests))
         whose = f"the median over {plural(len(bests), 'seed')} of the best value of {setter}"
     if not math.isfinite(target):
         raise UsageError(f"--target: {metric} on {task.name}, {whose}, is not finite; allowed: another --target")
     easier = SHIFT * abs(target) * record.sign
     levels = {TARGET: target, EASIER: target + easier, HARDER: target - easier}
-    entries = {method: _entry(task, method, candidates[method], record, levels, setting) for method in setting.methods}
+    outcomes = record.ends(setting.axes), record.times(setting.axes, levels)
+    entries = {
+        method: _entry(task, method, candidates[method], record, outcomes, setting) for method in setting.methods
+    }
     return Problem(task.name, task.title, metric, better, levels, whose, entries)
 
 
@@ -302,7 +305,7 @@ def _entry(
     method: str,
     candidate: _Candidate,
     record: _Record,
-    levels: Mapping[str, float],
+    outcomes: tuple[Mapping[str, np.ndarray], Mapping[tuple[str, str], np.ndarray]],
     setting: _Setting,
 ) -> Entry:
     runs = sorted(candidate.runs, key=lambda run: run.seed)
@@ -314,13 +317,14 @@ def _entry(
         )
     if candidate.trials and not tuned:
         tuned = {"trials": len(candidate.trials), "metric": record.metric}
+    of, (ends, times) = record.of(runs), outcomes
     return Entry(
         tuple(run.seed for run in runs),
         tuple(run.id for run in runs),
         _in_words(runs[0]),
-        np.array([record.sign * record.last(run) for run in runs]),
-        record.ends(runs, setting.axes),
-        record.times(runs, setting.axes, levels),
+        record.sign * record.last[of],
+        {axis: values[of] for axis, values in ends.items()},
+        {place: values[of] for place, values in times.items()},
         tuned,
         max(record.states[run.id].total_seconds for run in runs),
         _tried(runs[0], candidate, record, tuned.get("trials")),
@@ -335,7 +339,7 @@ def _tried(run: Run, candidate: _Candidate, record: _Record, count: int | None) 
     if candidate.trials:
         own = {run.seed for run in candidate.runs}
         cells = [[trial for trial in runs if trial.seed not in own] for runs in candidate.trials]
-        scores = [float(np.mean([record.best(trial) for trial in runs])) if runs else math.nan for runs in cells]
+        scores = [float(record.best[record.of(runs)].mean()) if runs else math.nan for runs in cells]
         return [
             {**_numbers(runs[0].settings), "score": score if math.isfinite(score) else None}
             for runs, score in zip(candidate.trials, scores, strict=True)
@@ -398,67 +402,61 @@ def _versions(runs: Sequence[Run], results: Results) -> dict[str, Any]:
 class _Record:
     """The evaluations of the finished runs of a problem: the values of the metric, and the places on the axes.
 
-    Values have the sign in which lower is better. Raises UsageError if no run recorded the metric.
+    Every array has an element for each of these runs [runs]; those of evaluations are [runs, evaluations], NaN beyond
+    the last of a run. Values have the sign in which lower is better. Raises UsageError if no run recorded the metric.
     """
 
     def __init__(self, task: Task, results: Results, options: Options):
-        runs = [run for run in task.runs if results.states[run.id].status in KEEPS]
+        runs = _finished(task, results)
         self.states = results.states
         self._table = results.rows(runs, "eval")
         self.metric = self._metric_of(task, options)
         self.better = better_of(self.metric)
         self.sign = -1.0 if self.better == "higher" else 1.0
-        self._values = self.sign * column(self._table, self.metric).to_numpy(dtype=float)
+        self._place = {run.id: place for place, run in enumerate(runs)}
+        self._rows = self._table.rows_by_run(self._place)
+        self._values = self.sign * self._by_run(self.metric)
+        self._diverged = np.array([self.states[run.id].status == "diverged" for run in runs])
         self._axes: dict[str, np.ndarray] = {}
 
-    def last(self, run: Run) -> float:
-        """The last value; infinite for a run that diverged, or has none."""
-        values = self._finite(run)
-        return math.inf if self._diverged(run) or not len(values) else float(values[-1])
+    def of(self, runs: Sequence[Run]) -> np.ndarray:
+        """The places of these runs in every array [runs]."""
+        return np.array([self._place[run.id] for run in runs], dtype=int)
 
-    def best(self, run: Run) -> float:
-        """The lowest value; infinite where there is none."""
-        return float(self._finite(run).min(initial=math.inf))
+    @cached_property
+    def last(self) -> np.ndarray:
+        """The last value of each run; infinite for one that diverged, or has none."""
+        return np.where(self._diverged, math.inf, np.nan_to_num(_last(self._values), nan=math.inf))
 
-    def ends(self, runs: Sequence[Run], axes: Sequence[str]) -> dict[str, np.ndarray]:
-        """By axis, the place of the last evaluation of each run [runs]; NaN of a run that diverged, or has none."""
-        found = {axis: np.full(len(runs), math.nan) for axis in axes}
-        for place, run in enumerate(runs):
-            rows = self._rows(run)
-            for axis in axes if len(rows) and not self._diverged(run) else ():
-                found[axis][place] = self._axis(axis)[rows[-1]]
-        return found
+    @cached_property
+    def best(self) -> np.ndarray:
+        """The lowest value of each run; infinite where there is none."""
+        return np.where(np.isnan(self._values), math.inf, self._values).min(axis=1, initial=math.inf)
 
-    def times(
-        self, runs: Sequence[Run], axes: Sequence[str], levels: Mapping[str, float]
-    ) -> dict[tuple[str, str], np.ndarray]:
-        """By axis and level, the place of the first evaluation of each run that is at least as good as the level
-        [runs]; infinite if there is none.
+    def ends(self, axes: Sequence[str]) -> dict[str, np.ndarray]:
+        """By axis, the place of the last evaluation of each run; NaN of a run that diverged, or has none."""
+        return {axis: np.where(self._diverged, math.nan, _last(self._axis(axis))) for axis in axes}
+
+    def times(self, axes: Sequence[str], levels: Mapping[str, float]) -> dict[tuple[str, str], np.ndarray]:
+        """By axis and level, the place of the first evaluation of each run that is at least as good as the level;
+        infinite if there is none.
         """
-        found = {(axis, name): np.full(len(runs), math.inf) for axis in axes for name in levels}
-        for place, run in enumerate(runs):
-            rows = self._rows(run)
-            for name, level in levels.items():
-                reached = rows[self._values[rows] <= self.sign * level]
-                for axis in axes if len(reached) else ():
-                    found[axis, name][place] = self._axis(axis)[reached[0]]
+        found = {}
+        for name, level in levels.items():
+            there = self._values <= self.sign * level  # not where the value is NaN
+            for axis in axes:
+                found[axis, name] = np.where(there.any(axis=1), _first(self._axis(axis), there), math.inf)
         return found
-
-    def _rows(self, run: Run) -> np.ndarray:
-        rows = self._table.rows_of(run.id)
-        return np.empty(0, dtype=int) if rows is None else rows
-
-    def _finite(self, run: Run) -> np.ndarray:
-        values = self._values[self._rows(run)]
-        return values[~np.isnan(values)]
-
-    def _diverged(self, run: Run) -> bool:
-        return self.states[run.id].status == "diverged"
 
     def _axis(self, axis: str) -> np.ndarray:
         if axis not in self._axes:
-            self._axes[axis] = column(self._table, axis).to_numpy(dtype=float)
+            self._axes[axis] = self._by_run(axis)
         return self._axes[axis]
+
+    def _by_run(self, name: str) -> np.ndarray:
+        """A column by run and evaluation; NaN beyond the last of a run."""
+        values = np.append(column(self._table, name).to_numpy(dtype=float), math.nan)
+        return values[self._rows]
 
     def _metric_of(self, task: Task, options: Options) -> str:
         asked = options.metric or task.metric
@@ -470,3 +468,16 @@ class _Record:
             f"--metric: got {asked or ' and '.join(METRICS)}, which no run of {task.name} recorded; "
             f"{suggestion(asked, recorded)}"
         )
+
+
+def _first(values: np.ndarray, there: np.ndarray) -> np.ndarray:
+    """The value of each row [rows] at its first place that is marked [rows, places]; any value where none is."""
+    if not there.shape[1]:
+        return np.full(len(there), math.nan)
+    return np.take_along_axis(values, there.argmax(axis=1)[:, None], axis=1)[:, 0]
+
+
+def _last(values: np.ndarray) -> np.ndarray:
+    """The last number of each row [rows]; NaN of a row without one."""
+    backwards = values[:, ::-1]
+    return _first(backwards, ~np.isnan(backwards))

@@ -95,8 +95,10 @@ class Problem:
 
     def times(self, axis: str, method: str, level: str = TARGET) -> np.ndarray:
         """The times of the seeds of a method; infinite where the level was not reached up to the horizon."""
-        times = self.entries[method].times[axis, level]
-        return np.where(times <= self.horizon(axis) * (1 + 1e-9), times, math.inf)
+        if (axis, method, level) not in self._times:
+            times = self.entries[method].times[axis, level]
+            self._times[axis, method, level] = np.where(times <= self.horizon(axis) * (1 + 1e-9), times, math.inf)
+        return self._times[axis, method, level]
 
     def paired(self, axis: str, method: str, rival: str, level: str = TARGET) -> tuple[np.ndarray, np.ndarray]:
         """The times of two methods on the seeds that both have."""
@@ -110,6 +112,10 @@ class Problem:
 
     @cached_property
     def _horizons(self) -> dict[str, float]:
+        return {}
+
+    @cached_property
+    def _times(self) -> dict[tuple[str, str, str], np.ndarray]:
         return {}
 
 

@@ -30,9 +30,12 @@ def render(template: str, **values: Any) -> str:
 def _environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
+    from sobench.report.lines import html
+
     loader = PackageLoader("sobench.report.web")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
+    environment.filters["line"] = html
     environment.globals |= {"policy": POLICY, "style": _part(environment, "style.css")}
     environment.globals |= {"script": _part(environment, "script.js")}
     return environment

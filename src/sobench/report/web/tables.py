@@ -25,6 +25,11 @@ class Cell:
     behind: list[tuple[str, str]] = field(default_factory=list)
     cells: list[str] = field(default_factory=list)
 
+    @property
+    def told(self) -> str:
+        """What is behind the number, in words: "Seeds 0: 1.5; 1: 1.7"."""
+        return f"{self.what} " + "; ".join(f"{name}: {value}" for name, value in self.behind)
+
 
 @dataclass(frozen=True)
 class Grid:
