@@ -91,6 +91,12 @@ def test_the_rows_of_a_run_and_the_most_of_any_run(tmp_path):
             expected = np.flatnonzero(frame["run"] == run.id)
             found = rows.rows_of(run.id)
             np.testing.assert_array_equal([] if found is None else found, expected)
+            (padded,) = rows.rows_by_run([run.id])
+            np.testing.assert_array_equal(padded, expected)
+        by_run = rows.rows_by_run(run.id for run in runs)
+        for run, own in zip(runs, by_run, strict=True):
+            expected = np.flatnonzero(frame["run"] == run.id)
+            np.testing.assert_array_equal(own, np.pad(expected, (0, len(own) - len(expected)), constant_values=-1))
         for counted in (frame.index % 3 == 0, frame.index < 0):
             assert rows.most(counted) == frame["run"][counted].value_counts().max()
 

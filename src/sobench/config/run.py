@@ -70,8 +70,8 @@ class Run:
     @property
     def slug(self) -> str:
         """The run's directory below `runs`: "<data set>_<model>_<optimizer>_<cell>/seed-<seed>"."""
-        parts = [_in_a_path(short_name(self.label(key))) for key in ("dataset", "model", "optimizer")]
-        return f"{'_'.join(parts)}_{self.cell}/seed-{self.seed}"
+        folder = _folder(self.label("dataset"), self.label("model"), self.label("optimizer"), self.cell)
+        return f"{folder}/seed-{self.seed}"
 
     def label(self, group: str) -> str:
         """The name of the member that a config group has here."""
@@ -90,5 +90,6 @@ def names_of(runs: Iterable[Run]) -> dict[str, str]:
 
 
 @lru_cache
-def _in_a_path(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9-]+", "-", name)
+def _folder(dataset: str, model: str, optimizer: str, cell: str) -> str:
+    names = [re.sub(r"[^A-Za-z0-9-]+", "-", short_name(name)) for name in (dataset, model, optimizer)]
+    return "_".join([*names, cell])

@@ -36,20 +36,20 @@ def runs_under(root: Path) -> list[Run]:
     """
     kept = _Kept(root)
     first: dict[str, Run] = {}
-    runs = (_run(Path(directory), first, kept) for directory in run_directories(root))
+    runs = (_run(directory, first, kept) for directory in run_directories(root))
     found = [run for run in runs if run is not None]
     kept.save()
     return found
 
 
-def _run(directory: Path, first: dict[str, Run], kept: _Kept) -> Run | None:
+def _run(directory: str, first: dict[str, Run], kept: _Kept) -> Run | None:
     """The run of a directory; None without a readable record, and for a record of another run.
 
     first: the first run of each cell. Its settings are those of the others, whose YAML need not be read.
     """
     import yaml
 
-    name = "/".join(directory.parts[-2:])
+    name = "/".join(directory.rsplit(os.sep, 2)[-2:])
     try:
         cell, seed = kept.names(name)
         run = first[cell].seeded(seed, ()) if cell in first else Run(kept.settings(name, cell), cell, seed)

@@ -33,10 +33,10 @@ def beside(work: Callable[[], object]) -> Iterator[None]:
         work()
         return
 
-    def nothing() -> None:
-        work()
+    def alone() -> None:
+        work()  # its result need not be one that can be pickled
 
-    with _forked(nothing) as finish:
+    with _forked(alone) as finish:
         yield
         finish()
 

@@ -56,6 +56,27 @@ def test_the_time_to_the_target_is_that_of_the_first_evaluation_that_reaches_it(
     np.testing.assert_array_equal(problem.times("step", "sgd", HARDER), [math.inf] * 3)
 
 
+def test_each_run_has_its_own_evaluations(tmp_path):
+    rows = {
+        ("sgd", 0): [row("eval", 0, train_loss=1.0), row("eval", 10, train_loss=0.5), row("eval", 20, train_loss=0.6)],
+        ("sgd", 1): [row("eval", 0, train_loss=1.0), row("eval", 30)],  # the last loss is missing
+        ("adam", 0): [row("eval", step, train_loss=1 - step / 100) for step in range(0, 90, 10)],
+        ("adam", 1): [row("eval", 0), row("eval", 40, train_loss=0.5)],
+    }
+    runs = [a_run(optimizer, seed, **SCHEDULE) for optimizer, seed in rows]
+    for run, own in zip(runs, rows.values(), strict=True):
+        put(tmp_path, run, own)
+    (problem,) = compared(tmp_path, runs, baseline="sgd", axes=("step",)).problems
+    sgd, adam = problem.entries["sgd"], problem.entries["adam"]
+    assert problem.levels[TARGET] == 0.75  # the median of 0.5 and 1.0, the best of each seed
+    np.testing.assert_array_equal(sgd.final, [0.6, 1.0])
+    np.testing.assert_allclose(adam.final, [0.2, 0.5])
+    np.testing.assert_array_equal(sgd.ends["step"], [20, 30])
+    np.testing.assert_array_equal(adam.ends["step"], [80, 40])
+    np.testing.assert_array_equal(sgd.times["step", TARGET], [10, math.inf])
+    np.testing.assert_array_equal(adam.times["step", TARGET], [30, 40])
+
+
 def test_methods_are_compared_up_to_the_place_that_all_reached(tmp_path):
     runs = made(tmp_path, {("sgd", 0.1): [0.5]}) + made(tmp_path, {("kfac", 0.1): [0.4]}, steps=90)
     (problem,) = compared(tmp_path, runs).problems

@@ -391,12 +391,11 @@ def _about(runs: Sequence[Run]) -> dict[str, dict[str, Any]]:
 
 def _versions(runs: Sequence[Run], results: Results) -> dict[str, Any]:
     """The commits, versions and devices with which the runs were made, each with the number of runs."""
-    counts: dict[str, Counter[str]] = {"commit": Counter(), "torch": Counter(), "device_name": Counter()}
-    for run in runs:
-        environment = results.environments.get(run.id, {})
-        for key, counter in counts.items():
-            counter[str(environment.get(key) or "unknown")] += 1
-    return {key: dict(sorted(counter.items())) for key, counter in counts.items()}
+    made = [results.environments.get(run.id, {}) for run in runs]
+    return {
+        key: dict(sorted(Counter(str(environment.get(key) or "unknown") for environment in made).items()))
+        for key in ("commit", "torch", "device_name")
+    }
 
 
 class _Record:
