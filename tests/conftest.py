@@ -37,9 +37,10 @@ def patch():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def slots(patch, tmp_path_factory):
-    """Leases of the tests' own: they wait for nobody else's."""
+def places(patch, tmp_path_factory):
+    """Leases and a cache of the tests' own: they wait for nobody else, and leave no times by false clocks behind."""
     patch.setenv("SOBENCH_SLOTS", str(tmp_path_factory.mktemp("slots")))
+    patch.setenv("SOBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -57,7 +57,7 @@ GROUPED = [
     ["model=vgg11_prime", "model.width=2", "batch_size=20"],
 ]
 SHRINK: dict[str, list[list[str]]] = {
-    r"kbfgs20/(fig-2\.[124567]|authors-log|beta2)|kbfgs/(table-3\.[38]|fig-3\.[123]|kfac-split)|tnt/fig-4\.[246]": [
+    r"kbfgs20/(fig-2\.[124567]|authors-log|beta2|stable)|kbfgs/(table-3\.[38]|fig-3\.[123]|kfac-split)|tnt/fig-4\.[246]": [
         AUTOENCODERS
     ],
     r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],

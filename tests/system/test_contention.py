@@ -112,6 +112,17 @@ def test_the_fastest_pass_is_kept_for_later_runs(tmp_path):
     assert Yardstick(tmp_path).fastest is None
 
 
+def test_a_clock_that_stood_still_is_no_yardstick(tmp_path):
+    """Else a core of any speed would be as fast as the fastest."""
+    Yardstick(tmp_path).learn(Signs([0.0, 0.0], [0, 0]))
+    assert Yardstick(tmp_path).fastest is None
+    Yardstick(tmp_path).learn(Signs([0.0, 2.0], [0, 0]))
+    assert Yardstick(tmp_path).fastest == 2.0
+    (file,) = tmp_path.iterdir()
+    file.write_text(json.dumps({"fastest": 0.0, "idle": True}))  # as older versions wrote it
+    assert (Yardstick(tmp_path).fastest, Yardstick(tmp_path).idle) == (None, False)
+
+
 def test_a_pass_of_the_kernel_allocates_nothing(monkeypatch):
     """Page faults of fresh memory would count as a slow core."""
 

@@ -122,6 +122,8 @@ def _part(evidence: Evidence, test: Test, metric: str, rival: str | None, bounds
         effect = float(sample.mean()) if len(sample) else math.nan
     shown_as = np.exp if test.kind == "ratio" else np.asarray
     effect, low, high = (float(shown_as(number)) for number in (effect, *interval(sample)))
+    if test.kind == "ratio" and effect == 0:  # the rival diverged: the logarithm of the ratio has no lower bound
+        effect = -math.inf
     against = _against(test, sample, *bounds) if test.at == "every" else 0
     if against:
         decision = replace(decision, p_holds=1.0)

@@ -185,12 +185,17 @@ class Yardstick:
         self.idle = False
         with suppress(OSError, ValueError, KeyError, TypeError):
             kept = parse_json(self._path.read_bytes())
-            self.fastest, self.idle = float(kept["fastest"]), bool(kept["idle"])
+            if (fastest := float(kept["fastest"])) > 0:  # 0 was written where a clock stood still
+                self.fastest, self.idle = fastest, bool(kept["idle"])
 
     def learn(self, signs: Signs) -> None:
-        """Take the readings into account, and keep what is new. A folder that cannot be written changes nothing."""
+        """Take the readings into account, and keep what is new. A folder that cannot be written changes nothing.
+
+        A reading of no time, by a clock that stands still, says nothing.
+        """
         before = self.fastest, self.idle
-        self.fastest = min([*signs.kernel, *([] if self.fastest is None else [self.fastest])], default=None)
+        readings = [seconds for seconds in signs.kernel if seconds > 0]
+        self.fastest = min([*readings, *([] if self.fastest is None else [self.fastest])], default=None)
         self.idle = self.idle or 0 in signs.beside
         if (self.fastest, self.idle) == before:
             return
