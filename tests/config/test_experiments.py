@@ -57,9 +57,8 @@ GROUPED = [
     ["model=vgg11_prime", "model.width=2", "batch_size=20"],
 ]
 SHRINK: dict[str, list[list[str]]] = {
-    r"kbfgs20/(fig-2\.[124567]|authors-log|beta2|stable)|kbfgs/(table-3\.[38]|fig-3\.[123]|kfac-split)|tnt/fig-4\.[246]": [
-        AUTOENCODERS
-    ],
+    r"kbfgs20/(fig-2\.[124567]|authors-log|beta2|stable)": [AUTOENCODERS],
+    r"kbfgs/(table-3\.[38]|fig-3\.[123]|kfac-split)|tnt/fig-4\.[246]": [AUTOENCODERS],
     r"kbfgs20/fig-2\.3": [[*AUTOENCODERS, "optimizer.lr=0.1", "optimizer.damping=0.1,1"]],
     r"kbfgs20/table-2\.[12]": [["model.widths=[16,16],[24,24]", "batch_size=400"]],
     r"kbfgs/table-3\.[12]": [["model.width=1", "batch_size=400"]],
