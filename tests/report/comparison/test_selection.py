@@ -77,6 +77,14 @@ def test_each_run_has_its_own_evaluations(tmp_path):
     np.testing.assert_array_equal(adam.times["step", TARGET], [30, 40])
 
 
+def test_an_infinite_last_value_stays_worse_than_any(tmp_path):
+    runs = made(tmp_path, {("sgd", 0.1): [0.5]})
+    runs.append(a_run("adam", 0, **SCHEDULE))
+    put(tmp_path, runs[-1], [row("eval", 0, train_loss=1.0), row("eval", 50, train_loss=math.inf)])
+    (problem,) = compared(tmp_path, runs).problems
+    assert problem.entries["adam"].final.tolist() == [math.inf]
+
+
 def test_methods_are_compared_up_to_the_place_that_all_reached(tmp_path):
     runs = made(tmp_path, {("sgd", 0.1): [0.5]}) + made(tmp_path, {("kfac", 0.1): [0.4]}, steps=90)
     (problem,) = compared(tmp_path, runs).problems

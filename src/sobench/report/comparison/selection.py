@@ -425,7 +425,8 @@ class _Record:
     @cached_property
     def last(self) -> np.ndarray:
         """The last value of each run; infinite for one that diverged, or has none."""
-        return np.where(self._diverged, math.inf, np.nan_to_num(_last(self._values), nan=math.inf))
+        values = _last(self._values)
+        return np.where(self._diverged | np.isnan(values), math.inf, values)
 
     @cached_property
     def best(self) -> np.ndarray:
