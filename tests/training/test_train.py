@@ -19,6 +19,8 @@ from sobench.training.problem import Problem
 from sobench.training.trainer import Trainer
 
 DIGITS = 1437  # training samples
+LENET = dict(name="lenet", activation="sigmoid", pooling="average", target="label")
+NOISE = dict(name="noise", shape=[3, 32, 32], classes=10, train=200, test=100)
 
 
 def trained(**changes) -> tuple[Trainer, Record, str | None]:
@@ -229,6 +231,28 @@ def test_evaluation_in_chunks_is_the_mean_over_samples(monkeypatch):
     monkeypatch.setattr(problem, "CHUNK", 100)
     chunked = Trainer(run_with(l2=0.1)).problem.evaluate()
     assert chunked == pytest.approx(whole, rel=1e-6)
+
+
+def test_a_chunk_fits_into_the_cache_and_changes_nothing():
+    """A LeNet keeps some 50 kB a sample, a linear model a few bytes."""
+    from sobench.training import problem
+
+    small = Trainer(run_with(model=LENET, dataset=NOISE | dict(shape=[1, 28, 28], train=1000))).problem
+    assert problem.FEWEST <= small.chunk <= 512
+    assert [len(inputs) for inputs, _ in small.chunks()][:-1] == [small.chunk] * (small.samples // small.chunk)
+    linear = Trainer(run_with(model=dict(name="linear", target="label"))).problem
+    assert linear.chunk == problem.CHUNK
+    evaluated, (loss, g) = small.evaluate(), small.first_objective().full().value_and_grad()
+    small.chunk = problem.CHUNK
+    assert len(small.chunks()) == 1
+    assert small.evaluate() == pytest.approx(evaluated, rel=1e-6)
+    whole_loss, whole_g = small.first_objective().full().value_and_grad()
+    assert torch.allclose(loss, whole_loss) and torch.allclose(g, whole_g, rtol=1e-4, atol=1e-7)
+
+
+def test_batchnorm_takes_its_statistics_from_large_chunks():
+    small = Trainer(run_with(model=dict(name="resnet", depth=32, width=1, target="label"), dataset=NOISE)).problem
+    assert 64 <= small.chunk < small.samples == len(small.chunks()[0][0])
 
 
 def test_an_autoencoder_is_measured_by_its_reconstruction():
