@@ -53,6 +53,17 @@ def test_bands_contain_the_profile_and_the_simultaneous_one_is_wider():
     assert (found.width >= np.abs(found.high - found.shares).mean(axis=1)).all()
 
 
+def test_a_resampled_profile_is_a_count_of_seeds():
+    """Of 8 problems with 5 or 3 seeds: a whole number of seeds over 8 * 15, to double precision, in [0, 1]."""
+    times = [np.random.default_rng(i).lognormal(size=(3, 5 if i % 2 else 3)) for i in range(8)]
+    solved = [(ratios(of_problem)[:, :, None] <= np.geomspace(1, 4, 7)) for of_problem in times]
+    draws = profiles._draws(solved)
+    assert draws.shape == (profiles.DRAWS, 3, 7) and draws.min() >= 0 and draws.max() <= 1 + 1e-12
+    np.testing.assert_allclose(draws * 8 * 15, np.round(draws * 8 * 15), rtol=0, atol=1e-9)
+    expected = np.mean([of_problem.mean(axis=1) for of_problem in solved], axis=0)
+    np.testing.assert_allclose(draws.mean(axis=0), expected, atol=0.03)
+
+
 def test_a_single_seed_of_a_few_problems_has_no_band():
     found = profiles.profiles([np.array([[1.0], [2.0]])])
     assert np.isnan(found.low).all() and np.isnan(found.width).all()

@@ -94,23 +94,31 @@ def _draws(solved: Sequence[np.ndarray]) -> np.ndarray | None:
     seeds = tuple(of_problem.shape[1] for of_problem in solved)
     if len(seeds) < FEWEST_PROBLEMS and max(seeds) < 2:
         return None
-    all_solved = np.concatenate([of_problem.swapaxes(0, 1) for of_problem in solved])  # [seeds, methods, factors]
-    flat = all_solved.reshape(len(all_solved), -1).astype(np.float32)
-    return (_weights(seeds) @ flat).reshape(DRAWS, *all_solved.shape[1:])
+    drawn, count = _drawn(seeds), len(seeds)
+    methods, _, factors = solved[0].shape
+    shares = np.zeros((DRAWS, methods, factors))
+    for own in sorted({*seeds}):
+        of_own = [problem for problem, its in enumerate(seeds) if its == own]
+        times_drawn = np.concatenate([drawn[problem] for problem in of_own], axis=1)
+        all_solved = np.concatenate([solved[problem].swapaxes(0, 1) for problem in of_own])  # [seeds, methods, factors]
+        flat = all_solved.reshape(len(all_solved), -1).astype(np.float32)
+        shares += (times_drawn @ flat).reshape(shares.shape) / np.float64(own * count)
+    return shares
 
 
 @lru_cache(maxsize=8)
-def _weights(seeds: tuple[int, ...]) -> np.ndarray:
-    """The weight of each seed of each problem in each draw [draws, seeds of all problems]. seeds: their number, by
-    problem. The draws are the same in every call.
+def _drawn(seeds: tuple[int, ...]) -> list[np.ndarray]:
+    """How often each draw has each seed of a problem [draws, seeds], by problem. seeds: their number, by problem.
+
+    Whole numbers below 2^24: float32 holds them and their sums exactly, in any order. The draws are the same in every
+    call.
     """
     generator = np.random.default_rng(0)
     count = len(seeds)
     uniform = np.full(count, 1 / count)
     over_problems = count >= FEWEST_PROBLEMS
     times_drawn = generator.multinomial(count, uniform, DRAWS) if over_problems else np.ones((DRAWS, count), dtype=int)
-    weights = []
-    for problem, own in enumerate(seeds):
-        drawn = generator.multinomial(own * times_drawn[:, problem], np.full(own, 1 / own))
-        weights.append(drawn / (own * count))
-    return np.concatenate(weights, axis=1).astype(np.float32)
+    return [
+        generator.multinomial(own * times_drawn[:, problem], np.full(own, 1 / own)).astype(np.float32)
+        for problem, own in enumerate(seeds)
+    ]
