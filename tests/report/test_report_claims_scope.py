@@ -213,3 +213,6 @@ def test_a_claim_without_runs_is_not_run(tmp_path):
     absent = [*runs[:3], *(a_run("b", seed, lr=9.0, budgets=PAPER) for seed in range(3))]
     found = compare(absent, tmp_path)
     assert (found.verdict, found.reason, found.n, found.expected) == ("not run", "no finished run of b", 0, 3)
+    elsewhere = compare(runs, tmp_path, where={"dataset": ["mnist", "usps"], "batch_size": 100})
+    assert elsewhere.verdict == "not run"
+    assert elsewhere.reason == "no finished run of a, b with dataset=mnist or usps, batch_size=100"

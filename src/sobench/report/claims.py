@@ -42,6 +42,7 @@ from sobench.report.paired import COUNTED, MOST, NONE, POWER
 from sobench.report.parts import Part, Undefined, contradiction, described, named, shown
 from sobench.report.parts import parts as all_parts
 from sobench.report.schema.spec import Claim, Test
+from sobench.report.settings import value_text
 from sobench.results.pick import EXACT
 from sobench.results.state import KEEPS, STATUSES
 from sobench.system.text import plural
@@ -318,12 +319,19 @@ def _verdict(evidence: Evidence, finding: _Finding, p_values: Adjusted) -> Verdi
     )
 
 
+def _where(test: Test) -> str:
+    """ " with dataset=curves, model=vgg": the settings that a test asks for; "" if it takes all runs."""
+    alternatives = {key: value if isinstance(value, list) else [value] for key, value in test.where.items()}
+    texts = [f"{key}={' or '.join(map(value_text, values))}" for key, values in alternatives.items()]
+    return f" with {', '.join(texts)}" if texts else ""
+
+
 def _undecided(evidence: Evidence, finding: _Finding) -> tuple[str, str]:
     """The answer to a claim that neither holds nor fails, and its reason."""
     test = finding.claim.test
     absent = [method for method in dict.fromkeys((test.subject, *test.rivals)) if not _finished(evidence, test, method)]
     if absent:
-        return NOT_RUN, f"no finished run of {', '.join(absent)}"
+        return NOT_RUN, f"no finished run of {', '.join(absent)}{_where(test)}"
     if finding.blocked:
         return NOT_JUDGED, finding.blocked
     if finding.faults:
