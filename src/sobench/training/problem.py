@@ -28,7 +28,7 @@ from sobench.losses import Loss
 from sobench.models.initial import INITIAL
 from sobench.objective import Objective
 from sobench.objective.cost import Cost
-from sobench.objective.network import Network, seeded
+from sobench.objective.network import seeded
 from sobench.training.metrics import Metrics
 from sobench.training.streams import Streams
 
@@ -83,7 +83,7 @@ class Problem:
         self.chunk: int = self._samples_at_once()
         self.cost = Cost()
         self._objective = Objective(
-            self.model, self.loss, self.chunks()[0], l2=settings["l2"], source=self, cost=self.cost
+            self.model, self.loss, self._first(self.train), l2=settings["l2"], source=self, cost=self.cost
         )
         self._check_batch_size(dataset.name)
         self._own_metrics = Metrics(settings.get("metrics", ()))
@@ -165,8 +165,13 @@ class Problem:
 
         In training mode BatchNorm takes the statistics of a piece, so that f depends on its size: it is CHUNK there.
         """
-        size = CHUNK if Network(self.model).couples_samples else self.chunk
+        size = CHUNK if self._objective.network.couples_samples else self.chunk
         return list(zip(*(part.split(size) for part in self.train)))
+
+    def _first(self, part: Part) -> Part:
+        """The first samples of a set, as many as pass at once."""
+        inputs, targets = part
+        return inputs[: self.chunk], targets[: self.chunk]
 
     def _samples_at_once(self) -> int:
         """Samples in one pass over a whole set in evaluation mode: a power of 2."""
@@ -180,12 +185,8 @@ class Problem:
             kept[tensor.data_ptr()] = 0 if tensor.data_ptr() in parameters else tensor.nbytes
             return tensor
 
-        self.model.eval()
-        try:
-            with self.undone(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-                self.model(inputs)
-        finally:
-            self.model.train()
+        with self._evaluating(), self.undone(), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            self.model(inputs)
         fitting = (CACHED + 2 * sum(parameters.values())) * len(inputs) / max(1, sum(kept.values()))
         return int(min(CHUNK, max(FEWEST, 2 ** round(math.log2(fitting)))))
 
@@ -198,11 +199,17 @@ class Problem:
         Each set has `<set>_loss`, the mean loss with the penalty, and `<set>_accuracy` or `<set>_mse`. For a data set
         with real targets there are also `<set>_rmse` and `<set>_r2`. A metric of the user's own is `<set>_NAME`.
         """
+        sets = [("train", self.train), ("test", self.test)]
+        sets += [("validation", self.validation)] if self.validation else []
+        with self._evaluating():
+            return {f"{name}_{key}": value for name, part in sets for key, value in self._metrics(part).items()}
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """The model in evaluation mode; in training mode again at the end of the context."""
         self.model.eval()
         try:
-            sets = [("train", self.train), ("test", self.test)]
-            sets += [("validation", self.validation)] if self.validation else []
-            return {f"{name}_{key}": value for name, part in sets for key, value in self._metrics(part).items()}
+            yield
         finally:
             self.model.train()
 
@@ -315,12 +322,9 @@ class Problem:
     @torch.no_grad()
     def _check_own_metrics(self) -> None:
         """Raises UsageError unless each is a finite number for samples of the test set at the initial parameters."""
-        inputs, targets = (tensor[: self.chunk] for tensor in self.test)
-        self.model.eval()
-        try:
+        inputs, targets = self._first(self.test)
+        with self._evaluating():
             self._own_metrics.check(self.model(inputs), targets)
-        finally:
-            self.model.train()
 
     def _check_batch_size(self, dataset: str) -> None:
         """Raises UsageError if an epoch would have no batch."""
