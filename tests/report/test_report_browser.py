@@ -22,6 +22,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
 REPORTS = CHECKOUT / "reports"
+TEMPLATES = CHECKOUT / "src/sobench/report/web/templates"
 PAGES = {
     "index": REPORTS / NAME,
     "claims and figure": REPORTS / "practical/fig-5/cpu" / NAME,
@@ -97,6 +98,30 @@ def test_without_its_script_everything_is_there(opened):
     summary = page.locator("table summary").first
     summary.click()
     assert "Seeds 0: 0.963889; 1: 0.961111; 2: 0.95" in summary.locator("xpath=..").inner_text()
+
+
+LOOKS = """() => [...document.querySelectorAll("*")].flatMap((e) => ["", "::before", "::after"].map((part) => {
+    const style = getComputedStyle(e, part);
+    return e.tagName + part + [...style].map((name) => name + style.getPropertyValue(name)).join(";");
+}))"""
+"""The computed style of every element of a page."""
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("path", PAGES.values(), ids=PAGES)
+def test_the_rules_that_a_page_leaves_out_change_nothing(opened, path, width):
+    page = opened(path, width=width)
+    summary = page.locator("td summary").first
+    if path != PAGES["index"] and summary.count():
+        summary.click()  # the script makes a dialog
+        assert page.locator("dialog").count() == 1
+    own = page.locator("style")
+    short, whole = own.text_content(), (TEMPLATES / "style.css").read_text()
+    before = page.evaluate(LOOKS)
+    own.evaluate("(style, text) => style.textContent = text", whole)
+    assert len(short) < len(whole) / 1.2 and page.evaluate(LOOKS) == before
+    own.evaluate("(style) => style.textContent = ''")
+    assert page.evaluate(LOOKS) != before
 
 
 def column(page, place: int) -> list[str]:

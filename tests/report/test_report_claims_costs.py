@@ -43,7 +43,7 @@ def test_a_growth_is_bound_and_compared_by_its_exponent(tmp_path):
     exponents = {"a": [2.0, 2.1, 1.95], "b": [3.0, 3.1, 2.9]}
     found = widths(tmp_path, exponents, kind="bound", metric="seconds_per_step", subject="a", within=[1.7, 2.3])
     assert (found.verdict, found.n, found.expected) == ("holds", 3, 3) and found.effect == pytest.approx(6.05 / 3)
-    assert "exponent over model.widths" in found.details[0]
+    assert "exponent over model.widths" in str(found.details[0])
     assert (
         widths(tmp_path, exponents, kind="bound", metric="seconds_per_step", subject="b", at_most=2.5).verdict
         == "fails"

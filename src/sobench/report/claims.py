@@ -39,7 +39,7 @@ from sobench.report.evidence import Evidence
 from sobench.report.holm import ALPHA, Adjusted, adjust, alone
 from sobench.report.looks import Looks, Need
 from sobench.report.paired import COUNTED, MOST, NONE, POWER
-from sobench.report.parts import Part, Undefined, contradiction, described, named, shown
+from sobench.report.parts import Detail, Part, Undefined, contradiction, described, named, shown
 from sobench.report.parts import parts as all_parts
 from sobench.report.schema.spec import Claim, Test
 from sobench.report.settings import value_text
@@ -75,7 +75,7 @@ class Verdict:
     adjusted: float = math.nan
     n: int = 0
     expected: int = 0
-    details: list[str] = field(default_factory=list)
+    details: list[Detail] = field(default_factory=list)
     reason: str = ""
     more: str = ""
     reading: str = ""

@@ -27,7 +27,7 @@ def claims_csv(verdicts: list[Verdict]) -> str:
     for v in verdicts:
         numbers = [_number(x) for x in (v.effect, v.low, v.high, v.p, v.adjusted)]
         claim = v.claim
-        texts = [v.test, v.reason, v.more, v.reading, "; ".join(v.details), claim.source, claim.text, claim.reading]
+        texts = [v.test, v.reason, v.more, v.reading, "; ".join(map(str, v.details)), claim.source, claim.text, claim.reading]
         writer.writerow([claim.id, v.verdict, *numbers, v.n, v.expected, *texts])
     return file.getvalue()
 
@@ -54,7 +54,7 @@ def claims_markdown(verdicts: list[Verdict]) -> str:
         lines += [f"{_answer(v)}. {statistics(v)}", ""]
         if v.reading:
             lines += [f"Reading, not a verdict: {_escape(v.reading)}.", ""]
-        lines += [f"- {_escape(detail)}" for detail in v.details]
+        lines += [f"- {_escape(str(detail))}" for detail in v.details]
         blocks.append("\n".join(lines).rstrip())
     return "\n\n".join([*blocks, FOOTER]) + "\n"
 

@@ -229,8 +229,26 @@ def named(test: Test, part: Part) -> str:
     return f"{paired} of log ratios" if test.kind == "ratio" else paired
 
 
-def described(test: Test, part: Part) -> str:
-    """ "kbfgs minus adam: mean difference -0.3, p = 0.01, n = 5" """
+@dataclass(frozen=True)
+class Detail:
+    """A part in words, as "kbfgs minus adam: mean difference -0.3, p = 0.01, n = 5".
+
+    what: "kbfgs minus adam: mean difference". effect: with its interval. against: what contradicts the claim, or "".
+    """
+
+    what: str
+    effect: str
+    p: str
+    n: int
+    against: str
+
+    def __str__(self) -> str:
+        against = f", {self.against}" if self.against else ""
+        return f"{self.what} {self.effect}, p = {self.p}, n = {self.n}{against}"
+
+
+def described(test: Test, part: Part) -> Detail:
+    """The part in words."""
     against = {
         "compare": f"minus {part.rival}: mean difference",
         "ratio": f"over {part.rival}: geometric mean",
@@ -241,10 +259,12 @@ def described(test: Test, part: Part) -> str:
     metric = f", {part.metric.replace('{method}', test.subject)}" if len(test.metrics) > 1 else ""
     growth = f", exponent over {test.growth}" if test.growth else ""
     place = f" of the {'highest' if math.isfinite(part.bounds[1]) else 'lowest'} row" if test.at == "every" else ""
-    contradicted = f", {contradiction(part)}" if part.against else ""
-    return (
-        f"{test.subject}{metric}{growth} {against}{place} {shown(part.effect)}{shown_interval(part.low, part.high)}, "
-        f"p = {shown_p(part.decision)}, n = {part.decision.n}{contradicted}"
+    return Detail(
+        f"{test.subject}{metric}{growth} {against}{place}",
+        shown(part.effect) + shown_interval(part.low, part.high),
+        shown_p(part.decision),
+        part.decision.n,
+        contradiction(part) if part.against else "",
     )
 
 

@@ -6,16 +6,17 @@ import csv
 import io
 import math
 from collections.abc import Mapping
+from itertools import groupby
 from typing import Any
 
 from sobench.report import choice, formats, view
-from sobench.report.claims import ANSWERS
+from sobench.report.claims import ANSWERS, Verdict
 from sobench.report.evidence import Evidence
 from sobench.report.facts import facts
 from sobench.report.figures.figure import Drawn
 from sobench.report.figures.saving import PDF
 from sobench.report.lines import in_ticks, line
-from sobench.report.schema.spec import Column
+from sobench.report.schema.spec import Claim, Column
 from sobench.report.table import Contents
 from sobench.report.view import View
 from sobench.report.web.charts import charts
@@ -35,9 +36,7 @@ def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[s
         **_head(report.title, origin, shown.facts),
         view=shown,
         withdrawn="",
-        judged=[
-            (verdict, view.why(verdict), view.effect(verdict), view.statistics(verdict)) for verdict in shown.judged
-        ],
+        judged=_by_sentence(shown.judged),
         counts=_counts(shown),
         table=_table(shown.table, evidence) if shown.table else None,
         picture="",
@@ -82,6 +81,18 @@ def _head(title: str, origin: Mapping[str, Any], found: Mapping[str, Any]) -> di
     name = origin["report"]
     depth = name.count("/") + (0 if name.startswith(OWN) else 2)
     return {"title": title, "source": origin["source"], "id": name, "facts": found, "up": "../" * depth}
+
+
+def _by_sentence(verdicts: list[Verdict]) -> list[tuple[Claim, list[tuple[Verdict, str, str, str]]]]:
+    """Each sentence of the paper with the verdicts on its readings, each with its reason, effect and statistics.
+
+    Only claims that follow each other share their sentence, so that the order is that of the report.
+    """
+    return [
+        (of_sentence[0].claim, [(v, view.why(v), view.effect(v), view.statistics(v)) for v in of_sentence])
+        for _, group in groupby(verdicts, key=lambda verdict: (verdict.claim.text, verdict.claim.source))
+        if (of_sentence := list(group))
+    ]
 
 
 def _counts(shown: View) -> list[tuple[str, int]]:
