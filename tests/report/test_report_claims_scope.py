@@ -167,7 +167,8 @@ def test_a_run_that_did_not_converge_is_slower_than_one_that_did_in_less_time(tm
         runs = converging(root, {"a": [True] * seeds, "b": [True, *[False] * (seeds - 1)]})
         found = compare(runs, root, **TIME, **who)
         assert (found.verdict, found.test.partition(";")[0]) == (answer, "exact sign test")
-        assert f"mean difference unbounded, p = {'1' if rank == -1 else f'{2.0**-seeds:.3g}'}, " in str(found.details[0])
+        p = "1" if rank == -1 else f"{2.0**-seeds:.3g}"
+        assert f"mean difference unbounded, p = {p}, " in str(found.details[0])
         turned = compare(runs, root, **TIME, **who, better="higher")
         assert turned.verdict == {"holds": "fails", "fails": "holds"}.get(answer, answer)
 

@@ -26,8 +26,8 @@ def claims_csv(verdicts: list[Verdict]) -> str:
     writer.writerow(_COLUMNS)
     for v in verdicts:
         numbers = [_number(x) for x in (v.effect, v.low, v.high, v.p, v.adjusted)]
-        claim = v.claim
-        texts = [v.test, v.reason, v.more, v.reading, "; ".join(map(str, v.details)), claim.source, claim.text, claim.reading]
+        claim, details = v.claim, "; ".join(map(str, v.details))
+        texts = [v.test, v.reason, v.more, v.reading, details, claim.source, claim.text, claim.reading]
         writer.writerow([claim.id, v.verdict, *numbers, v.n, v.expected, *texts])
     return file.getvalue()
 
