@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from sobench.config.run import Run
     from sobench.results.row_table import Table
 
-NOT_CONVERGED = "not converged"
-"""The end of the status of a run that the budget ended, where the length until it converges is asked for."""
-
 OverSettings = Sensitivity | Choice
 """A part of a report about the runs of a method that differ in some settings, its `keys`."""
 Wanted = Column | Test | Contour | OverSettings
@@ -153,7 +150,7 @@ class Evidence:
             return {}
         states, lengths = self.states(wanted, metric), self.values(wanted, metric, method)
         runs = self.fitting(method, wanted.where)
-        return {run.seed: lengths[run.id] for run in runs if states[run.id].status.endswith(NOT_CONVERGED)}
+        return {run.seed: lengths[run.id] for run in runs if states[run.id].censored}
 
     def aggregate(self, wanted: Wanted, metric: str, method: str, runs: list[Run]) -> Aggregate:
         """Our value of a metric over the seeds of one cell. For a cost, diverged runs count too."""
@@ -177,12 +174,12 @@ class Evidence:
         states = self.states(test, metric)
         outcomes: dict[int, float | pd.Series] = {}
         for run in self.runs(method, test.where):
-            status, value = states[run.id].status, values.get(run.id, math.nan)
-            if status == "diverged" and metric not in COSTS:
+            state, value = states[run.id], values.get(run.id, math.nan)
+            if state.status == "diverged" and metric not in COSTS:
                 outcomes[run.seed] = worst
-            elif status.endswith(NOT_CONVERGED) and test.kind == "compare":
+            elif state.censored and test.kind == "compare":
                 outcomes[run.seed] = math.inf
-            elif status in ("done", "diverged"):
+            elif state.status in KEEPS:
                 outcomes[run.seed] = worst if isinstance(value, float) and math.isinf(value) else value
         return {seed: value for seed, value in outcomes.items() if not _empty(value)}
 
@@ -331,7 +328,10 @@ class Evidence:
             least: dict[str, float] = {}
             for run in ended:
                 least[run.cell] = min(least.get(run.cell, math.inf), position(states[run.id]).get(axis, 0.0))
-            bounds = {run.id: replace(states[run.id], status=_lower_bound(least[run.cell], axis)) for run in ended}
+            bounds = {
+                run.id: replace(states[run.id], status=_lower_bound(least[run.cell], axis), censored=True)
+                for run in ended
+            }
             self._picked[place] = {**states, **bounds}
         return self._picked[place]
 
@@ -356,7 +356,7 @@ def _ended_before(state: State) -> bool:
 
 def _lower_bound(length: float, axis: str) -> str:
     unit = "s" if is_time(axis) else f"{axis}s" if axis in ("step", "epoch") else axis
-    return f"> {length:,.3g} {unit}, {NOT_CONVERGED}"
+    return f"> {length:,.3g} {unit}, not converged"
 
 
 def _named(metric: str, method: str) -> str:

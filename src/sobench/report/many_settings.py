@@ -11,6 +11,7 @@ from sobench.report.schema.spec import Column, Test
 from sobench.results.aggregate import Aggregate
 from sobench.results.collection import setting
 from sobench.results.growth import Growth, growth
+from sobench.results.state import KEEPS
 from sobench.results.trials import Search, Trial
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def robustness(evidence: Evidence, test: Test, metric: str, method: str) -> dict
     for run in evidence.fitting(method, test.where):
         status, value = states[run.id].status, values.get(run.id, math.nan)
         value = worst if status == "diverged" or math.isinf(value) else value
-        seeds.setdefault(run.seed, []).append(value if status in ("done", "diverged") else math.nan)
+        seeds.setdefault(run.seed, []).append(value if status in KEEPS else math.nan)
     return {seed: _within(values, test) for seed, values in seeds.items() if not any(map(math.isnan, values))}
 
 

@@ -23,6 +23,7 @@ from sobench.report.schema.catalogue import as_yaml, read
 from sobench.report.schema.spec import Report
 from sobench.report.web import NAME, report_page
 from sobench.results.collection import Results, collect
+from sobench.results.state import KEEPS
 from sobench.system.beside import beside
 from sobench.system.text import plural
 
@@ -140,7 +141,7 @@ def render(evidence: Evidence, origin: dict[str, Any], out: Path, *, folder: Pat
 
 def require_finished(name: str, results: Results, runs_root: Path, again: str) -> None:
     """Raises UsageError, with the states and the command that makes the runs, if none of them has a result."""
-    if any(state.status in ("done", "diverged") for state in results.states.values()):
+    if any(state.status in KEEPS for state in results.states.values()):
         return
     counts = Counter(state.status for state in results.states.values())
     states = ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -32,7 +32,8 @@ _TAIL = 1 << 16  # bytes: many lines of metrics.jsonl, of which the last complet
 class State:
     """The state of a run, with the last recorded step, epoch and seconds, and the process that makes it (holder).
 
-    damaged: the files of a damaged run that are not what they were.
+    damaged: the files of a damaged run that are not what they were. censored: the run ended before it converged, and
+    its status is a lower bound of the length that a report asks for.
     """
 
     status: str
@@ -43,6 +44,7 @@ class State:
     holder: Holder | None = None
     summary: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
     damaged: tuple[str, ...] = ()
+    censored: bool = False
 
     @property
     def finished(self) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 from sobench.report.evidence import Evidence
 from sobench.report.figures.style import Styles, common_label, plain
 from sobench.report.schema.panels import AnyPanel, Panel, Trajectory
+from sobench.results.state import KEEPS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,7 +25,6 @@ Entries = dict[str, "Artist"]
 """The line or mark beside each text of the legend."""
 HANDLE, LETTER, LINE = 0.65, 0.072, 0.19
 """About the width of an entry's line or mark, the width of a letter, and the height of a line of text, in inches."""
-SHOWN = ("done", "diverged")
 
 
 def entries(evidence: Evidence, methods: list[str], styles: Styles) -> Entries:
@@ -145,7 +145,7 @@ def say_empty(axes: Axes, disturbed: bool = False) -> None:
 def drawable(evidence: Evidence, method: str, panel: Panel | Trajectory) -> bool:
     """Whether a run of the method is over, so that the panel can draw the method."""
     states = evidence.states(panel)
-    return any(states[run.id].status in SHOWN for run in evidence.runs(method, panel.where))
+    return any(states[run.id].status in KEEPS for run in evidence.runs(method, panel.where))
 
 
 def _any(evidence: Evidence, panel: Panel | Trajectory) -> bool:
