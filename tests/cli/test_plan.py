@@ -98,7 +98,8 @@ def test_what_a_run_takes():
 
 def test_the_plan_of_an_experiment_leaves_nothing_behind_and_its_command_makes_what_it_says(workplace):
     planned = command("plan", *DEMO)
-    assert planned.code == 0 and not planned.err and not list(workplace.iterdir())
+    assert planned.code == 0 and not list(workplace.iterdir())
+    assert re.fullmatch(r"(timing a few steps: \d of 2, digits_mlp_\w+\n){2}", planned.err)
     head, sgd, adam, last = planned.out.splitlines()
     assert head.split()[:4] == ["cell", "runs", "done", "left"] and re.match(r"digits_mlp_sgd_\w{12} +2 +0 +2 ", sgd)
     assert re.fullmatch(r"2 cells, 4 runs: 0 done, 4 left, .* run sequentially, at most [\d,]+ MB", last)

@@ -10,9 +10,10 @@ import argparse
 import math
 import os
 import shlex
+import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -36,6 +37,9 @@ MIN_STEPS, MAX_STEPS = 5, 50
 
 SECONDS = 5.0
 """No step begins later than this, in seconds."""
+
+FEW = 1_000
+"""The samples on which a first step is made, untimed: it imports modules and reads the data, which a process does once."""
 
 PATIENCE = 300.0
 """Seconds after which the measurement of a cell is abandoned."""
@@ -110,9 +114,10 @@ def plan(args: argparse.Namespace) -> Answer:
     limit = parse_duration("--budget", args.budget) if args.budget else None
     cells = cells_of(selected.runs())
     prepare_data([run for cell in cells for run in cell.left])
-    for cell in cells:
-        if cell.left:
-            cell.cost = measure(cell.left[0])
+    to_time = [cell for cell in cells if cell.left]
+    for number, cell in enumerate(to_time, 1):
+        print(f"timing a few steps: {number} of {len(to_time)}, {cell.name}", file=sys.stderr, flush=True)
+        cell.cost = measure(cell.left[0])
     within = None if limit is None else within_limit(limit, cells, selected)
     lines = [*plan_table(cells), total(cells), *(_within_lines(within) if within else ())]
     return Answer(partial(_document, cells, within), shown(*lines))
@@ -303,7 +308,7 @@ class _Stamps:
 def _measured(run: Run) -> Measured:
     from sobench.system import environment
 
-    _train(run, 1)  # a process imports modules and reads the data only once: that is no cost of a run
+    _train(_on_few_samples(run), 1)
     began = time.perf_counter()
     trainer, limit, stamps, start = _train(run, _steps_to_measure(run.config["optimizer"]))
     memory = environment.peak_memory(trainer.device)
@@ -320,6 +325,12 @@ def _measured(run: Run) -> Measured:
         host=memory["peak_host_bytes"] or 0,
         device=memory["peak_device_bytes"],
     )
+
+
+def _on_few_samples(run: Run) -> Run:
+    """The run without a long warm start or evaluation, which cost as much as all that is timed."""
+    budget = run.config["budget"]
+    return replace(run, config={**run.config, "budget": {**budget, "samples": min(budget["samples"] or FEW, FEW)}})
 
 
 def _last_evaluation(began: float, stamps: _Stamps) -> float:
