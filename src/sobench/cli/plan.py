@@ -39,7 +39,7 @@ SECONDS = 5.0
 """No step begins later than this, in seconds."""
 
 FEW = 1_000
-"""The samples on which a first step is made, untimed: it imports modules and reads the data, which a process does once."""
+"""Samples of the first step, which is not timed: it imports modules and reads the data, which a process does once."""
 
 PATIENCE = 300.0
 """Seconds after which the measurement of a cell is abandoned."""
