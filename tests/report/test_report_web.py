@@ -275,6 +275,19 @@ def test_every_committed_report_has_a_page_and_all_are_small():
     assert sum(page.stat().st_size for page in pages()) <= MOST_BYTES * len(list(pages()))
 
 
+def test_a_page_has_the_rules_of_its_classes_and_elements_and_few_others():
+    known = set(re.findall(r"\.([a-z][\w-]*)", (CHECKOUT / "src/sobench/report/web/templates/style.css").read_text()))
+    for page in pages():
+        text = page.read_text()
+        style, tags = re.search(r"<style>(.*)</style>", text, re.DOTALL)[1], Text(text).tags
+        own = {name for _, attrs in tags for name in attrs.get("class", "").split()}
+        styled = set(re.findall(r"\.([a-z][\w-]*)", style))
+        assert own & known <= styled
+        assert len(styled - own) <= 12, styled - own  # beside another selector, or of the script
+        for tag in ("table", "pre", "dl", "img", "figure", "blockquote"):
+            assert (tag in dict(tags)) == (f"}}{tag}{{" in style), (page, tag)
+
+
 def test_the_links_of_committed_pages_lead_to_files():
     for page in pages():
         for tag, attrs in Text(page.read_text()).tags:
