@@ -29,7 +29,7 @@ PAGES = {
     "table": REPORTS / "practical/table-3/cpu" / NAME,
     "contours": REPORTS / "kbfgs20/fig-2.4/cpu,seed=0,1" / NAME,
     "own": REPORTS / "zoo/vit-cpu" / NAME,
-    "withdrawn": REPORTS / "smw/fig-5.2/cpu,seed=0" / NAME,
+    "withdrawn": REPORTS / "groupednewton/fig-1/paper,device=cuda,model=lenet,seed=0,1,2" / NAME,
     "tuning": REPORTS / "zoo/vit/tune/cpu" / NAME,
     "comparison": REPORTS / "compare/digits" / NAME,
 }
