@@ -284,7 +284,7 @@ def test_a_page_has_the_rules_of_its_classes_and_elements_and_few_others():
         styled = set(re.findall(r"\.([a-z][\w-]*)", style))
         assert own & known <= styled
         assert len(styled - own) <= 12, styled - own  # beside another selector, or of the script
-        for tag in ("table", "pre", "dl", "img", "figure", "blockquote"):
+        for tag in ("table", "dl", "img", "figure", "blockquote"):
             assert (tag in dict(tags)) == (f"}}{tag}{{" in style), (page, tag)
 
 

@@ -10,13 +10,14 @@ from sobench.report.comparison.study import Study
 from sobench.report.lines import in_ticks, line
 from sobench.report.web.charts import charts
 from sobench.report.web.render import render
-from sobench.report.web.runs import Runs
+from sobench.report.web.runs import Runs, beginning
 from sobench.report.web.tables import Cell, Grid
 
 
 def page(shown: Page, drawn: Drawn, files: Sequence[str], depth: int) -> str:
     """The page. depth: that of its folder below the folder of all reports."""
     verdict, *sections = shown.sections
+    runs = _runs(shown.study)
     return render(
         "comparison.html",
         title=shown.study.title,
@@ -26,7 +27,8 @@ def page(shown: Page, drawn: Drawn, files: Sequence[str], depth: int) -> str:
         figure=charts(drawn.panels, drawn.entries, {}),
         sections=[(section, _grid(section)) for section in sections],
         facts=_facts(shown.study),
-        runs=_runs(shown.study),
+        runs=runs,
+        beginning=beginning(runs),
         files=files,
     )
 

@@ -28,7 +28,7 @@ def render(template: str, **values: Any) -> str:
     text = re.sub(r"\s*\n\s*", "\n", text).strip().replace(_APOSTROPHE, "'")
     head, _, body = text.partition("</style>")
     body, script, end = body.partition("<script>")
-    body = _QUOTES.sub(r"=\1", body)
+    head, body = _QUOTES.sub(r"=\1", head), _QUOTES.sub(r"=\1", body)
     return f"{head}{''.join(_used(_style(), *_names(body, end)))}</style>{body}{script}{end}\n"
 
 

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from sobench.report import choice, formats, view
-from sobench.report.claims import ANSWERS, Verdict
+from sobench.report.claims import ANSWERS, NOT_RUN, Verdict
 from sobench.report.evidence import Evidence
 from sobench.report.facts import facts
 from sobench.report.figures.figure import Drawn
@@ -21,7 +21,7 @@ from sobench.report.table import Contents
 from sobench.report.view import View
 from sobench.report.web.charts import charts
 from sobench.report.web.render import render
-from sobench.report.web.runs import runs_of
+from sobench.report.web.runs import beginning, runs_of
 from sobench.report.web.tables import Cell, Grid, cell, of_lines
 
 OWN = "own/"
@@ -31,12 +31,14 @@ OWN = "own/"
 def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[str, Any]) -> str:
     """The page. drawn: the figure, if the report has one."""
     report, settings = shown.report, shown.settings[1] if shown.settings else None
+    runs = runs_of(origin, _names(evidence))
     return render(
         "report.html",
         **_head(report.title, origin, shown.facts),
         view=shown,
         withdrawn="",
-        judged=_by_sentence(shown.judged),
+        judged=_by_sentence([verdict for verdict in shown.judged if verdict.verdict != NOT_RUN]),
+        not_run=_by_reason([verdict for verdict in shown.judged if verdict.verdict == NOT_RUN]),
         counts=_counts(shown),
         table=_table(shown.table, evidence) if shown.table else None,
         picture="",
@@ -48,7 +50,8 @@ def page(shown: View, evidence: Evidence, drawn: Drawn | None, origin: Mapping[s
         settings=settings,
         of_methods=of_lines("Settings", settings.head, settings.rows, None) if settings and settings.rows else None,
         notes=list(map(in_ticks, shown.notes)),
-        runs=runs_of(origin, _names(evidence)),
+        runs=runs,
+        beginning=beginning(runs),
         files=_files(shown, evidence),
     )
 
@@ -62,6 +65,7 @@ def withdrawn(title: str, origin: Mapping[str, Any], table: str, picture: str) -
         view=None,
         withdrawn=origin["withdrawn"],
         judged=[],
+        not_run={},
         counts=[],
         table=_written_table(table) if table else None,
         picture=picture,
@@ -72,6 +76,7 @@ def withdrawn(title: str, origin: Mapping[str, Any], table: str, picture: str) -
         of_methods=None,
         notes=[],
         runs=[],
+        beginning=("", []),
         files=files,
     )
 
@@ -93,6 +98,14 @@ def _by_sentence(verdicts: list[Verdict]) -> list[tuple[Claim, list[tuple[Verdic
         for _, group in groupby(verdicts, key=lambda verdict: (verdict.claim.text, verdict.claim.source))
         if (of_sentence := list(group))
     ]
+
+
+def _by_reason(verdicts: list[Verdict]) -> dict[str, list[str]]:
+    """The ids of claims that were not run, by the reason."""
+    found: dict[str, list[str]] = {}
+    for verdict in verdicts:
+        found.setdefault(view.why(verdict), []).append(verdict.claim.id)
+    return found
 
 
 def _counts(shown: View) -> list[tuple[str, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +38,19 @@ def runs_of(origin: Mapping[str, Any], names: Mapping[str, str]) -> list[Runs]:
         command = _command(origin, about["overrides"], [run["seed"] for run in runs]) if about else ""
         found.append(Runs(cell, name, ", ".join(facts), command))
     return found
+
+
+def beginning(runs: Sequence[Runs]) -> tuple[str, list[str]]:
+    """The words that all commands share, and the other words of each run's command: a page writes the first once.
+
+    A word sets something, so that the order of words after the first three does not matter.
+    """
+    commands = [shlex.split(run.command) for run in runs]
+    known = [set(words) for words in commands if words]
+    shared = set.intersection(*known) if len(known) > 1 else set()
+    first = next((words for words in commands if words), [])
+    own = [shlex.join(word for word in words if word not in shared) for words in commands]
+    return shlex.join(word for word in first if word in shared), own
 
 
 def _command(origin: Mapping[str, Any], overrides: list[str], seeds: list[int]) -> str:

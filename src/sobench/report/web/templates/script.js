@@ -7,7 +7,7 @@ const rest = (box) => all(":scope>:not(summary)", box).map((e) => e.outerHTML).j
 all(".s").forEach((table) => {
 const heads = all("thead th", table);
 heads.forEach((head, i) => {
-head.innerHTML = `<button type="button">${head.innerHTML}</button>`;
+head.innerHTML = `<button>${head.innerHTML}</button>`;
 head.firstChild.onclick = () => {
 const sign = head.ariaSort === "ascending" ? -1 : 1;
 heads.forEach((e) => e.removeAttribute("aria-sort"));
@@ -33,6 +33,11 @@ d.onclick = (e) => {if (e.target === d || e.target.hash) d.close();};
 document.body.append(d);
 d.showModal();
 });
+});
+all("#start").forEach((start) => {
+const words = all("pre", start)[0].textContent;
+all("details[id] pre").forEach((own) => own.prepend(`${words} `));
+start.remove();
 });
 (onhashchange = () => {
 const e = document.getElementById(location.hash.slice(1));
