@@ -32,7 +32,7 @@ REPORTS = CHECKOUT / "reports"
 DEMO = REPORTS / "demo"
 """The folder of `make demo`, which is not committed."""
 MOST_BYTES = 16_000
-"""The mean size of the committed pages: a megabyte for sixty. One with 25 claims has 47,000."""
+"""The mean size of the committed pages: a megabyte for sixty."""
 METHODS = ("sgd", "newton", "hf_newton")
 
 

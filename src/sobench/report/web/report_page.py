@@ -93,10 +93,10 @@ def _by_sentence(verdicts: list[Verdict]) -> list[tuple[Claim, list[tuple[Verdic
 
     Only claims that follow each other share their sentence, so that the order is that of the report.
     """
+    groups = groupby(verdicts, key=lambda verdict: (verdict.claim.text, verdict.claim.source))
     return [
         (of_sentence[0].claim, [(v, view.why(v), view.effect(v), view.statistics(v)) for v in of_sentence])
-        for _, group in groupby(verdicts, key=lambda verdict: (verdict.claim.text, verdict.claim.source))
-        if (of_sentence := list(group))
+        for of_sentence in (list(group) for _, group in groups)
     ]
 
 

@@ -365,12 +365,11 @@ def _colour_bar(sheet: _Sheet, artist: Any, name: str) -> Iterator[str]:
     colours = [to_hex(artist.cmap(artist.norm(np.clip(value, low, high)))) for value in at]
     yield f'<linearGradient id="{name}" x2="0" y2="1">'
     yield "".join(f'<stop offset="{1 - stop:g}" stop-color="{colour}"/>' for stop, colour in zip(stops, colours))
-    yield f'</linearGradient><path fill="url(#{name})" d="M{x} {TOP}h10v{sheet.height}h-10z"/><g>'
+    yield f'</linearGradient><path fill="url(#{name})" d="M{x} {TOP}h10v{sheet.height}h-10z"/>'
     for place, text in zip(bar.get_ticks(), bar.ax.yaxis.get_major_formatter().format_ticks(bar.get_ticks())):
         share = places(bar.ax.transData.transform([[0, place]]))[0, 1]
         if -0.01 <= share <= 1.01:
             yield _text(x + 14, TOP + (1 - share) * sheet.height + 3.5, plain(text))
-    yield "</g>"
 
 
 def plain(text: str) -> str:
