@@ -149,7 +149,7 @@ def test_the_runs_that_are_read_are_finished_ones(workplace):
 
 @pytest.mark.slow
 def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
-    """The whole measurement: six processes. The usual tests read the same runs in this process, see above."""
+    """The whole measurement: seven processes. The usual tests read the same runs in this process, see above."""
     monkeypatch.setattr(results, "GROUPS", FEW)
     monkeypatch.setattr(results, "SEEDS", 2)
     monkeypatch.setattr(results, "EVALUATIONS", 6)
@@ -160,6 +160,6 @@ def test_a_record_of_many_runs(monkeypatch, capfd, tmp_path):
     assert status.endswith("2 cells, 4 runs: 4 done") and sweep.endswith("4 runs: 4 done; nothing to do")
     parts = r" GB; imports .* s \(.*\), names .* s \(.*\), aggregate .* s \(.*\); a helper had .* GB$"
     assert all(re.search(parts, line) for line in (cold, warm))
-    assert [line.partition(" ")[0] for line in compared] == ["compare,", "compare,"]
+    assert [line.partition(" ")[0] for line in compared] == ["compare,"] * 3
     assert all("index.html" in line for line in compared)
     assert ",2," in (tmp_path / "report" / "table.csv").read_text() and (tmp_path / "report" / "figure.pdf").exists()

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from harness import command
 
 from sobench.cli import compare
 from sobench.cli.bench import cells
+from sobench.report.comparison import files
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def test_a_suite_from_an_empty_folder(suite):
     assert about["baseline"] == "adamw" and [problem["name"] for problem in about["problems"]] == ["one", "two"]
     assert about["problems"][1]["target_from"] == "set by the suite" and about["problems"][1]["levels"]["target"] == 2.2
     before = {file.name: file.read_bytes() for file in Path("reports/compare/mine").iterdir()}
+    shutil.rmtree("runs/.cache")
     again = command(*words, "suite=mine")
     assert again.code == 0 and "all done already" not in again.out
     assert {file.name: file.read_bytes() for file in Path("reports/compare/mine").iterdir()} == before
@@ -50,6 +53,51 @@ def test_a_suite_from_an_empty_folder(suite):
     )
     assert others.code == 0, others.err
     assert others.out.splitlines()[-1] == "reports/compare/x/y/index.html"
+
+
+def test_a_comparison_is_made_again_only_if_something_changed(suite, monkeypatch):
+    words = ("compare", "sgd,adamw", "--suite", "mine", "--seeds", "2", "--json")
+    made = command(*words, "--run", "wait=false", "progress=false")
+    assert made.code == 0, made.err
+    folder, (known,) = Path("reports/compare/mine"), Path("runs/.cache/compare").iterdir()
+    before = {file: file.read_bytes() for file in folder.iterdir()}
+    answer, terminal = json.loads(command(*words).out), command(*words[:-1]).out
+
+    def written_again() -> bool:
+        times = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
+        assert json.loads(command(*words).out) == answer
+        assert {file: file.read_bytes() for file in folder.iterdir()} == before
+        return any(file.stat().st_mtime_ns != times.get(file) for file in before)
+
+    assert not written_again() and command(*words[:-1]).out == terminal
+    for name in ("index.html", "outcomes.csv", "figure.png"):
+        (folder / name).write_bytes(before[folder / name][:-1])
+        assert written_again() and not written_again()
+    (folder / "tables.tex").unlink()
+    assert written_again() and not written_again()
+    for damage in (b"", b"00000000\n{}", known.read_bytes()[:-1], known.read_bytes().replace(b"adamw", b"adamx")):
+        known.write_bytes(damage)
+        assert written_again() and not written_again()
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "_code", lambda: "another version")
+        assert written_again() and not written_again()
+    assert written_again()
+    Path("runs/.cache/compare").rename("elsewhere")
+    Path("runs/.cache/compare").touch()  # nothing can be kept
+    assert written_again() and command(*words[:-1]).out == terminal
+
+
+def test_other_runs_or_options_are_another_comparison(suite):
+    words = ("compare", "sgd,adamw", "--suite", "mine", "--run", "wait=false", "progress=false", "--seeds")
+    page = Path("reports/compare/mine/index.html")
+    assert command(*words, "2").code == 0
+    two = page.read_bytes()
+    assert command(*words, "3").code == 0
+    assert page.read_bytes() != two
+    assert command(*words, "2").code == 0
+    assert page.read_bytes() == two
+    assert command("compare", "sgd,adamw", "--suite", "mine", "--seeds", "2", "--baseline", "sgd").code == 0
+    assert page.read_bytes() != two
 
 
 def test_an_own_optimizer_is_compared_with_its_defaults(suite):

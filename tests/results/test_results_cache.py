@@ -40,9 +40,7 @@ def reads(monkeypatch) -> list[str]:
     """The names of the run directories that are read, and not taken from the cache."""
     names: list[str] = []
     read = reading.read
-    monkeypatch.setattr(
-        reading, "read", lambda directory: names.append(directory.parent.name.split("_")[2]) or read(directory)
-    )
+    monkeypatch.setattr(reading, "read", lambda directory: names.append(directory.split("_")[-2]) or read(directory))
     return names
 
 

@@ -31,7 +31,7 @@ from sobench.system.text import plural
 if TYPE_CHECKING:
     from sobench.config.run import Run
     from sobench.config.suites import Suite
-    from sobench.report.compared import Comparison
+    from sobench.report.comparison.files import Written
     from sobench.report.comparison.selection import Options, Task
     from sobench.report.comparison.study import Study
 
@@ -66,21 +66,22 @@ def compare(args: argparse.Namespace) -> Answer | int:
 
     Returns the exit code of the runs, if it is not 0. Raises UsageError for every wrong argument, before any run.
     """
-    from sobench.report.compared import Comparison
-    from sobench.report.comparison import files, page
+    from sobench.report.comparison import files
+    from sobench.results.digests import CACHE
 
     request, options, problems = understood(args)
     if code := problems.make() if args.run else 0:
         return code
     with paused_gc():
         name, study = study_of(args, request, options, problems)
-        compared, paths = files.write(study, request.reports / files.FOLDER / name)
-    lines = [*page.for_terminal(compared), *map(str, paths[:2])]
-    return Answer(partial(_document, Comparison(compared), paths), shown(*lines))
+        written = files.write(study, request.reports / files.FOLDER / name, request.runs / CACHE / files.FOLDER)
+    return Answer(partial(_document, written), shown(*written.lines, *map(str, written.paths[:2])))
 
 
-def _document(compared: Comparison, paths: Sequence[Path]) -> dict[str, Any]:
-    return {**compared.document(), "files": paths}
+def _document(written: Written) -> dict[str, Any]:
+    from sobench.report.compared import Comparison
+
+    return {**Comparison(written.page()).document(), "files": written.paths}
 
 
 def understood(args: argparse.Namespace) -> tuple[Request, Options, _Problems]:

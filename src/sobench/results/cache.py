@@ -41,7 +41,7 @@ def lasting(key: Key, record: Record) -> bool:
 
 
 def path(root: str, shard: int) -> Path:
-    return Path(root, ".cache", f"{shard:02x}.columns")
+    return Path(root, digests.CACHE, f"{shard:02x}.columns")
 
 
 def load(root: str, shard: int, wanted: Wanted = everything) -> Kept:

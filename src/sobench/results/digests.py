@@ -24,6 +24,8 @@ RECORD = "metrics.jsonl"
 FILES = (RECORD, "run.json", "config.yaml", "environment.json")
 """The files of a run beside its summary that are read after its end."""
 SUMMARY = "summary.json"
+CACHE = ".cache"
+"""The folder, below that of the runs, of what may be found again."""
 
 _SEAL = b',\n "sha256": "'
 _END = b'"\n}'
@@ -31,6 +33,27 @@ CHECKED = "checked"
 
 _checked: dict[str, set[bytes]] = {}
 """The lines of runs/.cache/checked, by the folder of the runs."""
+
+
+class Contents(dict[str, "bytes | None"]):
+    """The bytes of the files of a folder, by their names. Each is read once; None of one that cannot be read.
+
+    missing: the names of those that were not there.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.missing: set[str] = set()
+
+    def __missing__(self, name: str) -> bytes | None:
+        try:
+            with open(f"{self.folder}/{name}", "rb") as file:
+                self[name] = file.read()
+        except OSError as error:
+            self[name] = None
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                self.missing.add(name)
+        return self[name]
 
 
 def sha256(data: bytes) -> str:
@@ -53,12 +76,13 @@ def has_digests(summary: Mapping[str, Any]) -> bool:
     return "digests" in summary or "sha256" in summary
 
 
-def damage(folder: str, text: bytes, summary: Mapping[str, Any], anew: bool = False) -> dict[str, str]:
+def damage(files: Contents, summary: Mapping[str, Any], anew: bool = False) -> dict[str, str]:
     """The damaged files of a finished run, by their names: the damage in words. Empty if nothing is damaged.
 
-    text, summary: the bytes of summary.json, and their value. anew: read all files, also those that were checked.
+    summary: the value of summary.json. anew: read all files, also those that were checked.
     """
-    if has_digests(summary) and not _is_sealed(text):
+    folder = files.folder
+    if has_digests(summary) and not _is_sealed(files[SUMMARY] or b""):
         return {SUMMARY: f"{SUMMARY} is damaged"}
     then = f"when the run was {summary.get('status')}"
     length = summary.get("metrics_bytes")
@@ -74,7 +98,7 @@ def damage(folder: str, text: bytes, summary: Mapping[str, Any], anew: bool = Fa
     found = {
         name: f"{name} is {'missing' if now is None else f'not what it was {then}'}"
         for name, digest in digests.items()
-        if (now := _digest(f"{folder}/{name}")) != digest
+        if (now := None if (data := files[name]) is None else sha256(data)) != digest
     }
     if not found:
         _keep(root, line, stamps)
@@ -84,14 +108,6 @@ def damage(folder: str, text: bytes, summary: Mapping[str, Any], anew: bool = Fa
 def _is_sealed(text: bytes) -> bool:
     body, _, end = text.rpartition(_SEAL)
     return end == sha256(body).encode() + _END
-
-
-def _digest(path: str) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            return sha256(file.read())
-    except OSError:
-        return None
 
 
 def _size(path: str) -> int:
@@ -127,7 +143,7 @@ def _keep(root: str, line: bytes, stamps: list[list[int]]) -> None:
 
 
 def _list(root: str) -> str:
-    return os.path.join(root, ".cache", CHECKED)
+    return os.path.join(root, CACHE, CHECKED)
 
 
 # The same for a file that has its digest at its own end

@@ -76,7 +76,7 @@ class Look:
         The shard is rewritten if enough of it was read.
         """
         root, shard, _ = self.task
-        fresh = {name: (key, read(Path(root, name))) for name, key in self.stale.items()}
+        fresh = {name: (key, read(f"{root}/{name}")) for name, key in self.stale.items()}
         lasting = {name: kept for name, kept in fresh.items() if cache.lasting(*kept)}
         much = sum(cache.size(key) for key, _ in lasting.values()) >= WORTH
         if much and cache.save(root, shard, self._still() | lasting):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sobench.results import digests
 from sobench.results.blocks import Block, read_blocks
 from sobench.results.parse import loads
 from sobench.results.state import DAMAGED, State, state
@@ -49,34 +51,41 @@ class Record:
     damage: str | None = None
 
 
-def read(directory: Path) -> Record:
+def read(directory: Path | str) -> Record:
     """The record of one run directory. An unfinished last line, of a run that was killed, is ignored.
 
     A damaged run has no rows.
     """
-    run_state = state(directory)
-    if not directory.is_dir():
+    files = digests.Contents(os.fspath(directory))
+    run_state = state(directory, files=files)
+    if not os.path.isdir(directory):
         return Record(run_state)
-    environment = _environment(directory / "environment.json")
+    environment = _environment(files["environment.json"])
+    if (about := files["run.json"]) is None:
+        return Record(run_state, environment=environment, damage=_unknown(files))
     try:
-        run = loads((directory / "run.json").read_bytes())
+        run = loads(about)
         config = run["config"]
         identity = {"run": run["id"], "cell": run["cell"], "seed": int(run["seed"])}
         identity |= {group: config[group]["name"] for group in ("dataset", "model", "optimizer")}
-    except FileNotFoundError:  # no damage without rows: the run may be starting
-        damage = "no run.json" if (directory / "metrics.jsonl").exists() else None
-        return Record(run_state, environment=environment, damage=damage)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return Record(run_state, environment=environment, damage="run.json cannot be read")
     if run_state.status == DAMAGED:
         return Record(run_state, identity, environment=environment, damage=run_state.reason)
-    blocks, damage = read_blocks(directory / "metrics.jsonl")
+    blocks, damage = read_blocks(files["metrics.jsonl"] or b"")
     return Record(run_state, identity, blocks, environment, damage)
 
 
-def _environment(path: Path) -> dict[str, Any]:
+def _unknown(files: digests.Contents) -> str | None:
+    """The damage of a run without a readable run.json. It is none without rows: the run may be starting."""
+    if "run.json" not in files.missing:
+        return "run.json cannot be read"
+    return "no run.json" if os.path.exists(f"{files.folder}/metrics.jsonl") else None
+
+
+def _environment(text: bytes | None) -> dict[str, Any]:
     try:
-        environment = loads(path.read_bytes())
-    except (OSError, ValueError):
+        environment = loads(text or b"")
+    except ValueError:
         return {}
     return environment if isinstance(environment, dict) else {}

@@ -1,12 +1,11 @@
 """The runs of which there is a directory, as their own records name them. No pandas, no torch.
 
-The YAML of many cells takes a second to read, so what it says is kept in runs/.cache/recorded: a checksum, and JSON.
+The YAML of many cells takes a second to read, so what it says is kept in runs/.cache/recorded:
 
     runs      for each run directory: size, times and inode of its two files, the cell, the seed
     settings  for each cell: the run directory that its settings are from, the settings
 
-What was read from a file that has changed since is not used. A cache that is damaged, foreign, or of another version of
-this code is ignored and rewritten.
+What was read from a file that has changed since is not used.
 """
 
 from __future__ import annotations
@@ -14,19 +13,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sobench.config.run import Run
 from sobench.errors import UsageError
+from sobench.results import digests, keep
 from sobench.results.parse import loads
 from sobench.results.status import run_directories
-from sobench.system.files import settled, stamp, write_atomically
+from sobench.system.beside import each
+from sobench.system.files import settled, stamp
 
 RUN, CONFIG = "run.json", "config.yaml"
 CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 """The version of the file."""
+MANY = 100
+"""Cells whose settings are read on all cores."""
 
 
 def runs_under(root: Path) -> list[Run]:
@@ -35,21 +38,22 @@ def runs_under(root: Path) -> list[Run]:
     The settings that identify no run, such as `threads`, are those of the first seed of a cell.
     """
     kept = _Kept(root)
+    names = ["/".join(directory.rsplit(os.sep, 2)[-2:]) for directory in run_directories(root)]
+    kept.read_ahead(names)
     first: dict[str, Run] = {}
-    runs = (_run(directory, first, kept) for directory in run_directories(root))
+    runs = (_run(name, first, kept) for name in names)
     found = [run for run in runs if run is not None]
     kept.save()
     return found
 
 
-def _run(directory: str, first: dict[str, Run], kept: _Kept) -> Run | None:
-    """The run of a directory; None without a readable record, and for a record of another run.
+def _run(name: str, first: dict[str, Run], kept: _Kept) -> Run | None:
+    """The run of a directory, <cell>/<seed>; None without a readable record, and for a record of another run.
 
     first: the first run of each cell. Its settings are those of the others, whose YAML need not be read.
     """
     import yaml
 
-    name = "/".join(directory.rsplit(os.sep, 2)[-2:])
     try:
         cell, seed = kept.names(name)
         run = first[cell].seeded(seed, ()) if cell in first else Run(kept.settings(name, cell), cell, seed)
@@ -66,14 +70,41 @@ class _Kept:
 
     def __init__(self, root: Path):
         self._root = root
-        self._path = root / ".cache" / "recorded"
-        self._old_runs, self._old_settings = self._read()
+        self._path = root / digests.CACHE / "recorded"
+        old: list[dict[str, list[Any]]] = keep.load(self._path, CODE) or [{}, {}]
+        self._old_runs, self._old_settings = old
         self._runs: dict[str, list[Any]] = {}
         self._settings: dict[str, list[Any]] = {}
+        self._ahead: dict[str, tuple[list[list[int]], Any]] = {}
+
+    def read_ahead(self, names: Iterable[str]) -> None:
+        """Read the settings of the first run directory of each cell that is not kept, on all cores if there are many:
+        YAML takes longer than all else.
+        """
+        known = {name for name, _ in self._old_settings.values()}
+        first: dict[str, str] = {}
+        for name in names:
+            first.setdefault(name.partition("/")[0], name)
+        new = [name for name in first.values() if name not in known]
+        if len(new) >= MANY:
+            self._ahead = dict(zip(new, each(self._contents, new), strict=True))
+
+    def _contents(self, name: str) -> tuple[list[list[int]], Any]:
+        """The stamps of a run directory, and its settings after them; None if they cannot be read."""
+        import yaml
+
+        stamps = self._stamps(name)
+        try:
+            return stamps, _parsed(self._root / name / CONFIG)
+        except (OSError, ValueError, yaml.YAMLError):
+            return stamps, None
+
+    def _stamps(self, name: str) -> list[list[int]]:
+        return [stamp(f"{self._root}/{name}/{file}") for file in (RUN, CONFIG)]
 
     def names(self, name: str) -> tuple[str, int]:
         """The cell and the seed of a run directory, <cell>/<seed>. Raises OSError, ValueError, KeyError, TypeError."""
-        stamps = [stamp(f"{self._root}/{name}/{file}") for file in (RUN, CONFIG)]
+        stamps = self._stamps(name)
         old = self._old_runs.get(name)
         if old and old[0] == stamps:
             self._runs[name] = old
@@ -88,10 +119,9 @@ class _Kept:
         if old and old[0] == name and self._runs[name] is self._old_runs[name]:
             self._settings[cell] = old
             return old[1]
-        import yaml
-
-        contents = (self._root / name / CONFIG).read_bytes()
-        settings = yaml.load(contents, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        stamps, settings = self._ahead.pop(name, (None, None))
+        if settings is None or stamps != self._runs[name][0]:
+            settings = _parsed(self._root / name / CONFIG)
         if _survives_json(settings):
             self._settings[cell] = [name, settings]
         return settings
@@ -102,20 +132,14 @@ class _Kept:
         settings = {cell: one for cell, one in self._settings.items() if one[0] in runs}
         if runs == self._old_runs and settings == self._old_settings:
             return
-        text = json.dumps({"code": CODE, "runs": runs, "settings": settings}).encode()
-        try:
-            os.makedirs(self._path.parent, exist_ok=True)
-            write_atomically(self._path, b"%08x\n%b" % (zlib.crc32(text), text), sync=False)
-        except OSError:
-            return
+        keep.save(self._path, CODE, [runs, settings])
 
-    def _read(self) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-        try:
-            checksum, _, text = self._path.read_bytes().partition(b"\n")
-            whole = loads(text) if int(checksum, 16) == zlib.crc32(text) else {}
-            return (whole["runs"], whole["settings"]) if whole.get("code") == CODE else ({}, {})
-        except Exception:  # a foreign file may raise anything
-            return {}, {}
+
+def _parsed(path: Path) -> Any:
+    """The value of a YAML file. Raises OSError, YAMLError."""
+    import yaml
+
+    return yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _survives_json(settings: dict[str, Any]) -> bool:

@@ -70,12 +70,15 @@ class State:
         return CONTENDED if isinstance(timing, dict) and timing.get("quality") == CONTENDED else None
 
 
-def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> State:
+def state(
+    directory: Path | str, queue: Mapping[str, Holder] | None = None, files: digests.Contents | None = None
+) -> State:
     """The state of the run in `directory`.
 
-    queue: the processes of the runs that have not begun, see sweeps.queue. Damaged files raise nothing.
+    queue: the processes of the runs that have not begun, see sweeps.queue. files: as of `result`. Damaged files raise
+    nothing.
     """
-    ended = result(directory)
+    ended = result(directory, files=files)
     if ended and ended.finished:
         return ended
     folder = Path(directory)
@@ -93,25 +96,22 @@ def state(directory: Path | str, queue: Mapping[str, Holder] | None = None) -> S
     return State(status, None, row.get("step"), row.get("epoch"), row.get("seconds"), process)
 
 
-def result(directory: Path | str, anew: bool = False) -> State | None:
+def result(directory: Path | str, anew: bool = False, files: digests.Contents | None = None) -> State | None:
     """The state that a run had at its end, or DAMAGED; None for a run that is not over.
 
-    anew: see `digests.damage`.
+    anew: see `digests.damage`. files: the contents of the directory, for a caller that reads them too.
     """
-    try:
-        with open(os.path.join(directory, "summary.json"), "rb") as file:
-            text = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError:
-        return _unreadable()
+    files = digests.Contents(os.fspath(directory)) if files is None else files
+    text = files[digests.SUMMARY]
+    if text is None:
+        return None if digests.SUMMARY in files.missing else _unreadable()
     try:
         summary = loads(text)
     except ValueError:
         return _unreadable()
     if not isinstance(summary, dict) or summary.get("status") not in FINISHED:
         return _unreadable()
-    damage = digests.damage(os.fspath(directory), text, summary, anew)
+    damage = digests.damage(files, summary, anew)
     if damage:
         return State(DAMAGED, ", ".join(damage.values()), damaged=tuple(damage))
     get = summary.get

@@ -2,8 +2,8 @@
 
 Writes a tree of 10,000 finished runs with 200 evaluations each, in the folder SOBENCH_BENCH_DIR, which is kept, or in
 a temporary one. Nothing is trained. Then measures, each in a separate process: a report (a table of all runs, and a
-figure) and `sobench compare`, without the cache of the results and with it, `sobench status`, and a sweep whose runs
-are all done.
+figure) and `sobench compare`, without the cache of the results and with it; a comparison that is there already is not
+made again, so also one whose files were deleted; `sobench status`, and a sweep whose runs are all done.
 
 A line has the time of the whole process, the time of the processors including helper processes, and the peak memory
 of a process. A line of a report also has the time of its parts: `imports`; `names`, composing the names of the runs;
@@ -127,10 +127,11 @@ def _measure(folder: Path, overrides: list[str]) -> None:
     shutil.rmtree(root / ".cache", ignore_errors=True)
     for state in ("cold", "warm"):
         _process(f"report, {state}", _WRITE, str(folder), *overrides)
-    for state in ("cold", "warm"):
-        if state == "cold":
-            shutil.rmtree(root / ".cache", ignore_errors=True)
-        _process(f"compare, {state}", _CLI, "compare", f"runs={root}", f"reports={folder / 'reports'}")
+    reports = folder / "reports"
+    for state, without in (("cold", root / ".cache"), ("warm", None), ("warm, its files deleted", reports)):
+        if without:
+            shutil.rmtree(without, ignore_errors=True)
+        _process(f"compare, {state}", _CLI, "compare", f"runs={root}", f"reports={reports}")
     _process("status", _CLI, "status", f"runs={root}")
     _process("a sweep whose runs are all done", _CLI, "run", "-m", *overrides)
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 from sobench.errors import Failure
 from sobench.report.comparison import study, web_page
 from sobench.report.comparison.figure import drawn
-from sobench.report.comparison.page import Page, page, to_latex, to_markdown
+from sobench.report.comparison.page import Page, for_terminal, page, to_latex, to_markdown
 from sobench.report.comparison.rows import to_csv
 from sobench.report.comparison.study import Study
 from sobench.report.draft import drafted
 from sobench.report.figures.saving import PDF, PNG, save
 from sobench.report.web import NAME
+from sobench.results import keep
+from sobench.results.digests import sha256
 from sobench.system.beside import beside
 
 FOLDER = "compare"
@@ -24,13 +30,50 @@ FILES = ("report.md", NAME, "numbers.csv", "tables.tex", PNG, PDF, *KEPT)
 """The files of a comparison, in the order in which they are named."""
 
 
-def write(compared: Study, out: Path) -> tuple[Page, list[Path]]:
-    """Write all files into the folder `out`; the page and the files. Raises Failure if they cannot be written."""
+@dataclass(frozen=True)
+class Written:
+    """A comparison that was written. lines: what a terminal shows. paths: its files. page: computes its numbers."""
+
+    lines: list[str]
+    paths: list[Path]
+    page: Callable[[], Page]
+
+
+def write(compared: Study, out: Path, cache: Path) -> Written:
+    """Write all files into the folder `out`, unless it has them: of the same study, made by the same code.
+
+    cache: a folder for what is known of them. Raises Failure if they cannot be written.
+    """
+    about, outcomes = study.to_json(compared), study.to_csv(compared)
+    place = cache / f"{sha256(str(out.resolve()).encode())[:16]}.json"
+    paths = [out / name for name in FILES]
+    made_from = sha256("\0".join([_code(), str(out.resolve()), about, outcomes]).encode())
+    known = keep.load(place, made_from)
+    if known and known["files"] == _digests(paths):
+        return Written(known["lines"], paths, lambda: page(study.read(about, outcomes)))
     with drafted(out, FILES) as draft:
-        (draft / ABOUT).write_text(study.to_json(compared), encoding="utf-8")
-        (draft / OUTCOMES).write_text(study.to_csv(compared), encoding="utf-8")
-        shown = render(read(draft), draft, out)  # from the files, so that they alone give the same page again
-    return shown, [out / name for name in FILES]
+        (draft / ABOUT).write_text(about, encoding="utf-8")
+        (draft / OUTCOMES).write_text(outcomes, encoding="utf-8")
+        shown = render(study.read(about, outcomes), draft, out)  # from the files, which alone give the same page again
+    lines = for_terminal(shown)
+    keep.save(place, made_from, {"lines": lines, "files": _digests(paths)})
+    return Written(lines, paths, lambda: shown)
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str] | None:
+    """The digest of each file; None if one is missing."""
+    try:
+        return {path.name: sha256(path.read_bytes()) for path in paths}
+    except OSError:
+        return None
+
+
+def _code() -> str:
+    """A digest of all code that may take part in a page: every file of sobench, and the versions of its libraries."""
+    package = Path(__file__).parents[2]
+    files = sorted(file for file in package.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    versions = [sys.version, *map(version, ("numpy", "scipy", "matplotlib", "jinja2"))]
+    return sha256("\0".join([*versions, *(sha256(file.read_bytes()) for file in files)]).encode())
 
 
 def read(folder: Path) -> Study:
