@@ -24,6 +24,7 @@ from sobench.results.parse import loads
 from sobench.results.status import run_directories
 from sobench.system.beside import each
 from sobench.system.files import settled, stamp
+from sobench.system.interpreter import paused_gc
 
 RUN, CONFIG = "run.json", "config.yaml"
 CODE = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
@@ -32,6 +33,7 @@ MANY = 100
 """Cells whose settings are read on all cores."""
 
 
+@paused_gc()
 def runs_under(root: Path) -> list[Run]:
     """Every run that was begun under `root`, by cell and seed. Directories whose record cannot be read are left out.
 

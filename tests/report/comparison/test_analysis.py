@@ -265,3 +265,21 @@ def test_what_would_decide_is_at_least_one_more():
     said = sentence(study, x)
     assert int(said.split("about ")[1].split(" ")[0].replace(",", "")) >= 1
     assert "no difference that more would decide" in sentence(study, same)
+
+
+def test_settings_that_a_method_has_on_all_problems_are_said_once():
+    def tuned(settings):
+        return replace(an_entry([1, 2]), settings=settings)
+
+    one = {"base": tuned("lr 0.1, betas [0.9, 0.99], eps 1"), "x": tuned("lr 0.1, damping 1")}
+    two = {"base": tuned("lr 0.3, betas [0.9, 0.99], eps 1"), "x": tuned("lr 0.1, damping 1")}
+    shown = next(section for section in page(a_study(a=one, b=two)).sections if section.title == "Settings")
+    assert shown.texts == ["On all problems, base: betas [0.9, 0.99], eps 1.", "On all problems, x: lr 0.1, damping 1."]
+    assert [row[:3] for row in shown.rows] == [
+        ["a", "base", "lr 0.1"],
+        ["a", "x", "–"],
+        ["b", "base", "lr 0.3"],
+        ["b", "x", "–"],
+    ]
+    alone = next(section for section in page(a_study(a=one)).sections if section.title == "Settings")
+    assert not alone.texts and alone.rows[0][2] == "lr 0.1, betas [0.9, 0.99], eps 1"

@@ -271,14 +271,16 @@ def _settings(study: Study) -> Section:
             trials = str(tuned.get("trials", DASH))
             edge = ", ".join(key.rpartition(".")[2] for key in tuned.get("edge", ())) or DASH
             close = close_range(entry.tried, str(tuned.get("better", "lower")))
-            rows.append([problem.name, method, entry.settings, trials, edge, str(close) if close else DASH])
+            own = study.own(problem, method) or DASH
+            rows.append([problem.name, method, own, trials, edge, str(close) if close else DASH])
     notes = [
         "Trials: settings that were tried on other seeds; – means that none are recorded. Edge: the chosen value is "
         "the smallest or largest of its grid. Close rates: the learning rates whose best loss over the other "
         "settings is within 1.5 times the best of all."
     ]
+    texts = [f"On all problems, {method}: {', '.join(words)}." for method, words in study.shared.items() if words]
     head = ["problem", "method", "settings", "trials", "edge", "close rates"]
-    return Section("Settings", [], head, rows, notes, main=False)
+    return Section("Settings", texts, head, rows, notes, main=False)
 
 
 def _bold(words: str, best: bool) -> str:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
@@ -132,10 +133,29 @@ class Study:
     left_out: tuple[str, ...] = ()
     versions: Mapping[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def shared(self) -> dict[str, list[str]]:
+        """By method, the settings in words that are the same on all problems; none where there is one problem."""
+        found = {}
+        for method in self.methods if len(self.problems) > 1 else ():
+            first, *others = (_each(problem.entries[method].settings) for problem in self.problems)
+            found[method] = [words for words in first if all(words in other for other in others)]
+        return found
+
+    def own(self, problem: Problem, method: str) -> str:
+        """The settings in words that a method does not have on all problems."""
+        shared = self.shared.get(method, ())
+        return ", ".join(words for words in _each(problem.entries[method].settings) if words not in shared)
+
     @property
     def rivals(self) -> list[str]:
         """The methods other than the baseline."""
         return [method for method in self.methods if method != self.baseline]
+
+
+def _each(settings: str) -> list[str]:
+    """ "lr 0.1, betas [0.9, 0.999]": each setting."""
+    return re.split(r", (?![^\[]*\])", settings)
 
 
 # Files

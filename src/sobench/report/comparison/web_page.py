@@ -65,9 +65,9 @@ def _facts(study: Study) -> list[tuple[str, object]]:
 
 
 def _runs(study: Study) -> list[Runs]:
-    """Each configuration with its method, its problem and its settings, in order of the hashes."""
+    """Each configuration with its method, its problem and its settings there, in order of the hashes."""
     found = [
-        Runs(entry.cell, f"{method} on {problem.name}", entry.settings, f"{study.command} --run")
+        Runs(entry.cell, f"{method} on {problem.name}", study.own(problem, method), f"{study.command} --run")
         for problem in study.problems
         for method, entry in problem.entries.items()
     ]
