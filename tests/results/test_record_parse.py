@@ -64,3 +64,27 @@ def test_not_a_number_is_read_and_no_damage(tmp_path):
     path = put(tmp_path, a_run("sgd"), [row("eval", 0, loss=float("nan")), row("eval", 1, loss=float("inf"))])
     found = record.read(path)
     assert found.damage is None and str(found.blocks[0].numbers["loss"]) == "[nan inf]"
+
+
+@pytest.mark.parametrize(
+    "line", [{"kind": ["eval"], "step": 1}, {"kind": "eval", "step": "1"}, {"kind": 1, "step": 1}, 3]
+)
+def test_a_line_that_is_no_row_is_left_out(line):
+    lines = [json.dumps(line), json.dumps({"kind": "eval", "step": 2, "loss": 0.5}), ""]
+    (block,), damage = blocks.read_blocks("\n".join(lines).encode())
+    assert damage is None and block.numbers["loss"].tolist() == [0.5] and block.numbers["step"].tolist() == [2.0]
+
+
+@given(st.lists(st.tuples(st.sampled_from(["eval", "train"]), st.integers(0, 4), st.floats(-1, 1)), max_size=12))
+def test_of_two_rows_of_a_step_the_later_counts(rows):
+    text = "".join(json.dumps({"kind": kind, "step": step, "loss": loss}) + "\n" for kind, step, loss in rows)
+    found, damage = blocks.read_blocks(text.encode() + b'{"kind": "eval", "st')
+    assert damage is None
+    last = {(kind, step): loss for kind, step, loss in rows}
+    read = {
+        (block.kind, step): loss
+        for block in found
+        for step, loss in zip(block.numbers["step"].tolist(), block.numbers["loss"].tolist(), strict=True)
+    }
+    assert read == last and [block.kind for block in found] == sorted({kind for kind, _ in last})
+    assert all(block.numbers["step"].tolist() == sorted(block.numbers["step"]) for block in found)

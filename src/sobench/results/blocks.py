@@ -66,16 +66,19 @@ def _blocks(rows: list[Any]) -> list[Block]:
     try:
         by_kind = _by_kind(rows)
     except (KeyError, TypeError):  # a line that is no row
-        rows = [row for row in rows if isinstance(row, dict) and "kind" in row and "step" in row]
-        by_kind = _by_kind(rows)
-    return [_block(kind, by_kind[kind]) for kind in sorted(by_kind)]
+        by_kind = _by_kind([row for row in rows if _is_row(row)])
+    return [_block(kind, own) for kind, own in by_kind.items()]
+
+
+def _is_row(row: Any) -> bool:
+    return isinstance(row, dict) and isinstance(row.get("kind"), str) and isinstance(row.get("step"), (int, float))
 
 
 def _by_kind(rows: list[dict]) -> dict[str, list[dict]]:
-    """The rows of each kind in order of step. Of two of a step the later counts: a resumed run repeats rows."""
+    """The rows of each kind, in order of step. Of two of a step the later counts: a resumed run repeats rows."""
     kinds = list(map(_KIND, rows))
     found = {}
-    for kind in dict.fromkeys(kinds):
+    for kind in sorted(set(kinds)):
         own = [row for row, its in zip(rows, kinds, strict=True) if its == kind]
         steps = list(map(_STEP, own))
         if not all(map(lt, steps, islice(steps, 1, None))):
