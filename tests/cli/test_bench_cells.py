@@ -1,6 +1,8 @@
 """`sobench bench cells`: the cost of a step of each cell, kept with the runs, and `cost` as an axis of reports."""
 
 import json
+import math
+from pathlib import Path
 
 import pytest
 from harness import command
@@ -111,6 +113,19 @@ def test_cost_is_an_axis(tmp_path, monkeypatch):
     assert pick(table, "step_cost")[sgd.id] == 2.0
 
 
+def test_cost_with_warm_start_is_an_axis(tmp_path, monkeypatch):
+    sgd, newton, other = runs = _tree(tmp_path, monkeypatch)
+    assert "total_cost" not in collect(runs, tmp_path).table
+    assert pick(collect(runs, tmp_path).table, "total_cost").isna().all()  # a file of an earlier version
+    place = step_costs.path(tmp_path, newton.config), step_costs.machine(ENVIRONMENT)
+    step_costs.keep(*place, {"ratio": 5.0, "warm_start": 30.0})
+    table = collect(runs, tmp_path).table
+    cost = pick(table, "total_cost")
+    assert cost[newton.id] == 20 * 5 + 30 and math.isnan(cost[sgd.id]) and other.id not in cost.dropna()
+    assert pick(table, "cost")[newton.id] == 100 and pick(table, "warm_start_cost")[newton.id] == 30
+    assert reach(table, "total_cost", "test_accuracy", at_least=0.5)[newton.id] == 80.0
+
+
 def test_only_a_report_by_cost_asks_for_the_measurement(tmp_path, monkeypatch, capsys):
     runs = _tree(tmp_path, monkeypatch)
 
@@ -120,8 +135,9 @@ def test_only_a_report_by_cost_asks_for_the_measurement(tmp_path, monkeypatch, c
         return capsys.readouterr().err
 
     assert told(Column("test_accuracy", "a"), Column("seconds", "s")) == ""
+    assert "cost: not known of 2 cells on" in told(Column("test_accuracy", "a", at={"total_cost": 5.0}))
     assert told(Column("test_accuracy", "a", at={"cost": 5.0})) == (
-        "sobench: warning: cost: not known of a step of 1 cell on a processor, 2 threads; to measure it there: "
+        "sobench: warning: cost: not known of 1 cell on a processor, 2 threads; to measure it there: "
         "sobench bench cells EXPERIMENT threads=2\n"
     )
 
@@ -142,6 +158,26 @@ def test_the_command_measures_what_is_missing(workplace, monkeypatch):
     step_costs.keep(file, step_costs.machine(cost), cost)
     assert " ms over " in command(*words).out
     assert " ms over " in command(*words, "--again").out
+
+
+def test_a_warm_start_is_measured_in_steps_of_sgd(workplace, monkeypatch):
+    monkeypatch.setattr(cells, "STEPS", 0)
+    monkeypatch.setattr(cells, "BLOCK", 0.001)
+    words = ["bench", "cells", "dataset=digits", "model=mlp", "optimizer=kfac,sgd", "budget.steps=3", "threads=1"]
+    kfac, sgd = command(*words).out.splitlines()
+    assert "steps of SGD" in kfac and "warm start" not in sgd
+    (file,) = (file for file in Path("runs/.costs").iterdir() if _warm(file) > 0)
+    ((machine, cost),) = step_costs.read(file).items()
+    earlier = {key: value for key, value in cost.items() if key != "warm_start"}
+    step_costs.keep(file, machine, earlier)  # as by a version that did not measure it
+    assert f"{cost['ratio']:.2f} (measured on {cost['started']}), warm start" in command(*words).out
+    assert {**step_costs.read(file)[machine], "warm_start": None} == {**cost, "warm_start": None} and _warm(file) > 0
+    assert sorted(map(_warm, Path("runs/.costs").iterdir()))[0] == 0
+
+
+def _warm(file):
+    ((_, cost),) = step_costs.read(file).items()
+    return cost["warm_start"]
 
 
 def test_wrong_words_are_one_line():

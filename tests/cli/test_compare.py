@@ -119,14 +119,16 @@ def test_the_axis_of_cost_names_the_command_that_measures_it(suite, monkeypatch)
     assert command(*words, "--run", "wait=false", "progress=false").code == 0
     refused = command(*words, "--axis", "cost")
     (line,) = refused.errors
-    assert refused.code == 2 and "--axis: got cost: no step of 4 configurations is measured on " in line
+    assert refused.code == 2 and "--axis: got cost: the cost of 4 configurations is not measured on " in line
     measure = shlex.split(line.partition("; to measure there: ")[2])
     assert measure[:6] == ["sobench", "bench", "cells", "sgd,adamw", "--suite", "mine"]
     measured = command(*measure[1:])
     assert measured.code == 0 and len(measured.out.splitlines()) == 4
     compared = command(*words, "--axis", "cost")
-    assert compared.code == 0 and "By cost: sgd" in compared.out
-    assert "By cost: sgd" in command(*words).out, "it is an axis by default where it is measured"
+    assert (
+        compared.code == 0 and "By cost: sgd" in compared.out and "By cost, warm starts are left out." in compared.out
+    )
+    assert "By cost with warm start: sgd" in command(*words).out, "it is an axis by default where it is measured"
 
 
 def test_the_command_that_measures_has_the_methods_and_settings_of_the_comparison():

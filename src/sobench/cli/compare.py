@@ -102,14 +102,14 @@ def study_of(args: argparse.Namespace, request: Request, options: Options, probl
     from sobench.report.writer import require_finished
     from sobench.results.axes import POSITION
     from sobench.results.collection import collect
-    from sobench.results.record import STEP_COST
+    from sobench.results.record import MEASURED
 
     tasks = problems.tasks()
     runs = [run for task in tasks for run in task.runs]
     command = _command(args, request)
     metrics = {options.metric, *(task.metric for task in tasks), *selection.METRICS}
-    axes = {*POSITION, *(options.axes or ())} - {"cost"}  # the step of each run and its cost give it
-    wanted = {*filter(None, metrics), *axes, STEP_COST, "warm_start_seconds"}
+    axes = {*POSITION, *(options.axes or ())} - {*selection.COSTS}  # what is measured and the step give them
+    wanted = {*filter(None, metrics), *axes, *MEASURED, "warm_start_seconds"}
     results = collect(runs, request.runs, wanted.__contains__)
     require_finished("compare", results, request.runs, f"{command} --run")
     name = args.name or _name(request, tasks)

@@ -17,12 +17,12 @@ from sobench.report import data_sets, origins
 from sobench.report.evidence import Evidence
 from sobench.report.schema.panels import Panel
 from sobench.results.collection import Results
-from sobench.results.record import STEP_COST
+from sobench.results.record import MEASURED
 from sobench.results.row_table import Table
 from sobench.results.state import CONTENDED, KEEPS, QUIET, SHARED, State
 from sobench.system.text import plural
 
-OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing", STEP_COST)
+OF_SUMMARY = ("converged", "work", "process_seconds", "warm_start_seconds", "shared", "timing", *MEASURED)
 """What a report needs of a run's summary.json, besides the state."""
 BY_NEED = "--until-decided"
 """The option of a command whose seeds are added by need."""

@@ -2,7 +2,7 @@
 
 The clock stands still during a warm start: `seconds` excludes it, `total_seconds` includes it. `cost` is the number of
 steps times the cost of one, which `sobench bench cells` measures: a time that other work on the machine does not
-change.
+change. `total_cost` includes the warm start.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ AXES = {
     "process_seconds": "CPU time (s)",
     "work": "work (gradient-equivalent epochs)",
     "cost": "cost (steps of SGD with momentum)",
+    "total_cost": "cost with warm start (steps of SGD with momentum)",
 }
 
 COUNTERS = ("forwards", "backwards", "products", "samples", "passes")

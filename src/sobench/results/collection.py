@@ -16,8 +16,9 @@ from sobench.config.registry import warn
 from sobench.config.run import Run
 from sobench.results import fingerprint, step_costs
 from sobench.results.frame import joined
+from sobench.results.pick import DERIVED
 from sobench.results.reading import records
-from sobench.results.record import STEP_COST, Record, Wanted, everything
+from sobench.results.record import MEASURED, STEP_COST, Record, Wanted, everything
 from sobench.results.row_table import Table
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
@@ -134,16 +135,19 @@ def collect(runs: Sequence[Run], root: Path, wanted: Wanted = everything) -> Res
 def _with_costs(
     runs: list[Run], root: Path, records: list[Record], environments: dict[str, dict[str, Any]], wanted: Wanted
 ) -> list[Record]:
-    """The records with the cost of a step of each run, where it is known. A warning names the command for the others,
-    if an axis or a column of cost is wanted by its name."""
+    """The records with what is measured of each run's steps and warm start, where it is known. A warning names the
+    command for the others, if an axis or a column of cost is wanted by its name."""
     if not wanted(STEP_COST):
         return records
     costs = step_costs.of_runs(runs, root, environments)
-    named = wanted is not everything and wanted("cost")  # a panel against time asks for it too, and can do without
-    if named and (line := step_costs.missing(runs, costs, environments)):
-        warn(line)
+    named = [name for name in ("cost", "total_cost") if wanted is not everything and wanted(name)]
+    if named:  # else a panel against time asks for it, and can do without
+        needed = {column for name in named for column in DERIVED[name].columns} & {*MEASURED}
+        known = {id for id, numbers in costs.items() if needed <= numbers.keys()}
+        if line := step_costs.missing(runs, known, environments):
+            warn(line)
     return [
-        replace(record, state=replace(record.state, summary={**record.state.summary, STEP_COST: costs[run.id]}))
+        replace(record, state=replace(record.state, summary={**record.state.summary, **costs[run.id]}))
         if run.id in costs
         else record
         for run, record in zip(runs, records, strict=True)

@@ -13,7 +13,7 @@ import pandas as pd
 from sobench.config.registry import suggestion
 from sobench.errors import UsageError
 from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH, POSITION, At
-from sobench.results.record import STEP_COST, SUMMARY
+from sobench.results.record import MEASURED, STEP_COST, SUMMARY
 
 if TYPE_CHECKING:
     from sobench.results.row_table import Table
@@ -34,13 +34,14 @@ DERIVED = {
     "test_error": Derived(("test_accuracy",), lambda accuracy: 1 - accuracy),
     "total_seconds": Derived(("seconds", "warm_start_seconds"), lambda seconds, warm: seconds + warm.fillna(0.0)),
     "cost": Derived(("step", STEP_COST), lambda step, cost: step * cost),
+    "total_cost": Derived(("step", *MEASURED), lambda step, cost, warm: step * cost + warm),
     "accuracy_gap": Derived(("train_accuracy", "test_accuracy"), lambda train, test: train - test),
     "state_megabytes": Derived(("state_bytes",), lambda size: size / 2**20),
     "state_bytes_over_parameters": Derived(("state_bytes", "parameters"), lambda size, parameters: size / parameters),
 }
 """The derived metrics, by name. A run that records no warm start had none."""
 COSTS = frozenset(
-    {"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", STEP_COST, *SUMMARY}
+    {"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", *MEASURED, *SUMMARY}
 )
 """The costs, which every run that made steps has, also one that diverged or was cut to a smaller budget."""
 EXACT = frozenset({"parameters", "state_bytes", "state_bytes_over_parameters", "state_megabytes"})

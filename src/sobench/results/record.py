@@ -28,6 +28,9 @@ SUMMARY = (
 STEP_COST = "step_cost"
 """The time of a step relative to that of SGD with momentum, which the rows of a run repeat if it was measured (see
 `step_costs`). Not of summary.json: it may be measured later."""
+WARM_START_COST = "warm_start_cost"
+"""Likewise the time of the warm start, in steps of SGD with momentum; 0 without one."""
+MEASURED = (STEP_COST, WARM_START_COST)
 
 AXES = ("step", "epoch", "seconds")
 """Columns that every frame has."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from sobench.results.blocks import Block
-from sobench.results.record import AXES, IDENTITY, STEP_COST, SUMMARY, Record, Wanted, everything
+from sobench.results.record import AXES, IDENTITY, MEASURED, SUMMARY, Record, Wanted, everything
 
 _ABOUT = (*IDENTITY[:3], "seed", *IDENTITY[3:])
 """The columns that identify a row, in their order."""
@@ -107,8 +107,8 @@ class Table:
         """All columns; those of the rows in the order of their first appearance."""
         layouts = dict.fromkeys(tuple(block.names) for _, block in self._rows)
         names = (name for layout in layouts for name in layout)
-        costs = (STEP_COST,) if any(STEP_COST in record.state.summary for record, _ in self._rows) else ()
-        wanted = filter(self._wanted, (*SUMMARY, *costs))
+        measured = (name for name in MEASURED if any(name in record.state.summary for record, _ in self._rows))
+        wanted = filter(self._wanted, (*SUMMARY, *measured))
         return dict.fromkeys([*_ABOUT, *wanted, *AXES, *filter(self._wanted, names)])
 
     @cached_property
@@ -123,7 +123,7 @@ class Table:
             return _repeated([_identity(name, record, block) for record, block in self._rows], self._lengths)
         if name == "seed":
             return np.repeat(np.array([record.identity[name] for record, _ in self._rows], dtype=int), self._lengths)
-        if name in (*SUMMARY, STEP_COST):
+        if name in (*SUMMARY, *MEASURED):
             numbers = [_number(record.state.summary.get(name)) for record, _ in self._rows]
             return np.repeat(np.array(numbers, dtype=float), self._lengths)
         return np.concatenate([_cells(name, block) for _, block in self._rows] or [np.empty(0)])

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from sobench.config.identity import identity
 from sobench.config.run import Run
+from sobench.results.record import STEP_COST, WARM_START_COST
 from sobench.system.files import parse_json, write_atomically
 from sobench.system.text import plural
 
 FOLDER = ".costs"
 NOT_OF_A_STEP = ("budget", "evaluate", "log", "convergence", "instrument")
 """Settings of a cell that do not change its steps, or only what happens while the training clock stands still."""
+
+NUMBERS = {STEP_COST: "ratio", WARM_START_COST: "warm_start"}
+"""The keys of the numbers in a file, by their names as columns. Files of earlier versions have no warm start."""
 
 Costs = dict[str, dict[str, Any]]
 """By machine: ratio, and how it was measured."""
@@ -55,8 +59,12 @@ def keep(file: Path, machine: str, cost: Mapping[str, Any]) -> None:
     write_atomically(file, json.dumps({**read(file), machine: cost}, indent=1).encode())
 
 
-def of_runs(runs: Iterable[Run], root: Path, environments: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """The cost of a step of each run, by id, on the machine where the run was made; only of those that are known."""
+def of_runs(
+    runs: Iterable[Run], root: Path, environments: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, float]]:
+    """What is measured of each run, by id and name (MEASURED), on the machine where the run was made; only of the runs
+    whose step is known.
+    """
     if not Path(root, FOLDER).is_dir():
         return {}
     of_cells: dict[str, Costs] = {}
@@ -66,24 +74,19 @@ def of_runs(runs: Iterable[Run], root: Path, environments: Mapping[str, Mapping[
             of_cells[run.cell] = read(path(root, run.config))
         cost = of_cells[run.cell].get(machine(environments[run.id]))
         if cost:
-            found[run.id] = float(cost["ratio"])
+            found[run.id] = {name: float(cost[key]) for name, key in NUMBERS.items() if key in cost}
     return found
 
 
-def missing(
-    runs: Iterable[Run], known: Mapping[str, float], environments: Mapping[str, Mapping[str, Any]]
-) -> str | None:
-    """One line about the runs whose step has no known cost, with the command that measures it; None without any."""
+def missing(runs: Iterable[Run], known: Container[str], environments: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """One line about the runs whose cost is not known, with the command that measures it; None without any."""
     lacking = [run for run in runs if run.id not in known and environments[run.id]]
     if not lacking:
         return None
     run, made = lacking[0], environments[lacking[0].id]
     words = [str(run.config.get("experiment") or "EXPERIMENT"), *place_of(run, made)]
     cells = plural(len({run.cell for run in lacking}), "cell")
-    return (
-        f"cost: not known of a step of {cells} on {machine(made)}; to measure it there: sobench bench cells "
-        + " ".join(words)
-    )
+    return f"cost: not known of {cells} on {machine(made)}; to measure it there: sobench bench cells " + " ".join(words)
 
 
 def place_of(run: Run, made: Mapping[str, Any]) -> list[str]:

@@ -170,7 +170,10 @@ def test_a_problem_without_one_of_the_methods_is_left_out_and_said(tmp_path):
         ({"baseline": "sgdd"}, "--baseline: got 'sgdd', allowed: adam, sgd; did you mean 'sgd'?"),
         ({"target": "x"}, "--target: got 'x', allowed: adam, sgd"),
         ({"axes": ("stepp",)}, "--axis: got 'stepp'.*did you mean 'step'"),
-        ({"axes": ("cost",)}, "got cost: no step of 2 configurations is measured; to measure: sobench bench cells EXP"),
+        (
+            {"axes": ("cost",)},
+            "got cost: the cost of 2 configurations is not measured; to measure: sobench bench cells EXP",
+        ),
         ({"metric": "train_los"}, "--metric: got train_los, which no run of mnist recorded.*train_loss"),
         ({"methods": ("sgd", "kfac")}, r"compare: got 'kfac', which has no finished run .*; allowed: adam, sgd"),
         ({"methods": ("sgd",)}, "compare: sgd has finished runs; allowed: two methods at least"),

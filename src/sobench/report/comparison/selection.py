@@ -30,7 +30,7 @@ from sobench.report.tune_pages import TRIALS
 from sobench.results import step_costs
 from sobench.results.axes import is_time
 from sobench.results.pick import DERIVED, better_of, column
-from sobench.results.record import STEP_COST
+from sobench.results.record import MEASURED
 from sobench.results.state import KEEPS
 from sobench.results.trials import is_number
 from sobench.system.text import format_ranges, plural
@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 METRICS = ("validation_loss", "train_loss")
 """The metric of a target, the first that all runs of a problem recorded. The test set is for reports alone."""
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
-AXES = ("step", "epoch", "work", "cost", "seconds", "total_seconds")
+COSTS = ("cost", "total_cost")
+AXES = ("step", "epoch", "work", *COSTS, "seconds", "total_seconds")
 
 
 @dataclass(frozen=True)
@@ -238,7 +239,8 @@ def _check_fresh(runs: Sequence[Run], results: Results) -> None:
 
 
 def _axes(runs: Sequence[Run], results: Results, options: Options) -> tuple[str, ...]:
-    """The axes that are asked for; by default steps, work, and cost, or else time if no run was disturbed."""
+    """The axes that are asked for; by default steps, work, and cost, or else time if no run was disturbed: both
+    with the warm start."""
     for axis in options.axes or ():
         if axis not in AXES:
             raise UsageError(f"--axis: got {axis!r}, {suggestion(axis, AXES)}")
@@ -246,33 +248,34 @@ def _axes(runs: Sequence[Run], results: Results, options: Options) -> tuple[str,
             raise UsageError(f"--axis: got {axis}: {reason}")
     if options.axes:
         return options.axes
-    of_time = [axis for axis in ("cost", "total_seconds") if not _unusable(axis, runs, results, options)]
+    of_time = [axis for axis in ("total_cost", "total_seconds") if not _unusable(axis, runs, results, options)]
     return ("step", "work", *of_time[:1])
 
 
 def _unusable(axis: str, runs: Sequence[Run], results: Results, options: Options) -> str | None:
     """Why methods cannot be compared on this axis; None if they can."""
-    if axis == "cost":
-        lacking = [run for run in runs if STEP_COST not in results.states[run.id].summary]
+    if axis in COSTS:
+        needed = {*DERIVED[axis].columns} & {*MEASURED}
+        lacking = [run for run in runs if not needed <= results.states[run.id].summary.keys()]
         return _unmeasured(lacking, results, options) if lacking else None
     disturbed = [run for run in runs if run.id in results.disturbed] if is_time(axis) else []
     if disturbed:
         counts = Counter(results.disturbed[run.id] for run in disturbed)
         texts = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-        return f"other work disturbed {plural(len(disturbed), 'run')} ({texts}); allowed: work, cost"
+        return f"other work disturbed {plural(len(disturbed), 'run')} ({texts}); allowed: work, total_cost"
     return None
 
 
 def _unmeasured(lacking: Sequence[Run], results: Results, options: Options) -> str:
-    """Which steps are not measured, and the command that measures them."""
+    """Of which configurations the cost is not measured, and the command that measures them."""
     first = lacking[0]
     made = results.environments.get(first.id, {})
     cells = plural(len({run.cell for run in lacking}), "configuration")
     measure = options.measure or f"sobench bench cells {first.config.get('experiment') or 'EXPERIMENT'}"
     if not made.get("device_name"):
-        return f"no step of {cells} is measured; to measure: {measure}"
+        return f"the cost of {cells} is not measured; to measure: {measure}"
     command = " ".join([measure, *step_costs.place_of(first, made)])
-    return f"no step of {cells} is measured on {step_costs.machine(made)}; to measure there: {command}"
+    return f"the cost of {cells} is not measured on {step_costs.machine(made)}; to measure there: {command}"
 
 
 # Problems

@@ -108,10 +108,13 @@ def limits(study: Study) -> list[str]:
     lines += [*_tuning(study), *_parts(study)]
     if "work" in study.axes:
         lines.append("Work counts passes over samples, and not matrix products or factorizations of the optimizer.")
-    if not {"cost", "seconds", "total_seconds"} & {*study.axes}:
+    lines += [f"By {NAMES[axis]}, warm starts are left out." for axis in study.axes if axis in ("cost", "seconds")]
+    if {"cost", "total_cost"} & {*study.axes}:
+        lines.append("Costs are medians over steps on one machine, whose own error the intervals do not have.")
+    if not {"cost", "total_cost", "seconds", "total_seconds"} & {*study.axes}:
         lines.append(
-            "There is no axis of time: the times are disturbed by other work, and the cost of a step is not measured "
-            "(`--axis cost` names the command)."
+            "There is no axis of time: the times are disturbed by other work, and the costs are not measured "
+            "(`--axis total_cost` names the command)."
         )
     return lines
 

@@ -24,6 +24,7 @@ WORDS = {
     "process_seconds": "CPU seconds",
     "work": "work",
     "cost": "cost",
+    "total_cost": "cost with warm start",
 }
 """The axes that a reader can choose between, in a word."""
 
