@@ -190,7 +190,8 @@ def test_the_limits_are_said():
         "half of its seeds reach it by definition",
         "Best setting on the edge of its grid, so that a better one may lie beyond: x on a.",
         "Unequal numbers of tuning trials: base 3, x 9.",
-        "By work, judged on their beginning only, up to the horizon: x (10% of its runs, on 1 problem).",
+        "By work, judged on their beginning only, up to the horizon: x (10% of its runs, on 1 problem). The horizon is "
+        "where the runs of base end; longer ones would move it.",
         "There is no axis of time",
     ):
         assert text in lines

@@ -112,7 +112,7 @@ def _cost(run: Run, file: Path, again: bool) -> str:
 
 
 def _with_warm_start(cost: Mapping[str, Any]) -> str:
-    return f", warm start {cost[WARM_START]:.3g} steps of SGD" if cost[WARM_START] else ""
+    return f", warm start {cost[WARM_START]:.3g} steps of SGD" if cost[WARM_START] >= 0.1 else ""
 
 
 def _steps(run: Run, sgd: Walker) -> list[Pair]:

@@ -167,8 +167,23 @@ def _parts(study: Study) -> list[str]:
                 percents = dict.fromkeys(f"{share:.0%}" for share in (short[0], short[-1]))
                 texts.append(f"{method} ({' to '.join(percents)} of its runs, on {plural(len(short), 'problem')})")
         if texts:
-            lines.append(f"By {NAMES[axis]}, judged on their beginning only, up to the horizon: {', '.join(texts)}.")
+            lines.append(
+                f"By {NAMES[axis]}, judged on their beginning only, up to the horizon: {', '.join(texts)}. The horizon "
+                f"is where the runs of {', '.join(_shortest(study, axis))} end; longer ones would move it."
+            )
     return lines
+
+
+def _shortest(study: Study, axis: str) -> list[str]:
+    """The methods whose runs set the horizon of the problems on which others are judged on their beginning."""
+    short = [
+        problem for problem in study.problems if any(_share(problem, name, axis) < SHORT for name in study.methods)
+    ]
+    return [
+        name
+        for name in study.methods
+        if any(problem.horizon(axis) in problem.entries[name].ends[axis] for problem in short)
+    ]
 
 
 def _share(problem: Problem, method: str, axis: str) -> float:
