@@ -69,7 +69,7 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
             "x: step",
             "x: steps",
             "figure.panels[0].x: got 'steps' without x_label, allowed: cost, epoch, process_seconds, seconds, "
-            "step, total_seconds, work; did you mean 'step'?",
+            "step, total_cost, total_seconds, work; did you mean 'step'?",
         ),
         ("format: .3g", "format: .3q", "table.columns[1].format: got '.3q', allowed: a format"),
         (
@@ -141,9 +141,8 @@ def test_an_unknown_report_is_answered_with_the_nearest(folder):
         (
             "format: .3g}",
             "format: .3g, at: {epochs: 3}}",
-            "columns[1].at: got 'epochs', allowed: cost, epoch, process_seconds, seconds, step, total_seconds, work; "
-            "did you mean "
-            "'epoch'?",
+            "columns[1].at: got 'epochs', allowed: cost, epoch, process_seconds, seconds, step, total_cost, "
+            "total_seconds, work; did you mean 'epoch'?",
         ),
         ("format: .3g}", "format: .3g, at: {highest: 3}}", "columns[1].at.highest: got 3, allowed: text"),
         (
@@ -196,8 +195,8 @@ WHOLE = "{kind: compare, metric: test_accuracy, better: higher, subject: hf_newt
         ("kind: bound, at_most: 3, start: {step: 3}", "test.start: needs kind: share or at: every"),
         (
             "kind: bound, at_most: 3, at: every, start: {steps: 3}",
-            "test.start: got 'steps', allowed: cost, epoch, process_seconds, seconds, step, total_seconds, work; did "
-            "you mean 'step'?",
+            "test.start: got 'steps', allowed: cost, epoch, process_seconds, seconds, step, total_cost, "
+            "total_seconds, work; did you mean 'step'?",
         ),
         ("kind: bound, at_most: 3, at: ever", "test.at: got 'ever', allowed: best, every, last; did you mean 'every'?"),
         (
