@@ -118,7 +118,10 @@ def test_seeds_are_added_until_the_claims_are_answered_or_the_last_look_is_made(
     made = command(*UNTIL)
     assert made.code == 0, made
     first, *_, last = rounds(made.out)
-    assert "0 of 2 claims answered, 2 undecided" in first and "next: slow at 3 seeds, 1 seed added in 2 runs" in first
+    assert (
+        "0 of 2 claims answered, 2 undecided" in first
+        and "next: slow at 3 seeds, 1 seed added, 2 runs to make, about 3 min" in first
+    )
     assert last.endswith("stopped: no look is left for 1 claim, the last is at 5 seeds")
     # 2 is a seed of tuning; the large effect needs one look more, no effect all of them
     assert sorted(seeds().values(), key=len) == [[0, 1, 3], [0, 1, 3, 4, 5], [0, 1, 3, 4, 5]]
@@ -174,6 +177,18 @@ def test_no_round_starts_that_does_not_fit_into_the_budget(conf, pretend):
     made = command(*UNTIL, "--budget", "15m")  # 6 declared runs of 100 s, then 2; the next round needs 4
     assert made.code == 0 and sum(map(len, seeds().values())) == 8
     assert rounds(made.out)[-1].endswith("13 min used; stopped: no further step fits into the budget of 15 min")
+
+
+def test_runs_that_are_there_already_cost_nothing(conf, pretend):
+    conf(EQUAL)
+    for run in expand(["experiment=need/digits", "seed=3,4"]):
+        pretended(run)  # by a command of its own
+    made = command(*UNTIL, "--budget", "15m")  # 6 declared runs of 100 s; the seed 5 needs 2 more
+    first, second, last = rounds(made.out)
+    assert "10 min used; next: twin at 3 seeds, 1 seed added, 0 runs to make, about 0 s" in first
+    assert "10 min used; next: twin at 5 seeds, 2 seeds added, 2 runs to make, about 3 min" in second
+    assert "13 min used; stopped: no look is left for 1 claim" in last
+    assert list(seeds().values()).count([0, 1, 3, 4, 5]) == 2
 
 
 def test_the_plan_lists_what_each_claim_needs_the_cheapest_first(conf):

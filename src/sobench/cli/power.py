@@ -65,8 +65,8 @@ def _seconds(need: Need) -> float:
 
 
 def _runs(needs: Sequence[Need]) -> frozenset[tuple[str, int]]:
-    """The runs of all steps; one of several claims is there once."""
-    return frozenset[tuple[str, int]]().union(*(need.step.runs for need in needs if need.step))
+    """The runs that all steps have to make; one of several claims is there once."""
+    return frozenset[tuple[str, int]]().union(*(need.step.missing for need in needs if need.step))
 
 
 def _others(ahead: Prospects) -> Counter[str]:
@@ -87,7 +87,7 @@ def _document(name: str, ahead: Prospects, needs: Sequence[Need]) -> dict[str, A
                 "now": need.now,
                 "n": need.verdict.n,
                 "needed": need.step.number if need.step else None,
-                "runs": len(need.step.runs) if need.step else None,
+                "runs": len(need.step.missing) if need.step else None,
                 "seconds": need.step.seconds if need.step else None,
                 "reason": None if need.step else _beyond(need.verdict),
             }
@@ -109,7 +109,7 @@ def lines(ahead: Prospects, needs: Sequence[Need]) -> list[str]:
             need.now,
             str(need.verdict.n),
             f"{need.step.number} seeds",
-            str(len(need.step.runs)),
+            str(len(need.step.missing)),
             format_duration(need.step.seconds),
         )
         for need in needs

@@ -14,6 +14,7 @@ from sobench.results.state import KEEPS
 from sobench.system.text import format_duration, plural
 
 if TYPE_CHECKING:
+    from sobench.config.run import Run
     from sobench.report.claims import Verdict
     from sobench.report.prospects import Prospects, Step
 
@@ -29,10 +30,10 @@ def until_decided(report_id: str, overrides: Sequence[str], limit: float | None)
     assert wanted.record is not None
     record = wanted.record
     declared = {(run.cell, run.seed) for run in wanted.declared}
-    before = {run.id for run in wanted.runs if has_result(run)}
+    seeds = seeds_in_order(wanted)
+    before = {run.id for run in _at_hand(wanted, seeds)}
     record.write()
     code = make(wanted)
-    seeds = seeds_in_order(wanted)
     while True:
         ahead = prospects(report_id, wanted, seeds)
         used = _seconds_since(before, ahead)
@@ -43,7 +44,7 @@ def until_decided(report_id: str, overrides: Sequence[str], limit: float | None)
         added = plural(len({seed for _, seed in step.runs}), "seed")
         _say(
             f"{_count(ahead.verdicts)}; {format_duration(used)} used; next: {step.claim.id} at {step.number} seeds, "
-            f"{added} added in {plural(len(step.runs), 'run')}, about {format_duration(step.seconds)}"
+            f"{added} added, {plural(len(step.missing), 'run')} to make, about {format_duration(step.seconds)}"
         )
         record = record.with_runs(step.runs - declared)
         record.write()
@@ -66,7 +67,15 @@ def prospects(report_id: str, wanted: Asked, seeds: Sequence[int]) -> Prospects:
 
     report = read(report_id)
     evidence = Evidence(report, collect(wanted.runs, root_of(wanted.declared), of(report)), wanted.looks)
-    return Prospects(evidence, judge(evidence), seeds)
+    made = {(run.cell, run.seed) for run in _at_hand(wanted, seeds)} - {(run.cell, run.seed) for run in wanted.runs}
+    return Prospects(evidence, judge(evidence), seeds, frozenset(made))
+
+
+def _at_hand(wanted: Asked, seeds: Sequence[int]) -> list[Run]:
+    """The runs of all seeds up to the last look that have a result, for whatever they were made."""
+    assert wanted.record is not None
+    every = wanted.record.with_runs((run.cell, seed) for run in wanted.declared for seed in seeds)
+    return [run for run in wanted.by_need(every).runs if has_result(run)]
 
 
 def _choose(ahead: Prospects, limit: float | None, used: float) -> tuple[Step | None, str]:

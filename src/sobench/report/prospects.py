@@ -22,11 +22,12 @@ Place = tuple[str, int]
 
 @dataclass(frozen=True)
 class Step:
-    """The runs that bring a claim to a look, with the seconds that they take."""
+    """The runs that bring a claim to a look; those of them that have no result yet, with the seconds that they take."""
 
     claim: Claim
     number: int
     runs: frozenset[Place]
+    missing: frozenset[Place]
     seconds: float
 
 
@@ -35,11 +36,13 @@ class Prospects:
     """The claims of a report that seeds can still decide.
 
     verdicts: by the looks of the evidence. seeds: those of the last look, in their order; each look takes the first.
+    made: runs that have a result and are not in the evidence, as they were made for something else.
     """
 
     evidence: Evidence
     verdicts: Sequence[Verdict]
     seeds: Sequence[int]
+    made: frozenset[Place] = frozenset()
 
     @property
     def undecided(self) -> list[Verdict]:
@@ -72,7 +75,8 @@ class Prospects:
         runs = [run for method in need.methods for run in self.evidence.fitting(method, claim.test.where)]
         over = {(run.cell, run.seed) for run in runs if self.evidence.results.states[run.id].finished}
         wanted = {(cell, seed) for cell in {run.cell for run in runs} for seed in self.seeds[:number]}
-        return Step(claim, number, frozenset(wanted - over), self.seconds(wanted - over))
+        missing = wanted - over - self.made
+        return Step(claim, number, frozenset(wanted - over), frozenset(missing), self.seconds(missing))
 
     @cached_property
     def _seconds(self) -> dict[str, float]:
