@@ -113,8 +113,8 @@ def limits(study: Study) -> list[str]:
         lines.append("Costs are medians over steps on one machine, whose own error the intervals do not have.")
     if not {"cost", "total_cost", "seconds", "total_seconds"} & {*study.axes}:
         lines.append(
-            "There is no axis of time: the times are disturbed by other work, and the costs are not measured "
-            "(`--axis total_cost` names the command)."
+            "There is no axis of time: none was asked for, or other work disturbed the times and the costs are not "
+            "measured (`--axis total_cost` names the command)."
         )
     return lines
 
