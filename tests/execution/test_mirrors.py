@@ -98,12 +98,12 @@ def rows_of_csv(path: Path) -> int:
 
 
 def rows_of_tensorboard(path: Path) -> int:
-    """A training row has one `loss`, a row of an evaluation one `train_loss`."""
+    """A training row has one `batch_loss`, a row of an evaluation one `loss` of the training set."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     found = EventAccumulator(str(path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
     scalars = set(found.Tags()["scalars"])
-    return sum(len(found.Scalars(tag)) for tag in ("train/loss", "eval/train_loss") if tag in scalars)
+    return sum(len(found.Scalars(tag)) for tag in ("train/batch_loss", "train/loss") if tag in scalars)
 
 
 def rows_of_wandb(path: Path) -> int:
