@@ -100,7 +100,7 @@ def study_of(args: argparse.Namespace, request: Request, options: Options, probl
     """The name of a comparison, and its material from the runs that exist. Raises UsageError."""
     from sobench.report.comparison import selection
     from sobench.report.writer import require_finished
-    from sobench.results.axes import POSITION
+    from sobench.results.axes import COST_AXES, POSITION
     from sobench.results.collection import collect
     from sobench.results.record import MEASURED
 
@@ -108,7 +108,7 @@ def study_of(args: argparse.Namespace, request: Request, options: Options, probl
     runs = [run for task in tasks for run in task.runs]
     command = _command(args, request)
     metrics = {options.metric, *(task.metric for task in tasks), *selection.METRICS}
-    axes = {*POSITION, *(options.axes or ())} - {*selection.COSTS}  # what is measured and the step give them
+    axes = {*POSITION, *(options.axes or ())} - {*COST_AXES}  # what is measured and the step give them
     wanted = {*filter(None, metrics), *axes, *MEASURED, "warm_start_seconds"}
     results = collect(runs, request.runs, wanted.__contains__)
     require_finished("compare", results, request.runs, f"{command} --run")

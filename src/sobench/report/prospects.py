@@ -75,8 +75,9 @@ class Prospects:
         runs = [run for method in need.methods for run in self.evidence.fitting(method, claim.test.where)]
         over = {(run.cell, run.seed) for run in runs if self.evidence.results.states[run.id].finished}
         wanted = {(cell, seed) for cell in {run.cell for run in runs} for seed in self.seeds[:number]}
-        missing = wanted - over - self.made
-        return Step(claim, number, frozenset(wanted - over), frozenset(missing), self.seconds(missing))
+        new = frozenset(wanted - over)
+        missing = new - self.made
+        return Step(claim, number, new, missing, self.seconds(missing))
 
     @cached_property
     def _seconds(self) -> dict[str, float]:

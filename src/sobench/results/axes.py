@@ -24,6 +24,9 @@ COUNTERS = ("forwards", "backwards", "products", "samples", "passes")
 POSITION = frozenset((*AXES, *COUNTERS))
 """The columns that rows of every kind have: the position of the run."""
 
+COST_AXES = ("cost", "total_cost")
+"""The axes that `sobench bench cells` has to measure."""
+
 
 def is_time(*names: str) -> bool:
     """Whether any of these metrics, axes or settings is a time, which its name tells."""

@@ -15,10 +15,11 @@ import pandas as pd
 from sobench.config.registry import warn
 from sobench.config.run import Run
 from sobench.results import fingerprint, step_costs
+from sobench.results.axes import COST_AXES
 from sobench.results.frame import joined
-from sobench.results.pick import DERIVED
+from sobench.results.pick import MEASURED_FOR
 from sobench.results.reading import records
-from sobench.results.record import MEASURED, STEP_COST, Record, Wanted, everything
+from sobench.results.record import STEP_COST, Record, Wanted, everything
 from sobench.results.row_table import Table
 from sobench.results.stale import Judge, why
 from sobench.results.state import KEEPS, State
@@ -140,9 +141,9 @@ def _with_costs(
     if not wanted(STEP_COST):
         return records
     costs = step_costs.of_runs(runs, root, environments)
-    named = [name for name in ("cost", "total_cost") if wanted is not everything and wanted(name)]
+    named = [axis for axis in COST_AXES if wanted is not everything and wanted(axis)]
     if named:  # else a panel against time asks for it, and can do without
-        needed = {column for name in named for column in DERIVED[name].columns} & {*MEASURED}
+        needed = frozenset[str]().union(*(MEASURED_FOR[axis] for axis in named))
         known = {id for id, numbers in costs.items() if needed <= numbers.keys()}
         if line := step_costs.missing(runs, known, environments):
             warn(line)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from sobench.config.registry import suggestion
 from sobench.errors import UsageError
-from sobench.results.axes import AXES, EXTREMES, MEAN_OF_EPOCH, POSITION, At
+from sobench.results.axes import AXES, COST_AXES, EXTREMES, MEAN_OF_EPOCH, POSITION, At
 from sobench.results.record import MEASURED, STEP_COST, SUMMARY
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ DERIVED = {
     "state_bytes_over_parameters": Derived(("state_bytes", "parameters"), lambda size, parameters: size / parameters),
 }
 """The derived metrics, by name. A run that records no warm start had none."""
+MEASURED_FOR = {axis: frozenset(DERIVED[axis].columns) & frozenset(MEASURED) for axis in COST_AXES}
+"""What has to be measured for each of COST_AXES, by the names of the columns."""
 COSTS = frozenset(
     {"seconds_per_step", "work_per_step", "state_bytes_over_parameters", "state_megabytes", *MEASURED, *SUMMARY}
 )

@@ -28,9 +28,8 @@ from sobench.report.origins import origins
 from sobench.report.settings import short, value_text
 from sobench.report.tune_pages import TRIALS
 from sobench.results import step_costs
-from sobench.results.axes import is_time
-from sobench.results.pick import DERIVED, better_of, column
-from sobench.results.record import MEASURED
+from sobench.results.axes import COST_AXES, is_time
+from sobench.results.pick import DERIVED, MEASURED_FOR, better_of, column
 from sobench.results.state import KEEPS
 from sobench.results.trials import is_number
 from sobench.system.text import format_ranges, plural
@@ -42,8 +41,7 @@ if TYPE_CHECKING:
 METRICS = ("validation_loss", "train_loss")
 """The metric of a target, the first that all runs of a problem recorded. The test set is for reports alone."""
 DEFAULT_BASELINES = ("adamw", "sgd", "adam")
-COSTS = ("cost", "total_cost")
-AXES = ("step", "epoch", "work", *COSTS, "seconds", "total_seconds")
+AXES = ("step", "epoch", "work", *COST_AXES, "seconds", "total_seconds")
 
 
 @dataclass(frozen=True)
@@ -254,9 +252,8 @@ def _axes(runs: Sequence[Run], results: Results, options: Options) -> tuple[str,
 
 def _unusable(axis: str, runs: Sequence[Run], results: Results, options: Options) -> str | None:
     """Why methods cannot be compared on this axis; None if they can."""
-    if axis in COSTS:
-        needed = {*DERIVED[axis].columns} & {*MEASURED}
-        lacking = [run for run in runs if not needed <= results.states[run.id].summary.keys()]
+    if axis in COST_AXES:
+        lacking = [run for run in runs if not MEASURED_FOR[axis] <= results.states[run.id].summary.keys()]
         return _unmeasured(lacking, results, options) if lacking else None
     disturbed = [run for run in runs if run.id in results.disturbed] if is_time(axis) else []
     if disturbed:

@@ -15,7 +15,7 @@ from sobench.report.comparison.analysis import LOSS, TIE, WIN, WITHOUT, OnAxis, 
 from sobench.report.comparison.bootstrap import FEWEST_PROBLEMS, PROBLEMS
 from sobench.report.comparison.study import Problem, Study
 from sobench.report.holm import ALPHA
-from sobench.results.axes import AXES
+from sobench.results.axes import AXES, COST_AXES, is_time
 from sobench.system.text import either, plural
 
 FASTER, SLOWER, UNDECIDED = "faster", "slower", "undecided"
@@ -109,9 +109,9 @@ def limits(study: Study) -> list[str]:
     if "work" in study.axes:
         lines.append("Work counts passes over samples, and not matrix products or factorizations of the optimizer.")
     lines += [f"By {NAMES[axis]}, warm starts are left out." for axis in study.axes if axis in ("cost", "seconds")]
-    if {"cost", "total_cost"} & {*study.axes}:
+    if {*COST_AXES} & {*study.axes}:
         lines.append("Costs are medians over steps on one machine, whose own error the intervals do not have.")
-    if not {"cost", "total_cost", "seconds", "total_seconds"} & {*study.axes}:
+    if not ({*COST_AXES} & {*study.axes} or is_time(*study.axes)):
         lines.append(
             "There is no axis of time: none was asked for, or other work disturbed the times and the costs are not "
             "measured (`--axis total_cost` names the command)."
